@@ -1,0 +1,48 @@
+# One verb a task. Each sets up what it needs: a virtual environment in .venv, once for each change of pyproject.toml or constraints.txt.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test quick lint bench clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY) ## make the virtual environment
+
+# opencv-python needs a few system libraries that servers often lack; its headless twin is the same module without them.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
+	  $(BIN)/python -m pip uninstall --quiet --yes opencv-python; \
+	  $(BIN)/python -m pip install --quiet --constraint constraints.txt opencv-python-headless; }
+	@touch $@
+
+demo: $(READY) ## run a small real sweep on rendered rooms and write its report
+	$(BIN)/sweep start demo
+	$(BIN)/sweep report demo
+
+test: $(READY) ## lint, type checks and all tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+quick: $(READY) ## the tests that take seconds
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
+
+lint: $(READY) ## mend what ruff can mend, then check style and types
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/mypy
+
+bench: $(READY) ## measure speed (tests/benchmarks), as ratios
+	$(BIN)/python -m tests.benchmarks
+
+clean: ## remove the virtual environment and caches, never results
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info build dist

@@ -1,0 +1,357 @@
+"""The decoded, resized pictures as memory-mapped arrays: built once, shared by every run and process.
+
+A cache lies at CACHE_ROOT/FINGERPRINT-HEIGHTxWIDTH-vVERSION/ and holds images.npy, depth.npy and index.json. The
+fingerprint is a hash of keys, scenes, folders and contents, so a cache is found again wherever the pictures lie, and
+a changed picture makes another cache. It is built in a folder beside its place, under an flock, and renamed when
+complete: readers see all of it or nothing.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from data.errors import DataError
+from data.settings import DataSettings
+from data.sources import DIGEST_CHUNK, Item, Source, file_digest
+
+PREPROCESSING_VERSION = 1
+"""Raise it when the same files would give other arrays."""
+
+LEAST_VALID_AREA = 0.5
+"""A resized depth pixel is valid if at least this share of the area it covers was."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class DepthDataset:
+    """An open cache. `images` is (N, H, W, 3) uint8 RGB, `depth` (N, H, W) float32 metres with 0 = invalid."""
+
+    folder: Path
+    fingerprint: str
+    source: str
+    keys: tuple[str, ...]
+    scenes: tuple[str, ...]
+    folders: tuple[str | None, ...]
+    images: np.ndarray
+    depth: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+# Resizing --------------------------------------------------------------------------------------------------------
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A (H, W, 3) uint8 picture at `size` = (height, width): area average, bilinear where a side grows.
+
+    The aspect ratio is not kept: a 4:3 picture becomes as square as `size` is.
+    """
+    if image.shape[:2] == size:
+        return image
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if _shrinks(image, size) else cv2.INTER_LINEAR)
+
+
+def resize_depth(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A (H, W) float32 depth map at `size` = (height, width), 0 = invalid, invalid pixels never mixed in.
+
+    A pixel becomes the mean of the valid depth in the area it covers, and is invalid if less than half of that area
+    is valid. Where a side grows, the nearest pixel is taken.
+    """
+    if depth.shape == size:
+        return depth
+    if not _shrinks(depth, size):
+        return cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST)
+    valid = (depth > 0).astype(np.float32)
+    area = cv2.resize(valid, size[::-1], interpolation=cv2.INTER_AREA)
+    total = cv2.resize(depth * valid, size[::-1], interpolation=cv2.INTER_AREA)
+    enough = area >= LEAST_VALID_AREA - 1e-5  # float sums of a half are a hair off it
+    return np.divide(total, area, out=np.zeros_like(total), where=enough)
+
+
+def _shrinks(array: np.ndarray, size: tuple[int, int]) -> bool:
+    # OpenCV averages over areas only if both sides shrink.
+    return array.shape[0] >= size[0] and array.shape[1] >= size[1]
+
+
+# Identity --------------------------------------------------------------------------------------------------------
+
+
+def fingerprint_of(items: Sequence[Item], contents: Sequence[str]) -> str:
+    """A hash of what the pictures are, as 32 hex digits; the same wherever their folder lies."""
+    digest = hashlib.blake2b(digest_size=16)
+    for item, content in zip(items, contents, strict=True):
+        digest.update(json.dumps([item.key, item.scene, item.folder, content]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def cache_folder(cache_root: Path, fingerprint: str, image_size: tuple[int, int]) -> Path:
+    """Where the cache of these pictures at this size lies, whether it exists or not."""
+    return cache_root / f"{fingerprint}-{image_size[0]}x{image_size[1]}-v{PREPROCESSING_VERSION}"
+
+
+class FileDigests:
+    """Digests of files, remembered in CACHE_ROOT/digests.json so that unchanged files aren't read again.
+
+    A file counts as unchanged while its absolute path, size, and times of change are. The memory may be lost or
+    damaged at any time: then files are simply read.
+    """
+
+    def __init__(self, cache_root: Path) -> None:
+        self._file = cache_root / "digests.json"
+        self._known = self._read()
+        self._added: dict[str, list[Any]] = {}
+
+    def __call__(self, path: Path) -> str:
+        """The digest of one file. Raises DataError if it can't be read."""
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}") from None
+        name, state = str(path.resolve()), [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        known = self._known.get(name)
+        if known is not None and known[:3] == state:
+            return str(known[3])
+        digest = file_digest(path)
+        self._known[name] = self._added[name] = [*state, digest]
+        return digest
+
+    def save(self) -> None:
+        """Adds what was learnt to the file, keeping what others added meanwhile."""
+        if not self._added:
+            return
+        with _locked(self._file.with_suffix(".lock")):
+            write_atomically(self._file, json.dumps(self._read() | self._added).encode())
+        self._added = {}
+
+    def _read(self) -> dict[str, list[Any]]:
+        try:
+            known = json.loads(self._file.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(known, dict):
+            return {}
+        return {name: entry for name, entry in known.items() if isinstance(entry, list) and len(entry) == 4}
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a whole file or nothing: temporary file in the same folder, synced, renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds an exclusive flock; the kernel frees it when the holder dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+# Building --------------------------------------------------------------------------------------------------------
+
+
+def build_cache(
+    source: Source, settings: DataSettings, cache_root: Path, on_progress: Progress | None = None
+) -> DepthDataset:
+    """Opens the cache of a source's pictures, building it first if it isn't there.
+
+    `on_progress(done, total)` is called after each picture decoded. Two builders at once: the second waits for the
+    first and uses its work. Raises DataError for the first bad picture, and for a damaged cache (which is left alone).
+    """
+    items = source.items()
+    try:
+        cache_root.mkdir(parents=True, exist_ok=True)
+        fingerprint = _fingerprint(source, items, cache_root)
+        folder = cache_folder(cache_root, fingerprint, settings.image_size)
+        if not folder.is_dir():
+            with _locked(cache_root / f"{folder.name}.lock"):
+                if not folder.is_dir():  # another builder may have finished while we waited
+                    _build(folder, fingerprint, source, items, settings.image_size, on_progress)
+    except OSError as error:
+        raise DataError(f"the cache in {cache_root} cannot be written: {error.strerror or error}") from error
+    return open_cache(folder)
+
+
+def _fingerprint(source: Source, items: Sequence[Item], cache_root: Path) -> str:
+    digests = FileDigests(cache_root)
+    try:
+        return fingerprint_of(items, [source.content(item, digests) for item in items])
+    finally:
+        digests.save()
+
+
+def _build(
+    folder: Path,
+    fingerprint: str,
+    source: Source,
+    items: Sequence[Item],
+    size: tuple[int, int],
+    on_progress: Progress | None,
+) -> None:
+    """Writes the cache into a folder of its own and renames it. The caller holds the lock of `folder`."""
+    for leftover in folder.parent.glob(f".{folder.name}.building-*"):
+        shutil.rmtree(leftover)  # of a builder that was killed: a live one would hold the lock
+    building = folder.with_name(f".{folder.name}.building-{os.getpid()}")
+    building.mkdir()
+    try:
+        files = _write_arrays(building, source, items, size, on_progress)
+        index = {
+            "version": PREPROCESSING_VERSION,
+            "fingerprint": fingerprint,
+            "source": source.name,
+            "image_size": list(size),
+            "items": [asdict(item) for item in items],
+            "files": files,
+        }
+        write_atomically(building / "index.json", json.dumps(index).encode())
+        _sync_folder(building)
+        building.rename(folder)
+        _sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _write_arrays(
+    building: Path, source: Source, items: Sequence[Item], size: tuple[int, int], on_progress: Progress | None
+) -> dict[str, dict[str, Any]]:
+    """Writes images.npy and depth.npy; returns their sizes and checksums for the index."""
+    count = len(items)
+    with (
+        _ArrayFile(building / "images.npy", (count, *size, 3), np.dtype(np.uint8)) as images,
+        _ArrayFile(building / "depth.npy", (count, *size), np.dtype(np.float32)) as depths,
+    ):
+        for done, item in enumerate(items, start=1):
+            image, depth = source.load(item)
+            images.append(resize_image(image, size))
+            depths.append(resize_depth(depth, size))
+            if on_progress is not None:
+                on_progress(done, count)
+    return {"images.npy": images.record, "depth.npy": depths.record}
+
+
+class _ArrayFile:
+    """A .npy file written row by row and hashed on the way.
+
+    Not a writable memory map: on a full disk that ends the process with SIGBUS instead of raising an error.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self._path, self._shape, self._dtype = path, shape, dtype
+        self._digest = hashlib.blake2b(digest_size=16)
+        self.record: dict[str, Any] = {}
+
+    def __enter__(self) -> "_ArrayFile":
+        self._file = self._path.open("wb")
+        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": self._shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+        return self
+
+    def append(self, row: np.ndarray) -> None:
+        """Adds one row of the array's first axis."""
+        if row.shape != self._shape[1:]:
+            raise ValueError(f"a row of shape {row.shape} does not fit into {self._path.name} of {self._shape}")
+        data = np.ascontiguousarray(row, dtype=self._dtype).tobytes()
+        self._digest.update(data)
+        self._file.write(data)
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        with self._file:
+            if kind is None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self.record = {"bytes": self._file.tell(), "blake2b": self._digest.hexdigest()}
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# Opening ---------------------------------------------------------------------------------------------------------
+
+
+def open_cache(folder: Path) -> DepthDataset:
+    """Opens a cache without touching its source; sizes and shapes are checked, checksums are not.
+
+    Raises DataError naming a missing or damaged file; nothing is ever overwritten.
+    """
+    index = _read_index(folder)
+    try:
+        items = [Item(**item) for item in index["items"]]
+        size = tuple(index["image_size"])
+        fingerprint, source = str(index["fingerprint"]), str(index["source"])
+        expected_bytes = {name: index["files"][name]["bytes"] for name in ("images.npy", "depth.npy")}
+    except (KeyError, TypeError):
+        raise _damaged(folder / "index.json", "lacks entries") from None
+    images = _open_array(folder / "images.npy", expected_bytes["images.npy"], (len(items), *size, 3), np.uint8)
+    depth = _open_array(folder / "depth.npy", expected_bytes["depth.npy"], (len(items), *size), np.float32)
+    keys, scenes = tuple(item.key for item in items), tuple(item.scene for item in items)
+    folders = tuple(item.folder for item in items)
+    return DepthDataset(folder, fingerprint, source, keys, scenes, folders, images, depth)
+
+
+def verify_cache(folder: Path) -> None:
+    """Reads a cache in full and compares its checksums. Raises DataError naming the damaged file."""
+    open_cache(folder)
+    for name, record in _read_index(folder)["files"].items():
+        digest = hashlib.blake2b(digest_size=16)
+        with (folder / name).open("rb") as file:
+            np.lib.format.read_magic(file)
+            np.lib.format.read_array_header_1_0(file)
+            while chunk := file.read(DIGEST_CHUNK):
+                digest.update(chunk)
+        if digest.hexdigest() != record["blake2b"]:
+            raise _damaged(folder / name, "fails its checksum")
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / "index.json"
+    try:
+        index = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise _damaged(path, "is missing") from None
+    except (OSError, ValueError):
+        raise _damaged(path, "cannot be read") from None
+    if not isinstance(index, dict):
+        raise _damaged(path, "is no index")
+    return index
+
+
+def _open_array(path: Path, expected_bytes: int, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    try:
+        actual = path.stat().st_size
+        if actual != expected_bytes:
+            raise _damaged(path, f"has {actual} bytes instead of {expected_bytes}")
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise _damaged(path, "is missing") from None
+    except (OSError, ValueError, EOFError):
+        raise _damaged(path, "is no array file") from None
+    if array.shape != shape or array.dtype != dtype:
+        raise _damaged(path, f"holds {array.dtype} {array.shape} instead of {np.dtype(dtype)} {shape}")
+    return array
+
+
+def _damaged(path: Path, what: str) -> DataError:
+    return DataError(f"the cache file {path} {what}; delete the folder {path.parent.name} to have it built anew")

@@ -1,0 +1,77 @@
+"""Reading picture files strictly: OpenCV fills up a truncated file with grey and says so on stderr only."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data.errors import DataError
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """A JPEG or PNG as (H, W, 3) uint8 RGB, as stored: an orientation tag is ignored. DataError for a bad file."""
+    picture = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def read_depth_png(path: Path) -> np.ndarray:
+    """A 16-bit PNG of one channel as (H, W) uint16. DataError for a bad file or another kind of picture."""
+    picture = _decode(path, cv2.IMREAD_UNCHANGED)
+    if picture.dtype != np.uint16 or picture.ndim != 2:
+        channels = 1 if picture.ndim == 2 else picture.shape[2]
+        bits = 8 * picture.dtype.itemsize
+        raise DataError(f"{path} has {bits} bits and {channels} channel(s); depth is a PNG of 16 bits and 1 channel")
+    return picture
+
+
+def _decode(path: Path, flags: int) -> np.ndarray:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    fault = _fault(data)
+    if fault is None:
+        try:
+            picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        except cv2.error:
+            picture = None
+        if picture is not None:
+            return picture
+        fault = "cannot be decoded"
+    raise DataError(f"{path} {fault}; replace it, or remove it together with its pair")
+
+
+def _fault(data: bytes) -> str | None:
+    if not data:
+        return "is empty"
+    if data.startswith(PNG_SIGNATURE):
+        return _png_fault(data)
+    if data.startswith(JPEG_START):
+        # Marker bytes can't occur within a scan, but whole pictures can within the header (thumbnails): hence
+        # the end is looked for behind the last scan's start.
+        scan = data.rfind(JPEG_SCAN)
+        return None if scan >= 0 and data.find(JPEG_END, scan) >= 0 else "is a truncated JPEG"
+    return "is neither PNG nor JPEG"
+
+
+def _png_fault(data: bytes) -> str | None:
+    """Walks a PNG's chunks (length, type, data, CRC; PNG specification, section 5) up to IEND."""
+    place = len(PNG_SIGNATURE)
+    while place + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        end = place + 12 + length
+        if end > len(data):
+            break
+        if zlib.crc32(data[place + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            return "is a damaged PNG (a checksum is wrong)"
+        if kind == b"IEND":
+            return None
+        place = end
+    return "is a truncated PNG"

@@ -1,0 +1,47 @@
+"""Where pictures come from and how they are prepared: the `[data]` section of a spec."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class DataSettings(BaseModel):
+    """One source, one size, one split. Depths are metres; sizes are pixels (height, width)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = "rooms"
+    image_size: tuple[int, int] = (256, 256)
+    split: Literal["auto", "scene", "folders", "random"] = "auto"
+    split_seed: int = Field(0, ge=0)
+    val_fraction: float = Field(0.15, gt=0, lt=1, description="of the scenes (of the images, for a random split)")
+    test_fraction: float = Field(0.15, ge=0, lt=1, description="where the folders hold no test split")
+    train_images: int | None = Field(None, ge=1, description="use only so many training images, drawn by split_seed")
+    val_images: int | None = Field(None, ge=1)
+    depth_range: tuple[float, float] = Field((0.1, 10.0), description="metres; truth beyond it is masked and counted")
+    depth_scale: float = Field(0.001, gt=0, description="pairs: metres a unit of the depth PNG")
+    invalid_value: int = Field(0, ge=0, description="pairs: the PNG value that means no depth")
+    scenes: Literal["all", "indoors", "outdoor"] = Field("all", description="diode: which part")
+    rooms: int = Field(200, ge=3, le=100_000, description="rooms: how many rooms are rendered")
+    views: int = Field(2, ge=1, le=100, description="rooms: pictures of each room")
+
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _square(cls, value: Any) -> Any:
+        return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("image_size")
+    @classmethod
+    def _divisible(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if any(side < 16 or side % 8 for side in value):
+            raise ValueError(f"image_size is {value[0]}x{value[1]}; both sides must be divisible by 8 and at least 16")
+        return value
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "DataSettings":
+        low, high = self.depth_range
+        if not 0 < low < high < float("inf"):
+            raise ValueError(f"depth_range is [{low}, {high}]; expected 0 < d_min < d_max, in metres")
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError("val_fraction and test_fraction leave no image to train on")
+        return self

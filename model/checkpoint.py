@@ -1,0 +1,259 @@
+"""Checkpoints that survive being killed: what a run needs to go on exactly, in one file, without pickle.
+
+    checkpoint.npz            the model, the optimiser's state and one JSON blob with all records so far
+    checkpoint.previous.npz   the one before, in case the newer one is damaged
+    checkpoint.damaged.npz    what could not be read, moved aside
+    lock                      flock-ed by the one process that trains in this folder
+
+Every file is written beside its place, synced and renamed, so a reader sees the old one or the new one. The
+same format, without the optimiser, is the portable model file.
+"""
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.errors import ModelError, RunLockedError
+
+FORMAT = 1
+META = "meta.json"
+CHECKPOINT = "checkpoint.npz"
+PREVIOUS = "checkpoint.previous.npz"
+DAMAGED = "checkpoint.damaged.npz"
+LOCK = "lock"
+
+# All that zipfile, json and NumPy's header parser raise on bytes that are not what they expect.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    struct.error,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    NotImplementedError,
+    OverflowError,
+    MemoryError,
+    UserWarning,
+)
+
+Arrays = dict[str, np.ndarray]
+Note = Callable[[str], None]
+
+
+class DamagedFileError(ModelError):
+    """A checkpoint, result or model file cannot be read as one."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run after `epoch` epochs.
+
+    `model` and `optimizer` hold arrays by name (the optimiser's are "<parameter number>/<state name>"; empty in a
+    portable model file); `records` holds one JSON-able record an epoch, oldest first.
+    """
+
+    identity: str
+    settings: dict[str, Any]
+    epoch: int
+    records: list[dict[str, Any]]
+    model: Arrays
+    optimizer: Arrays = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+    """Whatever else is good to know: runtime, environments."""
+
+
+# ---- one file ---------------------------------------------------------------------------------------------------
+
+
+def write_arrays(path: Path, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays and a JSON blob to one .npz: to a temporary file, synced, then renamed to `path`.
+
+    Raises OSError (disk full, read-only, ...), leaving what was at `path` before.
+    """
+    _write_beside(path, meta, arrays).replace(path)
+    _sync_folder(path.parent)
+
+
+def read_arrays(path: Path) -> tuple[dict[str, Any], Arrays]:
+    """Read what `write_arrays` wrote, every byte checked by its CRC; nothing in the file is executed.
+
+    Raises FileNotFoundError if there is none, OSError if the disk fails, and DamagedFileError naming the file if
+    it is not what was written.
+    """
+    content = path.read_bytes()  # first of all, so that what fails from here on is damage, not the disk
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            meta = json.loads(_member(archive, META))
+            arrays = {name: _array(_member(archive, f"{name}.npy")) for name in meta["arrays"]}
+    except _DAMAGE as error:
+        raise DamagedFileError(
+            f"the file {path} is damaged or no checkpoint ({type(error).__name__}); "
+            f"expected an .npz written by this program: restore it, or delete it to start anew"
+        ) from error
+    if meta["format"] != FORMAT:
+        raise ModelError(
+            f"the file {path} has format {meta['format']}, expected {FORMAT}; use the version that wrote it"
+        )
+    return meta, arrays
+
+
+def _write_beside(path: Path, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Path:
+    """Write the temporary file of `path` and sync it. Its name is fixed: a killed writer leaves one, not many."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    blob = json.dumps({**meta, "format": FORMAT, "arrays": list(arrays)})
+    try:
+        with temporary.open("wb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                archive.writestr(META, blob)
+                for name, array in arrays.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # on a full disk, the half of a file is what there is to free
+        raise
+    return temporary
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    info = archive.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError("compressed: its size could explode, and we never compress")
+    return archive.read(info)
+
+
+def _array(content: bytes) -> np.ndarray:
+    stream = io.BytesIO(content)
+    array = np.lib.format.read_array(stream, allow_pickle=False)
+    if stream.read(1):
+        raise ValueError("more bytes than the array's shape asks for")
+    return array
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---- a checkpoint -----------------------------------------------------------------------------------------------
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write one checkpoint file, atomically. Raises OSError."""
+    write_arrays(path, *_parts(checkpoint))
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read one checkpoint file or portable model file.
+
+    Raises FileNotFoundError, OSError, or DamagedFileError naming the file.
+    """
+    meta, arrays = read_arrays(path)
+    try:
+        checkpoint = Checkpoint(
+            identity=str(meta["identity"]),
+            settings=dict(meta["settings"]),
+            epoch=int(meta["epoch"]),
+            records=[dict(record) for record in meta["records"]],
+            model=_with_prefix(arrays, "model/"),
+            optimizer=_with_prefix(arrays, "optimizer/"),
+            about=dict(meta["about"]),
+        )
+        if len(checkpoint.records) != checkpoint.epoch or not checkpoint.model:
+            raise ValueError("records and epochs differ in number, or there is no model")
+    except (LookupError, ValueError, TypeError) as error:
+        raise DamagedFileError(f"the file {path} is no checkpoint: {error!s}; give the checkpoint of a run") from error
+    return checkpoint
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Make `checkpoint` the newest of a run's folder and keep the one before. Raises OSError, changing nothing.
+
+    Killed at any instant, it leaves the newest or the one before in place.
+    """
+    newest = folder / CHECKPOINT
+    temporary = _write_beside(newest, *_parts(checkpoint))
+    with contextlib.suppress(FileNotFoundError):
+        newest.replace(folder / PREVIOUS)
+    temporary.replace(newest)
+    _sync_folder(folder)
+
+
+def load_checkpoint(folder: Path, identity: str, on_note: Note) -> Checkpoint | None:
+    """The newest readable checkpoint of a run's folder, or None to start from the beginning.
+
+    A damaged file is moved aside (never rotated over a good one) and `on_note` is told in one line. To be called
+    with the folder locked. Raises ModelError if the checkpoint belongs to another run, OSError if the disk fails.
+    """
+    for path in (folder / CHECKPOINT, folder / PREVIOUS):
+        try:
+            checkpoint = read_checkpoint(path)
+        except FileNotFoundError:
+            continue
+        except DamagedFileError as error:
+            path.replace(folder / DAMAGED)
+            on_note(f"{error.__cause__ or error} in {path}: damaged, moved to {DAMAGED}; going on from what is left")
+            continue
+        if checkpoint.identity != identity:
+            raise ModelError(
+                f"the checkpoint {path} belongs to run {checkpoint.identity[:12]}, expected {identity[:12]}; "
+                f"remove the folder, or use another home folder"
+            )
+        return checkpoint
+    return None
+
+
+def _parts(checkpoint: Checkpoint) -> tuple[dict[str, Any], Arrays]:
+    meta = {name: getattr(checkpoint, name) for name in ("identity", "settings", "epoch", "records", "about")}
+    arrays = {f"model/{name}": array for name, array in checkpoint.model.items()}
+    return meta, arrays | {f"optimizer/{name}": array for name, array in checkpoint.optimizer.items()}
+
+
+def _with_prefix(arrays: Arrays, prefix: str) -> Arrays:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+# ---- the folder -------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold a run's folder for one writer; make it if needed. The kernel frees the lock when the holder dies.
+
+    Raises ModelError naming the folder if another process (or another training in this one) holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise RunLockedError(f"the run folder {folder} is held by {holder}; wait for it to end, or stop it") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()}")
+        file.flush()
+        yield

@@ -1,0 +1,9 @@
+"""What can be wrong with a model: one base class, so that a caller can catch all of it."""
+
+
+class ModelError(Exception):
+    """A request the model code cannot serve. One line: what was given, what was expected, what to do."""
+
+
+class RunLockedError(ModelError):
+    """Another process trains in the run's folder."""

@@ -1,0 +1,116 @@
+"""A network's numbers on a set of pictures: every term and metric, in eval mode, without augmentation, batch by batch."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from data.prepare import Batch
+from model.losses import CombinedLoss
+from model.metrics import MeanAccumulator, MetricAccumulator
+from model.runtime import Runtime
+from model.settings import RunSettings
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found, as numbers."""
+
+    means: dict[str, float]
+    """Over images: "term_<name>" for every term unweighted, "total" weighted, METRICS and EXTRA_METRICS."""
+    per_image: dict[str, np.ndarray]
+    """(N,) terms and metrics by the same names; NaN where undefined, infinity where the prediction is not finite."""
+    prediction_spread: float
+    """Median over images of the prediction's standard deviation over valid pixels, in metres."""
+    truth_spread: float
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every prediction at a valid pixel is finite (and its square, in float32)."""
+        return not np.isinf(self.per_image["rmse"]).any()
+
+
+def combined_loss(settings: RunSettings) -> CombinedLoss:
+    """The loss that a run's settings ask for."""
+    loss = settings.loss
+    return CombinedLoss(
+        settings.weights,
+        data_range=ssim_data_range(settings),
+        silog_alpha=loss.silog_alpha,
+        silog_form=loss.silog_form,
+        edge=loss.edge,
+    )
+
+
+def ssim_data_range(settings: RunSettings) -> float:
+    """SSIM's data range in metres: as set, else the far end of the depth range."""
+    return settings.loss.ssim_data_range or settings.depth_range[1]
+
+
+def take(part: Batch, chosen: Tensor) -> Batch:
+    """The pictures of the given numbers, (B,) on the part's device."""
+    return Batch(part.images[chosen], part.depth[chosen], part.mask[chosen])
+
+
+def as_input(images: Tensor) -> Tensor:
+    """uint8 pictures as the network sees them: float in [0, 1]."""
+    return images.float().div_(255)
+
+
+def forward(network: nn.Module, images: Tensor, runtime: Runtime) -> Tensor:
+    """Depth (B, 1, H, W) in metres, float32, from images (B, 3, H, W) in [0, 1], in the runtime's arithmetic."""
+    with runtime.autocast():
+        prediction: Tensor = network(images.contiguous(memory_format=runtime.torch_memory_format))
+    return prediction.float()
+
+
+@torch.no_grad()
+def predict(network: nn.Module, images: Tensor, runtime: Runtime) -> Tensor:
+    """As `forward`, from uint8 pictures, in eval mode, without gradients."""
+    network.eval()
+    return forward(network, as_input(images), runtime)
+
+
+@torch.no_grad()
+def evaluate(
+    network: nn.Module,
+    loss: CombinedLoss,
+    weights: Mapping[str, float],
+    part: Batch,
+    batch_size: int,
+    runtime: Runtime,
+) -> Evaluation:
+    """Compute every term and metric on each picture of a part; the device is waited for once all are queued."""
+    metrics, terms, spreads = MetricAccumulator(), MeanAccumulator(), MeanAccumulator()
+    for batch in _batches(part, batch_size):
+        prediction = predict(network, batch.images, runtime)
+        found = loss.per_image(prediction, batch.depth, batch.mask, as_input(batch.images))
+        metrics.add(prediction, batch.depth, batch.mask)
+        terms.add_values({f"term_{name}": values for name, values in found.items()})
+        spreads.add_values({"prediction": _spread(prediction, batch.mask), "truth": _spread(batch.depth, batch.mask)})
+    means = terms.result()
+    means["total"] = sum(weight * means[f"term_{name}"] for name, weight in weights.items() if weight)
+    per_image = terms.per_image() | metrics.per_image()
+    medians = {name: values.nanmedian().item() for name, values in spreads.per_image().items()}
+    return Evaluation(
+        means=means | metrics.result(),
+        per_image={name: values.cpu().numpy() for name, values in per_image.items()},
+        prediction_spread=medians["prediction"],
+        truth_spread=medians["truth"],
+    )
+
+
+def _batches(part: Batch, batch_size: int) -> Iterator[Batch]:
+    for start in range(0, len(part.images), batch_size):
+        stop = start + batch_size
+        yield Batch(part.images[start:stop], part.depth[start:stop], part.mask[start:stop])
+
+
+def _spread(depth: Tensor, mask: Tensor) -> Tensor:
+    """Standard deviation of each map over its valid pixels, (B,); NaN where there are none."""
+    count = mask.sum(dim=(1, 2, 3), keepdim=True)
+    mean = torch.where(mask, depth, 0.0).sum(dim=(1, 2, 3), keepdim=True) / count
+    variance = torch.where(mask, (depth - mean).square(), 0.0).sum(dim=(1, 2, 3), keepdim=True) / count
+    return variance.sqrt().flatten()

@@ -1,0 +1,305 @@
+"""The terms of the combined loss, each masked, per image, finite in value and gradient; and their weighted sum (Eq. 6).
+
+Shapes and units: `pred` and `target` are depth in metres, (B, 1, H, W) float; `mask` is (B, 1, H, W) bool, true where the
+depth is valid; `image` is (B, 3, H, W) float in [0, 1]. Every term is computed per image over its valid pixels, then
+averaged over the images that have any; it is 0 if none has. An image counts for a term if it holds at least one thing that
+the term averages: a valid pixel, for `ssim` a valid window, for `edge` a pair of valid neighbours.
+
+A non-finite prediction at a valid pixel makes the loss non-finite on purpose: training has to notice. What stands at invalid
+pixels, in prediction or truth, never matters. Equations are numbered as in the paper this tool reproduces.
+
+Nothing here waits for the device, and no shape depends on the mask.
+"""
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from model.errors import ModelError
+from model.names import TERMS
+
+SILogForm = Literal["plain", "rooted"]
+EdgeForm = Literal["gradient", "smoothness"]
+
+# Logarithms never see a depth below this, in metres. A prediction below it gets no gradient from SILog.
+MIN_DEPTH = 1e-3
+
+SSIM_WINDOW = 11
+SSIM_SIGMA = 1.5
+SSIM_K1 = 0.01
+SSIM_K2 = 0.03
+# A window counts if its centre is valid and at least this share of its weight; the hair below absorbs rounding.
+SSIM_MIN_WEIGHT = 0.5 - 1e-6
+
+
+class PerImage(NamedTuple):
+    """One value an image, and whether that image has anything the value could be computed on; both are (B,)."""
+
+    value: Tensor
+    counts: Tensor
+
+    def mean(self) -> Tensor:
+        """Average over the images that count, 0 if none does: a scalar that gradients pass through."""
+        total = torch.where(self.counts, self.value, 0.0).sum()
+        return total / self.counts.sum().clamp_min(1)
+
+    def or_nan(self) -> Tensor:
+        """(B,), NaN where the value is undefined; a non-finite value is infinity, so that nobody skips it as undefined."""
+        known = torch.nan_to_num(self.value, nan=math.inf, posinf=math.inf, neginf=math.inf)
+        return torch.where(self.counts, known, math.nan)
+
+
+def l1_loss(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute error, in metres: mean |d - d̂| (Eq. 1, 10). Scalar."""
+    return l1_per_image(pred, target, mask).mean()
+
+
+def silog_loss(pred: Tensor, target: Tensor, mask: Tensor, alpha: float = 0.85, form: SILogForm = "plain") -> Tensor:
+    """Scale-invariant log error: mean g² - alpha·(mean g)², g = log d - log d̂, natural, d̂ at least 1 mm (Eq. 5, 7).
+
+    `form="rooted"` is 10·√ of that, as depth toolboxes have it (BTS, Lee et al. 2019), rooted per image: it changes what
+    the term's weight means. Scalar.
+    """
+    return silog_per_image(pred, target, mask, alpha, form).mean()
+
+
+def ssim_loss(pred: Tensor, target: Tensor, mask: Tensor, data_range: float) -> Tensor:
+    """1 - SSIM (Eq. 2, 3, 8; Wang et al. 2004), from Gaussian windows that lie inside the image. Scalar.
+
+    Window 11, σ 1.5, K1 0.01, K2 0.03; `data_range` in metres. Moments are taken over a window's valid pixels (normalised
+    convolution); a window counts if its centre is valid and at least half of its weight is. With a full mask it equals
+    scikit-image's structural_similarity(gaussian_weights=True, use_sample_covariance=False). ModelError if the maps are
+    smaller than a window.
+    """
+    return ssim_per_image(pred, target, mask, data_range).mean()
+
+
+def edge_loss(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean |∇x d - ∇x d̂| + mean |∇y d - ∇y d̂|, forward differences of pairs with both pixels valid, metres (Eq. 9). Scalar."""
+    return edge_per_image(pred, target, mask).mean()
+
+
+def smoothness_loss(pred: Tensor, image: Tensor) -> Tensor:
+    """Edge-aware smoothness: mean |∂x d̂|·exp(-‖∂x I‖) + the same in y, ‖·‖ Euclidean over channels (Eq. 4). Scalar.
+
+    The paper sums over pixels; this averages, so that the value doesn't grow with the picture. It knows no mask.
+    """
+    return smoothness_per_image(pred, image).mean()
+
+
+def l1_per_image(pred: Tensor, target: Tensor, mask: Tensor) -> PerImage:
+    """`l1_loss` of each image."""
+    return masked_mean((target.float() - pred.float()).abs(), mask)
+
+
+def silog_per_image(
+    pred: Tensor, target: Tensor, mask: Tensor, alpha: float = 0.85, form: SILogForm = "plain"
+) -> PerImage:
+    """`silog_loss` of each image."""
+    ratio = torch.where(mask, log_depth(target) - log_depth(torch.where(mask, pred, 1.0)), 0.0)
+    mean, counts = masked_mean(ratio, mask)
+    # mean g² - α·(mean g)², written so that rounding can't make it negative: at α = 1 it would be, in float32.
+    variance, _ = masked_mean((ratio - mean.view(-1, 1, 1, 1)).square(), mask)
+    value = variance + (1.0 - alpha) * mean.square()
+    return PerImage(10.0 * _safe_sqrt(value) if form == "rooted" else value, counts)
+
+
+def ssim_per_image(pred: Tensor, target: Tensor, mask: Tensor, data_range: float) -> PerImage:
+    """`ssim_loss` of each image."""
+    if min(pred.shape[-2:]) < SSIM_WINDOW:
+        raise ModelError(
+            f"ssim: the depth maps are {pred.shape[-2]}x{pred.shape[-1]}; expected at least {SSIM_WINDOW} pixels a side"
+        )
+    with torch.autocast(pred.device.type, enabled=False):
+        x, offset_x = _centred(pred, mask)
+        y, offset_y = _centred(target, mask)
+        moments = torch.stack((mask.float(), x, y, x * x + y * y, x * y))
+        weight, mean_x, mean_y, mean_squares, mean_xy = _gaussian_filter(moments).unbind()
+        scale = 1.0 / weight.clamp_min(SSIM_MIN_WEIGHT)
+        mean_x, mean_y = mean_x * scale, mean_y * scale
+        # Both variances together: SSIM needs no more, and it saves a map. Rounding must not make them negative.
+        variances = (mean_squares * scale - mean_x * mean_x - mean_y * mean_y).clamp_min(0.0)
+        covariance = mean_xy * scale - mean_x * mean_y
+        mean_x, mean_y = mean_x + offset_x, mean_y + offset_y
+        c1, c2 = (SSIM_K1 * data_range) ** 2, (SSIM_K2 * data_range) ** 2
+        luminance = (2.0 * mean_x * mean_y + c1) / (mean_x * mean_x + mean_y * mean_y + c1)
+        structure = (2.0 * covariance + c2) / (variances + c2)
+        radius = SSIM_WINDOW // 2
+        counts = mask[..., radius:-radius, radius:-radius] & (weight >= SSIM_MIN_WEIGHT)
+        return masked_mean(1.0 - luminance * structure, counts)
+
+
+def edge_per_image(pred: Tensor, target: Tensor, mask: Tensor) -> PerImage:
+    """`edge_loss` of each image; a direction without a valid pair adds nothing."""
+    # ∇d - ∇d̂ = ∇(d - d̂): one difference map instead of two.
+    error = torch.where(mask, target.float() - pred.float(), 0.0)
+    along_x, any_x = masked_mean(error.diff(dim=-1).abs(), mask[..., 1:] & mask[..., :-1])
+    along_y, any_y = masked_mean(error.diff(dim=-2).abs(), mask[..., 1:, :] & mask[..., :-1, :])
+    return PerImage(along_x + along_y, any_x | any_y)
+
+
+def smoothness_per_image(pred: Tensor, image: Tensor) -> PerImage:
+    """`smoothness_loss` of each image; every image counts."""
+    # The image is data: no gradient goes through the norm, which has none at 0.
+    pred, image = pred.float(), image.detach().float()
+    value = torch.zeros(pred.shape[0], device=pred.device)
+    for dim in (-1, -2):
+        norm = image.diff(dim=dim).square().sum(dim=1, keepdim=True).sqrt()
+        value = value + (pred.diff(dim=dim).abs() * norm.neg().exp()).mean(dim=(1, 2, 3))
+    return PerImage(value, torch.ones_like(value, dtype=torch.bool))
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> PerImage:
+    """Mean of (B, 1, H, W) over the true pixels of each image, in float32; a value of 0 where there are none."""
+    # where, not a product: 0 · NaN is NaN, and so is its gradient.
+    total = torch.where(mask, values, 0.0).sum(dim=(1, 2, 3))
+    count = mask.sum(dim=(1, 2, 3))
+    return PerImage(total / count.clamp_min(1), count > 0)
+
+
+def log_depth(depth: Tensor) -> Tensor:
+    """Natural logarithm of a depth in metres, of `MIN_DEPTH` at least; any shape."""
+    return depth.float().clamp_min(MIN_DEPTH).log()
+
+
+class CombinedLoss(nn.Module):
+    """The weighted sum Σ λi·Li of the terms (Eq. 6), and every term beside it.
+
+    Weights are a buffer in the order of `TERMS`, so that another trial's weights (or, later, a schedule) need no
+    recompilation: see `set_weights`. All terms are computed whatever their weights; one with weight 0 adds no gradient.
+    """
+
+    weights: Tensor
+
+    def __init__(
+        self,
+        weights: Mapping[str, float],
+        *,
+        data_range: float,
+        silog_alpha: float = 0.85,
+        silog_form: SILogForm = "plain",
+        edge: EdgeForm = "gradient",
+    ) -> None:
+        """Take the weights by term (absent means 0), `data_range` in metres for SSIM, and the forms of the terms.
+
+        `edge="smoothness"` makes the term "edge" Eq. 4 in place of Eq. 9. ModelError for an unknown term, a negative or
+        non-finite weight, weights that sum to nothing, or a data range that isn't positive.
+        """
+        super().__init__()
+        if not 0 < data_range < math.inf:
+            raise ModelError(f"data_range is {data_range}; expected a positive number of metres")
+        self.data_range = data_range
+        self.silog_alpha = silog_alpha
+        self.silog_form = silog_form
+        self.edge = edge
+        self.register_buffer("weights", torch.tensor(_checked_weights(weights)))
+
+    def set_weights(self, weights: Mapping[str, float]) -> None:
+        """Replace all weights in place; ModelError as for the constructor."""
+        self.weights.copy_(torch.tensor(_checked_weights(weights)))
+
+    def forward(
+        self, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted total and {term: unweighted value}, all scalars that gradients pass through.
+
+        The dictionary holds every one of `TERMS`, in order, save "smoothness" where `image` is None. Without an image a
+        smoothness weight is ignored (the caller decides whether images are passed); `edge="smoothness"` then is a ModelError.
+        """
+        terms = {term: value.mean() for term, value in self._terms(pred, target, mask, image).items()}
+        total = torch.stack(tuple(terms.values())) @ self.weights[: len(terms)]
+        return total, terms
+
+    def per_image(self, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor | None = None) -> dict[str, Tensor]:
+        """Return {term: (B,) unweighted values}, for evaluation; the keys are those of `forward`.
+
+        NaN where an image has nothing to compute a term on, infinity where the prediction is non-finite.
+        """
+        return {term: value.or_nan() for term, value in self._terms(pred, target, mask, image).items()}
+
+    def _terms(self, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor | None) -> dict[str, PerImage]:
+        if self.edge == "smoothness" and image is None:
+            raise ModelError('edge = "smoothness" was given no image; expected (B, 3, H, W) in [0, 1]')
+        smoothness = None if image is None else smoothness_per_image(pred, image)
+        gradient = edge_per_image(pred, target, mask) if self.edge == "gradient" else None
+        found = {
+            "silog": silog_per_image(pred, target, mask, self.silog_alpha, self.silog_form),
+            "ssim": ssim_per_image(pred, target, mask, self.data_range),
+            "edge": gradient or smoothness,
+            "l1": l1_per_image(pred, target, mask),
+            "smoothness": smoothness,
+        }
+        return {term: value for term in TERMS if (value := found[term]) is not None}
+
+
+def per_image_terms(
+    pred: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    image: Tensor | None = None,
+    *,
+    data_range: float,
+    silog_alpha: float = 0.85,
+    silog_form: SILogForm = "plain",
+    edge: EdgeForm = "gradient",
+) -> dict[str, Tensor]:
+    """`CombinedLoss.per_image` without weights: {term: (B,)}, NaN where undefined, infinity where non-finite."""
+    # The terms don't know their weights; any will do.
+    loss = CombinedLoss({"l1": 1.0}, data_range=data_range, silog_alpha=silog_alpha, silog_form=silog_form, edge=edge)
+    return loss.per_image(pred, target, mask, image)
+
+
+def _checked_weights(weights: Mapping[str, float]) -> list[float]:
+    """Weights in the order of `TERMS`; ModelError where they are of no use."""
+    for term, weight in weights.items():
+        if term not in TERMS:
+            raise ModelError(f"unknown loss term {term!r}; the terms are {', '.join(TERMS)}")
+        if not 0 <= weight < math.inf:
+            raise ModelError(f"the weight of {term} is {weight}; weights are finite and not negative")
+    if not sum(weights.values()) > 0:
+        raise ModelError("the loss weights sum to nothing; at least one must be positive")
+    return [float(weights.get(term, 0.0)) for term in TERMS]
+
+
+def _centred(depth: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Valid depth less its mean in the image (0 elsewhere), and that mean, (B, 1, 1, 1), as a constant.
+
+    Variances of the raw depth lose their digits in float32 where the depth is large against its spread.
+    """
+    depth = depth.float()
+    offset = masked_mean(depth.detach(), mask).value.view(-1, 1, 1, 1)
+    return torch.where(mask, depth - offset, 0.0), offset
+
+
+def _safe_sqrt(value: Tensor) -> Tensor:
+    """Square root whose gradient at 0 is 0, not infinite; NaN stays NaN."""
+    nothing = value <= 1e-16
+    return torch.where(nothing, 0.0, torch.where(nothing, 1.0, value).sqrt())
+
+
+def _gaussian_filter(maps: Tensor) -> Tensor:
+    """Gaussian windows over (..., H, W), those inside only: (..., H - 10, W - 10).
+
+    Two products with banded matrices. A depthwise convolution is as quick on a CPU, but on CUDA cuDNN computes it in TF32 by
+    default, and three digits are too few for a variance.
+    """
+    height, width = maps.shape[-2:]
+    rows, columns = _window_matrix(height, maps.device), _window_matrix(width, maps.device)
+    return rows.T @ (maps @ columns)
+
+
+@lru_cache(maxsize=16)
+def _window_matrix(size: int, device: torch.device) -> Tensor:
+    """(size, size - 10): column i holds the window that starts at pixel i."""
+    # Built outside inference mode even if the first caller is in it: training needs the cached matrix, too.
+    with torch.inference_mode(False), torch.no_grad():
+        distance = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
+        window = torch.exp(-(distance**2) / (2 * SSIM_SIGMA**2))
+        matrix = torch.zeros(size, size - SSIM_WINDOW + 1, dtype=torch.float64)
+        for start in range(matrix.shape[1]):
+            matrix[start : start + SSIM_WINDOW, start] = window / window.sum()
+        return matrix.float().to(device)

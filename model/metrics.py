@@ -1,0 +1,204 @@
+"""How a prediction is judged: the usual depth metrics, per image over valid pixels, then averaged over images.
+
+mae, rmse, abs_rel, log10 and delta1 to delta3 are the formulas of the DIODE development kit (github.com/diode-dataset/diode-devkit,
+metrics.py: its `log_mae` is our `log10`), sq_rel and rmse_log (natural logarithm; the kit's `log_rmse` has base 10) those of Eigen
+et al. 2014, silog that of the KITTI depth benchmark, ×100.
+
+Shapes and units: `pred` and `target` are depth in metres, (B, 1, H, W) float; `mask` is (B, 1, H, W) bool. A value is NaN where it is
+undefined (no valid pixel, no truth in a depth band, no true boundary), and infinity where the prediction is non-finite, so that a
+broken prediction is never skipped as if it were undefined. Logarithms and ratios see predictions of at least 1 mm.
+
+Beside them, in every evaluation:
+- rmse_pooled: over all valid pixels of all images at once.
+- rmse_scaled, abs_rel_scaled, delta1_scaled: after each prediction (at least 1 mm) is multiplied by median(truth) / median(prediction)
+  of its valid pixels; the median of an even number is the lower middle one.
+- boundary_f1: agreement of occlusion boundaries. A boundary is a valid pixel whose right or lower valid neighbour is nearer or
+  farther by more than a ratio of 1.1, 1.2, 1.3 (`BOUNDARY_RATIOS`); the F1 scores of the three are averaged over those at which
+  the truth has a boundary. A boundary is found if the other map has one within 1 pixel, diagonals included. Holes: a pair with an
+  invalid pixel is no boundary, and boundaries within 1 pixel of a hole are not counted, since their match may lie in it; they
+  still serve as matches for others. Scale doesn't matter. The idea is Depth Pro's (Bochkovskii et al. 2024).
+- rmse_near, rmse_mid, rmse_far: over truth below 2 m, from 2 to below 4 m, and from 4 m (`DEPTH_BANDS`).
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.losses import MIN_DEPTH, log_depth, masked_mean
+from model.names import EXTRA_METRICS, METRICS
+
+DELTA_BASE = 1.25
+BOUNDARY_RATIOS = (1.1, 1.2, 1.3)
+BOUNDARY_TOLERANCE = 1  # pixels
+DEPTH_BANDS = {"rmse_near": (0.0, 2.0), "rmse_mid": (2.0, 4.0), "rmse_far": (4.0, math.inf)}  # metres of truth
+
+
+def depth_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Return {name: scalar tensor} for `METRICS`: the mean over the images that have valid pixels, NaN if none has."""
+    return {name: torch.nanmean(values) for name, values in _basic_metrics(pred, target, mask).items()}
+
+
+def evaluate_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, float]:
+    """Return {name: number} for `METRICS` and `EXTRA_METRICS` over one batch; `MetricAccumulator` does it for several."""
+    accumulator = MetricAccumulator()
+    accumulator.add(pred, target, mask)
+    return accumulator.result()
+
+
+@torch.no_grad()
+def per_image_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Return {name: (B,)} for `METRICS` and those of `EXTRA_METRICS` that an image has (all but rmse_pooled)."""
+    found = _basic_metrics(pred, target, mask)
+    found |= _scaled_metrics(pred, target, mask)
+    found["boundary_f1"] = boundary_f1(pred, target, mask)
+    for name, (nearest, farthest) in DEPTH_BANDS.items():
+        band = mask & (target >= nearest) & (target < farthest)
+        found[name] = _mean((pred.float() - target.float()).square(), band).sqrt()
+    return {name: found[name] for name in (*METRICS, *EXTRA_METRICS) if name in found}
+
+
+class MeanAccumulator:
+    """Means over the images of several batches; values stay on their device until `result`, so adding never waits."""
+
+    def __init__(self) -> None:
+        self._batches: list[dict[str, Tensor]] = []
+
+    def add_values(self, values: Mapping[str, Tensor]) -> None:
+        """Take {name: (B,)}; NaN is an undefined value. Every batch has the same names."""
+        self._batches.append(dict(values))
+
+    def per_image(self) -> dict[str, Tensor]:
+        """Return {name: (N,)}: all values so far, in the order they were added."""
+        names = self._batches[0] if self._batches else {}
+        return {name: torch.cat([batch[name] for batch in self._batches]) for name in names}
+
+    def result(self) -> dict[str, float]:
+        """Return {name: mean over the images where it is defined}, NaN where there is none."""
+        means = {name: torch.nanmean(values) for name, values in self.per_image().items()}
+        numbers = torch.stack(tuple(means.values())).tolist() if means else []
+        return dict(zip(means, numbers, strict=True))
+
+
+class MetricAccumulator(MeanAccumulator):
+    """`METRICS` and `EXTRA_METRICS` over several batches, the pooled rmse included; all are NaN before anything is added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._valid_pixels: list[Tensor] = []
+
+    def add(self, pred: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Take one batch of (B, 1, H, W) maps."""
+        self.add_values(per_image_metrics(pred, target, mask))
+        self._valid_pixels.append(mask.sum(dim=(1, 2, 3)))
+
+    def result(self) -> dict[str, float]:
+        """Return {name: number} in the order of `METRICS` and `EXTRA_METRICS`."""
+        found = super().result()
+        if found:
+            found["rmse_pooled"] = self._pooled_rmse()
+        return {name: found.get(name, math.nan) for name in (*METRICS, *EXTRA_METRICS)}
+
+    def _pooled_rmse(self) -> float:
+        pixels = torch.cat(self._valid_pixels)
+        squares = torch.where(pixels > 0, self.per_image()["rmse"].square() * pixels, 0.0)
+        return (squares.sum() / pixels.sum()).sqrt().item()
+
+
+def boundary_f1(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Return (B,): the boundary F1 score described on top of this module, NaN where the truth has no boundary that counts."""
+    counted = mask & ~_widened(~mask)
+    truth = _boundaries(target, mask)
+    found = _boundaries(pred, mask)
+    recall, true_total = _share(truth & counted, _widened(found))
+    precision, _ = _share(found & counted, _widened(truth))
+    f1 = 2 * precision * recall / (precision + recall).clamp_min(1e-12)
+    return torch.nanmean(torch.where(true_total > 0, f1, math.nan), dim=1)
+
+
+def _basic_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """`METRICS` of each image, {name: (B,)}."""
+    truth = torch.where(mask, target.float(), 1.0).clamp_min(MIN_DEPTH)
+    error = (pred.float() - truth).abs()
+    log_error = log_depth(pred) - truth.log()
+    log_mean = _mean(log_error, mask)
+    spread = (log_error - log_mean.view(-1, 1, 1, 1)).square()
+    found = {
+        "rmse": _mean(error.square(), mask).sqrt(),
+        "mae": _mean(error, mask),
+        "abs_rel": _mean(error / truth, mask),
+        "sq_rel": _mean(error.square() / truth, mask),
+        "rmse_log": _mean(log_error.square(), mask).sqrt(),
+        "log10": _mean(log_error.abs(), mask) / math.log(10),
+        # √(E[g²] - E[g]²) as the standard deviation it is: the difference loses its digits in float32.
+        "silog": 100.0 * _mean(spread, mask).sqrt(),
+    }
+    for power in (1, 2, 3):
+        found[f"delta{power}"] = _delta(pred, truth, mask, power)
+    return found
+
+
+def _scaled_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """The median-scaled metrics of each image, {name: (B,)}."""
+    pred = pred.float().clamp_min(MIN_DEPTH)
+    truth = torch.where(mask, target.float(), 1.0)
+    scale = _median(truth, mask) / _median(pred, mask)
+    pred = pred * torch.where(mask.any(dim=(1, 2, 3)), scale, 1.0).view(-1, 1, 1, 1)
+    error = (pred - truth).abs()
+    return {
+        "rmse_scaled": _mean(error.square(), mask).sqrt(),
+        "abs_rel_scaled": _mean(error / truth, mask),
+        "delta1_scaled": _delta(pred, truth, mask, 1),
+    }
+
+
+def _delta(pred: Tensor, truth: Tensor, mask: Tensor, power: int) -> Tensor:
+    """Share of the valid pixels that are off by a ratio below 1.25 to the `power`, (B,)."""
+    pred = pred.float().clamp_min(MIN_DEPTH)
+    return _mean((torch.maximum(pred / truth, truth / pred) < DELTA_BASE**power).float(), mask)
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over each image's valid pixels, (B,); NaN without any, infinity where it is non-finite."""
+    return masked_mean(values, mask).or_nan()
+
+
+def _median(depth: Tensor, mask: Tensor) -> Tensor:
+    """Lower median over each image's valid pixels, (B,)."""
+    flat, valid = depth.flatten(1), mask.flatten(1)
+    if depth.device.type == "cpu":
+        return torch.where(valid, flat, math.nan).nanmedian(dim=1).values
+    # CUDA refuses a median by row where determinism is asked for; on a CPU sorting takes four times as long.
+    ordered = torch.where(valid, flat, math.inf).sort(dim=1).values
+    middle = (valid.sum(dim=1, keepdim=True) - 1).clamp_min(0) // 2
+    return ordered.gather(1, middle).squeeze(1)
+
+
+def _boundaries(depth: Tensor, mask: Tensor) -> Tensor:
+    """(B, 3, H, W) bool: where depth jumps by more than each of `BOUNDARY_RATIOS` to the right or lower valid neighbour."""
+    logs = log_depth(torch.where(mask, depth, 1.0))
+    right = torch.where(mask[..., 1:] & mask[..., :-1], logs.diff(dim=-1).abs(), 0.0)
+    below = torch.where(mask[..., 1:, :] & mask[..., :-1, :], logs.diff(dim=-2).abs(), 0.0)
+    jump = torch.maximum(functional.pad(right, (0, 1, 0, 0)), functional.pad(below, (0, 0, 0, 1)))
+    return torch.cat([jump > math.log(ratio) for ratio in BOUNDARY_RATIOS], dim=1)
+
+
+def _widened(marked: Tensor) -> Tensor:
+    """Pixels within `BOUNDARY_TOLERANCE` of a marked one, diagonals included; (B, K, H, W) bool."""
+    # Row by row, then column by column, on views; max-pooling does the same thirty times slower on a CPU.
+    for dim in (2, 3):
+        wide = marked.clone()
+        length = marked.shape[dim]
+        for step in range(1, BOUNDARY_TOLERANCE + 1):
+            wide.narrow(dim, step, length - step).logical_or_(marked.narrow(dim, 0, length - step))
+            wide.narrow(dim, 0, length - step).logical_or_(marked.narrow(dim, step, length - step))
+        marked = wide
+    return marked
+
+
+def _share(of: Tensor, within: Tensor) -> tuple[Tensor, Tensor]:
+    """Which share of the pixels `of` lies `within`, and how many there are; both (B, K)."""
+    total = of.sum(dim=(2, 3))
+    return (of & within).sum(dim=(2, 3)) / total.clamp_min(1), total

@@ -1,0 +1,152 @@
+"""What a training says of itself: one record an epoch, one result a run, and how a run ended. No torch here."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.checkpoint import DamagedFileError, Note, read_arrays, write_arrays
+
+FLAT_RATIO = 0.05
+"""Flat: the median per-image standard deviation of the prediction is under this share of the truth's."""
+
+SPIKE_RATIO = 100.0
+"""Spiking: a step's gradient norm above so many times the run's median (of the epochs' medians)."""
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """All there is to say about one epoch; JSON-able, NaN where a number is undefined.
+
+    `splits` holds "train" and "val": every term unweighted, "total" weighted, every metric; both in eval mode and
+    without augmentation, train on a fixed draw of its images.
+    """
+
+    epoch: int
+    """From 1."""
+    splits: dict[str, dict[str, float]]
+    learning_rate: float
+    """At the epoch's first step."""
+    weights: dict[str, float]
+    gradient_share: dict[str, float]
+    """A term's share of the sum of the terms' gradient norms, by the prediction, on one fixed batch."""
+    grad_norm_median: float
+    grad_norm_p95: float
+    grad_norm_max: float
+    non_finite_steps: int
+    """Steps with a non-finite loss or gradient; the norms above are those of the others."""
+    images_per_second: float
+    """Of the training steps alone."""
+    seconds: float
+    """Training and evaluation of the epoch."""
+    break_: dict[str, Any] | None = None
+    """Where it became non-finite: {"step": from 1, "term": its name, "gradient" or "prediction", "grad_norm"}."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name; `EpochRecord(**it)` is the way back."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Panels:
+    """A handful of validation pictures: image (K, H, W, 3) uint8; truth, prediction (K, H, W) metres; mask bool."""
+
+    keys: tuple[str, ...]
+    image: np.ndarray
+    truth: np.ndarray
+    mask: np.ndarray
+    prediction: np.ndarray
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended after `epochs` epochs, with every validation picture's metrics and terms, and panels."""
+
+    outcome: str
+    reason: str
+    epochs: int
+    keys: tuple[str, ...]
+    """Of the validation pictures, in the order of `per_image`."""
+    per_image: dict[str, np.ndarray]
+    """(N,) by name of term or metric, terms as "term_<name>"; NaN where undefined."""
+    panels: Panels
+
+
+def judge(
+    records: Sequence[EpochRecord], prediction_spread: float, truth_spread: float, median_rmse: float
+) -> tuple[str, str]:
+    """The outcome of a run and its reason in one line.
+
+    The spreads are medians over validation images of the standard deviation over valid pixels, in metres;
+    `median_rmse` is the validation rmse of the training-median predictor. The first that holds of: non_finite, flat,
+    trivial, spiking; else learnt.
+    """
+    last = records[-1]
+    if last.break_ is not None:
+        return "non_finite", _describe_break(last)
+    if prediction_spread < FLAT_RATIO * truth_spread:
+        return "flat", (
+            f"the prediction's standard deviation is {prediction_spread:.3g} m within an image, the truth's is "
+            f"{truth_spread:.3g} m: below {FLAT_RATIO:.0%}"
+        )
+    rmse = last.splits["val"]["rmse"]
+    if not rmse < median_rmse:  # written so that an undefined number proves nothing learnt
+        return "trivial", f"val rmse {rmse:.4g} m is not below the training-median predictor's {median_rmse:.4g} m"
+    usual = statistics.median(record.grad_norm_median for record in records)
+    worst = max(records, key=lambda record: record.grad_norm_max)
+    if worst.grad_norm_max > SPIKE_RATIO * usual:
+        return "spiking", (
+            f"a gradient norm of {worst.grad_norm_max:.3g} in epoch {worst.epoch}, "
+            f"{worst.grad_norm_max / usual if usual else math.inf:.0f} times the run's median"
+        )
+    return "learnt", f"val rmse {rmse:.4g} m, the training-median predictor's {median_rmse:.4g} m"
+
+
+def _describe_break(record: EpochRecord) -> str:
+    assert record.break_ is not None
+    step, term, norm = (record.break_[name] for name in ("step", "term", "grad_norm"))
+    return f"epoch {record.epoch}, step {step}: {term} is not finite (gradient norm {norm:.3g})"
+
+
+def result_path(folder: Path, epochs: int) -> Path:
+    """Where a run's result after so many epochs is kept: a longer run of the same identity has another one."""
+    return folder / f"result-{epochs:05d}.npz"
+
+
+def write_result(folder: Path, epochs: int, result: RunResult) -> None:
+    """Keep the result of a run that was asked for `epochs` epochs; atomic, no pickle. Raises OSError."""
+    panels = {name: getattr(result.panels, name) for name in ("image", "truth", "mask", "prediction")}
+    meta = {
+        "outcome": result.outcome,
+        "reason": result.reason,
+        "epochs": result.epochs,
+        "keys": result.keys,
+        "panel_keys": result.panels.keys,
+    }
+    arrays = {f"per_image/{name}": values for name, values in result.per_image.items()}
+    write_arrays(result_path(folder, epochs), meta, arrays | {f"panels/{name}": a for name, a in panels.items()})
+
+
+def load_result(folder: Path, epochs: int, on_note: Note) -> RunResult | None:
+    """A run's result, or None if there is none or it is damaged; `on_note` is told of the latter in a line."""
+    path = result_path(folder, epochs)
+    try:
+        meta, arrays = read_arrays(path)
+    except FileNotFoundError:
+        return None
+    except DamagedFileError as error:
+        on_note(str(error))
+        return None
+    panels = {name.removeprefix("panels/"): a for name, a in arrays.items() if name.startswith("panels/")}
+    return RunResult(
+        outcome=meta["outcome"],
+        reason=meta["reason"],
+        epochs=meta["epochs"],
+        keys=tuple(meta["keys"]),
+        per_image={n.removeprefix("per_image/"): a for n, a in arrays.items() if n.startswith("per_image/")},
+        panels=Panels(keys=tuple(meta["panel_keys"]), **panels),
+    )

@@ -1,0 +1,118 @@
+"""The network of the paper: a plain U-Net from an RGB image to a depth map in metres."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.errors import ModelError
+from model.settings import ModelSettings
+
+# Three poolings by two: sides must be divisible by this.
+SIZE_MULTIPLE = 8
+
+
+class UNet(nn.Module):
+    """Three encoder blocks (width, 2·width, 4·width), a bottleneck of 8·width, three decoder blocks with skips, a 1×1 head.
+
+    A block is two 3×3 convolutions with ReLU (batch norm before it, if asked for); max-pooling by two down, nearest-neighbour
+    ×2 up. Nearest is what the Keras network behind the paper does, costs the same as bilinear on a CPU, and its gradient is deterministic
+    on CUDA; the convolutions that follow smooth it.
+    """
+
+    def __init__(self, settings: ModelSettings, depth_range: tuple[float, float]) -> None:
+        """Build the network with fresh weights (He normal) from torch's random state; `depth_range` is (d_min, d_max) in metres."""
+        super().__init__()
+        d_min, d_max = depth_range
+        if not 0 < d_min < d_max < math.inf:
+            raise ModelError(f"depth_range is [{d_min}, {d_max}]; expected 0 < d_min < d_max, in metres")
+        self.head_kind = settings.head
+        self.depth_range = (float(d_min), float(d_max))
+        widths = [settings.width * factor for factor in (1, 2, 4, 8)]
+        inputs = [3, *widths[:-1]]
+        self.encoder = nn.ModuleList(_block(i, o, settings.batch_norm) for i, o in zip(inputs, widths, strict=True))
+        self.decoder = nn.ModuleList(
+            _block(below + skip, skip, settings.batch_norm)
+            for below, skip in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.head = nn.Conv2d(settings.width, 1, kernel_size=1)
+        self._initialise()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Predict depth in metres, (B, 1, H, W) float32, from images (B, 3, H, W) in [0, 1].
+
+        float32 also under autocast: half precision would round depth to 0.4 %. ModelError for sides not divisible by 8.
+        """
+        _check_size(images)
+        skips: list[Tensor] = []
+        x = images
+        for block in self.encoder:
+            if skips:
+                x = functional.max_pool2d(x, 2)
+            x = block(x)
+            skips.append(x)
+        skips.pop()
+        for block in self.decoder:
+            x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = block(torch.cat((x, skips.pop()), dim=1))
+        with torch.autocast(x.device.type, enabled=False):
+            return self._to_depth(self.head(x.float()))
+
+    def init_head_bias(self, median_m: float) -> None:
+        """Set the head's bias so that the untrained network predicts about `median_m` metres everywhere.
+
+        ModelError unless the median lies within the depth range.
+        """
+        d_min, d_max = self.depth_range
+        if not d_min <= median_m <= d_max:
+            raise ModelError(f"the median depth is {median_m} m; expected it within [{d_min}, {d_max}] m")
+        nn.init.constant_(self.head.bias, self._from_depth(median_m))  # type: ignore[arg-type]
+
+    def _to_depth(self, x: Tensor) -> Tensor:
+        if self.head_kind == "linear":
+            return x
+        if self.head_kind == "softplus":
+            return functional.softplus(x)
+        d_min, d_max = self.depth_range
+        return d_min * torch.exp(math.log(d_max / d_min) * torch.sigmoid(x))
+
+    def _from_depth(self, depth: float) -> float:
+        """The head's output that means `depth` metres: the inverse of `_to_depth`."""
+        if self.head_kind == "linear":
+            return depth
+        if self.head_kind == "softplus":
+            return depth + math.log(-math.expm1(-depth))
+        d_min, d_max = self.depth_range
+        # Not closer to the ends than this, where the sigmoid hardly learns.
+        share = min(max(math.log(depth / d_min) / math.log(d_max / d_min), 0.02), 0.98)
+        return math.log(share / (1 - share))
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        # A tenth of the scale, so that training starts near the head's bias.
+        with torch.no_grad():
+            self.head.weight.mul_(0.1)
+
+
+def _block(inputs: int, outputs: int, batch_norm: bool) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels in (inputs, outputs):
+        # Batch norm subtracts a bias right away.
+        layers.append(nn.Conv2d(channels, outputs, kernel_size=3, padding=1, bias=not batch_norm))
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(outputs))
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+def _check_size(images: Tensor) -> None:
+    height, width = images.shape[-2:]
+    if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE or not height or not width:
+        raise ModelError(
+            f"the image is {height}x{width}; expected sides divisible by {SIZE_MULTIPLE}: resize or pad it"
+        )

@@ -1,0 +1,1 @@
+"""Study records in, one self-contained HTML page out. Imports nothing of ours, and never torch."""

@@ -1,0 +1,78 @@
+"""How sure a number is: intervals, the luck of the best, and what seeds share. Numbers in, numbers out."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from scipy import integrate, stats
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean of n values with its standard error and t-interval; NaN where n is too small to say."""
+
+    mean: float
+    standard_error: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's width, in the values' unit."""
+        return (self.high - self.low) / 2
+
+
+def t_interval(values: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+    """Mean, standard error (sd / sqrt(n), n - 1 degrees of freedom) and Student's t-interval of any values.
+
+    With an infinite value the mean is infinite; with a NaN, or none at all, it is NaN. One has no interval.
+    """
+    array = np.asarray(values, dtype=float)
+    n = len(array)
+    mean = float(array.mean()) if n else math.nan
+    if n < 2 or not math.isfinite(mean):
+        return Interval(mean, math.nan, math.nan, math.nan, n)
+    error = float(array.std(ddof=1)) / math.sqrt(n)
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
+    return Interval(mean, error, mean - half, mean + half, n)
+
+
+def proportion_interval(hits: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The exact interval of a probability after `hits` in `n` tries (Clopper, Pearson 1934): 0 of 5 is 0 to 0.52."""
+    tail = (1 - confidence) / 2
+    low = float(stats.beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0
+    high = float(stats.beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
+    return low, high
+
+
+@cache
+def expected_best_of(n: int) -> float:
+    """By how many standard errors the best of n equal points looks better than it is (normal order statistic)."""
+    if n < 2:
+        return 0.0
+    density = lambda z: z * n * stats.norm.pdf(z) * stats.norm.cdf(z) ** (n - 1)  # noqa: E731
+    return float(integrate.quad(density, -8, 8)[0])
+
+
+def seed_correlation(values: np.ndarray) -> float:
+    """How much of the spread over seeds is shared by all trials, from finite values of shape (trials, seeds).
+
+    The intraclass correlation of a two-way table without replicates, ICC(3,1) of Shrout and Fleiss 1979 with
+    seeds as subjects: 1 where a seed shifts every trial alike, 0 where seeds do not carry over. NaN below two
+    of either.
+    """
+    trials, seeds = values.shape if values.ndim == 2 else (0, 0)
+    if trials < 2 or seeds < 2:
+        return math.nan
+    grand = values.mean()
+    by_trial, by_seed = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
+    seed_square = trials * float(((by_seed - grand) ** 2).sum()) / (seeds - 1)
+    rest = values - by_trial - by_seed + grand
+    rest_square = float((rest**2).sum()) / ((trials - 1) * (seeds - 1))
+    total = seed_square + (trials - 1) * rest_square
+    return (seed_square - rest_square) / total if total > 0 else math.nan

@@ -1,0 +1,297 @@
+"""Study records in, one HTML file out: it opens offline, asks nobody for anything, and runs only its own script.
+
+from reports.page import write_report
+write_report([record], Path("report.html"))
+"""
+
+import base64
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from reports import summary
+from reports.measures import BASELINE_LABELS, BROKEN, Measure, measure, number, short, term_label
+from reports.records import StudyRecord
+from reports.samples import Samples, sample_panels
+from reports.sections import Section, study_sections
+from reports.statistics import Contrast, Pairing, baseline_values, contrasts, pairing, recommend
+from reports.trials import TrialResult, final_values, ranking_measure, trial_results
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell: its text, what it is sorted by, and how it is set."""
+
+    text: str
+    sort: float | str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A sortable table."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True)
+class StudyPage:
+    """All that the template shows of one study."""
+
+    anchor: str
+    record: StudyRecord
+    answer: summary.Answer
+    objective: str
+    ranking: Measure
+    sections: tuple[Section, ...]
+    best: TrialResult | None
+    contrasts: tuple[Contrast, ...]
+    reach: float
+    pairing: Pairing
+    samples: Samples | None
+    trials: Table
+    runs: Table
+    baselines: Table
+    counts: dict[str, int]
+
+
+def render(records: Sequence[StudyRecord]) -> str:
+    """One self-contained HTML page for one or more studies, finished or not."""
+    pages = [_study_page(record, f"study-{i}") for i, record in enumerate(records, 1)]
+    plotly, script = get_plotlyjs(), _asset("page.js")
+    title = ", ".join(record.name for record in records) or "no study"
+    return _template().render(
+        title=title,
+        pages=pages,
+        style=Markup(_asset("page.css")),
+        plotly=Markup(plotly),
+        script=Markup(script),
+        policy=_policy(plotly, script),
+    )
+
+
+def write_report(records: Sequence[StudyRecord], path: Path) -> Path:
+    """Write the page to a file, atomically: a reader sees the old page or the new one. Returns the path."""
+    text = render(records)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _asset(name: str) -> str:
+    return (files("reports") / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"number": number, "short": short, "term": term_label}
+    return environment.from_string(_asset("page.html.j2"))
+
+
+def _policy(*scripts: str) -> str:
+    """A content security policy that runs these scripts and no other, and lets nothing be fetched.
+
+    Styles must stay open: plotly writes its own.
+    """
+    hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _study_page(record: StudyRecord, anchor: str) -> StudyPage:
+    best, found = contrasts(record)
+    return StudyPage(
+        anchor=anchor,
+        record=record,
+        answer=summary.answer(record),
+        objective=summary.objective_sentence(record),
+        ranking=ranking_measure(record),
+        sections=study_sections(record, anchor),
+        best=best,
+        contrasts=found,
+        reach=_reach(found),
+        pairing=pairing(record),
+        samples=sample_panels(record),
+        trials=trial_table(record),
+        runs=run_table(record),
+        baselines=baseline_table(record),
+        counts=_counts(record),
+    )
+
+
+def _reach(found: Sequence[Contrast]) -> float:
+    """The largest distance from zero that the contrasts' little interval drawings have to show."""
+    ends = [abs(v) for c in found for v in (c.advantage.mean, c.advantage.low, c.advantage.high) if math.isfinite(v)]
+    return max(ends, default=1.0) or 1.0
+
+
+def _counts(record: StudyRecord) -> dict[str, int]:
+    runs = record.runs
+    return {
+        "trials": len(record.trials),
+        "trials_done": int(record.trials["state"].isin(["complete", "pruned"]).sum()),
+        "runs": max(len(runs), len(record.trials) * len(record.seeds)),
+        "runs_done": int((runs["state"] == "finished").sum()),
+        "broken": int(runs["outcome"].isin(BROKEN).sum()),
+        "seeds": len(record.seeds),
+    }
+
+
+# Tables
+
+
+def _numeric(value: float, text: str | None = None) -> Cell:
+    """A number's cell; missing numbers sort last whichever way they are written."""
+    known = value is not None and not math.isnan(value)
+    return Cell(number(value) if text is None else text, float(value) if known else "", "number")
+
+
+def trial_table(record: StudyRecord) -> Table:
+    """Every trial: weights, mean over its seeds, standard error, interval, outcomes, best first."""
+    what, advice = ranking_measure(record), recommend(record)
+    results = trial_results(record, what)
+    sign = -1 if what.higher_is_better else 1
+    order = sorted(results, key=lambda t: (not t.complete, sign * t.mean if not math.isnan(t.mean) else math.inf))
+    columns = (
+        "trial",
+        *(term_label(t) for t in record.terms),
+        "state",
+        f"mean {what.axis}",
+        "± s.e.",
+        "95 % interval",
+        "n",
+    )
+    rows = [(*_trial_cells(t, record), _verdict(t, advice.trial, advice.tied)) for t in order]
+    return Table((*columns, "outcomes", "verdict"), tuple(rows))
+
+
+def _trial_cells(trial: TrialResult, record: StudyRecord) -> tuple[Cell, ...]:
+    interval = trial.interval
+    bounds = f"{number(interval.low)} to {number(interval.high)}" if math.isfinite(interval.low) else "–"
+    outcomes = ", ".join(f"{n} {name.replace('_', '-')}" for name, n in trial.outcomes.most_common())
+    return (
+        _numeric(trial.number, str(trial.number)),
+        *(_numeric(trial.weights[t], short(trial.weights[t])) for t in record.terms),
+        Cell(trial.state, trial.state),
+        _numeric(interval.mean),
+        _numeric(interval.standard_error),
+        Cell(bounds, interval.low if math.isfinite(interval.low) else "", "number"),
+        _numeric(interval.n, f"{interval.n} of {max(trial.expected, interval.n)}"),
+        Cell(outcomes or "–", trial.broken),
+    )
+
+
+def _verdict(trial: TrialResult, chosen: int | None, tied: Sequence[int]) -> Cell:
+    if trial.number == chosen:
+        return Cell("recommended", 0, "good")
+    if trial.number in tied:
+        return Cell("no difference", 1)
+    return Cell("" if trial.complete else "not compared", 2 if trial.complete else 3, "quiet")
+
+
+RUN_COLUMNS = (
+    "trial",
+    "seed",
+    "state",
+    "outcome",
+    "epochs",
+    "attempts",
+    "seconds",
+    "images/s",
+    "device",
+    "reason",
+    "run",
+)
+
+
+def run_table(record: StudyRecord) -> Table:
+    """Every run: how it ended and what it took."""
+    what = ranking_measure(record)
+    finals = final_values(record, what.column)
+    columns = (*RUN_COLUMNS[:4], f"val {what.axis}", *RUN_COLUMNS[4:])
+    rows = record.runs.sort_values(["trial", "seed"]).to_dict("records") if len(record.runs) else []
+    return Table(columns, tuple(_run_cells(row, finals.get(str(row["run"]), math.nan)) for row in rows))
+
+
+def _run_cells(row: Mapping[Any, Any], final: float) -> tuple[Cell, ...]:
+    text = {key: _text(row[key]) for key in ("state", "outcome", "device", "reason", "run")}
+    device = text["device"] + (" (mixed)" if _is_true(row["mixed"]) else "")
+    outcome = text["outcome"] if text["state"] == "finished" else text["state"]
+    return (
+        *(_numeric(_float(row[key]), _integer(row[key])) for key in ("trial", "seed")),
+        Cell(text["state"], text["state"]),
+        Cell(text["outcome"].replace("_", "-"), text["outcome"], f"outcome {outcome}"),
+        _numeric(final),
+        *(_numeric(_float(row[key]), _integer(row[key])) for key in ("epochs", "attempts")),
+        *(_numeric(_float(row[key])) for key in ("seconds", "images_per_second")),
+        Cell(device, device),
+        Cell(text["reason"], text["reason"], "long"),
+        Cell(text["run"][:12], text["run"], "code"),
+    )
+
+
+def _is_true(value: object) -> bool:
+    return isinstance(value, bool | int) and bool(value) if not pd.isna(value) else False  # type: ignore[call-overload]
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
+
+
+def _float(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _integer(value: Any) -> str:
+    return "–" if math.isnan(_float(value)) else str(int(value))
+
+
+def baseline_table(record: StudyRecord) -> Table:
+    """The trivial predictors on every split, in the measures that matter most."""
+    splits = [s for s in ("train", "val", "test") if record.baselines.get(s)]
+    wanted = dict.fromkeys(
+        (ranking_measure(record).column, "metric_rmse", "metric_abs_rel", "metric_delta1", "metric_silog")
+    )
+    rows = []
+    for what in (measure(column) for column in wanted):
+        for name in sorted({n for s in splits for n in record.baselines[s]}):
+            values = [baseline_values(record, what, s).get(name, math.nan) for s in splits]
+            if any(math.isfinite(v) for v in values):
+                label = BASELINE_LABELS.get(name, name)
+                rows.append((Cell(what.axis, what.axis), Cell(label, label), *(_numeric(v) for v in values)))
+    return Table(("measure", "predictor", *splits), tuple(rows))
+
+
+def readable(value: Any) -> str:
+    """A leaf of the data, environment or spec tables as text."""
+    if isinstance(value, float):
+        return short(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

@@ -1,0 +1,102 @@
+"""A study as plain tables: all that a report knows. Whoever stores studies fills them in; NaN is missing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.errors import ReportError
+
+KINDS = ("point", "line", "grid", "simplex")
+
+TRIAL_COLUMNS = ("number", "state", "value")
+RUN_COLUMNS = (
+    "run",
+    "trial",
+    "seed",
+    "state",
+    "outcome",
+    "reason",
+    "epochs",
+    "attempts",
+    "seconds",
+    "device",
+    "images_per_second",
+    "mixed",
+)
+EPOCH_COLUMNS = ("run", "epoch", "split", "total")
+
+
+@dataclass(frozen=True)
+class Panels:
+    """A run's predictions on a fixed handful of k validation images of H x W pixels; depths are metres."""
+
+    keys: tuple[str, ...]
+    image: np.ndarray  # uint8 (k, H, W, 3), RGB
+    truth: np.ndarray  # float32 (k, H, W)
+    mask: np.ndarray  # bool (k, H, W), true where the truth is valid
+    prediction: np.ndarray  # float32 (k, H, W)
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """One study, finished or not.
+
+    `trials` has `number, state, value`, then `var_<variable>` and `weight_<term>`; `runs` has RUN_COLUMNS, one
+    row a (trial, run); `epochs` has `run, epoch, split, total`, then `term_<name>`, `metric_<name>`,
+    `grad_norm_max`, `share_<term>` and what else is known of an epoch. `baselines` is split -> predictor ->
+    metric or term -> number (`silog` is the metric, `term_silog` the term). A table without rows may lack its
+    columns; otherwise a missing column is a `ReportError`.
+    """
+
+    name: str
+    spec_text: str
+    spec: Mapping[str, Any]
+    version: str
+    command: str
+    created: str
+    environment: Mapping[str, Any]
+    data: Mapping[str, Any]
+    baselines: Mapping[str, Mapping[str, Mapping[str, float]]]
+    objective: str
+    variables: tuple[str, ...]
+    kind: str
+    trials: pd.DataFrame
+    runs: pd.DataFrame
+    epochs: pd.DataFrame
+    panels: Mapping[str, Panels] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ReportError(f"study {self.name!r} has the kind {self.kind!r}; expected one of {', '.join(KINDS)}")
+        for table, columns in (("trials", TRIAL_COLUMNS), ("runs", RUN_COLUMNS), ("epochs", EPOCH_COLUMNS)):
+            object.__setattr__(self, table, _checked(getattr(self, table), table, columns, self.name))
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The loss's terms, in the order of the `weight_` columns."""
+        return tuple(c.removeprefix("weight_") for c in self.trials.columns if c.startswith("weight_"))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds every trial is to be trained under: the spec's, else all that runs were started with."""
+        given = self.spec.get("study", {}).get("seeds") or sorted(set(self.runs["seed"].dropna().astype(int)))
+        return tuple(int(seed) for seed in given)
+
+    @property
+    def window(self) -> int:
+        """How many last epochs make a run's final value: 1 for `value = "last"`, else k."""
+        value = self.spec.get("study", {}).get("value", "last")
+        return value if isinstance(value, int) else 1
+
+
+def _checked(table: pd.DataFrame, name: str, columns: tuple[str, ...], study: str) -> pd.DataFrame:
+    missing = [c for c in columns if c not in table.columns]
+    if missing and len(table):
+        raise ReportError(
+            f"study {study!r}: the table of {name} lacks {', '.join(missing)}; expected {', '.join(columns)}"
+        )
+    return table.reindex(columns=[*table.columns, *missing]) if missing else table

@@ -1,0 +1,318 @@
+"""Which figures a study's page shows, in which order, with which words. Figures come from `figures`, numbers from `series`."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+from reports import figures
+from reports.figures import Chart
+from reports.measures import BASELINE_LABELS, Measure, measure
+from reports.records import StudyRecord
+from reports.series import (
+    Axis,
+    axes,
+    contributions,
+    epoch_curves,
+    gradient_points,
+    gradient_shares,
+    main_axis,
+    measure_series,
+    measured,
+    outcome_counts,
+)
+from reports.statistics import baseline_values, ranked, recommend
+from reports.trials import TrialResult, ranking_measure, trial_results, varying_terms
+
+MAX_CURVES = 40  # trials drawn over epochs; the page says so when there are more
+# Shown at once; the other metrics are a click away.
+PRINCIPAL = (
+    "metric_rmse",
+    "metric_abs_rel",
+    "metric_delta1",
+    "metric_silog",
+    "metric_rmse_scaled",
+    "metric_boundary_f1",
+)
+COMBINED_WARNING = (
+    "Not comparable along this axis. Each point is measured by another loss: the weights that are minimised are the "
+    "weights that are plotted. The lowest attainable combined loss is concave along a line of weights, so it is "
+    "lowest at an end whatever the data. Read it as a replica of the paper's Fig. 1 and 2, never as a ranking."
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One chart in its place on the page."""
+
+    anchor: str
+    title: str
+    note: str
+    chart: Chart
+    wide: bool = False
+    badge: str = ""
+
+    @property
+    def json(self) -> Markup:
+        """The chart's data for the page's script; `Chart.to_json` has made it safe inside a script element."""
+        return Markup(self.chart.to_json())
+
+
+@dataclass(frozen=True)
+class Section:
+    """Figures under one heading; `menu` lists the measures that its figures can be switched to."""
+
+    anchor: str
+    title: str
+    lead: str
+    figures: tuple[Figure, ...]
+    warning: str = ""
+    menu: tuple[tuple[str, str], ...] = ()
+    toggles_baselines: bool = False
+    more: tuple[Figure, ...] = field(default=())
+
+
+def study_sections(record: StudyRecord, anchor: str) -> tuple[Section, ...]:
+    """All sections of a study that have something to show; none before the first epoch."""
+    if record.trials.empty or record.epochs.empty:
+        return ()
+    several = len(axes(record)) > 1
+    measures = [_several_measures(record)] if several else [_combined(record), _terms(record), _metrics(record)]
+    sections = [_objective(record), *measures, _epochs(record), _stability(record)]
+    return tuple(_anchored(s, anchor) for s in sections if s and (s.figures or s.more))
+
+
+def _anchored(section: Section, study: str) -> Section:
+    prefix = f"{study}-{section.anchor}"
+    rename = lambda f: Figure(f"{prefix}-{f.anchor}", f.title, f.note, f.chart, f.wide, f.badge)  # noqa: E731
+    shown, more = tuple(map(rename, section.figures)), tuple(map(rename, section.more))
+    return Section(
+        prefix, section.title, section.lead, shown, section.warning, section.menu, section.toggles_baselines, more
+    )
+
+
+# The objective
+
+
+def _objective(record: StudyRecord) -> Section:
+    what, advice = ranking_measure(record), recommend(record)
+    found, order = axes(record), ranked(record)
+    single = len(found) == 1
+    means = {t.number: t.mean for t in order}
+    band = _band(order, what) if single and advice.trial is not None else None
+    shown = [
+        Figure(
+            anchor=f"axis-{i}",
+            title=f"Validation {what.label} against {axis.title}",
+            note=_note(record, what, axis, band is not None),
+            chart=figures.measure_chart(
+                measure_series(record, what, axis),
+                height=380 if single else 280,
+                band=band,
+                marked=advice.trial,
+                colours=None if single else means,
+            ),
+            wide=single,
+        )
+        for i, axis in enumerate(found)
+    ]
+    finite = [n for n, value in means.items() if math.isfinite(value)]
+    if not single and len(finite) > 1:
+        chart = figures.parallel_chart(found, what, means, advice.trial)
+        note = "One line a trial, coloured by its value: blue is better. The recommended trial is thick."
+        shown.append(Figure("parallel", "All weights at once", note, chart, wide=True))
+    title = f"Validation {what.label}: the measure that decides"
+    lead = "This number does not know the weights, so it can be compared between them."
+    return Section("objective", title, lead, tuple(shown), toggles_baselines=True)
+
+
+def _band(order: Sequence[TrialResult], what: Measure) -> tuple[float, float] | None:
+    if not order or not math.isfinite(order[0].interval.standard_error):
+        return None
+    best = order[0].interval
+    return (best.mean, best.mean + (-1 if what.higher_is_better else 1) * best.standard_error)
+
+
+def _note(record: StudyRecord, what: Measure, axis: Axis, band: bool) -> str:
+    counts = [t.interval.n for t in trial_results(record, what) if t.interval.n]
+    least, most = min(counts, default=0), max(counts, default=0)
+    n = f"n = {most}" if least == most else f"n = {least} to {most}"
+    text = f"Grey: each seed. Diamonds: means with 95 % t-intervals ({n} seeds). Dashed: trivial predictors."
+    if band:
+        text += " Shaded: within one standard error of the best. Ringed: recommended."
+    if any(math.isinf(t.mean) for t in trial_results(record, what)):
+        text += " A red cross at the top: a seed went non-finite, so the trial counts as infinite."
+    return text
+
+
+# Everything else against the weights
+
+
+def _combined(record: StudyRecord) -> Section | None:
+    axis, total = main_axis(record), measure("total")
+    train, val = (measure_series(record, total, axis, split) for split in ("train", "val"))
+    if not val.mean_x and not train.mean_x:
+        return None
+    replica = Figure(
+        anchor="replica",
+        title="Final combined loss, as in the paper's Fig. 1 and 2",
+        note="Means over seeds with 95 % t-intervals, training images re-evaluated without augmentation.",
+        chart=figures.combined_chart(train, val),
+        badge="not comparable",
+    )
+    parts = contributions(record, axis)
+    made_of = Figure(
+        anchor="parts",
+        title="What the validation loss is made of",
+        note="Weight × unweighted term. Most of the slope above is this arithmetic, not better depth.",
+        chart=figures.shares_chart(parts, "weighted term (weighted sum)"),
+    )
+    shown = (replica, made_of) if parts.x else (replica,)
+    return Section("combined", "Combined loss: a replica, not a ranking", "", shown, warning=COMBINED_WARNING)
+
+
+def _terms(record: StudyRecord) -> Section:
+    axis = main_axis(record)
+    shown = _small(record, measured(record, "term"), axis)
+    lead = (
+        "Each loss term without its weight, on the validation split. A term usually falls where its own weight is "
+        "large; whether depth gets better is what the metrics say."
+    )
+    return Section("terms", "Each unweighted term against the weight", lead, shown, toggles_baselines=True)
+
+
+def _metrics(record: StudyRecord) -> Section:
+    axis = main_axis(record)
+    found = measured(record, "metric")
+    principal = [m for m in found if m.column in PRINCIPAL and m.column != ranking_measure(record).column]
+    rest = [m for m in found if m not in principal]
+    lead = "On the validation split, for final epochs. If all of them agree, so can you."
+    return Section(
+        "metrics",
+        "Each metric against the weight",
+        lead,
+        _small(record, principal, axis),
+        toggles_baselines=True,
+        more=_small(record, rest, axis),
+    )
+
+
+def _small(record: StudyRecord, measures: Sequence[Measure], axis: Axis) -> tuple[Figure, ...]:
+    return tuple(
+        Figure(m.column, m.label, m.note, figures.measure_chart(measure_series(record, m, axis))) for m in measures
+    )
+
+
+def _several_measures(record: StudyRecord) -> Section:
+    """With several axes: one figure an axis, switched between measures by the section's menu."""
+    what = ranking_measure(record)
+    measures = [m for m in _choice(record) if m.column != what.column]
+    means = {t.number: t.mean for t in ranked(record)}
+    shown = []
+    for i, axis in enumerate(axes(record)):
+        charts = {
+            m.column: figures.measure_chart(measure_series(record, m, axis), height=280, colours=means)
+            for m in measures
+        }
+        if charts:
+            shown.append(Figure(f"axis-{i}", f"against {axis.title}", "", figures.with_choices(charts)))
+    lead = f"Final validation values. Means are coloured by the validation {what.label}: blue is better, red is worse."
+    title = "Each term and metric against each weight"
+    return Section("measures", title, lead, tuple(shown), menu=_menu(measures), toggles_baselines=True)
+
+
+def _choice(record: StudyRecord) -> list[Measure]:
+    """The measures of a menu: what decides first, then the combined loss, terms and metrics."""
+    what = ranking_measure(record)
+    found = (what, measure("total"), *measured(record, "term"), *measured(record, "metric"))
+    return list({m.column: m for m in found}.values())
+
+
+def _menu(measures: Sequence[Measure]) -> tuple[tuple[str, str], ...]:
+    suffix = " – not comparable between weights"
+    return tuple((m.column, m.axis + (suffix if m.column == "total" else "")) for m in measures)
+
+
+# Over epochs
+
+
+def _epochs(record: StudyRecord) -> Section | None:
+    axis, kept = _epoch_axis(record), _kept(record)
+    charts: dict[str, dict[str, Chart]] = {"train": {}, "val": {}}
+    for what in _choice(record):
+        groups = {s: [c for c in epoch_curves(record, what, axis, s) if c.trial in kept] for s in charts}
+        for split, chart in _epoch_charts(record, what, axis, groups).items():
+            charts[split][what.column] = chart
+    names = {"train": "Training images, in evaluation mode", "val": "Validation images"}
+    shown = tuple(
+        Figure(split, names[split], "", figures.with_choices(found)) for split, found in charts.items() if found
+    )
+    if not shown:
+        return None
+    note = "" if len(kept) == len(record.trials) else f" Drawn are the {len(kept)} best of {len(record.trials)} trials."
+    lead = (
+        "Thick: the mean over seeds, as far as all of them go. Faint: each seed. Both figures share one vertical "
+        f"range, so the distance between them is the generalisation gap.{note}"
+    )
+    return Section(
+        "epochs", "Loss and metrics over epochs", lead, shown, menu=_menu(_choice(record)), toggles_baselines=True
+    )
+
+
+def _epoch_charts(record: StudyRecord, what: Measure, axis: Axis, groups: Mapping[str, Sequence]) -> dict[str, Chart]:
+    lines = {split: {} if what.column == "total" else baseline_values(record, what, split) for split in groups}
+    y_range = figures.curve_range(list(groups.values()), [v for values in lines.values() for v in values.values()])
+    return {
+        split: figures.curves_chart(curves, what, _two(lines[split]), axis, y_range)
+        for split, curves in groups.items()
+        if curves
+    }
+
+
+def _two(baselines: Mapping[str, float]) -> dict[str, float]:
+    """Always the same number of lines, so that a figure can be switched from measure to measure."""
+    return {label: baselines.get(name, math.nan) for name, label in BASELINE_LABELS.items()}
+
+
+def _epoch_axis(record: StudyRecord) -> Axis:
+    """Curves are coloured by the swept variable; by the trial's value where there are several."""
+    if record.kind in ("line", "point"):
+        return main_axis(record)
+    what = ranking_measure(record)
+    finite = {t.number: t.mean for t in trial_results(record, what) if math.isfinite(t.mean)}
+    worst = (min if what.higher_is_better else max)(finite.values(), default=0.0)
+    positions = {int(n): finite.get(int(n), worst) for n in record.trials["number"]}
+    return Axis(f"final {what.axis}", positions, numeric=True)
+
+
+def _kept(record: StudyRecord) -> set[int]:
+    numbers = [t.number for t in ranked(record)]
+    numbers += [int(n) for n in record.trials["number"] if n not in numbers]
+    return set(numbers[:MAX_CURVES])
+
+
+# How training went
+
+
+def _stability(record: StudyRecord) -> Section | None:
+    axis = main_axis(record)
+    shown = []
+    counts = outcome_counts(record, axis)
+    if counts.x:
+        note = (
+            "Trivial: no better than the training median. Flat: an almost constant map. Spiking: a step's gradient "
+            "norm over 100 times the run's usual."
+        )
+        shown.append(Figure("outcomes", "How runs ended", note, figures.outcomes_chart(counts)))
+    points = gradient_points(record, axis)
+    if points:
+        note = "Every run. The norm grows with the weights themselves; look for jumps by orders of magnitude."
+        shown.append(Figure("gradients", "Largest gradient norm", note, figures.gradient_chart(points, axis)))
+    shares = gradient_shares(record, axis)
+    if shares.x and len(varying_terms(record)) > 0:
+        note = "Each term's share of the loss gradient at the prediction, last epoch, mean over seeds."
+        chart = figures.shares_chart(shares, "share of the gradient (fraction)")
+        shown.append(Figure("shares", "Which term steers the training", note, chart))
+    lead = "Runs that end badly are results, too: they stay in every figure and every mean."
+    return Section("stability", "Where training breaks", lead, tuple(shown)) if shown else None

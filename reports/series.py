@@ -1,0 +1,257 @@
+"""The small records that figures are drawn from: points, means, curves, counts. Nothing here knows how they look."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from reports.measures import BASELINE_LABELS, OUTCOMES, Measure, measure, term_label
+from reports.records import StudyRecord
+from reports.statistics import baseline_values
+from reports.trials import TrialResult, ranking_measure, trial_results, used_terms, varying_terms
+
+BAR_OUTCOMES = (*OUTCOMES, "failed", "unfinished")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where trials stand on a horizontal axis: trial number -> number, or name where the values are no numbers."""
+
+    title: str
+    positions: Mapping[int, float | str]
+    numeric: bool
+
+
+@dataclass(frozen=True)
+class MeasureSeries:
+    """One measure against one axis: every seed, the mean with its interval, the trivial predictors."""
+
+    measure: Measure
+    split: str
+    axis: Axis
+    seed_x: list[float | str]
+    seed_y: list[float]
+    seed_names: list[str]
+    mean_x: list[float | str]
+    mean_y: list[float]
+    half_widths: list[float]  # of the 95 % t-interval; NaN for one seed
+    counts: list[int]  # seeds of each mean
+    trials: list[int]
+    diverged_x: list[float | str]
+    baselines: dict[str, float]  # label -> value
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One trial over epochs: each seed's values, and their mean as far as every seed goes and is finite."""
+
+    trial: int
+    label: str
+    position: float | str
+    epochs: list[int]
+    mean: list[float]
+    seeds: list[list[float]]
+
+
+@dataclass(frozen=True)
+class OutcomeCounts:
+    """Runs by outcome at each position of an axis."""
+
+    axis: Axis
+    x: list[float | str]
+    counts: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class GradientPoint:
+    """The largest gradient norm of one run; infinite where it was not finite."""
+
+    x: float | str
+    norm: float
+    outcome: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Parts of a whole at each position, one list a term."""
+
+    axis: Axis
+    x: list[float | str]
+    parts: dict[str, list[float]]
+
+
+# Axes
+
+
+def axes(record: StudyRecord) -> tuple[Axis, ...]:
+    """The axes a measure is drawn against: the swept variable, each variable of a grid, each weight of a simplex."""
+    if record.kind == "simplex":
+        return tuple(_column_axis(record, f"weight_{t}", f"weight of {term_label(t)}") for t in varying_terms(record))
+    columns = [v for v in record.variables if f"var_{v}" in record.trials.columns]
+    if not columns:
+        return (trial_axis(record),)
+    return tuple(_column_axis(record, f"var_{v}", _variable_title(v)) for v in columns)
+
+
+def main_axis(record: StudyRecord) -> Axis:
+    """One axis for figures that need a single one: the swept variable of a line, else the trial's number."""
+    return axes(record)[0] if record.kind in ("line", "point") else _number_axis(record)
+
+
+def trial_axis(record: StudyRecord) -> Axis:
+    """Trials by name, for a study that sweeps nothing."""
+    return Axis("weights", {t.number: f"trial {t.number}" for t in trial_results(record)}, numeric=False)
+
+
+def _number_axis(record: StudyRecord) -> Axis:
+    numbers = [int(n) for n in record.trials["number"]]
+    return Axis("trial number", {n: float(n) for n in numbers}, numeric=True)
+
+
+def _variable_title(name: str) -> str:
+    return f"{name} (weight)" if "." not in name else name
+
+
+def _column_axis(record: StudyRecord, column: str, title: str) -> Axis:
+    values = record.trials[column]
+    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    numbers = [int(n) for n in record.trials["number"]]
+    places = [float(v) if numeric else str(v) for v in values]
+    return Axis(title, dict(zip(numbers, places, strict=True)), numeric)
+
+
+# Measures against weights
+
+
+def measure_series(record: StudyRecord, what: Measure, axis: Axis, split: str = "val") -> MeasureSeries:
+    """Final values of one measure on one split, seed by seed and as means; a trial with a diverged seed has no mean."""
+    results = trial_results(record, what, split)
+    points = [(t, s) for t in results for s in t.seeds if math.isfinite(s.value)]
+    means = [t for t in results if math.isfinite(t.mean)]
+    place = axis.positions
+    return MeasureSeries(
+        measure=what,
+        split=split,
+        axis=axis,
+        seed_x=[place[t.number] for t, _ in points],
+        seed_y=[s.value for _, s in points],
+        seed_names=[f"{t.label}, seed {s.seed}, run {s.run[:8]}" for t, s in points],
+        mean_x=[place[t.number] for t in means],
+        mean_y=[t.mean for t in means],
+        half_widths=[t.interval.half_width for t in means],
+        counts=[t.interval.n for t in means],
+        trials=[t.number for t in means],
+        diverged_x=[place[t.number] for t in results if math.isinf(t.mean)],
+        baselines=_named_baselines(record, what, split),
+    )
+
+
+def _named_baselines(record: StudyRecord, what: Measure, split: str) -> dict[str, float]:
+    values = {} if what.column == "total" else baseline_values(record, what, split)
+    return {BASELINE_LABELS.get(name, name): value for name, value in values.items()}
+
+
+def measured(record: StudyRecord, kind: str, split: str = "val") -> tuple[Measure, ...]:
+    """The terms ("term") or metrics ("metric") that any epoch of a split has a finite value of."""
+    rows = record.epochs[record.epochs["split"] == split]
+    columns = [c for c in record.epochs.columns if c.startswith(f"{kind}_")]
+    return tuple(measure(c) for c in columns if np.isfinite(pd.to_numeric(rows[c], errors="coerce")).any())
+
+
+# Over epochs
+
+
+def epoch_curves(record: StudyRecord, what: Measure, axis: Axis, split: str) -> tuple[Curve, ...]:
+    """Every trial's curve of one measure on one split, in the order of the axis."""
+    rows = record.epochs[record.epochs["split"] == split]
+    if what.column not in rows.columns or rows.empty:
+        return ()
+    numbers = rows.assign(value=pd.to_numeric(rows[what.column], errors="coerce"))
+    table = numbers.pivot_table(index="run", columns="epoch", values="value", aggfunc="last", dropna=False)
+    curves = [_curve(t, table, axis) for t in trial_results(record, what, split)]
+    return tuple(sorted((c for c in curves if c.seeds), key=lambda c: (str(type(c.position)), c.position)))
+
+
+def _curve(trial: TrialResult, table: pd.DataFrame, axis: Axis) -> Curve:
+    runs = [s.run for s in trial.seeds if s.run in table.index]
+    values = table.loc[runs].to_numpy(dtype=float)
+    values = np.where(np.isfinite(values), values, np.nan)
+    # A plain mean: one missing seed makes it NaN, so that survivors are never averaged alone.
+    mean = values.mean(axis=0) if len(runs) else np.empty(0)
+    return Curve(
+        trial=trial.number,
+        label=trial.label,
+        position=axis.positions[trial.number],
+        epochs=[int(e) for e in table.columns],
+        mean=mean.tolist(),
+        seeds=values.tolist(),
+    )
+
+
+# How runs ended
+
+
+def outcome_counts(record: StudyRecord, axis: Axis) -> OutcomeCounts:
+    """Runs of each trial by outcome; those still waiting or running count as unfinished."""
+    results = [t for t in trial_results(record, ranking_measure(record)) if t.seeds]
+    grouped = [{name: t.outcomes[name] for name in (*OUTCOMES, "failed")} for t in results]
+    for trial, counts in zip(results, grouped, strict=True):
+        counts["unfinished"] = len(trial.seeds) - sum(counts.values())
+    return OutcomeCounts(
+        axis=axis,
+        x=[axis.positions[t.number] for t in results],
+        counts={name: [counts[name] for counts in grouped] for name in BAR_OUTCOMES},
+    )
+
+
+def gradient_points(record: StudyRecord, axis: Axis) -> tuple[GradientPoint, ...]:
+    """The largest gradient norm of each run over all of its epochs."""
+    if "grad_norm_max" not in record.epochs.columns:
+        return ()
+    norms = pd.to_numeric(record.epochs["grad_norm_max"], errors="coerce").groupby(record.epochs["run"]).max()
+    found = {str(run): float(norm) for run, norm in norms.items()}
+    return tuple(
+        GradientPoint(axis.positions[t.number], _norm(s.outcome, found[s.run]), s.outcome, f"{t.label}, seed {s.seed}")
+        for t in trial_results(record, ranking_measure(record))
+        for s in t.seeds
+        if s.run in found and (s.outcome == "non_finite" or not math.isnan(found[s.run]))
+    )
+
+
+def _norm(outcome: str, norm: float) -> float:
+    return math.inf if math.isnan(norm) and outcome == "non_finite" else norm
+
+
+# Parts of a whole
+
+
+def contributions(record: StudyRecord, axis: Axis, split: str = "val") -> Shares:
+    """Weight times final unweighted term, a term each: what the combined loss is made of at every position."""
+    by_term = {t: {r.number: r for r in trial_results(record, measure(f"term_{t}"), split)} for t in used_terms(record)}
+    parts = {t: {n: r.weights[t] * r.mean for n, r in results.items()} for t, results in by_term.items()}
+    # A term that is not weighted need not be measured: it contributes nothing either way.
+    for term, results in by_term.items():
+        parts[term].update({n: 0.0 for n, r in results.items() if r.weights[term] == 0})
+    return _shares(axis, parts)
+
+
+def gradient_shares(record: StudyRecord, axis: Axis) -> Shares:
+    """Each term's share of the gradient in the last epoch, averaged over seeds."""
+    terms = [t for t in used_terms(record) if f"share_{t}" in record.epochs.columns]
+    splits: list[str] = list(record.epochs["split"].unique()) if terms else []
+    parts: dict[str, dict[int, float]] = {}
+    for term in terms:
+        for split in splits:
+            results = trial_results(record, measure(f"share_{term}"), split)
+            parts.setdefault(term, {}).update({r.number: r.mean for r in results if math.isfinite(r.mean)})
+    return _shares(axis, parts)
+
+
+def _shares(axis: Axis, parts: Mapping[str, Mapping[int, float]]) -> Shares:
+    numbers = [n for n in axis.positions if parts and all(math.isfinite(v.get(n, math.nan)) for v in parts.values())]
+    numbers.sort(key=lambda n: axis.positions[n])
+    named: dict[str, Sequence[float]] = {t: [values[n] for n in numbers] for t, values in parts.items()}
+    return Shares(axis, [axis.positions[n] for n in numbers], {t: list(v) for t, v in named.items()})

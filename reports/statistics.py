@@ -1,0 +1,356 @@
+"""Which weights to use, how sure that is, where training breaks: decided here, from study records alone.
+
+Functions of the record only: nothing is drawn, written or read. `recommend` is the answer; `contrasts`,
+`pairing` and `breakage` say how far it can be trusted.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from reports.intervals import Interval, expected_best_of, proportion_interval, seed_correlation, t_interval
+from reports.measures import Measure, term_label
+from reports.records import StudyRecord
+from reports.trials import (
+    TrialResult,
+    is_equal,
+    normalised,
+    objective_measure,
+    ranking_measure,
+    trial_results,
+    used_terms,
+)
+
+Status = Literal["recommended", "incomparable", "unfinished", "diverged"]
+INCOMPARABLE = (
+    "The objective is the combined loss, whose meaning changes with the weights: its minimum says nothing "
+    "about which weights are better. Choose a validation metric, such as val_rmse, as the objective; trained "
+    "runs are used again."
+)
+DIVERGED = (
+    "In every finished trial at least one seed went non-finite. Survivors are not averaged alone, so no trial "
+    "has a value."
+)
+# The paper's Table 2, terms not named are 0.
+TABLE_2 = {"silog": 0.55, "ssim": 0.45, "l1": 0.05}
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Which weights to use, and why. `trial` is None where nothing can be recommended; `reason` says why.
+
+    `mean`, `standard_error`, `low`, `high` (95 % t-interval) are of the objective, in its unit, over `seeds`
+    seeds. `tied` are all trials within one standard error of `best`, the trial with the best mean. `optimism`
+    is by how much the best of `compared` equally good trials would look better than it is, by luck alone.
+    """
+
+    status: Status
+    objective: str
+    reason: str
+    trial: int | None = None
+    label: str = ""
+    weights: dict[str, float] = field(default_factory=dict)
+    mean: float = math.nan
+    standard_error: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    seeds: int = 0
+    tied: tuple[int, ...] = ()
+    best: int | None = None
+    compared: int = 0
+    missing: int = 0
+    optimism: float = math.nan
+    baselines: dict[str, float] = field(default_factory=dict)
+    beats_baselines: bool | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able: numbers that are missing or infinite become None."""
+        bad = (math.nan, math.inf, -math.inf)
+        plain = {
+            k: None if isinstance(v, float) and (math.isnan(v) or v in bad) else v for k, v in asdict(self).items()
+        }
+        return {**plain, "tied": list(self.tied)}
+
+
+def recommend(record: StudyRecord) -> Recommendation:
+    """The weights to use, by the one-standard-error rule (Breiman et al. 1984).
+
+    Compared are trials of which every seed has finished; one with a non-finite run counts as infinitely bad.
+    Trials within one standard error of the best mean are "no difference", and among them the simplest is
+    taken: fewest non-zero terms, then the weights (scaled to sum to 1) closest to equal ones, then the lowest
+    trial number.
+    """
+    results = trial_results(record)
+    complete = [t for t in results if t.complete]
+    missing = len(results) - len(complete)
+    if record.objective == "combined":
+        return Recommendation("incomparable", record.objective, INCOMPARABLE, compared=len(complete), missing=missing)
+    what = objective_measure(record)
+    baselines = baseline_values(record, what)
+    shared: dict[str, Any] = {"compared": len(complete), "missing": missing, "baselines": baselines}
+    finite = [t for t in complete if math.isfinite(t.mean)]
+    if not finite:
+        return _nothing(record, complete, shared)
+    best = min(finite, key=lambda t: (_cost(t.mean, what), t.number))
+    tied = within_one_error(finite, best, what)
+    chosen = min(tied, key=lambda t: simplicity(t, used_terms(record)))
+    return Recommendation(
+        status="recommended",
+        objective=record.objective,
+        reason=_reason(chosen, best, tied, what),
+        trial=chosen.number,
+        label=chosen.label,
+        weights=dict(chosen.weights),
+        mean=chosen.mean,
+        standard_error=chosen.interval.standard_error,
+        low=chosen.interval.low,
+        high=chosen.interval.high,
+        seeds=chosen.interval.n,
+        tied=tuple(t.number for t in tied),
+        best=best.number,
+        optimism=optimism(finite, len(finite)),
+        beats_baselines=beats(chosen.mean, baselines, what),
+        **shared,
+    )
+
+
+def _nothing(record: StudyRecord, complete: Sequence[TrialResult], shared: dict[str, Any]) -> Recommendation:
+    if complete:
+        return Recommendation("diverged", record.objective, DIVERGED, **shared)
+    return Recommendation("unfinished", record.objective, "No trial has finished all of its seeds yet.", **shared)
+
+
+def _cost(value: float, what: Measure) -> float:
+    return -value if what.higher_is_better else value
+
+
+def within_one_error(finite: Sequence[TrialResult], best: TrialResult, what: Measure) -> list[TrialResult]:
+    """The trials whose mean is within one standard error (the best's own) of the best; it alone if unknown."""
+    error = best.interval.standard_error
+    limit = _cost(best.mean, what) + (error if math.isfinite(error) else 0.0)
+    return [t for t in finite if t is best or (math.isfinite(error) and _cost(t.mean, what) <= limit)]
+
+
+def simplicity(trial: TrialResult, terms: tuple[str, ...]) -> tuple[int, float, int]:
+    """How simple a trial is, least first: non-zero terms, distance from equal weights, trial number."""
+    count = sum(w > 0 for w in trial.weights.values())
+    distance = float(np.linalg.norm(normalised(trial.weights, terms) - 1 / max(len(terms), 1)))
+    return count, round(distance, 9), trial.number
+
+
+def _reason(chosen: TrialResult, best: TrialResult, tied: Sequence[TrialResult], what: Measure) -> str:
+    if best.interval.n < 2:
+        return "The best of the finished trials, from one seed: an anecdote, perhaps only luck. Add seeds."
+    if len(tied) == 1:
+        return "No other trial is within one standard error of it."
+    if chosen is best:
+        where = "which is also the best"
+    else:
+        where = f"while trial {best.number} ({best.label}) has the best mean, {what.write(best.mean)}"
+    return (
+        f"{len(tied)} trials are within one standard error of the best: no difference that this study can show, "
+        f"so the simplest is taken (fewest non-zero terms, then closest to equal weights), {where}."
+    )
+
+
+def optimism(trials: Sequence[TrialResult], compared: int) -> float:
+    """By how much the best of that many equally good trials would look better than it is, in the objective's unit.
+
+    The standard error is pooled over trials (NaN for one seed); seeds shared by trials make it smaller in truth.
+    """
+    squares = [t.interval.standard_error**2 for t in trials if math.isfinite(t.interval.standard_error)]
+    return expected_best_of(compared) * math.sqrt(sum(squares) / len(squares)) if squares else math.nan
+
+
+# The trivial predictors
+
+
+def baseline_values(record: StudyRecord, what: Measure, split: str = "val") -> dict[str, float]:
+    """Trivial predictor -> its value of a measure on a split; those that do not have it are left out."""
+    table = record.baselines.get(split) or {}
+    found = {name: _baseline(values, what) for name, values in table.items()}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def _baseline(values: Mapping[str, Any], what: Measure) -> float:
+    # "silog" is a term and a metric: its plain name is the metric, and the term stands as "term_silog".
+    plain = None if what.column == "term_silog" else values.get(what.key)
+    value = values.get(what.column, plain)
+    return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def best_baseline(baselines: dict[str, float], what: Measure) -> tuple[str, float] | None:
+    """The better of the trivial predictors and its value."""
+    return min(baselines.items(), key=lambda item: _cost(item[1], what)) if baselines else None
+
+
+def beats(value: float, baselines: dict[str, float], what: Measure) -> bool | None:
+    """Whether a value is better than every trivial predictor's; None where none is known."""
+    best = best_baseline(baselines, what)
+    return None if best is None else _cost(value, what) < _cost(best[1], what)
+
+
+def beating_trials(record: StudyRecord) -> tuple[int, int]:
+    """How many complete trials beat every trivial predictor in the mean, and how many were compared."""
+    what = ranking_measure(record)
+    baselines = baseline_values(record, what)
+    complete = [t for t in trial_results(record, what) if t.complete]
+    return sum(bool(beats(t.mean, baselines, what)) for t in complete), len(complete)
+
+
+# Contrasts, paired by seed
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How much better the best trial is than a reference, seed by seed, in the measure's unit."""
+
+    role: str
+    trial: int
+    label: str
+    advantage: Interval
+    diverged: bool
+
+
+def ranked(record: StudyRecord) -> list[TrialResult]:
+    """The complete trials, best mean first; diverged ones last."""
+    what = ranking_measure(record)
+    complete = [t for t in trial_results(record, what) if t.complete]
+    return sorted(complete, key=lambda t: (_cost(t.mean, what), t.number))
+
+
+def contrasts(record: StudyRecord) -> tuple[TrialResult | None, tuple[Contrast, ...]]:
+    """The trial with the best mean, and its advantage over each reference, paired by seed."""
+    order = ranked(record)
+    if not order or not math.isfinite(order[0].mean):
+        return None, ()
+    what = ranking_measure(record)
+    found = references(record, order)
+    return order[0], tuple(_contrast(role, order[0], other, what) for role, other in found)
+
+
+def references(record: StudyRecord, order: Sequence[TrialResult]) -> list[tuple[str, TrialResult]]:
+    """What the best trial (the first of `order`) is held against: role and trial, each trial once.
+
+    The recommended trial, equal weights, the paper's Table 2 and single terms where the study has them; on a
+    line its neighbours and both ends; otherwise the runner-up.
+    """
+    terms = used_terms(record)
+    advice = recommend(record)
+    roles = [("recommended", t) for t in order if t.number == advice.trial]
+    roles += [("equal weights", t) for t in order if is_equal(t.weights, terms)]
+    roles += [("the paper's Table 2", t) for t in order if _is_table_2(t, terms)]
+    roles += [(f"{term_label(single)} alone", t) for t in order if (single := _single(t))]
+    roles += _line_references(record, order) if record.kind == "line" else [("runner-up", t) for t in order[1:2]]
+    named: dict[int, tuple[list[str], TrialResult]] = {}
+    for role, trial in roles:
+        if trial.number != order[0].number:
+            named.setdefault(trial.number, ([], trial))[0].append(role)
+    return [(", ".join(names), trial) for names, trial in named.values()]
+
+
+def _is_table_2(trial: TrialResult, terms: tuple[str, ...]) -> bool:
+    return bool(np.allclose(normalised(trial.weights, terms), normalised(TABLE_2, terms), atol=1e-6)) and len(terms) > 2
+
+
+def _single(trial: TrialResult) -> str | None:
+    used = [t for t, w in trial.weights.items() if w > 0]
+    return used[0] if len(used) == 1 else None
+
+
+def _line_references(record: StudyRecord, order: Sequence[TrialResult]) -> list[tuple[str, TrialResult]]:
+    column = f"var_{record.variables[0]}"
+    values = dict(zip(record.trials["number"], record.trials[column], strict=True))
+    if not all(isinstance(values[t.number], (int, float)) for t in order):
+        return [("runner-up", t) for t in order[1:2]]
+    line = sorted(order, key=lambda t: values[t.number])
+    at = line.index(order[0])
+    neighbours = [("neighbour", line[i]) for i in (at - 1, at + 1) if 0 <= i < len(line)]
+    return [("start of the line", line[0]), *neighbours, ("end of the line", line[-1])]
+
+
+def _contrast(role: str, best: TrialResult, other: TrialResult, what: Measure) -> Contrast:
+    mine = {s.seed: s.value for s in best.seeds}
+    pairs = [(_cost(s.value, what), _cost(mine[s.seed], what)) for s in other.seeds if s.seed in mine]
+    gains = [theirs - ours for theirs, ours in pairs if not math.isnan(theirs) and not math.isnan(ours)]
+    return Contrast(role, other.number, other.label, t_interval(gains), any(math.isinf(g) for g in gains))
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What the seeds share: `correlation` over trials, and the factor by which pairing multiplies their worth."""
+
+    correlation: float
+    worth: float
+    seeds: int
+    trials: int
+
+
+def pairing(record: StudyRecord) -> Pairing:
+    """The correlation of seeds across finite, complete trials.
+
+    The variance of a difference is 2 sigma^2 (1 - correlation), so pairing is worth 1 / (1 - correlation).
+    """
+    what = ranking_measure(record)
+    finite = [t for t in trial_results(record, what) if t.complete and math.isfinite(t.mean)]
+    common = set.intersection(*[{s.seed for s in t.seeds} for t in finite]) if finite else set()
+    matrix = np.array([[s.value for s in t.seeds if s.seed in common] for t in finite])
+    correlation = seed_correlation(matrix)
+    worth = 1 / (1 - correlation) if correlation < 1 else math.inf if correlation == 1 else math.nan
+    return Pairing(correlation, worth, len(common), len(finite))
+
+
+# Where training breaks
+
+
+@dataclass(frozen=True)
+class Breakage:
+    """How runs ended. `broken` are flat, spiking or non-finite.
+
+    `onset` is the value of a line's variable from which on (or up to which) every trial has a broken run.
+    """
+
+    counts: Counter[str]
+    finished: int
+    broken: int
+    probability: tuple[float, float]
+    trials: tuple[TrialResult, ...]
+    onset: tuple[Literal["from", "up to"], float] | None
+
+
+def breakage(record: StudyRecord) -> Breakage:
+    """Count outcomes over all finished runs, with the exact 95 % interval of a run's probability to break."""
+    results = trial_results(record, ranking_measure(record))
+    counts = sum((t.outcomes for t in results), Counter())
+    finished, broken = sum(t.finished for t in results), sum(t.broken for t in results)
+    return Breakage(
+        counts=counts,
+        finished=finished,
+        broken=broken,
+        probability=proportion_interval(broken, finished) if finished else (math.nan, math.nan),
+        trials=tuple(t for t in results if t.broken),
+        onset=_onset(record, results),
+    )
+
+
+def _onset(record: StudyRecord, results: Sequence[TrialResult]) -> tuple[Literal["from", "up to"], float] | None:
+    if record.kind != "line":
+        return None
+    values = dict(zip(record.trials["number"], record.trials[f"var_{record.variables[0]}"], strict=True))
+    finished = [t for t in results if t.finished]
+    if not all(isinstance(values[t.number], (int, float)) for t in finished):
+        return None
+    line = sorted(((float(values[t.number]), t.broken > 0) for t in finished), key=lambda pair: pair[0])
+    broken = [is_broken for _, is_broken in line]
+    top, bottom = _run_length(broken[::-1]), _run_length(broken)
+    if top and top < len(line):
+        return "from", line[-top][0]
+    return ("up to", line[bottom - 1][0]) if bottom and bottom < len(line) else None
+
+
+def _run_length(flags: Sequence[bool]) -> int:
+    return next((i for i, flag in enumerate(flags) if not flag), len(flags))

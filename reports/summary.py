@@ -1,0 +1,257 @@
+"""The answer in words: which weights to use, how sure that is, where training breaks. Numbers come from `statistics`."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from reports.intervals import proportion_interval
+from reports.measures import BASELINE_LABELS, BROKEN, measure, short
+from reports.records import StudyRecord
+from reports.statistics import (
+    Breakage,
+    Recommendation,
+    baseline_values,
+    beating_trials,
+    beats,
+    best_baseline,
+    breakage,
+    ranked,
+    recommend,
+)
+from reports.trials import TrialResult, objective_measure, ranking_measure, trial_results, weights_label
+
+Tone = Literal["good", "warn", "bad", "plain"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One question of the summary and its answer."""
+
+    question: str
+    text: str
+    tone: Tone
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The summary: a headline, what it rests on question by question, and what to keep in mind."""
+
+    headline: str
+    tone: Tone
+    progress: str
+    findings: tuple[Finding, ...]
+    caveats: tuple[str, ...]
+    advice: Recommendation
+
+
+def answer(record: StudyRecord) -> Answer:
+    """Sum a study up, whatever state it is in. Whether networks beat the trivial predictors comes first."""
+    advice, broken = recommend(record), breakage(record)
+    headline, tone = _headline(record, advice)
+    findings = (
+        _against_baselines(record),
+        Finding("Which weights?", _which(record, advice), "plain" if advice.trial is not None else "warn"),
+        Finding("How sure is that?", _sure(record, advice), _sure_tone(advice)),
+        Finding("Where does training break?", _breaks(record, broken), "warn" if broken.broken else "good"),
+    )
+    asked = [f for f in findings if f.text]
+    return Answer(headline, tone, _progress(record), tuple(asked), _caveats(record), advice)
+
+
+def _headline(record: StudyRecord, advice: Recommendation) -> tuple[str, Tone]:
+    if advice.status == "unfinished":
+        return "No trial has finished yet", "plain"
+    beating, compared = beating_trials(record)
+    if compared and not beating and baseline_values(record, ranking_measure(record)):
+        return "Nothing was learnt: no trial beats the trivial predictors", "bad"
+    if advice.status == "incomparable":
+        return "No recommendation: the combined loss is not comparable", "warn"
+    if advice.status == "diverged":
+        return "No recommendation: every trial diverged", "bad"
+    if advice.seeds < 2:
+        return f"Ahead, from a single seed: {weights_label(advice.weights)}", "warn"
+    if advice.compared > 1 and len(advice.tied) == advice.compared:
+        return f"The weights make no difference here; the simplest are {weights_label(advice.weights)}", "warn"
+    return f"Use {weights_label(advice.weights)}", "good"
+
+
+def _progress(record: StudyRecord) -> str:
+    """What is still missing or went wrong, in words; empty where every trial is done."""
+    states, runs = record.trials["state"], record.runs["state"]
+    done, failed, pruned = (
+        int((runs == "finished").sum()),
+        int((runs == "failed").sum()),
+        int((states == "pruned").sum()),
+    )
+    parts = []
+    if not len(states) or not states.isin(["complete", "pruned", "failed"]).all():
+        asked = max(len(runs), len(states) * len(record.seeds))
+        parts.append(f"Unfinished: {done} of {asked} runs so far, so all of this may still change.")
+    if failed:
+        parts.append(
+            f"{failed} runs failed on an error; that is not a result, and resuming the study tries them again."
+        )
+    if pruned:
+        parts.append(f"{pruned} trials were pruned early and are not compared.")
+    return " ".join(parts)
+
+
+# Do the networks learn anything?
+
+
+def _against_baselines(record: StudyRecord) -> Finding:
+    question = "Do the networks beat the trivial predictors?"
+    what = ranking_measure(record)
+    best = best_baseline(baseline_values(record, what), what)
+    order = ranked(record)
+    if best is None:
+        return Finding(question, "Unknown: the trivial predictors were not evaluated for this measure.", "warn")
+    name = f"the {BASELINE_LABELS.get(best[0], best[0])} ({what.write(best[1])})"
+    if not order:
+        return Finding(question, f"Too early to say. The best of them is {name}, on the validation split.", "plain")
+    if not math.isfinite(order[0].mean):
+        return Finding(question, f"No. Every finished trial diverged; {name} stays ahead.", "bad")
+    beating, compared = beating_trials(record)
+    leader = f"trial {order[0].number} ({order[0].label}) at {what.write(order[0].mean)}"
+    if not beating:
+        text = (
+            f"No. The best trial is {leader} {what.label} on the validation split, and {name} does better without "
+            "looking at the image. Until that changes, differences between weights say nothing about depth: train "
+            "longer, or at another rate."
+        )
+        return Finding(question, text, "bad")
+    gain = abs(order[0].mean - best[1]) / abs(best[1]) if best[1] else math.nan
+    text = (
+        f"{_count(beating, compared)} of the finished trials do. The best is {leader} {what.label} on the validation "
+        f"split, {gain:.1%} better than {name}. {_clearly(order[0], best[1], what.higher_is_better)}"
+    )
+    return Finding(question, text, "good" if beating == compared else "warn")
+
+
+def _count(part: int, whole: int) -> str:
+    return f"All {whole}" if part == whole and whole > 1 else f"{part} of {whole}" if whole > 1 else "The only one"
+
+
+def _clearly(trial: TrialResult, baseline: float, higher: bool) -> str:
+    interval = trial.interval
+    if not math.isfinite(interval.low):
+        return "From one seed, that is an anecdote."
+    inside = interval.low <= baseline if higher else baseline <= interval.high
+    return "Its 95 % interval reaches that predictor, so even this is not certain." if inside else ""
+
+
+# Which weights, and how sure
+
+
+def _which(record: StudyRecord, advice: Recommendation) -> str:
+    if advice.trial is None:
+        return advice.reason
+    what = objective_measure(record)
+    value = f"Trial {advice.trial}: {weights_label(advice.weights)}, with a validation {what.label} of {what.write(advice.mean)}."
+    if not beats(advice.mean, advice.baselines, what) and advice.baselines:
+        value += " It does not beat the trivial predictors, so this is an order of finish, not advice."
+    return f"{value} {advice.reason}"
+
+
+def _sure(record: StudyRecord, advice: Recommendation) -> str:
+    if advice.trial is None:
+        return ""
+    what = objective_measure(record)
+    if advice.seeds < 2:
+        return "Not at all: one seed gives no interval. Grow the study by seeds (at least three) before relying on it."
+    text = (
+        f"The mean of {advice.seeds} seeds is {what.write(advice.mean)}, standard error {what.write(advice.standard_error)}, "
+        f"95 % interval {what.write(advice.low)} to {what.write(advice.high)}."
+    )
+    if advice.compared > 1 and math.isfinite(advice.optimism):
+        text += (
+            f" Picking the best of {advice.compared} flatters it: were all of them equally good, the best would look about "
+            f"{what.write(advice.optimism)} better than it is, by luck. Confirm the choice with fresh seeds."
+        )
+    return text
+
+
+def _sure_tone(advice: Recommendation) -> Tone:
+    return "warn" if advice.seeds < 2 or len(advice.tied) > 1 else "good"
+
+
+# Where training breaks
+
+
+def _breaks(record: StudyRecord, broken: Breakage) -> str:
+    if not broken.finished:
+        return ""
+    low, high = broken.probability
+    if not broken.broken:
+        per_trial = _per_trial_bound(broken, record)
+        return (
+            f"Nowhere that was tried: none of {broken.finished} finished runs ended flat, spiking or non-finite. "
+            f"That still allows a probability of up to {high:.0%}{per_trial}.{_trivial(broken)}"
+        )
+    kinds = ", ".join(f"{broken.counts[k]} {k.replace('_', '-')}" for k in BROKEN if broken.counts[k])
+    text = (
+        f"{broken.broken} of {broken.finished} finished runs broke ({kinds}; 95 % interval {low:.0%} to {high:.0%}). "
+    )
+    return f"{text}{_where(record, broken)}{_trivial(broken)}"
+
+
+def _per_trial_bound(broken: Breakage, record: StudyRecord) -> str:
+    seeds = len(record.seeds)
+    if seeds < 1 or broken.finished <= seeds:
+        return ""
+    return f" over all, and up to {proportion_interval(0, seeds)[1]:.0%} at any one point ({seeds} runs each)"
+
+
+def _where(record: StudyRecord, broken: Breakage) -> str:
+    if broken.onset:
+        side, value = broken.onset
+        onward = "upward" if side == "from" else ""
+        start = f"{side.capitalize()} {record.variables[0]} = {short(value)} {onward}".strip()
+        return f"{start}, every trial has a broken run."
+    return f"It happens at {_listed([f'{t.label} ({t.broken} of {t.finished})' for t in broken.trials])}."
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more trials" if len(names) > most else ""
+    return "; ".join(names[:most]) + more
+
+
+def _trivial(broken: Breakage) -> str:
+    count = broken.counts["trivial"]
+    return f" {count} more ended trivial: no better than the training median." if count else ""
+
+
+# What to keep in mind
+
+
+def _caveats(record: StudyRecord) -> tuple[str, ...]:
+    size = record.data.get("image_size")
+    pixels = f"{size[0]} × {size[1]} pixels" if isinstance(size, (list, tuple)) and len(size) == 2 else "its resolution"
+    head = (record.spec.get("model") or {}).get("head")
+    epochs = (record.spec.get("train") or {}).get("epochs")
+    budget = f", {epochs} epochs" if epochs else ""
+    found = [f"Weights hold for what they were found at: {pixels}, depth in metres, {head or 'this'} head{budget}."]
+    found.append(
+        "Terms do not keep their size across resolutions: the same weight means something else at another size."
+    )
+    if 1 < len(record.seeds) < 10:
+        found.append("A t-interval from few seeds is too narrow where some runs collapse: read it as a lower bound.")
+    shared = record.data.get("scenes_shared_with_train")
+    if isinstance(shared, dict) and shared.get("val"):
+        found.append(f"{shared['val']} validation scenes are also trained on, so every validation number flatters.")
+    if record.objective != "combined" and any(math.isinf(t.mean) for t in trial_results(record)):
+        found.append(
+            "A trial with a non-finite run counts as infinitely bad; its surviving seeds are never averaged alone."
+        )
+    return (*found, *record.notes)
+
+
+def objective_sentence(record: StudyRecord) -> str:
+    """What is optimised, in words."""
+    what = objective_measure(record)
+    if record.objective == "combined":
+        return "The objective is the combined loss; trials are shown in the order of validation RMSE instead."
+    goal = "more is better" if what.higher_is_better else "less is better"
+    last = "the last epoch" if record.window == 1 else f"the last {record.window} epochs"
+    return f"The objective is the validation {measure(what.column).label} of {last}, which does not know the weights; {goal}."

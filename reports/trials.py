@@ -1,0 +1,172 @@
+"""From runs to trials: final values, what a trial amounts to over its seeds, and how it is called."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from reports.intervals import Interval, t_interval
+from reports.measures import BROKEN, Measure, measure, short, term_label
+from reports.records import StudyRecord
+
+
+@dataclass(frozen=True)
+class SeedValue:
+    """One run's final value: NaN while it is missing, the worst infinity where the run went non-finite."""
+
+    run: str
+    seed: int
+    value: float
+    outcome: str  # one of OUTCOMES, "failed", or the run's state while it has none
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """A trial over its seeds, for one measure.
+
+    With a diverged seed its mean is infinite: survivors are never averaged alone.
+    """
+
+    number: int
+    label: str
+    weights: Mapping[str, float]
+    state: str
+    expected: int
+    seeds: tuple[SeedValue, ...]
+
+    @cached_property
+    def interval(self) -> Interval:
+        """Mean and 95 % t-interval over the seeds that have a value so far."""
+        return t_interval([s.value for s in self.seeds if not math.isnan(s.value)])
+
+    @property
+    def mean(self) -> float:
+        """The mean over the seeds that have a value so far."""
+        return self.interval.mean
+
+    @property
+    def complete(self) -> bool:
+        """Whether every seed the study asks for has a value: only then is a trial compared."""
+        return self.state not in ("pruned", "failed") and self.interval.n >= max(self.expected, 1)
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """How many runs ended how."""
+        return Counter(s.outcome for s in self.seeds)
+
+    @property
+    def broken(self) -> int:
+        """How many runs ended flat, spiking or non-finite."""
+        return sum(self.outcomes[name] for name in BROKEN)
+
+    @property
+    def finished(self) -> int:
+        """How many runs have an outcome."""
+        return sum(n for name, n in self.outcomes.items() if name in (*BROKEN, "learnt", "trivial"))
+
+
+def objective_measure(record: StudyRecord) -> Measure:
+    """What the study minimises (or maximises): "val_rmse" is the column metric_rmse, "combined" is total."""
+    name = record.objective
+    return measure("total" if name == "combined" else f"metric_{name.removeprefix('val_')}")
+
+
+def ranking_measure(record: StudyRecord) -> Measure:
+    """What the page ranks trials by: the objective, or RMSE in place of the incomparable combined loss."""
+    return measure("metric_rmse") if record.objective == "combined" else objective_measure(record)
+
+
+def final_values(record: StudyRecord, column: str, split: str = "val") -> dict[str, float]:
+    """Run -> the mean of a column over its last `record.window` epochs, for the runs that have any."""
+    epochs = record.epochs
+    if column not in epochs.columns or epochs.empty:
+        return {}
+    rows = epochs[epochs["split"] == split].sort_values("epoch")
+    numbers = pd.to_numeric(rows[column], errors="coerce")
+    # to_numpy().mean() keeps a NaN; pandas' own mean would skip it.
+    return {
+        str(run): float(part.tail(record.window).to_numpy(dtype=float).mean())
+        for run, part in numbers.groupby(rows["run"])
+    }
+
+
+def trial_results(record: StudyRecord, what: Measure | None = None, split: str = "val") -> tuple[TrialResult, ...]:
+    """Every trial with its seeds' final values of a measure (the objective by default), in trial order."""
+    what = what or objective_measure(record)
+    values = final_values(record, what.column, split)
+    runs = dict(iter(record.runs.groupby("trial"))) if len(record.runs) else {}
+    expected = len(record.seeds)
+    return tuple(
+        TrialResult(
+            number=int(row["number"]),
+            label=trial_label(record, row),
+            weights=_weights(record, row),
+            state=str(row["state"]),
+            expected=expected,
+            seeds=_seed_values(runs.get(row["number"]), values, what),
+        )
+        for row in record.trials.sort_values("number").to_dict("records")
+    )
+
+
+def _weights(record: StudyRecord, row: Mapping) -> dict[str, float]:
+    return {term: float(row[f"weight_{term}"]) for term in record.terms}
+
+
+def _seed_values(rows: pd.DataFrame | None, values: Mapping[str, float], what: Measure) -> tuple[SeedValue, ...]:
+    if rows is None:
+        return ()
+    return tuple(_seed_value(row, values, what) for row in rows.sort_values("seed").to_dict("records"))
+
+
+def _seed_value(row: Mapping, values: Mapping[str, float], what: Measure) -> SeedValue:
+    outcome, state = row["outcome"], str(row["state"])
+    value = values.get(str(row["run"]), math.nan) if state == "finished" else math.nan
+    # Whatever the last number was, a run that went non-finite is the worst there is.
+    if state == "finished" and (outcome == "non_finite" or math.isinf(value)):
+        value = what.worst
+    known = isinstance(outcome, str) and outcome and state == "finished"
+    return SeedValue(str(row["run"]), int(row["seed"]), value, str(outcome) if known else state)
+
+
+def trial_label(record: StudyRecord, row: Mapping) -> str:
+    """How a trial is called: by its swept variables, else by its weights."""
+    if record.variables and record.kind != "simplex" and all(f"var_{v}" in row for v in record.variables):
+        return ", ".join(f"{name} = {_plain(row[f'var_{name}'])}" for name in record.variables)
+    return weights_label(_weights(record, row))
+
+
+def weights_label(weights: Mapping[str, float]) -> str:
+    """Weights in one line, such as "SILog 0.55 · SSIM 0.45"; zero weights are left out."""
+    return " · ".join(f"{term_label(t)} {short(w)}" for t, w in weights.items() if w > 0) or "no weights"
+
+
+def _plain(value: object) -> str:
+    return short(float(value)) if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+
+
+def used_terms(record: StudyRecord) -> tuple[str, ...]:
+    """The terms that any trial of the study weights."""
+    return tuple(t for t in record.terms if (pd.to_numeric(record.trials[f"weight_{t}"]) > 0).any())
+
+
+def varying_terms(record: StudyRecord) -> tuple[str, ...]:
+    """The terms whose weight differs between trials."""
+    return tuple(t for t in record.terms if record.trials[f"weight_{t}"].nunique() > 1)
+
+
+def normalised(weights: Mapping[str, float], terms: tuple[str, ...]) -> np.ndarray:
+    """The weights of some terms, scaled to sum to 1: Adam ignores a loss's overall scale. Shape (terms,)."""
+    array = np.array([weights.get(t, 0.0) for t in terms], dtype=float)
+    total = array.sum()
+    return array / total if total > 0 else array
+
+
+def is_equal(weights: Mapping[str, float], terms: tuple[str, ...]) -> bool:
+    """Whether all of these terms weigh the same."""
+    share = normalised(weights, terms)
+    return len(terms) > 1 and bool(np.allclose(share, 1 / len(terms), atol=1e-6))

@@ -1,0 +1,556 @@
+"""The command line: parses, calls, prints. The only place that turns errors into one line and an exit code.
+
+Exit codes: 0 done; 1 done, but some runs failed; 2 the request or its input was bad; 130 interrupted, resumable.
+Results go to stdout, everything else to stderr. What needs torch is imported inside the command that needs it.
+"""
+
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from data.errors import DataError
+from sweep import __version__
+from sweep.errors import SpecError, StudyError, SweepError
+from sweep.paths import Home
+from sweep.store import Store, hide_password
+
+DONE, SOME_FAILED, BAD_REQUEST, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="sweep",
+    help="Find the loss weights of a depth network: start a study, resume it, open its report.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+data_app = typer.Typer(help="Look at pictures before training on them, or fetch some.")
+app.add_typer(data_app, name="data")
+
+HomeOption = Annotated[Path | None, typer.Option("--home", help="Home folder; default: $SWEEP_HOME, else ./runs.")]
+StorageOption = Annotated[
+    str | None,
+    typer.Option("--storage", help="Database URL or SQLite file; default: HOME/sweep.db. [env: SWEEP_STORAGE]"),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=0, help="Worker processes; 0: train in this process. Default: one a core, one a GPU."
+    ),
+]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: section.key=value. Repeatable.")]
+
+
+def main() -> None:
+    """Entry point: one line and an exit code for what a user can mend; a programming error keeps its traceback."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; returns the exit code."""
+    if arguments in ([], ["data"]):
+        arguments = [*arguments, "--help"]
+    try:
+        result = app(args=arguments, standalone_mode=False, prog_name="sweep")
+    except typer.TyperException as error:
+        return _refuse(error.format_message())
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except (SweepError, DataError) as error:
+        return _refuse(str(error))
+    except Exception as error:
+        if _is_expected(error):
+            return _refuse(str(error))
+        raise
+    return result if isinstance(result, int) else DONE
+
+
+def _is_expected(error: Exception) -> bool:
+    """Whether the model or reports package raised an error made for users; asked without importing them."""
+    return any(base.__name__ in ("ModelError", "ReportError") for base in type(error).__mro__)
+
+
+def _refuse(message: str) -> int:
+    print("sweep: " + hide_password(" ".join(message.split())), file=sys.stderr)
+    return BAD_REQUEST
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, default=str))
+
+
+def _storage(given: str | None) -> str | None:
+    return given or os.environ.get("SWEEP_STORAGE")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"sweep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+# Studies
+
+
+class Stopper:
+    """The first Ctrl-C or SIGTERM asks for a stop, a second one insists."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        """Whether a stop was asked for."""
+        return self.asked
+
+    def __enter__(self) -> "Stopper":
+        self.before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, _number: int, _frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+@app.command()
+def start(
+    spec: Annotated[str, typer.Argument(help="A preset's name (sweep presets) or a TOML file.")],
+    data: Annotated[str | None, typer.Option("--data", help="Source: rooms, diode:PATH or pairs:PATH.")] = None,
+    set_: SetOption = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="How many (5), or which (0,1,2).")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Call the study so; default: the spec's name.")] = None,
+    workers: WorkersOption = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    executor: Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")] = "local",
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> int:
+    """Start a study; one that exists with the same spec is resumed, with a larger spec grown."""
+    from sweep.spec import load_spec, override_seeds, parse_override
+
+    overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
+    if data is not None:
+        overrides["data.source"] = _absolute_source(data)
+    if seeds is not None:
+        overrides["study.seeds"] = list(override_seeds(seeds))
+    if name is not None:
+        overrides["study.name"] = name
+    study = load_spec(spec, overrides)
+
+    def work(begin: Any, show: Any, stop: Callable[[], bool]) -> Any:
+        from sweep.study import start as start_study
+
+        return start_study(study, overrides, begin, show, stop)
+
+    return _work(study.name, work, workers, device, executor, home, storage)
+
+
+@app.command()
+def resume(
+    name: Annotated[str, typer.Argument(help="The study's name (sweep list).")],
+    data: Annotated[str | None, typer.Option("--data", help="Where the same pictures lie now.")] = None,
+    workers: WorkersOption = None,
+    executor: Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")] = "local",
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> int:
+    """Go on exactly where a study stopped; nothing that would change its results can be set."""
+    moved = _absolute_source(data) if data is not None else None
+    Store.open(Home.choose(home), _storage(storage)).require(name)
+
+    def work(begin: Any, show: Any, stop: Callable[[], bool]) -> Any:
+        from sweep.study import resume as resume_study
+
+        return resume_study(name, moved, begin, show, stop)
+
+    return _work(name, work, workers, "auto", executor, home, storage)
+
+
+def _absolute_source(source: str) -> str:
+    """A source whose path does not depend on the folder the command was given in."""
+    kind, colon, path = source.partition(":")
+    return f"{kind}:{Path(path).expanduser().absolute()}" if colon and path else source
+
+
+def _work(
+    name: str,
+    work: Callable[[Any, Any, Callable[[], bool]], Any],
+    workers: int | None,
+    device: str,
+    executor: str,
+    home: Path | None,
+    storage: str | None,
+) -> int:
+    """Work on a study under a progress display and signal handlers; print how it ended."""
+    from sweep.display import ProgressDisplay
+
+    place = Home.choose(home)
+    with Stopper() as stop, ProgressDisplay() as show:
+        from sweep.study import Begin
+
+        command = hide_password(shlex.join(["sweep", *sys.argv[1:]]))
+        end = work(Begin(place, _storage(storage), workers, device, executor, command), show, stop)
+    where = f" --home {shlex.quote(str(home))}" if home else ""
+    where += f" --storage {shlex.quote(hide_password(storage))}" if storage else ""
+    if not end.finished:
+        print(f"interrupted; go on with: sweep resume {name}{where}", file=sys.stderr)
+        return INTERRUPTED
+    _print_end(place, storage, name, where)
+    if end.failed_runs:
+        print(f"sweep: {end.failed_runs} runs failed; see: sweep status {name}{where}", file=sys.stderr)
+    return SOME_FAILED if end.failed_runs else DONE
+
+
+def _print_end(place: Home, storage: str | None, name: str, where: str) -> None:
+    from sweep.results import status as study_status
+
+    found = study_status(Store.open(place, _storage(storage)), place, name)
+    best = found["best"]
+    if best:
+        weights = ", ".join(f"{term} {value:.4g}" for term, value in best["weights"].items() if value)
+        print(f"{name}: finished; least" if found["objective"] == "combined" else f"{name}: finished; best", end=" ")
+        print(f"{found['objective']} {best['value']:.4g} in trial {best['trial']} ({weights})")
+    else:
+        print(f"{name}: finished; no trial has a finite value")
+    print(f"report: sweep report {name}{where}")
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(help="A study; default: all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """Where a study stands: trials, runs, outcomes, the best so far."""
+    from sweep.results import status as study_status
+
+    place = Home.choose(home)
+    store = Store.open(place, _storage(storage))
+    names = [name] if name else [row["name"] for row in store.studies()]
+    found = [study_status(store, place, each) for each in names]
+    if as_json:
+        _print_json(found[0] if name else found)
+    elif not found:
+        print("no studies yet; begin with: sweep start demo")
+    else:
+        print("\n\n".join(_status_text(each) for each in found))
+
+
+def _status_text(found: Mapping[str, Any]) -> str:
+    trials = found["trials"]
+    others = ", ".join(f"{trials[s]} {s}" for s in ("running", "pruned", "failed") if trials[s])
+    lines = [
+        f"{found['name']}: {found['state']}" + (f" ({found['held_by']})" if found["held_by"] else ""),
+        f"  trials    {trials['complete']} of {trials['total']} complete" + (f", {others}" if others else ""),
+        "  runs      " + (", ".join(f"{n} {state}" for state, n in sorted(found["runs"].items())) or "none yet"),
+        "  outcomes  "
+        + (", ".join(f"{n} {outcome}" for outcome, n in sorted(found["outcomes"].items())) or "none yet"),
+    ]
+    if found["best"]:
+        best = found["best"]
+        weights = ", ".join(f"{term} {value:.4g}" for term, value in best["weights"].items() if value)
+        note = " (not comparable between weights)" if found["objective"] == "combined" else ""
+        lines.append(f"  best      {found['objective']} {best['value']:.4g} in trial {best['trial']}: {weights}{note}")
+    return "\n".join(lines)
+
+
+@app.command(name="list")
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """All studies, a line each."""
+    place = Home.choose(home)
+    rows = [
+        {
+            "name": r["name"],
+            "state": r["state"],
+            "trials": r["trials"],
+            "created": r["created"],
+            "updated": r["updated"],
+        }
+        for r in Store.open(place, _storage(storage)).studies()
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    if not rows:
+        print("no studies yet; begin with: sweep start demo")
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        counts = ", ".join(f"{n} {state}" for state, n in sorted(row["trials"].items())) or "no trials yet"
+        print(f"{row['name']:{width}}  {row['state']:11}  {row['created'][:16].replace('T', ' ')} UTC  {counts}")
+
+
+@app.command()
+def presets(name: Annotated[str | None, typer.Argument(help="Print this preset's TOML.")] = None) -> None:
+    """The built-in specs; with a name, its text, ready to be saved and changed."""
+    from sweep.spec import load_spec, preset_names, read_text
+
+    if name is not None:
+        if name not in preset_names():
+            raise SpecError(f"no preset is called {name!r}; expected one of {', '.join(preset_names())}")
+        print(read_text(name), end="")
+        return
+    for each in preset_names():
+        spec = load_spec(each)
+        print(f"{each:18} {spec.study.description} ({spec.trial_count} trials x {len(spec.study.seeds)} seeds)")
+
+
+@app.command()
+def doctor(
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is safe to mend.")] = False,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> int:
+    """Check a home folder: database, caches, runs, leases, disk space, versions."""
+    from sweep.doctor import examine
+
+    findings = examine(Home.choose(home), _storage(storage), repair)
+    for finding in findings:
+        print(f"{finding.level:7} {finding.text}")
+    return SOME_FAILED if any(f.level == "broken" for f in findings) else DONE
+
+
+# Results
+
+
+@app.command()
+def report(
+    names: Annotated[list[str], typer.Argument(help="One or more studies.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Default: HOME/studies/NAME/report.html.")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write it again every 30 s until the studies have ended.")
+    ] = False,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """Write one self-contained HTML file: which weights to use, how sure that is, where training breaks."""
+    from reports.page import write_report
+
+    from sweep.results import study_record
+
+    place = Home.choose(home)
+    store = Store.open(place, _storage(storage))
+    for name in names:
+        store.require(name)
+    path = output or place.report(names[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_report([study_record(store, place, name) for name in names], path)
+    print(path)
+    if open_:
+        typer.launch(path.absolute().as_uri())
+    while watch and _any_running(store, place, names):
+        time.sleep(30)
+        write_report([study_record(store, place, name) for name in names], path)
+
+
+def _any_running(store: Store, place: Home, names: list[str]) -> bool:
+    from sweep.claims import holder
+
+    return any(holder(store, name, place.lock(name)) for name in names)
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="The study.")],
+    format_: Annotated[str, typer.Option("--format", help="csv, json or parquet.")] = "csv",
+    table: Annotated[str, typer.Option("--table", help="runs, epochs or trials (json holds all).")] = "runs",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File (csv, json) or folder (parquet).")] = None,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """All numbers of a study: its trials, runs and epochs."""
+    from sweep.export import write_export
+
+    place = Home.choose(home)
+    write_export(Store.open(place, _storage(storage)), name, format_, table, output)
+
+
+@app.command()
+def best(
+    name: Annotated[str, typer.Argument(help="The study.")],
+    checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="Save the recommended model here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """The recommended weights, and how sure that is."""
+    from reports.statistics import recommend
+    from sweep.results import need_finished, study_record
+
+    place = Home.choose(home)
+    store = Store.open(place, _storage(storage))
+    record = study_record(store, place, name)
+    need_finished(record)
+    found = recommend(record)
+    if as_json:
+        from dataclasses import asdict
+
+        _print_json(asdict(found))
+    else:
+        _print_recommendation(found)
+    if checkpoint is not None:
+        if found.trial is None:
+            raise StudyError(f"no weights can be recommended from {name!r}: {found.reason}")
+        _save_checkpoint(store, place, name, found.trial, checkpoint)
+
+
+def _print_recommendation(found: Any) -> None:
+    if found.trial is not None:
+        print(f"trial {found.trial}")
+        for term, weight in found.weights.items():
+            if weight:
+                print(f"{term:10} {weight:.6g}")
+    print(found.reason)
+
+
+def _save_checkpoint(store: Store, place: Home, name: str, trial: int, target: Path) -> None:
+    """Save the model of the recommended trial's first seed, without optimiser state."""
+    from model.predict import save_model
+
+    runs = [row for row in store.runs(name) if row["trial"] == trial and row["state"] == "finished"]
+    if not runs:
+        raise StudyError(f"trial {trial} of {name!r} has no finished run to save")
+    save_model(place.run(runs[0]["run"]), target)
+    print(f"saved {target} (seed {runs[0]['seed']} of trial {trial})", file=sys.stderr)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A model saved by sweep best --checkpoint, or a run's checkpoint.")
+    ],
+    data: Annotated[str, typer.Option("--data", help="Source: rooms, diode:PATH or pairs:PATH.")],
+    set_: SetOption = None,
+    part: Annotated[str, typer.Option("--part", help="train, val or test; all: every picture.")] = "test",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """A model's metrics on a source, beside the trivial predictors'."""
+    from sweep.inference import evaluate_source
+
+    found = evaluate_source(checkpoint, _data_settings(data, set_), part, Home.choose(home).create())
+    if as_json:
+        _print_json(found)
+        return
+    columns = [c for c in ("model", "median", "mean_map") if c in found]
+    print(f"{'metric':16}" + "".join(f"{c:>12}" for c in columns) + f"   ({found['images']} images, {found['part']})")
+    for metric in found["model"]:
+        print(f"{metric:16}" + "".join(f"{_cell(found[c].get(metric)):>12}" for c in columns))
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+@app.command()
+def predict(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A model saved by sweep best --checkpoint, or a run's checkpoint.")
+    ],
+    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG pictures.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for NAME_depth.png (16-bit, mm) and NAME_depth_colour.png.")
+    ],
+) -> None:
+    """Depth of pictures: 16-bit PNG in millimetres, and a coloured one to look at."""
+    from model.predict import predict_images
+
+    for path in predict_images(checkpoint, images, output):
+        print(path)
+
+
+# Data
+
+
+def _data_settings(source: str, set_: list[str] | None) -> Any:
+    """Data settings from a source and --set key=value (the [data] section's keys)."""
+    from sweep.spec import parse_data_settings, parse_override
+
+    return parse_data_settings(_absolute_source(source), dict(parse_override(text) for text in set_ or []))
+
+
+@data_app.command("check")
+def data_check(
+    source: Annotated[str, typer.Argument(help="rooms, diode:PATH or pairs:PATH.")],
+    set_: SetOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> int:
+    """Count pictures, scenes, valid pixels and depths, and name each bad file."""
+    from data.check import check_source
+
+    from sweep.display import ProgressDisplay
+
+    with ProgressDisplay() as show:
+        found = check_source(_data_settings(source, set_), show.preparing)
+    if as_json:
+        _print_json(found.as_dict())
+    else:
+        print("\n".join(found.lines()))
+    return BAD_REQUEST if found.bad else DONE
+
+
+@data_app.command("preview")
+def data_preview(
+    source: Annotated[str, typer.Argument(help="rooms, diode:PATH or pairs:PATH.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path("preview.png"),
+    count: Annotated[int, typer.Option("--count", min=1, max=200, help="How many pictures.")] = 12,
+    set_: SetOption = None,
+) -> None:
+    """Write a contact sheet: pictures beside their depth."""
+    from data.check import preview
+
+    preview(_data_settings(source, set_), output, count)
+    print(output)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    dataset: Annotated[str, typer.Argument(help="diode.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to put it in.")] = Path("diode"),
+    url: Annotated[str | None, typer.Option("--url", help="A mirror of val.tar.gz.")] = None,
+    md5: Annotated[str | None, typer.Option("--md5", help="The mirror's MD5, where it holds another archive.")] = None,
+) -> None:
+    """Download the DIODE validation set (2.6 GB): resumed when broken off, verified, unpacked safely."""
+    from data.fetch import DIODE_MD5, DIODE_URL, fetch_diode
+
+    from sweep.display import transfer_bar
+
+    if dataset != "diode":
+        raise SpecError(f"the dataset {dataset!r} is unknown; expected diode")
+    with transfer_bar() as advance:
+        path = fetch_diode(output, url or DIODE_URL, md5 or DIODE_MD5, advance)
+    print(f"diode:{path}")
+
+
+if __name__ == "__main__":
+    main()

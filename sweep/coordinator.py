@@ -1,0 +1,374 @@
+"""One coordinator a study: asks for trials in order, hands their runs to an executor, judges, tells; the only writer.
+
+Trial n is asked exactly when n - parallel + 1 trials were told, and trials are told in order, so no result depends on
+which run ends first. Our row is committed first and Optuna told second. All that matters is in the database and in
+checkpoints: this object can die at any line, and the next one, built from the tables, goes on.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from data.settings import DataSettings
+from model.settings import RunSettings
+from sweep.claims import Claim
+from sweep.errors import StorageError
+from sweep.executors import Event, Executor, RunRequest
+from sweep.paths import Home
+from sweep.projection import Projection, Suggester
+from sweep.pruning import should_prune
+from sweep.spec import StudySpec
+from sweep.store import NewRun, Store, epoch_rows, now
+
+MAX_ATTEMPTS = 3
+POLL_S = 0.5
+BUSY_RETRY_POLLS = 4
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """What a trial's runs are made of, and their keys."""
+
+    data: DataSettings
+    fingerprint: str
+    runs: tuple[tuple[RunSettings, NewRun], ...]
+
+
+class Planner(Protocol):
+    """Turns a point of the space into runs (see `sweep.study.make_planner`); apart, because it imports torch."""
+
+    def __call__(self, point: Mapping[str, Any]) -> TrialPlan:
+        """The plan of a trial at that point."""
+
+
+class Display(Protocol):
+    """Whoever shows progress (see `sweep.display`)."""
+
+    def preparing(self, done: int, total: int) -> None:
+        """Pictures are being put into the cache."""
+
+    def update(self, coordinator: "Coordinator") -> None:
+        """The coordinator's state may have changed."""
+
+    def note(self, text: str) -> None:
+        """One line worth reading."""
+
+
+@dataclass
+class Run:
+    """A run as the coordinator sees it."""
+
+    key: str
+    settings: RunSettings
+    plan: TrialPlan
+    environment: str
+    state: str = "waiting"  # waiting | running | finished | failed | dropped
+    outcome: str | None = None
+    deaths: int = 0
+    memory_retries: int = 0
+    wait_polls: int = 0
+    curve: list[float] = field(default_factory=list)
+    epoch: int = 0
+    seconds: float = 0.0
+    images_per_second: float = 0.0  # summed over epochs
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs it is to be trained."""
+        return self.settings.train.epochs
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.state in ("finished", "failed", "dropped")
+
+
+@dataclass
+class Trial:
+    """A trial that was asked and not yet told, or told."""
+
+    number: int
+    params: dict[str, Any]
+    weights: dict[str, float]
+    epochs: int
+    runs: list[Run]
+    state: str = "running"
+    value: float | None = None
+
+
+class Coordinator:
+    """Drives one study from where its tables say it stands to its end, or until told to stop."""
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        home: Home,
+        store: Store,
+        claim: Claim,
+        projection: Projection,
+        planner: Planner,
+        runtime: Mapping[str, Any],
+        executor: Executor,
+        display: Display,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.spec, self.home, self.store, self.claim = spec, home, store, claim
+        self.projection, self.planner, self.runtime = projection, planner, dict(runtime)
+        self.executor, self.display, self.should_stop = executor, display, should_stop
+        self.suggester = Suggester(spec)
+        self.trials: list[Trial] = []
+        self.runs: dict[str, Run] = {}
+        self.told = 0
+        self.earlier_failures = 0
+
+    # The loop
+
+    def drive(self) -> bool:
+        """Go on to the end; False where it was told to stop before."""
+        self._restore()
+        while self.told < self.spec.trial_count:
+            if self.should_stop():
+                return False
+            self._ask()
+            self._submit()
+            if self._tell():
+                continue
+            self.display.update(self)
+            for event in self.executor.poll(POLL_S):
+                self._receive(event)
+            self.claim.renew()
+        self.display.update(self)
+        return True
+
+    @property
+    def failed_runs(self) -> int:
+        """Runs that ended by an error, not as a result."""
+        return self.earlier_failures + sum(run.state == "failed" for run in self.runs.values())
+
+    @property
+    def best(self) -> Trial | None:
+        """The best told trial so far."""
+        complete = [t for t in self.trials if t.state == "complete" and t.value is not None and math.isfinite(t.value)]
+        sign = -1 if self.spec.direction == "maximize" else 1
+        return min(complete, key=lambda t: sign * (t.value or 0.0), default=None)
+
+    # Asking
+
+    def _restore(self) -> None:
+        """Take up the trials that were asked before, and bring the sampler and Optuna's study to where they stood."""
+        rows = self.store.trials(self.spec.name)
+        by_trial: dict[int, dict[int, dict[str, Any]]] = {}
+        for run in self.store.runs(self.spec.name):
+            by_trial.setdefault(run["trial"], {})[run["seed"]] = run
+        for row in rows:
+            self.suggester.restore(row["drawn"])
+            if row["state"] != "running":
+                self.suggester.tell(row["number"], row["state"], row["value"])
+                self.told += 1
+            self.trials.append(self._restored(row, by_trial.get(row["number"], {})))
+        told = [by_trial.get(row["number"], {}) for row in rows if row["state"] != "running"]
+        self.earlier_failures = sum(run["state"] == "failed" for runs in told for run in runs.values())
+        self.projection.reconcile(rows)
+
+    def _restored(self, row: Mapping[str, Any], runs: Mapping[int, Mapping[str, Any]]) -> Trial:
+        trial = Trial(row["number"], row["params"], row["weights"], row["epochs"], [], row["state"], row["value"])
+        if trial.state == "running":
+            plan = self.planner(trial.params)
+            # The keys the runs were asked under count, whatever machine this is.
+            kept = [
+                (settings, replace(new, run=runs[new.seed]["run"])) for settings, new in plan.runs if new.seed in runs
+            ]
+            trial.runs = [self._take_up(settings, new, plan) for settings, new in kept]
+        return trial
+
+    def _ask(self) -> None:
+        while len(self.trials) < self.spec.trial_count and len(self.trials) - self.told < self.spec.search.parallel:
+            number, (params, drawn) = len(self.trials), self.suggester.ask()
+            plan = self.planner(params)
+            first = plan.runs[0][0]
+            trial = Trial(number, params, dict(first.weights), first.train.epochs, [])
+            row = {"number": number, "params": params, "drawn": drawn, "weights": trial.weights, "epochs": trial.epochs}
+            self.store.ask_trial(self.spec.name, row, [new for _, new in plan.runs])
+            self.projection.add(number, params, trial.weights)
+            trial.runs = [self._take_up(settings, new, plan) for settings, new in plan.runs]
+            self.trials.append(trial)
+
+    def _take_up(self, settings: RunSettings, new: NewRun, plan: TrialPlan) -> Run:
+        """The run of that key: in hand already, finished before (by us or another study), or to be trained."""
+        if new.run in self.runs and self.runs[new.run].state != "dropped":
+            return self.runs[new.run]
+        run = self.runs[new.run] = Run(new.run, settings, plan, new.environment)
+        row = self.store.run(new.run) or {}
+        if row.get("state") == "finished" and (row["epochs"] >= run.epochs or row["outcome"] == "non_finite"):
+            run.state, run.outcome, run.epoch = "finished", row["outcome"], min(row["epochs"], run.epochs)
+            run.curve = self.store.curve(new.run, self._column, run.epochs)
+        return run
+
+    @property
+    def _column(self) -> str:
+        return "total" if self.spec.metric == "total" else f"metric_{self.spec.metric}"
+
+    # Training
+
+    def _submit(self) -> None:
+        """Hand waiting runs out, in trial and seed order; later seeds wait until the first survives its pruner."""
+        for trial in self.trials[self.told :]:
+            for index, run in enumerate(trial.runs):
+                if self.executor.free() <= 0:
+                    return
+                if run.state != "waiting" or (index and self._pruning and not trial.runs[0].ended):
+                    continue
+                if run.wait_polls > 0:
+                    run.wait_polls -= 1
+                    continue
+                self._start(run)
+
+    @property
+    def _pruning(self) -> bool:
+        return self.spec.search.pruner != "none"
+
+    def _start(self, run: Run) -> None:
+        run.state = "running"
+        # The worker sends all records again, from its checkpoint.
+        run.curve, run.epoch, run.seconds, run.images_per_second = [], 0, 0.0, 0.0
+        row = self.store.run(run.key) or {}
+        mixed = bool(row.get("mixed")) or (bool(row.get("started")) and row.get("environment") != run.environment)
+        begun = {"attempts": int(row.get("attempts") or 0) + 1, "started": row.get("started") or now()}
+        self.store.update_run(run.key, state="running", mixed=mixed, reason=None, **begun)
+        self.executor.submit(
+            RunRequest(
+                run=run.key,
+                folder=str(self.home.run(run.key)),
+                settings=run.settings.model_dump(mode="json"),
+                data=run.plan.data.model_dump(mode="json"),
+                cache=str(self.home.cache),
+                fingerprint=run.plan.fingerprint,
+                runtime=self.runtime,
+            )
+        )
+
+    def _receive(self, event: Event) -> None:
+        run = self.runs[event.run]
+        if run.state == "dropped":
+            return
+        match event.kind:
+            case "epoch":
+                self._take_in(run, event.payload)
+            case "note":
+                self.display.note(f"run {run.key[:8]}: {event.payload['text']}")
+            case "finished":
+                self._finish(run, event.payload)
+            case "busy":
+                run.state, run.wait_polls = "waiting", BUSY_RETRY_POLLS
+            case "stopped":
+                run.state = "waiting"
+            case "died":
+                self._retry(run, event.payload["reason"])
+            case "failed":
+                self._fail(run, event.payload)
+
+    def _take_in(self, run: Run, record: Mapping[str, Any]) -> None:
+        if record["epoch"] > run.epochs:
+            return
+        self.store.add_epochs(run.key, epoch_rows(record))
+        value = record["splits"]["val"][self.spec.metric]
+        run.seconds += record["seconds"]
+        run.images_per_second += record["images_per_second"]
+        run.curve.append(math.nan if value is None else float(value))
+        run.epoch = record["epoch"]
+        if self._pruning:
+            self._prune(run)
+
+    def _finish(self, run: Run, result: Mapping[str, Any]) -> None:
+        run.state, run.outcome = "finished", result["outcome"]
+        columns = {"seconds": run.seconds, "images_per_second": run.images_per_second / max(1, len(run.curve))}
+        self.store.update_run(
+            run.key, state="finished", finished=now(), device=self.runtime["device"], **columns, **result
+        )
+
+    def _retry(self, run: Run, reason: str) -> None:
+        """A worker that died takes down only its run, which goes on from its checkpoint, a bounded number of times."""
+        run.deaths += 1
+        if run.deaths >= MAX_ATTEMPTS:
+            self._give_up(run, f"{reason}, {run.deaths} times", None)
+            return
+        run.state = "waiting"
+        self.store.update_run(run.key, state="waiting", reason=reason)
+        self.display.note(
+            f"run {run.key[:8]}: {reason}; it goes on from its checkpoint (attempt {run.deaths + 1} of {MAX_ATTEMPTS})"
+        )
+
+    def _fail(self, run: Run, payload: Mapping[str, Any]) -> None:
+        if payload["kind"] == "disk":
+            self.store.update_run(run.key, state="waiting", reason=payload["reason"])
+            raise StorageError(
+                f"the disk failed a run ({payload['reason']}): make room or mend it, then: sweep resume {self.spec.name}"
+            )
+        if payload["kind"] == "memory" and not run.memory_retries:
+            run.memory_retries += 1
+            run.state = "waiting"
+            self.display.note(f"run {run.key[:8]}: out of memory ({payload['reason']}); it is tried once more")
+            return
+        self._give_up(run, payload["reason"], payload.get("traceback"))
+
+    def _give_up(self, run: Run, reason: str, traceback: str | None) -> None:
+        run.state = "failed"
+        self.store.update_run(
+            run.key, state="failed", reason=reason, finished=now(), details=json.dumps({"traceback": traceback})
+        )
+        self.display.note(f"run {run.key[:8]} failed: {reason}" + (f"\n{traceback}" if traceback else ""))
+
+    # Pruning and telling
+
+    def _prune(self, run: Run) -> None:
+        """Judge a trial by its first seed's curve, against the trials that were told when it was asked."""
+        for trial in self.trials[self.told :]:
+            if trial.state != "running" or trial.runs[0] is not run:
+                continue
+            told = self.trials[: max(0, trial.number - self.spec.search.parallel + 1)]
+            curves = [self._first_curve(t) for t in told if t.state in ("complete", "pruned")]
+            if should_prune(self.spec, run.curve, curves):
+                trial.state, trial.value, trial.epochs = "pruned", run.curve[-1], len(run.curve)
+                self._drop(trial)
+
+    def _first_curve(self, trial: Trial) -> list[float]:
+        """The first seed's curve of a told trial; read again from the tables after a resume."""
+        if trial.runs:
+            return trial.runs[0].curve[: trial.epochs]
+        first = self.store.trial_run(self.spec.name, trial.number, self.spec.study.seeds[0])
+        return self.store.curve(first, self._column, trial.epochs)
+
+    def _drop(self, trial: Trial) -> None:
+        """Stop a pruned trial's runs, but for those that another trial waits for."""
+        wanted = {run.key for t in self.trials[self.told :] if t.state == "running" for run in t.runs}
+        for run in trial.runs:
+            if not run.ended and run.key not in wanted:
+                run.state = "dropped"
+                self.executor.cancel(run.key)
+
+    def _tell(self) -> bool:
+        """Tell the next trial in order, if it has ended; whether it had."""
+        if self.told >= len(self.trials):
+            return False
+        trial = self.trials[self.told]
+        if trial.state == "running":
+            if not all(run.ended for run in trial.runs):
+                return False
+            trial.state, trial.value = self._verdict(trial)
+        self.store.tell_trial(self.spec.name, trial.number, state=trial.state, value=trial.value, epochs=trial.epochs)
+        self.projection.tell(trial.number, trial.state, trial.value)
+        self.suggester.tell(trial.number, trial.state, trial.value)
+        self.told += 1
+        return True
+
+    def _verdict(self, trial: Trial) -> tuple[str, float | None]:
+        """A trial's state and value: the mean over all its seeds; survivors are never averaged alone."""
+        if any(run.state == "failed" for run in trial.runs):
+            return "failed", None
+        last = 1 if self.spec.study.value == "last" else int(self.spec.study.value)
+        values = [statistics.fmean(run.curve[-last:]) if run.curve else math.nan for run in trial.runs]
+        diverged = any(run.outcome == "non_finite" for run in trial.runs) or not all(map(math.isfinite, values))
+        return "complete", self.spec.worst if diverged else statistics.fmean(values)

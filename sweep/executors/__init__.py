@@ -1,0 +1,73 @@
+"""Where runs are trained: one small interface, and a registry whose implementations are imported when chosen.
+
+An executor is handed requests and gives back events; it knows nothing of studies, databases or Optuna.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Literal, Protocol
+
+from sweep.errors import SweepError
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """All a stateless worker needs to train one run; picklable, and JSON-able field by field."""
+
+    run: str
+    folder: str
+    settings: dict[str, Any]  # RunSettings
+    data: dict[str, Any]  # DataSettings
+    cache: str
+    fingerprint: str
+    runtime: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What became of a run.
+
+    epoch: payload is an epoch record. note: payload["text"]. finished: payload is the result. stopped: it was
+    cancelled. busy: another process trains it. died: its worker vanished, payload["reason"]. failed: payload["reason"]
+    and ["traceback"]; payload["kind"] is "memory", "disk" or "error".
+    """
+
+    run: str
+    kind: Literal["epoch", "note", "finished", "stopped", "busy", "died", "failed"]
+    payload: dict[str, Any] = field(default_factory=dict)
+
+
+class Executor(Protocol):
+    """Trains runs somewhere."""
+
+    def free(self) -> int:
+        """How many more runs can be submitted now."""
+
+    def submit(self, request: RunRequest) -> None:
+        """Begin to train a run; only while `free()` is positive."""
+
+    def poll(self, timeout: float) -> list[Event]:
+        """Events since the last call, waiting up to `timeout` seconds for the first."""
+
+    def cancel(self, run: str) -> None:
+        """Stop a run at its next step; its checkpoint stays."""
+
+    def close(self) -> None:
+        """End all workers at once; what they had finished is in their checkpoints."""
+
+
+_EXECUTORS = {
+    "inline": "sweep.executors.inline:InlineExecutor",
+    "local": "sweep.executors.local:LocalExecutor",
+}
+
+
+def make_executor(name: str, workers: int, should_stop: Callable[[], bool]) -> Executor:
+    """The executor of that name; `local` with no workers trains in this process."""
+    if name not in ("local", "inline"):
+        raise SweepError(f"the executor {name!r} is unknown: expected local")
+    chosen = "inline" if name == "inline" or workers == 0 else "local"
+    module, _, kind = _EXECUTORS[chosen].partition(":")
+    made: Executor = getattr(import_module(module), kind)(workers, should_stop)
+    return made

@@ -1,0 +1,41 @@
+"""Runs in this process (`--workers 0`): one at a time, an event a poll. For debuggers, notebooks and small machines."""
+
+from collections.abc import Callable, Iterator
+
+from sweep.executors import Event, RunRequest
+from sweep.executors.worker import train_run
+
+
+class InlineExecutor:
+    """Trains in the coordinator's own process; the same numbers as any number of workers."""
+
+    def __init__(self, workers: int, should_stop: Callable[[], bool]) -> None:
+        self.should_stop = should_stop
+        self.run: str | None = None
+        self.cancelled = False
+        self.events: Iterator[Event] = iter(())
+
+    def free(self) -> int:
+        """One run at a time."""
+        return int(self.run is None)
+
+    def submit(self, request: RunRequest) -> None:
+        """Begin the run; it goes on at each poll."""
+        self.run, self.cancelled = request.run, False
+        self.events = train_run(request, lambda: self.cancelled or self.should_stop())
+
+    def poll(self, timeout: float) -> list[Event]:
+        """Train until the next event."""
+        event = next(self.events, None)
+        if event is None or event.kind not in ("epoch", "note"):
+            self.run = None
+        return [event] if event is not None else []
+
+    def cancel(self, run: str) -> None:
+        """Stop the run at its next step."""
+        self.cancelled = self.cancelled or run == self.run
+
+    def close(self) -> None:
+        """Let go of the run; its checkpoint stays."""
+        self.events = iter(())
+        self.run = None

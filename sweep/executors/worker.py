@@ -1,0 +1,138 @@
+"""A worker: trains the runs that arrive on its pipe, one after the other. Run as `python -m sweep.executors.worker FD`.
+
+It ends when the pipe closes, and on Linux with its coordinator (PR_SET_PDEATHSIG), so that none outlives a SIGKILL.
+"""
+
+import ctypes
+import errno
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import lru_cache
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from sweep.executors import Event, RunRequest
+
+PR_SET_PDEATHSIG = 1
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
+
+
+def train_run(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Event]:
+    """Train one run and tell what happens, every fault included; never raises for what a run can suffer."""
+    from model.errors import ModelError, RunLockedError
+
+    from data.errors import DataError
+
+    try:
+        yield from _events(request, should_stop)
+    except RunLockedError:
+        yield Event(request.run, "busy")
+    except (DataError, ModelError) as error:
+        yield Event(request.run, "failed", {"kind": "error", "reason": str(error)})
+    except OSError as error:
+        kind = "disk" if error.errno in DISK_ERRORS else "error"
+        reason = f"{error.strerror or error}: {error.filename or request.folder}"
+        yield Event(request.run, "failed", {"kind": kind, "reason": reason, "traceback": traceback.format_exc()})
+    except (MemoryError, RuntimeError) as error:
+        out_of_memory = (
+            isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate" in str(error)
+        )
+        kind, reason = "memory" if out_of_memory else "error", f"{type(error).__name__}: {error}".splitlines()[0]
+        yield Event(request.run, "failed", {"kind": kind, "reason": reason, "traceback": traceback.format_exc()})
+    except Exception as error:  # a fault of ours: recorded with its traceback, the study goes on
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        yield Event(request.run, "failed", {"kind": "error", "reason": reason, "traceback": traceback.format_exc()})
+
+
+def _events(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Event]:
+    from model.training import Runtime, train
+
+    from model.settings import RunSettings
+
+    settings = RunSettings.model_validate(request.settings)
+    prepared = _prepared(
+        tuple(sorted((k, _hashable(v)) for k, v in request.data.items())), request.cache, request.fingerprint
+    )
+    notes: list[str] = []
+    training = train(
+        settings,
+        prepared,
+        Path(request.folder),
+        Runtime(**request.runtime),
+        should_stop=should_stop,
+        on_note=notes.append,
+    )
+    while True:
+        try:
+            record = next(training)
+        except StopIteration as end:
+            result = end.value
+            break
+        finally:
+            for note in notes:
+                yield Event(request.run, "note", {"text": note})
+            notes.clear()
+        yield Event(request.run, "epoch", record.as_dict())
+    if result is None:
+        yield Event(request.run, "stopped")
+    else:
+        ended = {"outcome": result.outcome, "reason": result.reason, "host": socket.gethostname()}
+        yield Event(request.run, "finished", ended)
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+@lru_cache(maxsize=4)
+def _prepared(data: tuple[tuple[str, Any], ...], cache: str, fingerprint: str) -> Any:
+    """The data of a study, opened once a worker."""
+    from data.prepare import open_prepared
+    from data.settings import DataSettings
+
+    return open_prepared(DataSettings.model_validate(dict(data)), Path(cache), fingerprint)
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask Linux to kill this process when its parent dies; elsewhere the closing pipe has to do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)
+
+
+def serve(pipe: Connection) -> None:
+    """Train what arrives until the pipe closes."""
+
+    def cancelled() -> bool:
+        # The only message that can come during a run is its cancellation; a closed pipe raises EOFError and ends us.
+        return pipe.poll(0) and pipe.recv() == "cancel"
+
+    while True:
+        request = pipe.recv()
+        if isinstance(request, dict):
+            for event in train_run(RunRequest(**request), cancelled):
+                pipe.send(asdict(event))
+
+
+def main() -> None:
+    """Entry point of the worker process."""
+    # Ctrl-C reaches the whole process group; ending is the coordinator's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent(int(sys.argv[2]))
+    import model.training  # noqa: F401  torch is imported once a worker, while it waits for its first run
+
+    try:
+        serve(Connection(int(sys.argv[1])))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

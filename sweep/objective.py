@@ -1,0 +1,62 @@
+"""For people who drive `study.optimize` themselves: a spec as an Optuna objective. Writes none of our tables.
+
+study = optuna.create_study()
+study.optimize(Objective(load_spec("lambda-search"), home=Path("runs")), n_trials=20)
+"""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import optuna
+from model.training import resolve_runtime, run_identity, train
+
+from data.prepare import Prepared, prepare
+from model.settings import RunSettings
+from sweep.paths import Home
+from sweep.projection import EDGE, distributions, simplex_point
+from sweep.spec import StudySpec
+
+
+class Objective:
+    """Train a trial's runs seed by seed in this process and return the mean of the objective over them.
+
+    Runs that are in the home folder already are not trained again. A trial with a non-finite run is worth infinity.
+    """
+
+    def __init__(self, spec: StudySpec, home: Path | None = None, device: str = "auto") -> None:
+        self.spec = spec
+        self.home = Home.choose(home).create()
+        self.runtime = resolve_runtime(device, spec.train)
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        """The objective's value at the trial's point."""
+        data, runs = self.spec.settings_at(self._point(trial))
+        prepared = prepare(data, self.home.cache)
+        values = [self._train(settings, prepared) for settings in runs]
+        return (
+            self.spec.worst
+            if any(value is None for value in values)
+            else statistics.fmean(v for v in values if v is not None)
+        )
+
+    def _point(self, trial: optuna.Trial) -> dict[str, Any]:
+        if self.spec.search.simplex:
+            return simplex_point(
+                {f"u_{t}": trial.suggest_float(f"u_{t}", EDGE, 1 - EDGE) for t in self.spec.search.simplex}
+            )
+        return {name: trial._suggest(name, distribution) for name, distribution in distributions(self.spec).items()}
+
+    def _train(self, settings: RunSettings, prepared: Prepared) -> float | None:
+        """The run's value: the mean of its last epochs; None where it is not finite."""
+        folder = self.home.run(run_identity(settings, self.runtime, prepared.identity)[:32])
+        training = train(settings, prepared, folder, self.runtime)
+        curve = []
+        while True:
+            try:
+                curve.append(next(training).splits["val"][self.spec.metric])
+            except StopIteration as end:
+                result = end.value
+                break
+        last = 1 if self.spec.study.value == "last" else int(self.spec.study.value)
+        return None if result.outcome == "non_finite" else statistics.fmean(curve[-last:])

@@ -1,0 +1,70 @@
+"""Every file name under the home folder, in one place. Nothing a study makes lives anywhere else."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweep.errors import SpecError, StorageError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
+
+
+def check_name(name: str) -> str:
+    """Return a study's name, or raise `SpecError` where it could leave the home folder or break a page."""
+    if not NAME.fullmatch(name) or ".." in name:
+        raise SpecError(
+            f"the study name {name!r} cannot be used: expected 1 to 100 letters, digits, '.', '_', '@' or '-', "
+            f"beginning with a letter or digit"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Home:
+    """The home folder (`--home`, else SWEEP_HOME, else ./runs) and the paths inside it."""
+
+    root: Path
+
+    @classmethod
+    def choose(cls, given: Path | None) -> "Home":
+        """Pick the home folder the documented way; nothing is created."""
+        return cls(Path(given or os.environ.get("SWEEP_HOME") or "runs").absolute())
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file of all studies."""
+        return self.root / "sweep.db"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded and resized pictures, shared by all studies."""
+        return self.root / "cache"
+
+    def run(self, identity: str) -> Path:
+        """The folder of one run: its checkpoints, result and lock."""
+        return self.root / "runs" / identity[:2] / identity
+
+    def study(self, name: str) -> Path:
+        """The folder of one study: its lock and its report."""
+        return self.root / "studies" / check_name(name)
+
+    def lock(self, name: str) -> Path:
+        """The file whose flock says that a coordinator is at work on this host."""
+        return self.study(name) / "lock"
+
+    def report(self, name: str) -> Path:
+        """The default place of a study's report."""
+        return self.study(name) / "report.html"
+
+    def create(self) -> "Home":
+        """Make the home folder, or raise `StorageError` where it cannot be written."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"the home folder {self.root} cannot be made ({error.strerror}); choose another with --home"
+            ) from error
+        if not os.access(self.root, os.W_OK):
+            raise StorageError(f"the home folder {self.root} is read-only; choose another with --home")
+        return self

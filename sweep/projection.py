@@ -1,0 +1,167 @@
+"""The Optuna side of a study: suggestions, and a projection that `optuna.load_study` and optuna-dashboard can read.
+
+Suggestions come from an in-memory replica of the trials that were told and asked, under a sampler seeded by (study
+seed, trial number): what trial n is depends on the spec and on trials 0 .. n - parallel, never on who asked or when.
+"""
+
+import hashlib
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState, create_trial
+
+from sweep.space import Choices, plain
+from sweep.spec import StudySpec
+from sweep.store import Store, configure, on_network_disk
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=ExperimentalWarning)
+EDGE = 1e-6  # the simplex's u lie in (EDGE, 1 - EDGE)
+
+
+def distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
+    """The study's parameters as Optuna knows them."""
+    if spec.search.simplex:
+        return {term: FloatDistribution(0.0, 1.0) for term in spec.search.simplex}
+    found: dict[str, BaseDistribution] = {}
+    for variable in spec.variables:
+        if isinstance(variable, Choices):
+            found[variable.name] = CategoricalDistribution([plain(v) for v in variable.values])
+        else:
+            found[variable.name] = FloatDistribution(float(variable.low), float(variable.high), log=variable.log)
+    return found
+
+
+def grid_distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
+    """As `distributions`, but numeric choices as a float range, which plots and importances understand."""
+    found = distributions(spec)
+    for variable in spec.variables:
+        values = [plain(v) for v in variable.values] if isinstance(variable, Choices) else []
+        if values and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values) and len(values) > 1:
+            found[variable.name] = FloatDistribution(float(min(values)), float(max(values)))
+    return found
+
+
+class Suggester:
+    """Asks trial after trial, in order. Rebuilt from our tables on resume, it goes on as if it had never stopped."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self.spec = spec
+        self.replica = optuna.create_study(direction=spec.direction) if spec.search.sampler != "grid" else None
+        self.asked = 0
+        # On the simplex the sampler draws independent uniforms, one a term; elsewhere the parameters themselves.
+        uniform: BaseDistribution = FloatDistribution(EDGE, 1 - EDGE)
+        terms = spec.search.simplex
+        self.drawn = {f"u_{term}": uniform for term in terms} if terms else distributions(spec)
+
+    def ask(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The next trial's parameters, and what the sampler drew to get them (for `restore`)."""
+        number, self.asked = self.asked, self.asked + 1
+        if self.replica is None:
+            return dict(self.spec.cells[number]), {}
+        self.replica.sampler = self._sampler(number)
+        drawn = self.replica.ask(self.drawn).params
+        return (simplex_point(drawn) if self.spec.search.simplex else dict(drawn)), drawn
+
+    def restore(self, drawn: Mapping[str, Any]) -> None:
+        """Take a trial up that was asked before, without asking again."""
+        self.asked += 1
+        if self.replica is not None:
+            self.replica.add_trial(create_trial(state=TrialState.RUNNING, params=dict(drawn), distributions=self.drawn))
+
+    def tell(self, number: int, state: str, value: float | None) -> None:
+        """Let later suggestions know how a trial ended."""
+        if self.replica is None:
+            return
+        if state == "pruned":
+            _report(self.replica, number, value)
+            self.replica.tell(number, state=TrialState.PRUNED)
+        elif state == "failed" or value is None:
+            self.replica.tell(number, state=TrialState.FAIL)
+        else:
+            self.replica.tell(number, value)
+
+    def _sampler(self, number: int) -> BaseSampler:
+        digest = hashlib.sha256(f"{self.spec.search.seed}:{number}".encode()).digest()
+        seed = int.from_bytes(digest[:4], "big")
+        if self.spec.search.sampler == "random":
+            return RandomSampler(seed=seed)
+        return TPESampler(seed=seed, multivariate=True, constant_liar=True)
+
+
+def _report(study: optuna.Study, number: int, value: float | None) -> None:
+    """A pruned trial counts with its last reported value, so it needs one."""
+    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    study._storage.set_trial_intermediate_value(trial_id, 1, math.nan if value is None else value)
+
+
+def simplex_point(uniforms: Mapping[str, float]) -> dict[str, float]:
+    """λ_i = ln u_i / Σ ln u: independent uniforms become a uniform point of the simplex (exponential spacings)."""
+    logs = {name.removeprefix("u_"): math.log(u) for name, u in uniforms.items()}
+    total = sum(logs.values())
+    return {name: value / total for name, value in logs.items()}
+
+
+class Projection:
+    """Our trials, written into an Optuna study of the same database. It may lag behind ours; `reconcile` catches up."""
+
+    def __init__(self, store: Store, spec: StudySpec, optuna_name: str, guard: Any) -> None:
+        url = store.engine.url.render_as_string(hide_password=False)
+        self.storage = RDBStorage(url, engine_kwargs={"hide_parameters": True}, skip_compatibility_check=False)
+        is_file = store.engine.dialect.name == "sqlite"
+        configure(self.storage.engine, wal=is_file and not on_network_disk(Path(str(store.engine.url.database))))
+        self.storage.engine.dispose()  # so that every connection from here on has our settings
+        guard(self.storage.engine)
+        self.spec = spec
+        self.distributions = grid_distributions(spec) if spec.search.sampler == "grid" else distributions(spec)
+        self.study = optuna.create_study(
+            storage=self.storage, study_name=optuna_name, direction=spec.direction, load_if_exists=True
+        )
+        if "objective" not in self.study.user_attrs:
+            self.study.set_user_attr("objective", spec.study.objective)
+            self.study.set_user_attr("sweep", spec.name)
+
+    def reconcile(self, trials: list[dict[str, Any]]) -> None:
+        """Add what Optuna has not heard of, tell what it was not told. Ours is the truth; nothing is told twice."""
+        theirs = self.study.get_trials(deepcopy=False)
+        for ours in trials[len(theirs) :]:
+            self.add(ours["number"], ours["params"], ours["weights"])
+        for ours in trials:
+            known = theirs[ours["number"]].state if ours["number"] < len(theirs) else TrialState.RUNNING
+            if ours["state"] != "running" and not known.is_finished():
+                self.tell(ours["number"], ours["state"], ours["value"])
+
+    def add(self, number: int, params: Mapping[str, Any], weights: Mapping[str, float]) -> None:
+        """Add a trial as RUNNING. Trials are added in order, so Optuna gives it our number."""
+        fitting = {
+            k: float(v) if isinstance(self.distributions[k], FloatDistribution) else v for k, v in params.items()
+        }
+        attributes = {"trial": number, **{f"weight_{term}": weight for term, weight in weights.items()}}
+        self.study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING, params=fitting, distributions=self.distributions, user_attrs=attributes
+            )
+        )
+
+    def tell(self, number: int, state: str, value: float | None) -> None:
+        """Tell a trial's end."""
+        if state == "complete" and value is not None:
+            self.study.tell(number, value)
+        elif state == "pruned":
+            _report(self.study, number, value)
+            self.study.tell(number, state=TrialState.PRUNED)
+        else:
+            self.study.tell(number, state=TrialState.FAIL)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.storage.remove_session()
+        self.storage.engine.dispose()

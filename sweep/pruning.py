@@ -1,0 +1,27 @@
+"""Whether a trial is worth going on with: the median and percentile rules, as pure functions of curves."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from sweep.spec import StudySpec
+
+
+def should_prune(spec: StudySpec, curve: Sequence[float], told: Sequence[Sequence[float]]) -> bool:
+    """Whether the trial's best value so far is worse than the told trials' percentile at the same epoch.
+
+    The rule of Google Vizier's median stopping (Golovin et al., KDD 2017, sec. 3.2.1) and Optuna's PercentilePruner:
+    `curve` and each of `told` hold the objective epoch by epoch. Trials that ended before this epoch have no say.
+    """
+    epoch = len(curve)
+    rivals = [values[epoch - 1] for values in told if len(values) >= epoch]
+    if epoch <= spec.search.warmup_epochs or len(told) < spec.search.startup_trials or not rivals:
+        return False
+    if epoch >= spec.train.epochs:
+        return False  # it is finished anyway
+    sign = -1.0 if spec.direction == "maximize" else 1.0
+    own = [sign * value for value in curve if math.isfinite(value)]
+    share = 50.0 if spec.search.pruner == "median" else spec.search.percentile
+    finite = [sign * value if math.isfinite(value) else math.inf for value in rivals]
+    return not own or min(own) > float(np.percentile(finite, share))

@@ -1,0 +1,184 @@
+"""What a study found, read from its tables: records for the report, plain rows for export and status. Never torch."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from model.names import TERMS
+from reports.records import Panels, StudyRecord
+from sweep.claims import holder
+from sweep.errors import StudyError
+from sweep.paths import Home
+from sweep.spec import StudySpec, parse_spec, stored_overrides
+from sweep.store import EPOCH, Store
+
+TRIAL_COLUMNS = ("number", "state", "value")
+RUN_COLUMNS = (
+    *("run", "trial", "seed", "state", "outcome", "reason", "epochs", "attempts", "seconds"),
+    *("device", "images_per_second", "mixed", "details"),
+)
+
+
+def study_record(store: Store, home: Home, name: str) -> StudyRecord:
+    """Everything the report is made of."""
+    row = store.require(name)
+    spec = parse_spec(row["spec_text"], stored_overrides(row["overrides"]), f"the spec of study {name}")
+    trials, runs = trial_frame(store, name), run_frame(store, name)
+    return StudyRecord(
+        name=name,
+        spec_text=effective_text(row),
+        spec=spec.as_dict(),
+        version=row["version"],
+        command=row["command"],
+        created=row["created"],
+        environment=json.loads(row["environment"]),
+        data=json.loads(row["data"]),
+        baselines=json.loads(row["baselines"]),
+        objective=spec.study.objective,
+        variables=spec.variable_names,
+        kind=spec.kind,
+        trials=trials,
+        runs=runs,
+        epochs=epoch_frame(store, name),
+        panels=_panels(home, spec, trials, runs),
+        notes=_notes(row, spec, trials, runs),
+    )
+
+
+def effective_text(row: Mapping[str, Any]) -> str:
+    """A study's spec as it was written, with what the command line laid over it."""
+    overrides = stored_overrides(row["overrides"])
+    lines = [f"# {key} = {value}" for key, value in overrides.items()]
+    return row["spec_text"] + ("\n# given on the command line:\n" + "\n".join(lines) + "\n" if lines else "")
+
+
+def trial_frame(store: Store, name: str) -> pd.DataFrame:
+    """One row a trial: number, state, value, var_<name>, weight_<term>."""
+    rows = []
+    for trial in store.trials(name):
+        row = {key: trial[key] for key in TRIAL_COLUMNS}
+        row |= {f"var_{key}": value for key, value in trial["params"].items()}
+        row |= {f"weight_{term}": trial["weights"].get(term, 0.0) for term in TERMS}
+        rows.append(row)
+    frame = pd.DataFrame(rows, columns=None if rows else [*TRIAL_COLUMNS, *(f"weight_{t}" for t in TERMS)])
+    frame["value"] = frame["value"].astype(float)
+    return frame
+
+
+def run_frame(store: Store, name: str) -> pd.DataFrame:
+    """One row a run: what it was, how it ended, where it ran."""
+    frame = pd.DataFrame(store.runs(name), columns=list(RUN_COLUMNS))
+    for column in ("seconds", "images_per_second"):
+        frame[column] = frame[column].astype(float)
+    return frame
+
+
+def epoch_frame(store: Store, name: str) -> pd.DataFrame:
+    """One row a (run, epoch, split)."""
+    columns = [column.name for column in EPOCH.columns]
+    frame = pd.DataFrame(store.epochs(name), columns=columns)
+    numbers = [c for c in columns if c not in ("run", "split")]
+    frame[numbers] = frame[numbers].astype(float)
+    return frame.astype({"epoch": int})
+
+
+def _panels(home: Home, spec: StudySpec, trials: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Panels]:
+    """Stored predictions of the best and the worst trial's first runs; the report never runs a network."""
+    done = trials[trials["state"] == "complete"].sort_values("value", ascending=spec.direction == "minimize")
+    if done.empty:
+        return {}
+    wanted = runs[runs["trial"].isin([done.iloc[0]["number"], done.iloc[-1]["number"]]) & (runs["state"] == "finished")]
+    found = {}
+    for run in wanted.groupby("trial")["run"].first():
+        panels = read_panels(home.run(str(run)) / "result.npz")
+        if panels is not None:
+            found[str(run)] = panels
+    return found
+
+
+def read_panels(path: Path) -> Panels | None:
+    """The panels of a run's result file; None where it is missing or damaged (a report is made of what is there)."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Panels(
+                keys=tuple(str(key) for key in arrays["panel_keys"]),
+                image=arrays["panel_image"],
+                truth=arrays["panel_truth"],
+                mask=arrays["panel_mask"],
+                prediction=arrays["panel_prediction"],
+            )
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+    except Exception as error:  # zipfile and zlib have no common base for damage
+        if type(error).__name__ in ("BadZipFile", "error"):
+            return None
+        raise
+
+
+def _notes(row: Mapping[str, Any], spec: StudySpec, trials: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:
+    notes = []
+    told = int((trials["state"] != "running").sum()) if len(trials) else 0
+    if told < spec.trial_count:
+        notes.append(
+            f"Unfinished: {told} of {spec.trial_count} trials are done. Go on with: sweep resume {row['name']}"
+        )
+    if runs["mixed"].fillna(False).astype(bool).any():
+        notes.append(
+            "Some runs were continued on another machine or with other versions; their numbers may differ in the last bits."
+        )
+    failed = runs[runs["state"] == "failed"]
+    if len(failed):
+        notes.append(f"{len(failed)} runs failed by an error, not as a result; the first: {failed.iloc[0]['reason']}")
+    if not spec.train.deterministic:
+        notes.append("train.deterministic is off: repeated runs may differ in the last bits.")
+    return tuple(notes)
+
+
+def status(store: Store, home: Home, name: str) -> dict[str, Any]:
+    """A study's state in numbers, JSON-able; reads little and imports neither torch nor pandas' heavier parts."""
+    row = store.require(name)
+    spec = parse_spec(row["spec_text"], stored_overrides(row["overrides"]), f"the spec of study {name}")
+    trials = store.trials(name)
+    counts: dict[str, int] = {}
+    outcomes: dict[str, int] = {}
+    for run in store.runs(name):
+        counts[run["state"]] = counts.get(run["state"], 0) + 1
+        if run["outcome"]:
+            outcomes[run["outcome"]] = outcomes.get(run["outcome"], 0) + 1
+    states = [trial["state"] for trial in trials]
+    best = best_trial(trials, spec)
+    worker = holder(store, name, home.lock(name))
+    return {
+        "name": name,
+        "state": "running" if worker else ("interrupted" if row["state"] == "running" else row["state"]),
+        "held_by": worker,
+        "objective": spec.study.objective,
+        "trials": {
+            "total": spec.trial_count,
+            **{s: states.count(s) for s in ("running", "complete", "pruned", "failed")},
+        },
+        "runs": counts,
+        "outcomes": outcomes,
+        "best": best
+        and {"trial": best["number"], "value": best["value"], "params": best["params"], "weights": best["weights"]},
+        "created": row["created"],
+        "updated": row["updated"],
+    }
+
+
+def best_trial(trials: list[dict[str, Any]], spec: StudySpec) -> dict[str, Any] | None:
+    """The complete trial of the best finite value."""
+    done = [t for t in trials if t["state"] == "complete" and t["value"] is not None and math.isfinite(t["value"])]
+    sign = -1 if spec.direction == "maximize" else 1
+    return min(done, key=lambda t: sign * t["value"], default=None)
+
+
+def need_finished(record: StudyRecord) -> None:
+    """Raise `StudyError` where no trial is complete yet."""
+    if record.trials.empty or not (record.trials["state"] == "complete").any():
+        raise StudyError(f"the study {record.name!r} has no complete trial yet: go on with: sweep resume {record.name}")

@@ -1,0 +1,270 @@
+"""Starting, resuming and growing a study: from a validated spec to a coordinator at work. Imports torch when it begins."""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version as installed
+from typing import Any
+
+from model.baselines import evaluate_baselines
+from model.training import Runtime, environment_key, resolve_runtime, run_identity
+
+from data.prepare import Prepared, prepare
+from data.settings import DataSettings
+from sweep import __version__
+from sweep.claims import Claim
+from sweep.coordinator import Coordinator, Display, TrialPlan
+from sweep.errors import StudyError
+from sweep.executors import make_executor
+from sweep.paths import Home
+from sweep.projection import Projection
+from sweep.space import Choices, plain
+from sweep.spec import StudySpec, overrides_json, parse_spec, stored_overrides
+from sweep.store import NewRun, Store, now
+
+
+@dataclass(frozen=True)
+class Begin:
+    """How a study is to be worked on: nothing here changes its results, but for `device` when it is first started."""
+
+    home: Home
+    storage: str | None
+    workers: int | None
+    device: str
+    executor: str
+    command: str
+
+
+@dataclass(frozen=True)
+class End:
+    """How the work ended."""
+
+    finished: bool
+    failed_runs: int
+
+
+class Planner:
+    """Turns points into runs: prepares each data setting once, and gives every run its key."""
+
+    def __init__(self, spec: StudySpec, home: Home, runtime: Runtime, show: Display) -> None:
+        self.spec, self.home, self.runtime, self.show = spec, home, runtime, show
+        self._prepared: dict[DataSettings, Prepared] = {}
+
+    def prepared(self, settings: DataSettings) -> Prepared:
+        """The data, built into the cache where it is not there yet."""
+        if settings not in self._prepared:
+            self._prepared[settings] = prepare(settings, self.home.cache, self.show.preparing)
+        return self._prepared[settings]
+
+    def __call__(self, point: Mapping[str, Any]) -> TrialPlan:
+        """The runs of a point, seed by seed."""
+        data, runs = self.spec.settings_at(point)
+        prepared = self.prepared(data)
+        planned = []
+        for settings in runs:
+            identity = run_identity(settings, self.runtime, prepared.identity)
+            environment = json.dumps(environment_key(self.runtime, settings.train), sort_keys=True)
+            key = hashlib.sha256(f"{identity}|{environment}".encode()).hexdigest()[:32]
+            planned.append((settings, NewRun(key, identity, environment, settings.model_dump_json(), settings.seed)))
+        return TrialPlan(data, prepared.dataset.fingerprint, tuple(planned))
+
+
+def start(
+    spec: StudySpec, overrides: Mapping[str, Any], begin: Begin, show: Display, should_stop: Callable[[], bool]
+) -> End:
+    """Start a study; one of the same spec is resumed, one of a larger spec grown, one of another spec refused."""
+    store = Store.open(begin.home.create(), begin.storage, create=True)
+    claim = Claim.take(store, spec.name, begin.home.lock(spec.name))
+    try:
+        row = store.study(spec.name)
+        if row is None:
+            row = _create(spec, overrides, begin, store, show)
+        else:
+            _admit(spec, row, begin)
+            if spec.grown_hash != row["grown_hash"]:
+                _grow(spec, overrides, row, store)
+                show.note(f"study {spec.name} grows: what is done is kept, only what is missing is trained")
+            row = store.require(spec.name)
+        return _conduct(spec, row, begin, store, claim, show, should_stop)
+    finally:
+        claim.release()
+
+
+def resume(name: str, data: str | None, begin: Begin, show: Display, should_stop: Callable[[], bool]) -> End:
+    """Go on exactly where a study stopped; `data` is where the same pictures lie now."""
+    store = Store.open(begin.home, begin.storage)
+    row = store.require(name)
+    spec = stored_spec(row)
+    if data is not None:
+        spec = replace(spec, data=spec.data.model_copy(update={"source": data}))
+    claim = Claim.take(store, name, begin.home.create().lock(name))
+    try:
+        return _conduct(spec, store.require(name), begin, store, claim, show, should_stop)
+    finally:
+        claim.release()
+
+
+def stored_spec(row: Mapping[str, Any]) -> StudySpec:
+    """The spec of a study's row."""
+    return parse_spec(row["spec_text"], stored_overrides(row["overrides"]), f"the spec of study {row['name']}")
+
+
+def _create(spec: StudySpec, overrides: Mapping[str, Any], begin: Begin, store: Store, show: Display) -> dict[str, Any]:
+    """Prepare the data, resolve what depends on the machine once, and write the study's row."""
+    runtime = resolve_runtime(begin.device, spec.train)
+    prepared = Planner(spec, begin.home, runtime, show).prepared(spec.data)
+    row = {
+        "name": spec.name,
+        "optuna_name": spec.name,
+        "state": "running",
+        "spec_text": spec.text,
+        "overrides": overrides_json(overrides),
+        "fixed_hash": spec.fixed_hash,
+        "grown_hash": spec.grown_hash,
+        "version": __version__,
+        "command": begin.command,
+        "environment": json.dumps(_environment(runtime, spec)),
+        "runtime": json.dumps(asdict(runtime)),
+        "data": json.dumps(prepared.summary()),
+        "baselines": json.dumps(evaluate_baselines(prepared, spec.loss)),
+        "created": now(),
+    }
+    store.save_study(row)
+    return row
+
+
+def _environment(runtime: Runtime, spec: StudySpec) -> dict[str, Any]:
+    packages = {
+        name: installed(name) for name in ("torch", "optuna", "numpy", "sqlalchemy", "opencv-python") if _has(name)
+    }
+    machine = {"python": platform.python_version(), "platform": platform.platform(), **packages}
+    return {**machine, **environment_key(runtime, spec.train), **asdict(runtime)}
+
+
+def _has(name: str) -> bool:
+    try:
+        installed(name)
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
+def _admit(spec: StudySpec, row: Mapping[str, Any], begin: Begin) -> None:
+    """Refuse a spec that is not the study's own or that spec, grown; name the keys that differ."""
+    stored = stored_spec(row)
+    changed = _changed(stored.fixed(), spec.fixed())
+    if changed:
+        raise StudyError(
+            f"the study {spec.name!r} exists with another spec ({'; '.join(changed[:6])}): give this one a name of its own "
+            f"with --name, or go on with the old one: sweep resume {spec.name}"
+        )
+    shrunk = _shrunk(stored, spec)
+    if shrunk:
+        raise StudyError(
+            f"the study {spec.name!r} exists and {shrunk}: a study only grows; use --name for another, "
+            f"or: sweep resume {spec.name}"
+        )
+    runtime = json.loads(row["runtime"])
+    if begin.device not in ("auto", runtime["device"], runtime["device"].split(":")[0]):
+        raise StudyError(
+            f"the study {spec.name!r} was begun on {runtime['device']}, not {begin.device}: go on there, or use --name for another"
+        )
+
+
+def _changed(old: Any, new: Any, path: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted({*old, *new})
+        return [line for key in keys for line in _changed(old.get(key), new.get(key), f"{path}.{key}" if path else key)]
+    return [] if old == new else [f"{path}: {_short(old)} -> {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    shown = json.dumps(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def _shrunk(old: StudySpec, new: StudySpec) -> str | None:
+    """What the new spec asks less of, or what may not grow in it; None where it is the old one or that, grown."""
+    searched = new.search.sampler != "grid"
+    if searched and (set(old.study.seeds) != set(new.study.seeds) or old.train.epochs != new.train.epochs):
+        return "its search has told its trials to the sampler with other seeds or epochs (searches grow in trials only)"
+    missing = sorted(set(old.study.seeds) - set(new.study.seeds))
+    if missing:
+        return f"has the seeds {missing}, which the new spec lacks"
+    if new.train.epochs < old.train.epochs:
+        return f"has {old.train.epochs} epochs, more than {new.train.epochs}"
+    if new.trial_count < old.trial_count:
+        return f"has {old.trial_count} trials, more than {new.trial_count}"
+    for before, after in zip(old.variables, new.variables, strict=True):
+        if isinstance(before, Choices) and isinstance(after, Choices) and not searched:
+            gone = {plain(v) for v in before.values} - {plain(v) for v in after.values}
+            if gone:
+                return f"sweeps {before.name} over {sorted(gone, key=str)} too"
+    return None
+
+
+def _grow(spec: StudySpec, overrides: Mapping[str, Any], row: Mapping[str, Any], store: Store) -> None:
+    """Take the larger spec on. Told trials are immutable in Optuna, so a grid is projected anew as NAME@2, @3, ..."""
+    columns: dict[str, Any] = {
+        "spec_text": spec.text,
+        "overrides": overrides_json(overrides),
+        "grown_hash": spec.grown_hash,
+        "state": "running",
+    }
+    if spec.search.sampler != "grid":
+        store.update_study(spec.name, **columns)
+        return
+    _, _, generation = row["optuna_name"].rpartition("@") if row["optuna_name"] != spec.name else ("", "", "1")
+    store.regrow_study(spec.name, optuna_name=f"{spec.name}@{int(generation) + 1}", **columns)
+
+
+def _conduct(
+    spec: StudySpec,
+    row: Mapping[str, Any],
+    begin: Begin,
+    store: Store,
+    claim: Claim,
+    show: Display,
+    should_stop: Callable[[], bool],
+) -> End:
+    """Check that the data is the study's, then drive the study to its end or to the first stop."""
+    runtime = Runtime(**json.loads(row["runtime"]))
+    planner = Planner(spec, begin.home, runtime, show)
+    workers = default_workers(runtime) if begin.workers is None else begin.workers
+    executor = make_executor(begin.executor, workers, should_stop)
+    try:
+        _check_data(planner.prepared(spec.data), row)
+        projection = Projection(store, spec, row["optuna_name"], claim.guard)
+        try:
+            store.update_study(spec.name, state="running")
+            coordinator = Coordinator(
+                spec, begin.home, store, claim, projection, planner, asdict(runtime), executor, show, should_stop
+            )
+            finished = coordinator.drive()
+            store.update_study(spec.name, state="finished" if finished else "interrupted")
+        finally:
+            projection.close()
+    finally:
+        executor.close()
+    return End(finished, coordinator.failed_runs)
+
+
+def _check_data(prepared: Prepared, row: Mapping[str, Any]) -> None:
+    stored = json.loads(row["data"])
+    if prepared.identity != stored["identity"]:
+        what = "pictures" if prepared.dataset.fingerprint != stored["fingerprint"] else "split or preparation"
+        raise StudyError(
+            f"the {what} of study {row['name']!r} changed: it was begun on {stored['source']} with fingerprint "
+            f"{stored['fingerprint'][:12]}, this is {prepared.dataset.fingerprint[:12]}: restore them, or use --name for another study"
+        )
+
+
+def default_workers(runtime: Runtime) -> int:
+    """A worker a core on CPU (one thread each is the fastest way through a sweep), one worker on an accelerator."""
+    if runtime.device != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

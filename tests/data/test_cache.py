@@ -1,0 +1,202 @@
+"""The memory-mapped cache: resizing, identity, two builders, killed builders, damage."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from data.cache import build_cache, open_cache, resize_depth, resize_image, verify_cache
+from data.errors import DataError
+from data.settings import DataSettings
+from data.sources import open_source
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def build(settings: DataSettings, cache_root: Path, **more):
+    return build_cache(open_source(settings), settings, cache_root, **more)
+
+
+# Resizing
+
+
+def test_resized_depth_is_the_mean_of_valid_pixels():
+    """A block of 2 m, 4 m and two holes becomes 3 m; one with a single valid pixel becomes a hole."""
+    depth = np.array([[2, 0, 5, 0], [0, 4, 0, 0]], np.float32)
+    np.testing.assert_allclose(resize_depth(depth, (1, 2)), [[3, 0]])
+
+
+def test_invalid_pixels_never_bleed_into_valid_ones():
+    """However holes lie, a map of a constant depth stays at that depth or is invalid."""
+    rng = np.random.default_rng(0)
+    for size in ((16, 16), (24, 40), (64, 48), (16, 80)):
+        depth = np.where(rng.random((48, 64)) < 0.4, 0, 3.0).astype(np.float32)
+        small = resize_depth(depth, size)
+        assert small.shape == size
+        np.testing.assert_allclose(small[small > 0], 3.0, rtol=1e-5)
+        assert 0.05 < (small > 0).mean() < 0.95
+
+
+def test_pictures_shrink_by_area():
+    """A fine checkerboard becomes even grey rather than an aliased pattern."""
+    board = np.repeat((255 * (np.indices((32, 32)).sum(0) % 2)).astype(np.uint8)[..., None], 3, axis=2)
+    assert set(np.unique(resize_image(board, (16, 16)))) <= {127, 128}
+
+
+# Building and identity
+
+
+def test_cache_holds_what_the_source_gives(pairs, settings_of, tmp_path):
+    """Images and depth are the resized pictures, in order of their keys; progress counts them."""
+    seen = []
+    dataset = build(settings_of(pairs), tmp_path / "cache", on_progress=lambda *counts: seen.append(counts))
+    source = open_source(settings_of(pairs))
+    assert seen == [(done, 12) for done in range(1, 13)]
+    assert list(dataset.keys) == sorted(dataset.keys) and len(dataset) == 12
+    assert dataset.scenes[:3] == ("scene_0", "scene_0", "scene_1")
+    for index, item in enumerate(source.items()):
+        image, depth = source.load(item)
+        np.testing.assert_array_equal(dataset.images[index], resize_image(image, (16, 16)))
+        np.testing.assert_array_equal(dataset.depth[index], resize_depth(depth, (16, 16)))
+    verify_cache(dataset.folder)
+
+
+def test_cache_is_found_again_wherever_the_pictures_lie(pairs, settings_of, tmp_path):
+    """The fingerprint doesn't contain the path: a copy elsewhere uses the same cache."""
+    first = build(settings_of(pairs), tmp_path / "cache")
+    copy = shutil.copytree(pairs, tmp_path / "elsewhere" / "copy")
+    built = []
+    again = build(settings_of(copy), tmp_path / "cache", on_progress=lambda *counts: built.append(counts))
+    assert again.folder == first.folder and not built
+
+
+def test_changed_pictures_make_another_cache(pairs, settings_of, tmp_path):
+    """Content, scale, size and scene all count; the file's time alone doesn't."""
+    first = build(settings_of(pairs), tmp_path / "cache")
+    os.utime(pairs / "scene_0/000.png")
+    assert build(settings_of(pairs), tmp_path / "cache").folder == first.folder
+    others = [
+        build(settings_of(pairs, image_size=24), tmp_path / "cache"),
+        build(settings_of(pairs, depth_scale=0.002), tmp_path / "cache"),
+    ]
+    cv2.imwrite(str(pairs / "scene_0/000.png"), np.zeros((24, 32, 3), np.uint8))
+    others.append(build(settings_of(pairs), tmp_path / "cache"))
+    (pairs / "scene_5").rename(pairs / "scene_9")
+    others.append(build(settings_of(pairs), tmp_path / "cache"))
+    assert len({first.folder, *(other.folder for other in others)}) == 5
+
+
+def test_unchanged_files_are_not_read_again(pairs, settings_of, tmp_path, monkeypatch):
+    """A second start takes the files' digests from memory, and a lost memory does no harm."""
+    first = build(settings_of(pairs), tmp_path / "cache")
+    with monkeypatch.context() as patch:
+        patch.setattr("data.cache.file_digest", lambda path: pytest.fail(f"{path} was read"))
+        assert build(settings_of(pairs), tmp_path / "cache").fingerprint == first.fingerprint
+    for damage in ("", "[1]", '{"a": 3}', "{"):
+        (tmp_path / "cache" / "digests.json").write_text(damage)
+        assert build(settings_of(pairs), tmp_path / "cache").fingerprint == first.fingerprint
+
+
+def test_bad_picture_leaves_nothing_half_written(pairs, settings_of, tmp_path):
+    """A build that meets a bad picture names it and leaves no folder behind."""
+    (pairs / "scene_3/001.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"scene_3/001\.png is neither PNG nor JPEG"):
+        build(settings_of(pairs), tmp_path / "cache")
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+
+
+def test_unwritable_cache_is_one_line(pairs, settings_of, tmp_path):
+    """A cache folder that is a file is an error that names it."""
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(DataError, match="the cache in .* cannot be written"):
+        build(settings_of(pairs), tmp_path / "cache")
+
+
+# Several processes
+
+
+def _build_slowly(settings: DataSettings, cache_root: Path, log: Path) -> None:
+    def report(done: int, total: int) -> None:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(0.03)
+
+    build(settings, cache_root, on_progress=report)
+
+
+def _start(settings: DataSettings, tmp_path: Path) -> multiprocessing.process.BaseProcess:
+    process = SPAWN.Process(target=_build_slowly, args=(settings, tmp_path / "cache", tmp_path / "log"))
+    process.start()
+    return process
+
+
+def test_second_builder_waits_for_the_first(pairs, settings_of, tmp_path):
+    """Two builders at once: one builds, the other uses its work."""
+    processes = [_start(settings_of(pairs), tmp_path) for _ in range(2)]
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0, 0]
+    lines = (tmp_path / "log").read_text().split()
+    assert len(lines) == 12 and len(set(lines)) == 1
+    verify_cache(build(settings_of(pairs), tmp_path / "cache").folder)
+
+
+def test_killed_build_is_cleaned_up_by_the_next(pairs, settings_of, tmp_path):
+    """SIGKILL in the middle leaves no cache; the next build removes the rest and completes."""
+    process = _start(settings_of(pairs), tmp_path)
+    while not (tmp_path / "log").exists():
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(30)
+    leftovers = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+    assert len(leftovers) == 1 and ".building-" in leftovers[0].name
+    dataset = build(settings_of(pairs), tmp_path / "cache")
+    assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == [dataset.folder]
+    verify_cache(dataset.folder)
+
+
+# Damage
+
+
+@pytest.mark.parametrize("name", ["images.npy", "depth.npy", "index.json"])
+def test_damaged_files_are_named_and_kept(pairs, settings_of, tmp_path, name):
+    """A truncated or missing cache file is named with what to do, and not overwritten."""
+    folder = build(settings_of(pairs), tmp_path / "cache").folder
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-100])
+    kept = path.read_bytes()
+    with pytest.raises(DataError, match=f"{name} .*delete the folder {folder.name}"):
+        build(settings_of(pairs), tmp_path / "cache")
+    assert path.read_bytes() == kept
+    path.unlink()
+    with pytest.raises(DataError, match=f"{name} is missing"):
+        open_cache(folder)
+
+
+def test_flipped_bits_fail_the_full_check(pairs, settings_of, tmp_path):
+    """A flipped byte passes the quick look at sizes, and fails the checksum."""
+    folder = build(settings_of(pairs), tmp_path / "cache").folder
+    path = folder / "depth.npy"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(bytes(data))
+    open_cache(folder)
+    with pytest.raises(DataError, match=r"depth\.npy fails its checksum"):
+        verify_cache(folder)
+
+
+def test_index_of_another_array_is_refused(pairs, settings_of, tmp_path):
+    """An index that tells of other shapes than the arrays have is found out on opening."""
+    folder = build(settings_of(pairs), tmp_path / "cache").folder
+    index = json.loads((folder / "index.json").read_text())
+    index["items"].pop()
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(DataError, match=r"images\.npy holds uint8 \(12, 16, 16, 3\) instead of"):
+        open_cache(folder)

@@ -1,0 +1,85 @@
+"""Suggestions and Optuna's side: what trial n is depends on what was told before it was asked, on nothing else."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from sweep.paths import Home
+from sweep.projection import Projection, Suggester, simplex_point
+from sweep.spec import load_spec
+from sweep.store import Store
+
+SEARCH = {"search.trials": 12, "study.seeds": [0], "search.parallel": 3}
+
+
+def bowl(point: dict) -> float:
+    return sum((value - target) ** 2 for value, target in zip(point.values(), (0.6, 0.2, 0.1, 0.1), strict=True))
+
+
+def drive(restart_at: set[int]) -> list[dict]:
+    """Ask and tell in the designed order, building the suggester anew before some trials."""
+    spec = load_spec("lambda-search", SEARCH)
+    suggester, log = Suggester(spec), []
+    told = 0
+    for number in range(12):
+        if number in restart_at:
+            suggester = Suggester(spec)
+            for earlier in log:
+                suggester.restore(earlier["drawn"])
+            for i in range(told):
+                suggester.tell(i, "complete", log[i]["value"])
+        params, drawn = suggester.ask()
+        log.append({"params": params, "drawn": drawn, "value": bowl(params)})
+        if number - told + 1 == spec.search.parallel:
+            suggester.tell(told, "complete", log[told]["value"])
+            told += 1
+    return log
+
+
+def test_suggestions_survive_any_number_of_restarts() -> None:
+    """A suggester rebuilt from stored trials goes on bit for bit, TPE's running trials included."""
+    undisturbed = drive(set())
+    assert drive({1, 4, 5, 11}) == undisturbed
+    assert len({tuple(entry["params"].values()) for entry in undisturbed}) == 12
+
+
+def test_simplex_points_are_weights_that_sum_to_one() -> None:
+    """Whatever the sampler draws, the weights are positive and sum to 1."""
+    for entry in drive(set()):
+        assert sum(entry["params"].values()) == pytest.approx(1.0)
+        assert min(entry["params"].values()) > 0
+    assert simplex_point({"u_a": 0.5, "u_b": 0.5}) == {"a": 0.5, "b": 0.5}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(Home(tmp_path).create(), create=True)
+
+
+def row(number: int, state: str = "running", value: float | None = None) -> dict:
+    return {"number": number, "params": {"w": number / 10}, "weights": {"ssim": 1.0}, "state": state, "value": value}
+
+
+def test_optuna_reads_the_projection(store: Store) -> None:
+    """`optuna.load_study` sees our trials under our numbers, with params, weights and values, infinity included."""
+    projection = Projection(store, load_spec("silog-vs-ssim"), "s", lambda engine: None)
+    projection.reconcile([row(0, "complete", 0.5), row(1, "complete", float("inf")), row(2, "failed"), row(3)])
+    projection.close()
+    study = optuna.load_study(study_name="s", storage=store.url)
+    assert [t.state.name for t in study.trials] == ["COMPLETE", "COMPLETE", "FAIL", "RUNNING"]
+    assert [t.values for t in study.trials] == [[0.5], [float("inf")], None, None]
+    assert study.trials[3].params == {"w": 0.3}
+    assert study.best_trial.user_attrs["weight_ssim"] == 1.0
+
+
+def test_reconciling_catches_up_and_tells_nothing_twice(store: Store) -> None:
+    """A coordinator that died between our commit and Optuna's leaves nothing behind that resume cannot mend."""
+    projection = Projection(store, load_spec("silog-vs-ssim"), "s", lambda engine: None)
+    projection.reconcile([row(0)])
+    for _ in range(2):
+        projection.reconcile([row(0, "complete", 0.5), row(1, "pruned", 0.7), row(2)])
+    trials = projection.study.get_trials()
+    assert [t.state.name for t in trials] == ["COMPLETE", "PRUNED", "RUNNING"]
+    assert trials[1].value == 0.7
+    projection.close()

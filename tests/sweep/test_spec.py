@@ -1,0 +1,149 @@
+"""The spec: presets, overrides, strictness, what may be compared."""
+
+import pytest
+
+from sweep.errors import SpecError
+from sweep.spec import (
+    load_spec,
+    override_seeds,
+    overrides_json,
+    parse_override,
+    parse_spec,
+    preset_names,
+    read_text,
+    stored_overrides,
+)
+
+PRESETS = ("demo", "edge-instability", "lambda-search", "silog-vs-ssim", "ssim-vs-edge", "table-2")
+LINE = read_text("silog-vs-ssim")
+
+
+def test_the_promised_presets_are_there_and_valid() -> None:
+    """Every preset named in the documentation loads."""
+    assert set(PRESETS) <= set(preset_names())
+    for name in preset_names():
+        assert load_spec(name).name == name
+
+
+def test_the_first_sweep_is_the_papers() -> None:
+    """Eq. 11: w from 0 to 0.9 by 0.1, and the four weights sum to 1 in every cell, exactly."""
+    spec = load_spec("silog-vs-ssim")
+    weights = [spec.weights_at(cell) for cell in spec.cells]
+    assert [w["ssim"] for w in weights] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert [w["silog"] for w in weights] == [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0]
+    assert all(w["edge"] == w["l1"] == 0.05 for w in weights)
+    assert (spec.train.epochs, spec.train.learning_rate, spec.train.schedule) == (10, 2e-4, "constant")
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.epochz=3", "did you mean 'epochs'"),
+        ("trian.epochs=3", "did you mean 'train'"),
+        ("train.epochs=many", "train.epochs is 'many'"),
+        ("train.epochs=0", "train.epochs"),
+        ("study.objective=val_rms", "did you mean 'val_rmse'"),
+        ("search.sampler=tpe", "search.trials"),
+        ('weights.ssim="v"', "'v'"),
+        ('weights.ssim="w*w"', "cannot be read"),
+        ('weights.sim="w"', "did you mean 'ssim'"),
+        ('weights.ssim="w - 0.5"', "must not be negative"),
+        ("data.image_size=100", "divisible by 8"),
+        ("model.head=tanh", "'linear'"),
+        ("search.w={ from = 0, to = 2, step = 0.1 }", "must not be negative"),
+        ("search.w={ low = 0, high = 0.9 }", "interval"),
+        ("search.v=[1, 2]", "no weight uses it"),
+        ("search.paralel=3", "did you mean 'parallel'"),
+        ("study.seeds=[1, 1]", "different whole numbers"),
+        ("study.name=../x", "cannot be used"),
+        ("data.depth_range=[5, 1]", "d_min < d_max"),
+        ("search.trials=5", "as many trials as cells"),
+        ("epochs=3", "section.key"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(override: str, words: str) -> None:
+    """Each fault is one line that names what was given and what was expected."""
+    with pytest.raises(SpecError) as caught:
+        load_spec("silog-vs-ssim", dict([parse_override(override)]))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_sum_to_nothing_are_refused() -> None:
+    """A spec whose weights are all zero in some cell is refused, naming the cell."""
+    overrides = {"weights.silog": "w", "weights.ssim": 0, "weights.edge": 0, "weights.l1": 0}
+    with pytest.raises(SpecError, match="sum to nothing at w = 0"):
+        load_spec("silog-vs-ssim", overrides)
+
+
+def test_searching_on_the_combined_loss_is_refused_with_the_reason() -> None:
+    """TPE on the combined loss is refused: it is not comparable between weights. A grid may record it."""
+    with pytest.raises(SpecError, match="not comparable"):
+        load_spec("lambda-search", {"study.objective": "combined"})
+    assert load_spec("silog-vs-ssim", {"study.objective": "combined"}).metric == "total"
+
+
+@pytest.mark.parametrize("override", [{"train.clip_norm": 1.0}, {"train.weight_decay": 0.01}])
+def test_a_simplex_search_needs_an_optimiser_that_ignores_the_scale(override: dict) -> None:
+    """Clipping and coupled weight decay make the loss's scale matter, so the simplex would not cover the space."""
+    with pytest.raises(SpecError, match="scale matters"):
+        load_spec("lambda-search", override)
+
+
+def test_what_changes_the_meaning_of_a_result_cannot_be_searched() -> None:
+    """Epochs and data can be gridded, not searched."""
+    with pytest.raises(SpecError, match="cannot be searched"):
+        load_spec("lambda-search", {"search.train.epochs": [5, 10]})
+    gridded = load_spec("silog-vs-ssim", {"search.train.epochs": [5, 10]})
+    assert gridded.trial_count == 20
+
+
+def test_a_swept_field_changes_the_settings_of_its_trials() -> None:
+    """A dotted path in [search] sweeps that field."""
+    spec = load_spec("table-2", {"search.model.batch_norm": [False, True]})
+    assert [spec.settings_at(cell)[1][0].model.batch_norm for cell in spec.cells] == [False, True]
+
+
+def test_a_nested_table_is_a_dotted_path_too() -> None:
+    """Unquoted `train.learning_rate = [...]` in TOML means the field, as a quoted key does."""
+    text = read_text("table-2").replace('sampler = "grid"', 'sampler = "grid"\ntrain.learning_rate = [1e-3, 1e-4]')
+    assert parse_spec(text, {}).variable_names == ("train.learning_rate",)
+
+
+def test_growing_keeps_the_fixed_hash_and_changing_does_not() -> None:
+    """More seeds, epochs and weights are the same study, grown; another rate or sampler is another study."""
+    base = load_spec("silog-vs-ssim")
+    for grown in (
+        {"study.seeds": [0, 1, 2, 3]},
+        {"train.epochs": 20},
+        {"search.w": {"from": 0, "to": parse_override("x.y=0.9")[1], "step": parse_override("x.y=0.05")[1]}},
+    ):
+        other = load_spec("silog-vs-ssim", grown)
+        assert other.fixed_hash == base.fixed_hash
+        assert other.grown_hash != base.grown_hash
+    assert load_spec("silog-vs-ssim", {"train.learning_rate": 1e-3}).fixed_hash != base.fixed_hash
+    assert load_spec("silog-vs-ssim", {"study.name": "other"}).fixed_hash == base.fixed_hash
+
+
+def test_stored_overrides_come_back_exactly() -> None:
+    """A decimal in --set survives storing: 0.3 stays 0.3."""
+    overrides = dict([parse_override("search.w={ from = 0.1, to = 0.3, step = 0.1 }")])
+    stored = stored_overrides(overrides_json(overrides))
+    assert stored == overrides
+    assert load_spec("silog-vs-ssim", stored).cells[-1] == {"w": 0.3}
+
+
+def test_seeds_are_a_number_or_a_list() -> None:
+    """--seeds 3 is 0, 1, 2; --seeds 4,7 is those two; anything else is refused."""
+    assert list(override_seeds("3")) == [0, 1, 2]
+    assert list(override_seeds("4,7")) == [4, 7]
+    with pytest.raises(SpecError):
+        override_seeds("x")
+
+
+@pytest.mark.parametrize("text", ["[study", "x = 1", "[study]\nname = 3", "[search]\nw = 1", "[weights]\nssim = true", "a = " + "[" * 3000])
+def test_malformed_specs_are_refused_in_one_line(text: str) -> None:
+    """Broken TOML, unknown sections and wrong types end in a SpecError, never in a traceback."""
+    with pytest.raises(SpecError) as caught:
+        parse_spec(text, {})
+    assert "\n" not in str(caught.value)

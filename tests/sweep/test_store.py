@@ -1,0 +1,135 @@
+"""The database: schema, idempotent records, damage named in one line."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from model.names import TERMS
+from sweep.errors import StorageError, StudyError
+from sweep.paths import Home
+from sweep.store import SCHEMA_VERSION, NewRun, Store, epoch_rows, hide_password, storage_url
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home").create()
+
+
+@pytest.fixture
+def store(home: Home) -> Store:
+    return Store.open(home, create=True)
+
+
+def record(epoch: int, rmse: float = 1.0) -> dict:
+    values = {"total": 0.5, "rmse": rmse, **{f"term_{term}": 0.1 for term in TERMS}}
+    return {
+        "epoch": epoch,
+        "splits": {"train": values, "val": values},
+        "weights": {term: 0.25 for term in TERMS},
+        "gradient_share": {},
+        "learning_rate": 1e-3,
+        "grad_norm_median": 1.0,
+        "grad_norm_p95": 2.0,
+        "grad_norm_max": float("inf"),
+        "non_finite_steps": 0,
+        "images_per_second": 100.0,
+        "seconds": 1.0,
+    }
+
+
+def ask(store: Store, number: int, run: str = "r") -> None:
+    trial = {"number": number, "params": {"w": 0.3}, "drawn": {}, "weights": {"ssim": 1.0}, "epochs": 5}
+    store.ask_trial("s", trial, [NewRun(run, "i", "e", "{}", 0)])
+
+
+def test_taking_records_in_twice_changes_nothing(store: Store) -> None:
+    """Records are taken in by (run, epoch, split): a worker that repeats itself does no harm."""
+    ask(store, 0)
+    store.add_epochs("r", epoch_rows(record(1, rmse=1.0)))
+    store.add_epochs("r", epoch_rows(record(1, rmse=9.0)))
+    store.add_epochs("r", epoch_rows(record(2, rmse=0.5)))
+    assert store.curve("r", "metric_rmse", 5) == [1.0, 0.5]
+    assert len(store.epochs("s")) == 4
+    assert store.run("r")["epochs"] == 2
+
+
+def test_a_run_is_shared_by_trials_that_ask_for_the_same(store: Store) -> None:
+    """The second trial that asks for a run finds it and does not reset it."""
+    ask(store, 0)
+    store.update_run("r", state="finished", outcome="learnt")
+    ask(store, 1)
+    assert [(row["trial"], row["state"]) for row in store.runs("s")] == [(0, "finished"), (1, "finished")]
+
+
+def test_infinity_is_stored_as_infinity(store: Store) -> None:
+    """A diverged trial's value and a broken gradient norm come back as they were."""
+    ask(store, 0)
+    store.tell_trial("s", 0, state="complete", value=float("inf"))
+    store.add_epochs("r", epoch_rows(record(1)))
+    assert store.trials("s")[0]["value"] == float("inf")
+    assert store.epochs("s")[0]["grad_norm_max"] == float("inf")
+
+
+def test_a_newer_schema_is_refused_and_left_alone(home: Home, store: Store) -> None:
+    """A database written by a newer version is named, not touched."""
+    with store.engine.begin() as connection:
+        connection.execute(text(f"UPDATE sweep_version SET version = {SCHEMA_VERSION + 1}"))
+    before = home.database.read_bytes()
+    with pytest.raises(StorageError, match="newer version"):
+        Store.open(home)
+    assert home.database.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(home: Home) -> None:
+    """Another file of that name is named, never overwritten."""
+    home.database.write_text("my diary")
+    with pytest.raises(StorageError, match="not an SQLite database"):
+        Store.open(home, create=True)
+    assert home.database.read_text() == "my diary"
+
+
+def test_reading_never_creates_a_database(home: Home) -> None:
+    """status and list of an empty home say so and leave it empty."""
+    with pytest.raises(StorageError, match="start a study first"):
+        Store.open(home)
+    assert not home.database.exists()
+
+
+def test_an_unknown_study_is_named_with_those_there_are(store: Store) -> None:
+    """A wrong name is answered with the right ones."""
+    with pytest.raises(StudyError, match="no study is called 'x'"):
+        store.require("x")
+
+
+def test_the_file_is_in_wal_mode(home: Home, store: Store) -> None:
+    """Readers do not block the writer."""
+    with sqlite3.connect(home.database) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://me:s3cret@host/db", "postgresql+psycopg://me:s3cret@host:5432/db?sslmode=require", "mysql://u:s3cret@h/d",
+     "postgresql://host/db?user=me&password=s3cret"],
+)  # fmt: skip
+def test_passwords_are_never_shown(url: str) -> None:
+    """A database URL is shown without its password, wherever that stands."""
+    assert "s3cret" not in hide_password(url)
+    assert "host" in hide_password(url) or "@h/" in hide_password(url)
+
+
+def test_storage_may_be_a_file_or_a_url(home: Home, tmp_path: Path) -> None:
+    """--storage takes an SQLite file or a URL; PostgreSQL goes through psycopg."""
+    assert storage_url(home, None) == f"sqlite:///{home.database}"
+    assert storage_url(home, str(tmp_path / "x.db")) == f"sqlite:///{tmp_path / 'x.db'}"
+    assert storage_url(home, "postgresql://h/d").startswith("postgresql+psycopg://")
+
+
+def test_an_unusable_url_is_one_line(home: Home) -> None:
+    """A URL of an unknown kind is refused without its password."""
+    with pytest.raises(StorageError) as caught:
+        Store.open(home, "nosuch://me:s3cret@h/d", create=True)
+    assert "s3cret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
