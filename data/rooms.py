@@ -8,6 +8,7 @@ give none, as with a real depth camera.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,12 @@ class Room:
     scene: Scene
     covered: tuple[Footprint, ...]
 
+    @cached_property
+    def bulk(self) -> Scene:
+        """The scene with only what is large in it: enough to choose a camera's pose by."""
+        large = (solid for solid, is_large in zip(self.scene.solids, self.scene.bodies.large, strict=True) if is_large)
+        return replace(self.scene, solids=tuple(large))
+
 
 def make_room(number: int) -> Room:
     """The room of this number: always the same."""
@@ -105,7 +112,7 @@ def make_room(number: int) -> Room:
     shell = Shell((0.0, 0.0, 0.0), size, materials, tuple(wall_items))
     furniture, covered = _furnish(rng, size, [*openings])
     lamps, fixtures = _lamps(rng, size, windows)
-    tone = np.array([1.0, 0.98, 0.95]) * rng.uniform(0.2, 0.32)
+    tone = np.array([1.0, 0.98, 0.95]) * rng.uniform(0.1, 0.18)
     scene = Scene(shell, (*furniture, *fixtures), tuple(lamps), tuple(openings), tuple(tone))
     return Room(scene, tuple(covered))
 
@@ -236,13 +243,14 @@ def _furnish(rng: Random, size: Vector, openings: Sequence[Opening]) -> tuple[li
         length = size[1] if face in (X_LOW, X_HIGH) else size[0]
         place = rng.uniform(0.05, 0.5)
         while place < length - 0.4:
-            piece = draw(WALL_PIECES, rng)
-            area = _footprint(face, place + piece.width / 2, piece.width, piece.depth + 0.02, size)
-            if rng.random() < density and place + piece.width < length and _free(area, [*covered, *doorsteps], size):
-                x, y = _at_wall(face, place + piece.width / 2, size)
-                solids += piece.placed(x, y, INWARD[face])
-                covered.append(area)
-                place += piece.width
+            if rng.random() < density:
+                piece = draw(WALL_PIECES, rng)
+                area = _footprint(face, place + piece.width / 2, piece.width, piece.depth + 0.02, size)
+                if place + piece.width < length and _free(area, [*covered, *doorsteps], size):
+                    x, y = _at_wall(face, place + piece.width / 2, size)
+                    solids += piece.placed(x, y, INWARD[face])
+                    covered.append(area)
+                    place += piece.width
             place += rng.uniform(0.05, 0.7)
     for _ in range(rng.integers(1, 6)):
         _put_down(rng, draw(FREE_PIECES, rng), size, solids, covered)
@@ -295,7 +303,7 @@ def _lamps(rng: Random, size: Vector, windows: Sequence[Decal]) -> tuple[list[La
     drop = rng.uniform(0.12, 0.5)
     shade = Material((1.0, 0.95, 0.85), emission=1.2)
     fixture = Solid(str(rng.choice(["ellipsoid", "cylinder"])), (x, y, size[2] - drop + 0.1), (0.16, 0.16, 0.09), shade)  # type: ignore[arg-type]
-    lamps = [Lamp((x, y, size[2] - drop - 0.05), tuple(1.2 * value for value in colour), float(rng.uniform(1.6, 2.6)))]  # type: ignore[arg-type]
+    lamps = [Lamp((x, y, size[2] - drop - 0.05), tuple(0.8 * value for value in colour), float(rng.uniform(1.6, 2.6)))]  # type: ignore[arg-type]
     for window in windows[:2]:
         middle = (window.low[0] + window.high[0]) / 2
         wx, wy = _at_wall(window.face, middle, size)
@@ -317,7 +325,7 @@ def take_picture(room: Room, number: int, view: int, size: tuple[int, int]) -> t
     """One view of a room: RGB (H, W, 3) uint8 and depth (H, W) float32 metres with 0 = invalid."""
     rng = np.random.default_rng([2, number, view])
     camera = _camera(rng, room)
-    camera = replace(camera, flash=float(rng.uniform(0.9, 1.8)))
+    camera = replace(camera, flash=float(rng.uniform(2.0, 2.8)))
     colour, depth, sensed = render(room.scene, camera, *size)
     image = _develop(rng, colour)
     return image, np.where(sensed & _measured(rng, depth), depth, np.float32(0))
@@ -328,7 +336,7 @@ def _camera(rng: Random, room: Room) -> Camera:
     best, most = None, -1.0
     for _ in range(6):
         camera = _pose(rng, room)
-        depth = depth_image(room.scene, camera, 12, 12)
+        depth = depth_image(room.bulk, camera, 12, 12)
         score = float(min(np.quantile(depth, 0.05), 0.9) * min(np.median(depth), 2.2))
         if score > most:
             best, most = camera, score
@@ -360,7 +368,7 @@ def _pose(rng: Random, room: Room) -> Camera:
 def _develop(rng: Random, colour: np.ndarray) -> np.ndarray:
     """Exposure, white balance, vignette, tone curve and noise, then 8 bits."""
     height, width = colour.shape[:2]
-    exposure = rng.uniform(0.42, 0.56)
+    exposure = rng.uniform(0.50, 0.62)
     y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)
     vignette = 1 - np.float32(rng.uniform(0, 0.12)) * (x * x + y * y)
     linear = colour * (exposure * rng.uniform(0.95, 1.05, 3)).astype(np.float32) * vignette[..., None]

@@ -226,6 +226,14 @@ def load_checkpoint(folder: Path, identity: str, on_note: Note) -> Checkpoint | 
     return None
 
 
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest readable checkpoint of a run's folder, which may be in training; None if there is none."""
+    for path in (folder / CHECKPOINT, folder / PREVIOUS):
+        with contextlib.suppress(FileNotFoundError, DamagedFileError):
+            return read_checkpoint(path)
+    return None
+
+
 def _parts(checkpoint: Checkpoint) -> tuple[dict[str, Any], Arrays]:
     meta = {name: getattr(checkpoint, name) for name in ("identity", "settings", "epoch", "records", "about")}
     arrays = {f"model/{name}": array for name, array in checkpoint.model.items()}
@@ -243,7 +251,7 @@ def _with_prefix(arrays: Arrays, prefix: str) -> Arrays:
 def lock_folder(folder: Path) -> Iterator[None]:
     """Hold a run's folder for one writer; make it if needed. The kernel frees the lock when the holder dies.
 
-    Raises ModelError naming the folder if another process (or another training in this one) holds it.
+    Raises RunLockedError naming the folder if another process (or another training in this one) holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+") as file:
@@ -252,7 +260,9 @@ def lock_folder(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise RunLockedError(f"the run folder {folder} is held by {holder}; wait for it to end, or stop it") from None
+            raise RunLockedError(
+                f"the run folder {folder} is held by {holder}; wait for it to end, or stop it"
+            ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()}")
         file.flush()

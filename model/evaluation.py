@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,13 +14,16 @@ from model.metrics import MeanAccumulator, MetricAccumulator
 from model.runtime import Runtime
 from model.settings import RunSettings
 
+Value = TypeVar("Value")
+
 
 @dataclass(frozen=True)
 class Evaluation:
     """What `evaluate` found, as numbers."""
 
     means: dict[str, float]
-    """Over images: "term_<name>" for every term unweighted, "total" weighted, METRICS and EXTRA_METRICS."""
+    """Over images: "term_<name>" for every term unweighted, "total" their weighted sum, "metric_<name>" for METRICS and
+    EXTRA_METRICS."""
     per_image: dict[str, np.ndarray]
     """(N,) terms and metrics by the same names; NaN where undefined, infinity where the prediction is not finite."""
     prediction_spread: float
@@ -29,7 +33,7 @@ class Evaluation:
     @property
     def is_finite(self) -> bool:
         """Whether every prediction at a valid pixel is finite (and its square, in float32)."""
-        return not np.isinf(self.per_image["rmse"]).any()
+        return not np.isinf(self.per_image["metric_rmse"]).any()
 
 
 def combined_loss(settings: RunSettings) -> CombinedLoss:
@@ -88,14 +92,14 @@ def evaluate(
         prediction = predict(network, batch.images, runtime)
         found = loss.per_image(prediction, batch.depth, batch.mask, as_input(batch.images))
         metrics.add(prediction, batch.depth, batch.mask)
-        terms.add_values({f"term_{name}": values for name, values in found.items()})
+        terms.add_values(_named("term_", found))
         spreads.add_values({"prediction": _spread(prediction, batch.mask), "truth": _spread(batch.depth, batch.mask)})
     means = terms.result()
     means["total"] = sum(weight * means[f"term_{name}"] for name, weight in weights.items() if weight)
-    per_image = terms.per_image() | metrics.per_image()
+    per_image = terms.per_image() | _named("metric_", metrics.per_image())
     medians = {name: values.nanmedian().item() for name, values in spreads.per_image().items()}
     return Evaluation(
-        means=means | metrics.result(),
+        means=means | _named("metric_", metrics.result()),
         per_image={name: values.cpu().numpy() for name, values in per_image.items()},
         prediction_spread=medians["prediction"],
         truth_spread=medians["truth"],
@@ -106,6 +110,11 @@ def _batches(part: Batch, batch_size: int) -> Iterator[Batch]:
     for start in range(0, len(part.images), batch_size):
         stop = start + batch_size
         yield Batch(part.images[start:stop], part.depth[start:stop], part.mask[start:stop])
+
+
+def _named(prefix: str, values: Mapping[str, Value]) -> dict[str, Value]:
+    """The same with prefixed names: "silog" is a term and a metric."""
+    return {f"{prefix}{name}": value for name, value in values.items()}
 
 
 def _spread(depth: Tensor, mask: Tensor) -> Tensor:

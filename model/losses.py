@@ -196,22 +196,28 @@ class CombinedLoss(nn.Module):
         self.silog_alpha = silog_alpha
         self.silog_form = silog_form
         self.edge = edge
-        self.register_buffer("weights", torch.tensor(_checked_weights(weights)))
+        self.register_buffer("weights", torch.zeros(len(TERMS)))
+        self.set_weights(weights)
 
     def set_weights(self, weights: Mapping[str, float]) -> None:
         """Replace all weights in place; ModelError as for the constructor."""
         self.weights.copy_(torch.tensor(_checked_weights(weights)))
+        # Beside the buffer, since asking a buffer on a GPU would wait for it.
+        self._weighs_smoothness = weights.get("smoothness", 0.0) > 0
 
     def forward(
         self, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted total and {term: unweighted value}, all scalars that gradients pass through.
 
-        The dictionary holds every one of `TERMS`, in order, save "smoothness" where `image` is None. Without an image a
-        smoothness weight is ignored (the caller decides whether images are passed); `edge="smoothness"` then is a ModelError.
+        The dictionary holds every one of `TERMS`, in order, save "smoothness" where `image` is None. ModelError if a term
+        that is weighted, or an edge term that is a smoothness, is given no image.
         """
+        if image is None and self._weighs_smoothness:
+            raise ModelError("a weight on smoothness was given no image; expected (B, 3, H, W) in [0, 1]")
         terms = {term: value.mean() for term, value in self._terms(pred, target, mask, image).items()}
-        total = torch.stack(tuple(terms.values())) @ self.weights[: len(terms)]
+        # A sum of products: autocast would take a matrix product to half precision.
+        total = (torch.stack(tuple(terms.values())) * self.weights[: len(terms)]).sum()
         return total, terms
 
     def per_image(self, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor | None = None) -> dict[str, Tensor]:

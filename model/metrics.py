@@ -13,7 +13,7 @@ Beside them, in every evaluation:
 - rmse_scaled, abs_rel_scaled, delta1_scaled: after each prediction (at least 1 mm) is multiplied by median(truth) / median(prediction)
   of its valid pixels; the median of an even number is the lower middle one.
 - boundary_f1: agreement of occlusion boundaries. A boundary is a valid pixel whose right or lower valid neighbour is nearer or
-  farther by more than a ratio of 1.1, 1.2, 1.3 (`BOUNDARY_RATIOS`); the F1 scores of the three are averaged over those at which
+  farther by more than a ratio of 1.05, 1.1, 1.2 (`BOUNDARY_RATIOS`); the F1 scores of the three are averaged over those at which
   the truth has a boundary. A boundary is found if the other map has one within 1 pixel, diagonals included. Holes: a pair with an
   invalid pixel is no boundary, and boundaries within 1 pixel of a hole are not counted, since their match may lie in it; they
   still serve as matches for others. Scale doesn't matter. The idea is Depth Pro's (Bochkovskii et al. 2024).
@@ -31,7 +31,7 @@ from model.losses import MIN_DEPTH, log_depth, masked_mean
 from model.names import EXTRA_METRICS, METRICS
 
 DELTA_BASE = 1.25
-BOUNDARY_RATIOS = (1.1, 1.2, 1.3)
+BOUNDARY_RATIOS = (1.05, 1.1, 1.2)
 BOUNDARY_TOLERANCE = 1  # pixels
 DEPTH_BANDS = {"rmse_near": (0.0, 2.0), "rmse_mid": (2.0, 4.0), "rmse_far": (4.0, math.inf)}  # metres of truth
 

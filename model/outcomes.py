@@ -11,6 +11,9 @@ import numpy as np
 
 from model.checkpoint import DamagedFileError, Note, read_arrays, write_arrays
 
+RESULT = "result.npz"
+PANEL_ARRAYS = ("image", "truth", "mask", "prediction")
+
 FLAT_RATIO = 0.05
 """Flat: the median per-image standard deviation of the prediction is under this share of the truth's."""
 
@@ -22,8 +25,8 @@ SPIKE_RATIO = 100.0
 class EpochRecord:
     """All there is to say about one epoch; JSON-able, NaN where a number is undefined.
 
-    `splits` holds "train" and "val": every term unweighted, "total" weighted, every metric; both in eval mode and
-    without augmentation, train on a fixed draw of its images.
+    `splits` holds "train" and "val": "term_<name>" for every term, unweighted, "total" for their weighted sum, and
+    "metric_<name>" for every metric; both in eval mode and without augmentation, train on a fixed draw of its images.
     """
 
     epoch: int
@@ -72,7 +75,7 @@ class RunResult:
     keys: tuple[str, ...]
     """Of the validation pictures, in the order of `per_image`."""
     per_image: dict[str, np.ndarray]
-    """(N,) by name of term or metric, terms as "term_<name>"; NaN where undefined."""
+    """(N,) by "term_<name>" or "metric_<name>"; NaN where undefined, infinity where not finite."""
     panels: Panels
 
 
@@ -93,7 +96,7 @@ def judge(
             f"the prediction's standard deviation is {prediction_spread:.3g} m within an image, the truth's is "
             f"{truth_spread:.3g} m: below {FLAT_RATIO:.0%}"
         )
-    rmse = last.splits["val"]["rmse"]
+    rmse = last.splits["val"]["metric_rmse"]
     if not rmse < median_rmse:  # written so that an undefined number proves nothing learnt
         return "trivial", f"val rmse {rmse:.4g} m is not below the training-median predictor's {median_rmse:.4g} m"
     usual = statistics.median(record.grad_norm_median for record in records)
@@ -112,41 +115,34 @@ def _describe_break(record: EpochRecord) -> str:
     return f"epoch {record.epoch}, step {step}: {term} is not finite (gradient norm {norm:.3g})"
 
 
-def result_path(folder: Path, epochs: int) -> Path:
-    """Where a run's result after so many epochs is kept: a longer run of the same identity has another one."""
-    return folder / f"result-{epochs:05d}.npz"
-
-
-def write_result(folder: Path, epochs: int, result: RunResult) -> None:
-    """Keep the result of a run that was asked for `epochs` epochs; atomic, no pickle. Raises OSError."""
-    panels = {name: getattr(result.panels, name) for name in ("image", "truth", "mask", "prediction")}
-    meta = {
-        "outcome": result.outcome,
-        "reason": result.reason,
-        "epochs": result.epochs,
-        "keys": result.keys,
-        "panel_keys": result.panels.keys,
+def write_result(folder: Path, result: RunResult) -> None:
+    """Keep a run's result as folder/result.npz: atomic, no pickle. Raises OSError."""
+    arrays = {
+        "keys": np.array(result.keys, dtype=np.str_),
+        "panel_keys": np.array(result.panels.keys, dtype=np.str_),
+        **{f"panel_{name}": getattr(result.panels, name) for name in PANEL_ARRAYS},
+        **result.per_image,
     }
-    arrays = {f"per_image/{name}": values for name, values in result.per_image.items()}
-    write_arrays(result_path(folder, epochs), meta, arrays | {f"panels/{name}": a for name, a in panels.items()})
+    meta = {"outcome": result.outcome, "reason": result.reason, "epochs": result.epochs}
+    write_arrays(folder / RESULT, meta, arrays)
 
 
-def load_result(folder: Path, epochs: int, on_note: Note) -> RunResult | None:
+def load_result(folder: Path, on_note: Note) -> RunResult | None:
     """A run's result, or None if there is none or it is damaged; `on_note` is told of the latter in a line."""
-    path = result_path(folder, epochs)
     try:
-        meta, arrays = read_arrays(path)
+        meta, arrays = read_arrays(folder / RESULT)
     except FileNotFoundError:
         return None
     except DamagedFileError as error:
         on_note(str(error))
         return None
-    panels = {name.removeprefix("panels/"): a for name, a in arrays.items() if name.startswith("panels/")}
     return RunResult(
         outcome=meta["outcome"],
         reason=meta["reason"],
         epochs=meta["epochs"],
-        keys=tuple(meta["keys"]),
-        per_image={n.removeprefix("per_image/"): a for n, a in arrays.items() if n.startswith("per_image/")},
-        panels=Panels(keys=tuple(meta["panel_keys"]), **panels),
+        keys=tuple(arrays["keys"].tolist()),
+        per_image={name: values for name, values in arrays.items() if name.startswith(("term_", "metric_"))},
+        panels=Panels(
+            keys=tuple(arrays["panel_keys"].tolist()), **{name: arrays[f"panel_{name}"] for name in PANEL_ARRAYS}
+        ),
     )

@@ -3,7 +3,8 @@
 The file is a run's checkpoint, or the portable model file that `save_model` makes of one.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import torch
 from pydantic import ValidationError
 
 from data.cache import resize_image
+from data.pictures import read_rgb
 from data.prepare import Part, Prepared
-from model.checkpoint import DamagedFileError, read_checkpoint, write_checkpoint
+from model.checkpoint import DamagedFileError, newest_checkpoint, read_checkpoint, write_checkpoint
 from model.errors import ModelError
 from model.evaluation import combined_loss, evaluate, predict
 from model.runtime import Runtime, apply_runtime, resolve_runtime
@@ -60,20 +62,50 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
     return TrainedModel(placed, settings, runtime, (int(height), int(width)), checkpoint.epoch)
 
 
-def save_model(checkpoint: Path, target: Path) -> None:
-    """Make a portable model file of a checkpoint: the same without the optimiser's state; atomic.
+def save_model(source: Path, target: Path) -> None:
+    """Make a portable model file of a run's folder (or of one checkpoint): the same without the optimiser's state.
 
-    Raises ModelError if the checkpoint cannot be read, OSError if `target` cannot be written.
+    Raises ModelError if no checkpoint can be read there, OSError if `target` cannot be written; atomic.
     """
-    write_checkpoint(target, replace(read_checkpoint(checkpoint), optimizer={}))
+    checkpoint = newest_checkpoint(source) if source.is_dir() else read_checkpoint(source)
+    if checkpoint is None:
+        raise ModelError(f"the run folder {source} holds no readable checkpoint; train the run again with sweep resume")
+    write_checkpoint(target, replace(checkpoint, optimizer={}))
 
 
-def predict_images(model: TrainedModel, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Depth in metres, (H, W) float32 each, of RGB pictures (H, W, 3) uint8 of any size.
+def predict_depth(model: TrainedModel, image: np.ndarray) -> np.ndarray:
+    """Depth in metres, (H, W) float32, of an RGB picture (H, W, 3) uint8 of any size.
 
-    Each is resized to the size the model was trained at, and its depth back to the picture's (bilinear).
+    The picture is resized to the size the model was trained at, and its depth back to the picture's (bilinear).
     """
-    return [_predict_image(model, image) for image in images]
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ModelError(f"the picture is {image.dtype} {image.shape}; expected uint8 (height, width, 3) RGB")
+    resized = np.ascontiguousarray(resize_image(image, model.image_size).transpose(2, 0, 1))
+    tensor = torch.from_numpy(resized).unsqueeze(0).to(model.runtime.device)
+    depth = predict(model.network, tensor, model.runtime)[0, 0].cpu().numpy()
+    height, width = image.shape[:2]
+    return np.asarray(cv2.resize(depth, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def predict_images(checkpoint: Path, images: Sequence[Path], output: Path, device: str = "cpu") -> Iterator[Path]:
+    """Predict the depth of picture files, yielding what is written: NAME_depth.png and NAME_depth_colour.png each.
+
+    The first is 16-bit in millimetres (at most 65.535 m), the second is for looking: near is red, far is blue.
+    Raises ModelError for a bad model file or two pictures of one name, DataError for a bad picture, OSError if
+    `output` cannot be written.
+    """
+    twice = [name for name, count in Counter(path.stem for path in images).items() if count > 1]
+    if twice:
+        raise ModelError(f"two pictures are called {twice[0]!r}, and one would overwrite the other; predict them apart")
+    model = load_model(checkpoint, device)
+    output.mkdir(parents=True, exist_ok=True)
+    for path in images:
+        depth = predict_depth(model, read_rgb(path))
+        millimetres = np.nan_to_num(depth * 1000, nan=0.0).clip(0, 65535).round().astype(np.uint16)
+        for ending, picture in (("depth", millimetres), ("depth_colour", _coloured(depth))):
+            target = output / f"{path.stem}_{ending}.png"
+            _write_png(target, picture)
+            yield target
 
 
 def evaluate_checkpoint(path: Path, data: Prepared, part: Part, device: str = "cpu") -> dict[str, Any]:
@@ -94,11 +126,15 @@ def evaluate_checkpoint(path: Path, data: Prepared, part: Part, device: str = "c
     return {"images": len(pictures.images), "epoch": model.epoch, **found.means}
 
 
-def _predict_image(model: TrainedModel, image: np.ndarray) -> np.ndarray:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ModelError(f"the picture is {image.dtype} {image.shape}; expected uint8 (height, width, 3) RGB")
-    resized = np.ascontiguousarray(resize_image(image, model.image_size).transpose(2, 0, 1))
-    tensor = torch.from_numpy(resized).unsqueeze(0).to(model.runtime.device)
-    depth = predict(model.network, tensor, model.runtime)[0, 0].cpu().numpy()
-    height, width = image.shape[:2]
-    return np.asarray(cv2.resize(depth, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+def _coloured(depth: np.ndarray) -> np.ndarray:
+    """A depth map as a BGR picture, over the range of its own depths but for the outermost hundredths."""
+    low, high = np.nanpercentile(depth, (1, 99)) if np.isfinite(depth).all() else (0.0, 1.0)
+    nearness = np.nan_to_num((high - depth) / max(high - low, 1e-6), nan=0.0).clip(0, 1)
+    return np.asarray(cv2.applyColorMap((255 * nearness).astype(np.uint8), cv2.COLORMAP_TURBO))
+
+
+def _write_png(path: Path, picture: np.ndarray) -> None:
+    _, content = cv2.imencode(".png", picture)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(content.tobytes())
+    temporary.replace(path)

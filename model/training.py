@@ -1,7 +1,7 @@
 """One training: `train` yields a record an epoch, checkpoints each before it says so, and goes on exactly where it was.
 
     for record in train(settings, prepared, Path("runs/a1/a1b2..."), resolve_runtime("cpu", settings.train)):
-        print(record.epoch, record.splits["val"]["rmse"])
+        print(record.epoch, record.splits["val"]["metric_rmse"])
 
 It knows nothing of Optuna, SQLite or the command line. Nothing random is carried from step to step: batch order and
 augmentation come from (seed, epoch, step), so that a killed run and an undisturbed one give the same bits.
@@ -95,19 +95,23 @@ def train(
     checkpoint is on disk. `should_stop` is asked after every step; the epoch under way is then given up. After a
     non-finite epoch training ends with that outcome. `on_note` is told in a line of checkpoints that were damaged.
 
-    Raises ModelError if another process holds the folder or it belongs to another run, OSError if the disk fails.
+    Raises RunLockedError if another process trains there, ModelError if the folder belongs to another run, OSError if
+    the disk fails.
     """
     identity, epochs = run_identity(settings, runtime, data.identity), settings.train.epochs
     with lock_folder(folder):
         checkpoint = load_checkpoint(folder, identity, on_note)
-        known = checkpoint.records[:epochs] if checkpoint else []
-        yield from (EpochRecord(**record) for record in known)
-        if checkpoint and (result := load_result(folder, epochs, on_note)):
-            return result
+        known = [EpochRecord(**record) for record in checkpoint.records[:epochs]] if checkpoint else []
+        yield from known
+        if known and (len(known) == epochs or known[-1].break_):
+            result = load_result(folder, on_note)
+            if result and result.epochs == len(known):
+                return result
         training = _Training(settings, data, runtime)
-        if checkpoint and checkpoint.epoch <= epochs:
+        is_shorter = checkpoint is not None and checkpoint.epoch > epochs
+        if checkpoint and not is_shorter:
             training.restore(checkpoint)
-        # Else the checkpoint is a longer run's (of a constant rate): it is left alone, and its first epochs are
+        # Where a run of a constant rate is longer than asked for, its files are left alone and the epochs asked for are
         # trained again, for the result after them.
         while training.epoch < epochs and not training.is_broken:
             record = training.advance(should_stop)
@@ -117,7 +121,8 @@ def train(
                 save_checkpoint(folder, training.checkpoint(identity))
                 yield record
         result = training.result()
-        write_result(folder, epochs, result)
+        if not is_shorter:
+            write_result(folder, result)
         return result
 
 

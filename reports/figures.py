@@ -1,5 +1,8 @@
-"""Draw the small records of `reports.series` with plotly. Colours read on white and on black; the page's script sets
-text and grid colours to its theme. No trace type needs WebGL, which the page's security policy would not let run.
+"""Draw the small records of `reports.series` as plotly figures, which here are plain dictionaries: a page has hundreds of
+choices, and plotly's own classes would take seconds to build them (the tests hold the result against those classes).
+
+Colours read on white and on black; the page's script sets text and grid colours to its theme. No trace type needs
+WebGL, which the page's security policy would not let run.
 """
 
 import html
@@ -10,16 +13,17 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-import plotly.graph_objects as go
-from plotly.colors import sample_colorscale
+import numpy as np
 
 from reports.measures import Measure, short, term_label
 from reports.series import BAR_OUTCOMES, Axis, Curve, GradientPoint, MeasureSeries, OutcomeCounts, Shares
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 POINT, MEAN, TRAIN = "#8c96a8", "#4f6bed", "#e0812f"
-BASELINES = ("#9a7b2f", "#3c9a8b")
-SCALE = [[0.0, "#4f6bed"], [0.25, "#23a0c2"], [0.5, "#3da866"], [0.75, "#dca22a"], [1.0, "#e0533f"]]
+BASELINES = ("#a9802a", "#2f9483")
+# From low to high; all of middling lightness.
+SCALE = ((79, 107, 237), (35, 160, 194), (61, 168, 102), (220, 162, 42), (224, 83, 63))
+COLORSCALE = [[i / 4, f"rgb({r},{g},{b})"] for i, (r, g, b) in enumerate(SCALE)]
 OUTCOME_COLOURS = {
     "learnt": "#3da47a",
     "trivial": "#c2a23c",
@@ -36,34 +40,40 @@ MAX_SEED_CURVES = 90
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure, and what changes in it for each other choice of a menu (measure name -> changed traces and layout)."""
+    """A figure (plotly's data and layout), and what changes in it for each other choice of a menu.
 
-    figure: go.Figure
-    height: int
+    `choices` is name -> {"data": [changed keys, trace by trace], "layout": changed keys}.
+    """
+
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
     choices: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return int(self.layout["height"])
 
     def to_json(self) -> str:
         """For the page's script; safe inside a script element."""
-        figure = json.loads(self.figure.to_json())
-        text = json.dumps({**figure, "choices": self.choices}, separators=(",", ":"), allow_nan=False)
+        content = {"data": self.data, "layout": self.layout, "choices": self.choices}
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False)
         return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def with_choices(charts: Mapping[str, Chart]) -> Chart:
-    """One chart out of several alike, the first of them drawn; the others are kept as differences from it."""
+    """One chart out of several with the same traces: the first is drawn, the others kept as differences from it."""
     first = next(iter(charts.values()))
-    base = json.loads(first.figure.to_json())
-    changes = {name: _difference(base, json.loads(chart.figure.to_json())) for name, chart in charts.items()}
-    return Chart(first.figure, first.height, changes if len(charts) > 1 else {})
+    changes = {name: _difference(first, chart) for name, chart in charts.items()}
+    return Chart(first.data, first.layout, changes if len(charts) > 1 else {})
 
 
-def _difference(base: dict, other: dict) -> dict[str, Any]:
+def _difference(base: Chart, other: Chart) -> dict[str, Any]:
     traces = [
         {key: value for key, value in trace.items() if before.get(key) != value}
-        for before, trace in zip(base["data"], other["data"], strict=True)
+        for before, trace in zip(base.data, other.data, strict=True)
     ]
-    layout = {key: value for key, value in other["layout"].items() if base["layout"].get(key) != value}
-    return {"data": traces, "layout": layout}
+    return {"data": traces, "layout": {k: v for k, v in other.layout.items() if base.layout.get(k) != v}}
 
 
 # Shared parts
@@ -79,30 +89,47 @@ def rounded(values: Sequence[float]) -> list[float | None]:
     return [float(f"{v:.5g}") if math.isfinite(v) else None for v in values]
 
 
-def _figure(height: int, x_title: str, y_title: str, **layout: Any) -> go.Figure:
-    figure = go.Figure()
+def colour_at(place: float) -> str:
+    """The colour scale's colour at a place from 0 to 1."""
+    stops = np.linspace(0, 1, len(SCALE))
+    r, g, b = (round(float(np.interp(place, stops, channel))) for channel in zip(*SCALE, strict=True))
+    return f"rgb({r},{g},{b})"
+
+
+def _chart(height: int, x_title: str, y_title: str, **layout: Any) -> Chart:
     axis = {"zeroline": False, "automargin": True, "ticks": "outside", "ticklen": 4, "showline": True}
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 56, "r": 14, "t": 14, "b": 48},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": FONT, "size": 12},
-        hovermode="closest",
-        showlegend=False,
-        xaxis={**axis, "title": {"text": clean(x_title), "standoff": 10}, "showgrid": False},
-        yaxis={**axis, "title": {"text": clean(y_title), "standoff": 8}, "showgrid": True, "nticks": 6},
-    )
-    figure.update_layout(**layout)
-    return figure
+    base = {
+        "height": height,
+        "margin": {"l": 56, "r": 14, "t": 20, "b": 48},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT, "size": 12},
+        "hovermode": "closest",
+        "showlegend": False,
+        "xaxis": {**axis, "title": {"text": clean(x_title), "standoff": 10}, "showgrid": False, "nticks": 8},
+        "yaxis": {**axis, "title": {"text": clean(y_title), "standoff": 8}, "showgrid": True, "nticks": 6},
+    }
+    return Chart([], base | layout)
 
 
-def _place(figure: go.Figure, axis: Axis) -> None:
+def _add_legend(chart: Chart) -> None:
+    chart.layout["showlegend"] = True
+    chart.layout["legend"] = {"orientation": "h", "y": 1.04, "yanchor": "bottom", "x": 0, "traceorder": "normal"}
+
+
+def _place(chart: Chart, axis: Axis) -> None:
     """Give the horizontal axis its type; names keep the order of the trials."""
     if not axis.numeric:
         names = list(dict.fromkeys(clean(v) for v in axis.positions.values()))
-        figure.update_xaxes(type="category", categoryorder="array", categoryarray=names)
+        chart.layout["xaxis"] |= {"type": "category", "categoryorder": "array", "categoryarray": names}
+
+
+def _scatter(chart: Chart, **trace: Any) -> None:
+    chart.data.append({"type": "scatter", **trace})
+
+
+def _bar(chart: Chart, **trace: Any) -> None:
+    chart.data.append({"type": "bar", **trace})
 
 
 def _at(values: Sequence[float | str]) -> list[float | str]:
@@ -119,38 +146,43 @@ def _span(axis: Axis) -> list[float | str]:
     return [min(numbers) - pad, max(numbers) + pad]
 
 
-def _add_baselines(figure: go.Figure, baselines: Mapping[str, float], span: list[float | str]) -> None:
-    """Dashed lines named on the figure; the labels take turns at the ends so that close lines stay readable."""
-    order = sorted(baselines.items(), key=lambda item: item[1])
-    for index, (label, value) in enumerate(order):
-        name = f"{label} {short(value)}"
-        above = index == len(order) - 1
-        figure.add_scatter(
+def _add_baselines(chart: Chart, baselines: Mapping[str, float], span: list[float | str]) -> None:
+    """Dashed lines, named at their left ends: the upper one above itself, others below, so that close ones stay readable."""
+    labels = []
+    highest = max((v for v in baselines.values() if math.isfinite(v)), default=math.nan)
+    for (label, value), colour in zip(baselines.items(), BASELINES, strict=False):
+        _scatter(
+            chart,
             x=span,
             y=rounded([value, value]),
-            mode="lines+text" if len(span) == 2 else "lines",
-            text=["", name] if index % 2 else [name, ""],
-            textposition=f"{'top' if above else 'bottom'} {'left' if index % 2 else 'right'}",
-            textfont={"size": 10.5},
-            line={"color": BASELINES[list(baselines).index(label) % 2], "width": 1.6, "dash": "dash"},
+            mode="lines",
+            line={"color": colour, "width": 1.6, "dash": "dash"},
             hovertemplate=f"{clean(label)}: %{{y}}<extra></extra>",
             meta="baseline",
-            cliponaxis=False,
+            showlegend=False,
         )
+        if math.isfinite(value):
+            place = {"xref": "paper", "x": 0.01, "xanchor": "left", "y": value, "yshift": 8 if value == highest else -8}
+            text = {"text": f"{clean(label)} {short(value)}", "font": {"size": 10.5, "color": colour}}
+            labels.append({"name": "baseline", "showarrow": False, **place, **text})
+    chart.layout["annotations"] = labels
 
 
-def _add_diverged(figure: go.Figure, x: Sequence[float | str]) -> None:
+def _add_diverged(chart: Chart, x: Sequence[float | str]) -> None:
     """A mark on the figure's upper edge for each trial that has no finite mean."""
-    figure.add_scatter(
+    _scatter(
+        chart,
         x=_at(x),
-        y=[0.97] * len(x),
+        y=[1.035] * len(x),
         yaxis="y2",
         mode="markers",
         marker={"symbol": "x", "size": 9, "color": OUTCOME_COLOURS["non_finite"]},
+        cliponaxis=False,
         hovertemplate="%{x}: a seed went non-finite, so the trial counts as infinite<extra></extra>",
+        showlegend=False,
     )
     hidden = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
-    figure.update_layout(yaxis2=hidden)
+    chart.layout["yaxis2"] = hidden
 
 
 # Measures against weights
@@ -168,21 +200,23 @@ def measure_chart(
     `band` is shaded (one standard error from the best), the trial `marked` is ringed (the recommended one), and
     `colours` gives means a value to be coloured by.
     """
-    figure = _figure(height, series.axis.title, series.measure.axis)
-    _add_seeds(figure, series)
-    _add_means(figure, series, colours)
-    _add_baselines(figure, series.baselines, _span(series.axis))
-    _add_diverged(figure, series.diverged_x)
+    chart = _chart(height, series.axis.title, series.measure.axis)
+    _add_seeds(chart, series)
+    _add_means(chart, series, colours)
+    _add_baselines(chart, series.baselines, _span(series.axis))
+    _add_diverged(chart, series.diverged_x)
     if band:
-        figure.add_hrect(y0=band[0], y1=band[1], fillcolor=MEAN, opacity=0.13, line_width=0, layer="below")
+        box = {"type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": band[0], "y1": band[1], "layer": "below"}
+        chart.layout["shapes"] = [{**box, "fillcolor": MEAN, "opacity": 0.13, "line": {"width": 0}}]
     if marked in series.trials:
-        _add_ring(figure, series, series.trials.index(marked))
-    _place(figure, series.axis)
-    return Chart(figure, height)
+        _add_ring(chart, series, series.trials.index(marked))
+    _place(chart, series.axis)
+    return chart
 
 
-def _add_seeds(figure: go.Figure, series: MeasureSeries) -> None:
-    figure.add_scatter(
+def _add_seeds(chart: Chart, series: MeasureSeries) -> None:
+    _scatter(
+        chart,
         x=_at(series.seed_x),
         y=rounded(series.seed_y),
         mode="markers",
@@ -192,15 +226,16 @@ def _add_seeds(figure: go.Figure, series: MeasureSeries) -> None:
     )
 
 
-def _add_means(figure: go.Figure, series: MeasureSeries, colours: Mapping[int, float] | None) -> None:
+def _add_means(chart: Chart, series: MeasureSeries, colours: Mapping[int, float] | None) -> None:
     marker: dict[str, Any] = {"color": MEAN, "size": 8, "symbol": "diamond"}
     if colours:
         shade = [colours.get(t, math.nan) for t in series.trials]
-        marker |= {"color": rounded(shade), "colorscale": SCALE, "showscale": False}
+        marker |= {"color": rounded(shade), "colorscale": COLORSCALE, "showscale": False}
     order = sorted(range(len(series.mean_x)), key=lambda i: (isinstance(series.mean_x[i], str), series.mean_x[i]))
     order = order if series.axis.numeric else list(range(len(series.mean_x)))
     marker["color"] = [marker["color"][i] for i in order] if colours else MEAN
-    figure.add_scatter(
+    _scatter(
+        chart,
         x=_at([series.mean_x[i] for i in order]),
         y=rounded([series.mean_y[i] for i in order]),
         error_y={"array": rounded([series.half_widths[i] for i in order]), "thickness": 1.5, "width": 4, "color": MEAN},
@@ -212,8 +247,9 @@ def _add_means(figure: go.Figure, series: MeasureSeries, colours: Mapping[int, f
     )
 
 
-def _add_ring(figure: go.Figure, series: MeasureSeries, index: int) -> None:
-    figure.add_scatter(
+def _add_ring(chart: Chart, series: MeasureSeries, index: int) -> None:
+    _scatter(
+        chart,
         x=_at([series.mean_x[index]]),
         y=rounded([series.mean_y[index]]),
         mode="markers",
@@ -224,9 +260,10 @@ def _add_ring(figure: go.Figure, series: MeasureSeries, index: int) -> None:
 
 def combined_chart(train: MeasureSeries, val: MeasureSeries, height: int = 320) -> Chart:
     """The paper's Fig. 1 and 2: final combined loss on train and val. What it shows is not comparable along the axis."""
-    figure = _figure(height, val.axis.title, val.measure.axis)
+    chart = _chart(height, val.axis.title, val.measure.axis)
     for series, colour, symbol in ((train, TRAIN, "circle"), (val, MEAN, "diamond")):
-        figure.add_scatter(
+        _scatter(
+            chart,
             x=_at(series.mean_x),
             y=rounded(series.mean_y),
             error_y={"array": rounded(series.half_widths), "thickness": 1.5, "width": 4},
@@ -236,18 +273,18 @@ def combined_chart(train: MeasureSeries, val: MeasureSeries, height: int = 320) 
             marker={"color": colour, "size": 8, "symbol": symbol},
             hovertemplate=f"{series.split} %{{x}}: %{{y}}<extra></extra>",
         )
-    _add_diverged(figure, val.diverged_x)
-    figure.update_traces(showlegend=False, selector={"yaxis": "y2"})
-    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
-    _place(figure, val.axis)
-    return Chart(figure, height)
+    _add_diverged(chart, val.diverged_x)
+    _add_legend(chart)
+    _place(chart, val.axis)
+    return chart
 
 
 def shares_chart(shares: Shares, y_title: str, height: int = 320) -> Chart:
     """Stacked bars, one colour a term."""
-    figure = _figure(height, shares.axis.title, y_title, barmode="stack")
+    chart = _chart(height, shares.axis.title, y_title, barmode="stack")
     for term, values in shares.parts.items():
-        figure.add_bar(
+        _bar(
+            chart,
             x=_at(shares.x),
             y=rounded(values),
             name=term_label(term),
@@ -255,9 +292,9 @@ def shares_chart(shares: Shares, y_title: str, height: int = 320) -> Chart:
             width=_bar_width(shares.x),
             hovertemplate=f"{clean(term_label(term))} at %{{x}}: %{{y}}<extra></extra>",
         )
-    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
-    _place(figure, shares.axis)
-    return Chart(figure, height)
+    _add_legend(chart)
+    _place(chart, shares.axis)
+    return chart
 
 
 def _bar_width(x: Sequence[float | str]) -> float:
@@ -276,23 +313,24 @@ def parallel_chart(
     numbers = [n for n in means if math.isfinite(means[n])]
     numbers.sort(key=lambda n: means[n], reverse=not what.higher_is_better)
     columns = [(a.title, a.positions) for a in axes if a.numeric] + [(what.axis, means)]
-    figure = _figure(height, "", "position between each axis's ends")
+    chart = _chart(height, "", "position between each axis's ends")
     lanes = [_lane(values, numbers) for _, values in columns]
     for number in numbers:
         heights = [lane[number] for lane in lanes]
         shade = heights[-1] if not what.higher_is_better else 1 - heights[-1]
-        figure.add_scatter(
+        _scatter(
+            chart,
             x=list(range(len(columns))),
             y=rounded(heights),
             mode="lines+markers",
             marker={"size": 4},
-            line={"color": sample_colorscale(SCALE, [shade])[0], "width": 3.5 if number == marked else 1.4},
+            line={"color": colour_at(shade), "width": 3.5 if number == marked else 1.4},
             opacity=1.0 if number == marked else 0.7,
             text=[short(float(values[number])) for _, values in columns],
             hovertemplate=f"trial {number}: %{{text}}<extra></extra>",
         )
-    _label_lanes(figure, columns, numbers)
-    return Chart(figure, height)
+    _label_lanes(chart, columns, numbers)
+    return chart
 
 
 def _lane(values: Mapping[int, Any], numbers: Sequence[int]) -> dict[int, float]:
@@ -301,15 +339,19 @@ def _lane(values: Mapping[int, Any], numbers: Sequence[int]) -> dict[int, float]
     return {n: (float(values[n]) - low) / ((high - low) or 1) for n in numbers}
 
 
-def _label_lanes(figure: go.Figure, columns: Sequence[tuple[str, Mapping]], numbers: Sequence[int]) -> None:
+def _label_lanes(chart: Chart, columns: Sequence[tuple[str, Mapping]], numbers: Sequence[int]) -> None:
+    chart.layout.update(shapes=[], annotations=[])
     for place, (_, values) in enumerate(columns):
         known = [float(values[n]) for n in numbers]
-        figure.add_vline(x=place, line={"color": POINT, "width": 1})
+        line = {"type": "line", "x0": place, "x1": place, "y0": 0, "y1": 1, "line": {"color": POINT, "width": 1}}
+        chart.layout["shapes"].append(line)
         for y, value, anchor in ((1.03, max(known), "bottom"), (-0.03, min(known), "top")):
-            figure.add_annotation(x=place, y=y, text=short(value), showarrow=False, yanchor=anchor)
+            label = {"x": place, "y": y, "text": short(value), "showarrow": False, "yanchor": anchor}
+            chart.layout["annotations"].append(label)
     names = [clean(title).replace("weight of ", "").replace(" (", "<br>(") for title, _ in columns]
-    figure.update_xaxes(tickvals=list(range(len(columns))), ticktext=names, showline=False, ticks="")
-    figure.update_yaxes(visible=False, range=[-0.14, 1.14])
+    ticks = {"tickvals": list(range(len(columns))), "ticktext": names, "showline": False, "ticks": ""}
+    chart.layout["xaxis"] |= {**ticks, "range": [-0.3, len(columns) - 0.7]}
+    chart.layout["yaxis"] |= {"visible": False, "range": [-0.14, 1.14]}
 
 
 # Over epochs
@@ -320,15 +362,16 @@ def curves_chart(
 ) -> Chart:
     """One measure over epochs: a line a trial, coloured by its weight, its seeds faint behind it."""
     height = 340
-    figure = _figure(height, "epoch", what.axis)
+    chart = _chart(height, "epoch", what.axis)
     colours = _curve_colours(curves, axis)
     epochs = curves[0].epochs
     faint = sum(len(c.seeds) for c in curves) <= MAX_SEED_CURVES
     for curve, colour in zip(curves, colours, strict=True):
         if faint:
-            _add_seed_curves(figure, curve, colour)
+            _add_seed_curves(chart, curve, colour)
     for curve, colour in zip(curves, colours, strict=True):
-        figure.add_scatter(
+        _scatter(
+            chart,
             x=curve.epochs,
             y=rounded(curve.mean),
             mode="lines" if len(epochs) > 1 else "markers",
@@ -337,11 +380,11 @@ def curves_chart(
             marker={"color": colour},
             hovertemplate="epoch %{x}: %{y}<extra>" + clean(curve.label) + "</extra>",
         )
-    _add_baselines(figure, baselines, [epochs[0], epochs[-1]])
-    _add_colour_key(figure, curves, axis)
-    figure.update_yaxes(range=y_range)
-    figure.update_xaxes(nticks=8, tickformat="d")
-    return Chart(figure, height)
+    _add_baselines(chart, baselines, [epochs[0], epochs[-1]])
+    _add_colour_key(chart, curves, axis)
+    chart.layout["yaxis"]["range"] = y_range
+    chart.layout["xaxis"] |= {"nticks": 8, "tickformat": "d"}
+    return chart
 
 
 def _curve_colours(curves: Sequence[Curve], axis: Axis) -> list[str]:
@@ -351,30 +394,29 @@ def _curve_colours(curves: Sequence[Curve], axis: Axis) -> list[str]:
         places = [(n - low) / ((high - low) or 1) for n in numbers]
     else:
         places = [i / max(len(curves) - 1, 1) for i in range(len(curves))]
-    return sample_colorscale(SCALE, places)
+    return [colour_at(place) for place in places]
 
 
-def _add_seed_curves(figure: go.Figure, curve: Curve, colour: str) -> None:
+def _add_seed_curves(chart: Chart, curve: Curve, colour: str) -> None:
     x, y = [], []
     for seed in curve.seeds:  # one trace for all seeds: a gap after each
         x += [*curve.epochs, None]
         y += [*rounded(seed), None]
     line = {"color": colour, "width": 1}
-    figure.add_scatter(x=x, y=y, mode="lines", line=line, opacity=0.32, hoverinfo="skip", showlegend=False)
+    _scatter(chart, x=x, y=y, mode="lines", line=line, opacity=0.32, hoverinfo="skip", showlegend=False)
 
 
-def _add_colour_key(figure: go.Figure, curves: Sequence[Curve], axis: Axis) -> None:
+def _add_colour_key(chart: Chart, curves: Sequence[Curve], axis: Axis) -> None:
     """A colour bar where weights are numbers; a legend of names otherwise."""
     if not axis.numeric:
-        figure.update_layout(showlegend=len(curves) > 1, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
-        figure.update_traces(showlegend=False, selector={"meta": "baseline"})
+        _add_legend(chart)
         return
     numbers = [float(c.position) for c in curves]
     bar = {"title": {"text": clean(axis.title), "side": "right"}, "thickness": 10, "outlinewidth": 0, "len": 0.95}
-    marker = {"color": [min(numbers)], "cmin": min(numbers), "cmax": max(numbers), "colorscale": SCALE}
+    marker = {"color": [min(numbers)], "cmin": min(numbers), "cmax": max(numbers), "colorscale": COLORSCALE}
     if min(numbers) < max(numbers):
         marker |= {"showscale": True, "colorbar": bar}
-    figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
+    _scatter(chart, x=[None], y=[None], mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
 
 
 def curve_range(groups: Sequence[Sequence[Curve]], baselines: Sequence[float]) -> list[float] | None:
@@ -392,10 +434,11 @@ def curve_range(groups: Sequence[Sequence[Curve]], baselines: Sequence[float]) -
 
 def outcomes_chart(counts: OutcomeCounts, height: int = 300) -> Chart:
     """Runs by outcome, stacked."""
-    figure = _figure(height, counts.axis.title, "runs (count)", barmode="stack")
+    chart = _chart(height, counts.axis.title, "runs (count)", barmode="stack")
     for name in BAR_OUTCOMES:
         if any(counts.counts[name]):
-            figure.add_bar(
+            _bar(
+                chart,
                 x=_at(counts.x),
                 y=counts.counts[name],
                 name=name.replace("_", "-"),
@@ -403,22 +446,22 @@ def outcomes_chart(counts: OutcomeCounts, height: int = 300) -> Chart:
                 width=_bar_width(counts.x),
                 hovertemplate=f"%{{x}}: %{{y}} {name.replace('_', '-')}<extra></extra>",
             )
-    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
-    figure.update_yaxes(
-        dtick=max(1, round(max((sum(c) for c in zip(*counts.counts.values(), strict=True)), default=1) / 5))
-    )
-    _place(figure, counts.axis)
-    return Chart(figure, height)
+    _add_legend(chart)
+    most = max((sum(runs) for runs in zip(*counts.counts.values(), strict=True)), default=1)
+    chart.layout["yaxis"]["dtick"] = max(1, round(most / 5))
+    _place(chart, counts.axis)
+    return chart
 
 
 def gradient_chart(points: Sequence[GradientPoint], axis: Axis, height: int = 300) -> Chart:
     """The largest gradient norm of every run on a log axis; runs without a finite one stand at the upper edge."""
-    figure = _figure(height, axis.title, "largest gradient norm (log scale, no unit)")
+    chart = _chart(height, axis.title, "gradient norm (no unit)")
     finite = [p for p in points if math.isfinite(p.norm) and p.norm > 0]
     for outcome in dict.fromkeys(p.outcome for p in finite):
         shown = [p for p in finite if p.outcome == outcome]
         colour = OUTCOME_COLOURS.get(outcome, OUTCOME_COLOURS["unfinished"])
-        figure.add_scatter(
+        _scatter(
+            chart,
             x=_at([p.x for p in shown]),
             y=rounded([p.norm for p in shown]),
             mode="markers",
@@ -427,8 +470,10 @@ def gradient_chart(points: Sequence[GradientPoint], axis: Axis, height: int = 30
             text=[clean(p.name) for p in shown],
             hovertemplate="%{text}: %{y}<extra></extra>",
         )
-    _add_diverged(figure, [p.x for p in points if not math.isfinite(p.norm)])
-    figure.update_yaxes(type="log", exponentformat="power", dtick=1)
-    figure.update_layout(yaxis2={"type": "linear"})
-    _place(figure, axis)
-    return Chart(figure, height)
+    _add_diverged(chart, [p.x for p in points if not math.isfinite(p.norm)])
+    exponents = [math.log10(p.norm) for p in finite] or [0.0]
+    # Whole powers of ten: a log axis within one of them would have no tick.
+    decades = [math.floor(min(exponents)), math.ceil(max(exponents) + 1e-9)]
+    chart.layout["yaxis"] |= {"type": "log", "exponentformat": "power", "dtick": 1, "range": decades}
+    _place(chart, axis)
+    return chart

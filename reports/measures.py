@@ -99,6 +99,19 @@ def number(value: float) -> str:
     return "0" if value == 0 else f"{value:#.4g}".rstrip(".")
 
 
+def rough(value: float, unit: str = "") -> str:
+    """An uncertainty with its unit: two significant digits are all that it deserves."""
+    if not math.isfinite(value):
+        return number(value)
+    digits = f"{value:.2g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.1e}"
+    return f"{digits} {unit}".strip() if unit in ("m", "m/px", "s") else digits
+
+
+def percent(value: float) -> str:
+    """A fraction as per cent."""
+    return f"{100 * value:.0f} %"
+
+
 def short(value: float) -> str:
     """A weight or a swept value as a person would write it: 0.3, not 0.3000."""
     return f"{value:.4g}" if math.isfinite(value) else number(value)

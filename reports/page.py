@@ -23,6 +23,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from reports import summary
+from reports.figures import TERM_COLOURS
 from reports.measures import BASELINE_LABELS, BROKEN, Measure, measure, number, short, term_label
 from reports.records import StudyRecord
 from reports.samples import Samples, sample_panels
@@ -109,7 +110,9 @@ def _asset(name: str) -> str:
 @cache
 def _template() -> Any:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "short": short, "term": term_label}
+    environment.filters |= {"number": number, "short": short, "term": term_label, "readable": readable}
+    environment.tests["finite"] = math.isfinite
+    environment.globals["term_colours"] = TERM_COLOURS
     return environment.from_string(_asset("page.html.j2"))
 
 

@@ -12,7 +12,8 @@ from reports.records import Panels, StudyRecord
 from reports.statistics import ranked
 from reports.trials import SeedValue, TrialResult
 
-LARGEST_SIDE = 160  # pixels; larger panels are shrunk, so that a page stays small
+LARGEST_SIDE = 128  # pixels; larger panels are shrunk, so that a page stays small
+LARGEST_LOSSLESS = 96  # pixels; larger maps are stored as WebP, a fifth of the size
 MISSING = (128, 128, 128)  # grey: no truth, or no finite prediction
 # Too near is blue, too far red: ColorBrewer's RdBu (Brewer 2003), RGB.
 _BLUE, _WHITE, _RED = (33, 102, 172), (247, 247, 247), (178, 24, 43)
@@ -83,8 +84,8 @@ def sample_panels(record: StudyRecord) -> Samples | None:
         near=near,
         far=far,
         error=error,
-        depth_bar=_png(_depth_colours(np.linspace(near, far, 256)[None], near, far)),
-        error_bar=_png(_error_colours(np.linspace(-error, error, 256)[None], error)),
+        depth_bar=_map(_depth_colours(np.linspace(near, far, 256)[None], near, far)),
+        error_bar=_map(_error_colours(np.linspace(-error, error, 256)[None], error)),
     )
 
 
@@ -117,8 +118,8 @@ def _row(key: str, panels: Sequence[Panels], depths: tuple[float, float], error:
     truth = np.where(first.mask[at], first.truth[at], np.nan)
     return SampleRow(
         key=key,
-        photo=_jpeg(first.image[at]),
-        truth=_png(_depth_colours(truth, *depths)),
+        photo=_photo(first.image[at]),
+        truth=_map(_depth_colours(truth, *depths)),
         predictions=tuple(_prediction(p, p.keys.index(key), depths, error) for p in panels),
     )
 
@@ -128,7 +129,7 @@ def _prediction(panels: Panels, at: int, depths: tuple[float, float], error: flo
     difference = np.where(mask, predicted - panels.truth[at], np.nan)
     known = difference[mask]
     rmse = float(np.sqrt(np.mean(known**2))) if known.size and np.isfinite(known).all() else math.nan
-    return Prediction(_png(_depth_colours(predicted, *depths)), _png(_error_colours(difference, error)), rmse)
+    return Prediction(_map(_depth_colours(predicted, *depths)), _map(_error_colours(difference, error)), rmse)
 
 
 # Colours and encoding
@@ -158,12 +159,15 @@ def _shrunk(image: np.ndarray, interpolation: int) -> np.ndarray:
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=interpolation)
 
 
-def _png(bgr: np.ndarray) -> str:
+def _map(bgr: np.ndarray) -> str:
     """A colour-mapped image as a data URI; nearest pixels, so that colours keep their meaning when it is shrunk."""
-    return _uri(_shrunk(bgr, cv2.INTER_NEAREST), ".png", [cv2.IMWRITE_PNG_COMPRESSION, 9], "image/png")
+    image = _shrunk(bgr, cv2.INTER_NEAREST)
+    if max(image.shape[0], image.shape[1] * (image.shape[0] > 1)) > LARGEST_LOSSLESS:
+        return _uri(image, ".webp", [cv2.IMWRITE_WEBP_QUALITY, 92], "image/webp")
+    return _uri(image, ".png", [cv2.IMWRITE_PNG_COMPRESSION, 9], "image/png")
 
 
-def _jpeg(rgb: np.ndarray) -> str:
+def _photo(rgb: np.ndarray) -> str:
     bgr = np.ascontiguousarray(rgb[..., ::-1])
     return _uri(_shrunk(bgr, cv2.INTER_AREA), ".jpg", [cv2.IMWRITE_JPEG_QUALITY, 90], "image/jpeg")
 

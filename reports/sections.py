@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from reports import figures
 from reports.figures import Chart
-from reports.measures import BASELINE_LABELS, Measure, measure
+from reports.measures import Measure, measure
 from reports.records import StudyRecord
 from reports.series import (
     Axis,
@@ -20,9 +20,10 @@ from reports.series import (
     main_axis,
     measure_series,
     measured,
+    named_baselines,
     outcome_counts,
 )
-from reports.statistics import baseline_values, ranked, recommend
+from reports.statistics import ranked, recommend
 from reports.trials import TrialResult, ranking_measure, trial_results, varying_terms
 
 MAX_CURVES = 40  # trials drawn over epochs; the page says so when there are more
@@ -105,7 +106,7 @@ def _objective(record: StudyRecord) -> Section:
         Figure(
             anchor=f"axis-{i}",
             title=f"Validation {what.label} against {axis.title}",
-            note=_note(record, what, axis, band is not None),
+            note=_note(record, what, band is not None),
             chart=figures.measure_chart(
                 measure_series(record, what, axis),
                 height=380 if single else 280,
@@ -134,7 +135,7 @@ def _band(order: Sequence[TrialResult], what: Measure) -> tuple[float, float] | 
     return (best.mean, best.mean + (-1 if what.higher_is_better else 1) * best.standard_error)
 
 
-def _note(record: StudyRecord, what: Measure, axis: Axis, band: bool) -> str:
+def _note(record: StudyRecord, what: Measure, band: bool) -> str:
     counts = [t.interval.n for t in trial_results(record, what) if t.interval.n]
     least, most = min(counts, default=0), max(counts, default=0)
     n = f"n = {most}" if least == most else f"n = {least} to {most}"
@@ -209,12 +210,11 @@ def _several_measures(record: StudyRecord) -> Section:
     what = ranking_measure(record)
     measures = [m for m in _choice(record) if m.column != what.column]
     means = {t.number: t.mean for t in ranked(record)}
+    results = {m.column: trial_results(record, m) for m in measures}
     shown = []
     for i, axis in enumerate(axes(record)):
-        charts = {
-            m.column: figures.measure_chart(measure_series(record, m, axis), height=280, colours=means)
-            for m in measures
-        }
+        series = {m.column: measure_series(record, m, axis, results=results[m.column]) for m in measures}
+        charts = {column: figures.measure_chart(s, height=280, colours=means) for column, s in series.items()}
         if charts:
             shown.append(Figure(f"axis-{i}", f"against {axis.title}", "", figures.with_choices(charts)))
     lead = f"Final validation values. Means are coloured by the validation {what.label}: blue is better, red is worse."
@@ -240,8 +240,9 @@ def _menu(measures: Sequence[Measure]) -> tuple[tuple[str, str], ...]:
 def _epochs(record: StudyRecord) -> Section | None:
     axis, kept = _epoch_axis(record), _kept(record)
     charts: dict[str, dict[str, Chart]] = {"train": {}, "val": {}}
+    trials = [t for t in trial_results(record, ranking_measure(record)) if t.number in kept]
     for what in _choice(record):
-        groups = {s: [c for c in epoch_curves(record, what, axis, s) if c.trial in kept] for s in charts}
+        groups = {split: epoch_curves(record, trials, what, axis, split) for split in charts}
         for split, chart in _epoch_charts(record, what, axis, groups).items():
             charts[split][what.column] = chart
     names = {"train": "Training images, in evaluation mode", "val": "Validation images"}
@@ -261,18 +262,13 @@ def _epochs(record: StudyRecord) -> Section | None:
 
 
 def _epoch_charts(record: StudyRecord, what: Measure, axis: Axis, groups: Mapping[str, Sequence]) -> dict[str, Chart]:
-    lines = {split: {} if what.column == "total" else baseline_values(record, what, split) for split in groups}
+    lines = {split: named_baselines(record, what, split) for split in groups}
     y_range = figures.curve_range(list(groups.values()), [v for values in lines.values() for v in values.values()])
     return {
-        split: figures.curves_chart(curves, what, _two(lines[split]), axis, y_range)
+        split: figures.curves_chart(curves, what, lines[split], axis, y_range)
         for split, curves in groups.items()
         if curves
     }
-
-
-def _two(baselines: Mapping[str, float]) -> dict[str, float]:
-    """Always the same number of lines, so that a figure can be switched from measure to measure."""
-    return {label: baselines.get(name, math.nan) for name, label in BASELINE_LABELS.items()}
 
 
 def _epoch_axis(record: StudyRecord) -> Axis:

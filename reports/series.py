@@ -126,9 +126,18 @@ def _column_axis(record: StudyRecord, column: str, title: str) -> Axis:
 # Measures against weights
 
 
-def measure_series(record: StudyRecord, what: Measure, axis: Axis, split: str = "val") -> MeasureSeries:
-    """Final values of one measure on one split, seed by seed and as means; a trial with a diverged seed has no mean."""
-    results = trial_results(record, what, split)
+def measure_series(
+    record: StudyRecord,
+    what: Measure,
+    axis: Axis,
+    split: str = "val",
+    results: Sequence[TrialResult] | None = None,
+) -> MeasureSeries:
+    """Final values of one measure on one split, seed by seed and as means; a trial with a diverged seed has no mean.
+
+    `results`, if they are at hand already, are that measure's on that split.
+    """
+    results = trial_results(record, what, split) if results is None else results
     points = [(t, s) for t in results for s in t.seeds if math.isfinite(s.value)]
     means = [t for t in results if math.isfinite(t.mean)]
     place = axis.positions
@@ -145,13 +154,15 @@ def measure_series(record: StudyRecord, what: Measure, axis: Axis, split: str = 
         counts=[t.interval.n for t in means],
         trials=[t.number for t in means],
         diverged_x=[place[t.number] for t in results if math.isinf(t.mean)],
-        baselines=_named_baselines(record, what, split),
+        baselines=named_baselines(record, what, split),
     )
 
 
-def _named_baselines(record: StudyRecord, what: Measure, split: str) -> dict[str, float]:
+def named_baselines(record: StudyRecord, what: Measure, split: str) -> dict[str, float]:
+    """Every trivial predictor by its label; NaN where it has no value, or none that could be compared."""
     values = {} if what.column == "total" else baseline_values(record, what, split)
-    return {BASELINE_LABELS.get(name, name): value for name, value in values.items()}
+    known = {BASELINE_LABELS.get(name, name): value for name, value in values.items()}
+    return dict.fromkeys(BASELINE_LABELS.values(), math.nan) | known
 
 
 def measured(record: StudyRecord, kind: str, split: str = "val") -> tuple[Measure, ...]:
@@ -164,31 +175,28 @@ def measured(record: StudyRecord, kind: str, split: str = "val") -> tuple[Measur
 # Over epochs
 
 
-def epoch_curves(record: StudyRecord, what: Measure, axis: Axis, split: str) -> tuple[Curve, ...]:
-    """Every trial's curve of one measure on one split, in the order of the axis."""
+def epoch_curves(
+    record: StudyRecord, trials: Sequence[TrialResult], what: Measure, axis: Axis, split: str
+) -> tuple[Curve, ...]:
+    """The trials' curves of one measure on one split, in the order of the axis."""
     rows = record.epochs[record.epochs["split"] == split]
     if what.column not in rows.columns or rows.empty:
         return ()
     numbers = rows.assign(value=pd.to_numeric(rows[what.column], errors="coerce"))
-    table = numbers.pivot_table(index="run", columns="epoch", values="value", aggfunc="last", dropna=False)
-    curves = [_curve(t, table, axis) for t in trial_results(record, what, split)]
+    numbers = numbers.drop_duplicates(["run", "epoch"], keep="last")
+    table = numbers.set_index(["run", "epoch"])["value"].unstack()
+    values = dict(zip(map(str, table.index), table.to_numpy(dtype=float), strict=True))
+    epochs = [int(e) for e in table.columns]
+    curves = [_curve(t, values, epochs, axis) for t in trials]
     return tuple(sorted((c for c in curves if c.seeds), key=lambda c: (str(type(c.position)), c.position)))
 
 
-def _curve(trial: TrialResult, table: pd.DataFrame, axis: Axis) -> Curve:
-    runs = [s.run for s in trial.seeds if s.run in table.index]
-    values = table.loc[runs].to_numpy(dtype=float)
-    values = np.where(np.isfinite(values), values, np.nan)
+def _curve(trial: TrialResult, by_run: Mapping[str, np.ndarray], epochs: list[int], axis: Axis) -> Curve:
+    seeds = [by_run[s.run] for s in trial.seeds if s.run in by_run]
+    values = np.where(np.isfinite(seeds), seeds, np.nan) if seeds else np.empty((0, len(epochs)))
     # A plain mean: one missing seed makes it NaN, so that survivors are never averaged alone.
-    mean = values.mean(axis=0) if len(runs) else np.empty(0)
-    return Curve(
-        trial=trial.number,
-        label=trial.label,
-        position=axis.positions[trial.number],
-        epochs=[int(e) for e in table.columns],
-        mean=mean.tolist(),
-        seeds=values.tolist(),
-    )
+    mean = values.mean(axis=0).tolist() if seeds else []
+    return Curve(trial.number, trial.label, axis.positions[trial.number], epochs, mean, values.tolist())
 
 
 # How runs ended

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reports.intervals import proportion_interval
-from reports.measures import BASELINE_LABELS, BROKEN, measure, short
+from reports.measures import BASELINE_LABELS, BROKEN, measure, percent, rough, short
 from reports.records import StudyRecord
 from reports.statistics import (
     Breakage,
@@ -124,7 +124,7 @@ def _against_baselines(record: StudyRecord) -> Finding:
     gain = abs(order[0].mean - best[1]) / abs(best[1]) if best[1] else math.nan
     text = (
         f"{_count(beating, compared)} of the finished trials do. The best is {leader} {what.label} on the validation "
-        f"split, {gain:.1%} better than {name}. {_clearly(order[0], best[1], what.higher_is_better)}"
+        f"split, {percent(gain)} better than {name}. {_clearly(order[0], best[1], what.higher_is_better)}"
     )
     return Finding(question, text, "good" if beating == compared else "warn")
 
@@ -161,13 +161,13 @@ def _sure(record: StudyRecord, advice: Recommendation) -> str:
     if advice.seeds < 2:
         return "Not at all: one seed gives no interval. Grow the study by seeds (at least three) before relying on it."
     text = (
-        f"The mean of {advice.seeds} seeds is {what.write(advice.mean)}, standard error {what.write(advice.standard_error)}, "
+        f"The mean of {advice.seeds} seeds is {what.write(advice.mean)}, standard error {rough(advice.standard_error, what.unit)}, "
         f"95 % interval {what.write(advice.low)} to {what.write(advice.high)}."
     )
     if advice.compared > 1 and math.isfinite(advice.optimism):
         text += (
             f" Picking the best of {advice.compared} flatters it: were all of them equally good, the best would look about "
-            f"{what.write(advice.optimism)} better than it is, by luck. Confirm the choice with fresh seeds."
+            f"{rough(advice.optimism, what.unit)} better than it is, by luck. Confirm the choice with fresh seeds."
         )
     return text
 
@@ -187,12 +187,10 @@ def _breaks(record: StudyRecord, broken: Breakage) -> str:
         per_trial = _per_trial_bound(broken, record)
         return (
             f"Nowhere that was tried: none of {broken.finished} finished runs ended flat, spiking or non-finite. "
-            f"That still allows a probability of up to {high:.0%}{per_trial}.{_trivial(broken)}"
+            f"That still allows a probability of up to {percent(high)}{per_trial}.{_trivial(broken)}"
         )
     kinds = ", ".join(f"{broken.counts[k]} {k.replace('_', '-')}" for k in BROKEN if broken.counts[k])
-    text = (
-        f"{broken.broken} of {broken.finished} finished runs broke ({kinds}; 95 % interval {low:.0%} to {high:.0%}). "
-    )
+    text = f"{broken.broken} of {broken.finished} finished runs broke ({kinds}; 95 % interval {percent(low)} to {percent(high)}). "
     return f"{text}{_where(record, broken)}{_trivial(broken)}"
 
 
@@ -200,7 +198,7 @@ def _per_trial_bound(broken: Breakage, record: StudyRecord) -> str:
     seeds = len(record.seeds)
     if seeds < 1 or broken.finished <= seeds:
         return ""
-    return f" over all, and up to {proportion_interval(0, seeds)[1]:.0%} at any one point ({seeds} runs each)"
+    return f" over all, and up to {percent(proportion_interval(0, seeds)[1])} at any one point ({seeds} runs each)"
 
 
 def _where(record: StudyRecord, broken: Breakage) -> str:
@@ -208,8 +206,15 @@ def _where(record: StudyRecord, broken: Breakage) -> str:
         side, value = broken.onset
         onward = "upward" if side == "from" else ""
         start = f"{side.capitalize()} {record.variables[0]} = {short(value)} {onward}".strip()
-        return f"{start}, every trial has a broken run."
+        inside = [t for t in broken.trials if _beyond(record, t.number, side, value)]
+        runs = f"{sum(t.broken for t in inside)} of {sum(t.finished for t in inside)} runs there"
+        return f"{start}, every trial has a broken run ({runs})."
     return f"It happens at {_listed([f'{t.label} ({t.broken} of {t.finished})' for t in broken.trials])}."
+
+
+def _beyond(record: StudyRecord, trial: int, side: str, limit: float) -> bool:
+    place = float(record.trials.set_index("number").loc[trial, f"var_{record.variables[0]}"])
+    return place >= limit if side == "from" else place <= limit
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

@@ -86,19 +86,21 @@ def final_values(record: StudyRecord, column: str, split: str = "val") -> dict[s
     if column not in epochs.columns or epochs.empty:
         return {}
     rows = epochs[epochs["split"] == split].sort_values("epoch")
-    numbers = pd.to_numeric(rows[column], errors="coerce")
-    # to_numpy().mean() keeps a NaN; pandas' own mean would skip it.
-    return {
-        str(run): float(part.tail(record.window).to_numpy(dtype=float).mean())
-        for run, part in numbers.groupby(rows["run"])
-    }
+    numbers = pd.to_numeric(rows[column], errors="coerce").to_numpy(dtype=float)
+    found: dict[str, list[float]] = {}
+    for run, value in zip(rows["run"], numbers, strict=True):
+        found.setdefault(str(run), []).append(value)
+    # A plain mean: it keeps a NaN, where pandas' own would skip it.
+    return {run: float(np.mean(values[-record.window :])) for run, values in found.items()}
 
 
 def trial_results(record: StudyRecord, what: Measure | None = None, split: str = "val") -> tuple[TrialResult, ...]:
     """Every trial with its seeds' final values of a measure (the objective by default), in trial order."""
     what = what or objective_measure(record)
     values = final_values(record, what.column, split)
-    runs = dict(iter(record.runs.groupby("trial"))) if len(record.runs) else {}
+    runs: dict[int, list[Mapping]] = {}
+    for row in record.runs.sort_values("seed").to_dict("records"):
+        runs.setdefault(int(row["trial"]), []).append(row)
     expected = len(record.seeds)
     return tuple(
         TrialResult(
@@ -107,7 +109,7 @@ def trial_results(record: StudyRecord, what: Measure | None = None, split: str =
             weights=_weights(record, row),
             state=str(row["state"]),
             expected=expected,
-            seeds=_seed_values(runs.get(row["number"]), values, what),
+            seeds=tuple(_seed_value(run, values, what) for run in runs.get(int(row["number"]), [])),
         )
         for row in record.trials.sort_values("number").to_dict("records")
     )
@@ -115,12 +117,6 @@ def trial_results(record: StudyRecord, what: Measure | None = None, split: str =
 
 def _weights(record: StudyRecord, row: Mapping) -> dict[str, float]:
     return {term: float(row[f"weight_{term}"]) for term in record.terms}
-
-
-def _seed_values(rows: pd.DataFrame | None, values: Mapping[str, float], what: Measure) -> tuple[SeedValue, ...]:
-    if rows is None:
-        return ()
-    return tuple(_seed_value(row, values, what) for row in rows.sort_values("seed").to_dict("records"))
 
 
 def _seed_value(row: Mapping, values: Mapping[str, float], what: Measure) -> SeedValue:

@@ -24,9 +24,9 @@ def write_pair(root: Path, name: str, depth: np.ndarray, picture_suffix: str = "
 
 @pytest.fixture
 def ramp() -> np.ndarray:
-    """A 24x32 depth map from 1 to 4 m whose left column is invalid."""
+    """A 24x32 depth map from 1 to 4 m whose two left columns are invalid."""
     depth = np.tile(np.linspace(1, 4, 32, dtype=np.float32), (24, 1))
-    depth[:, 0] = 0
+    depth[:, :2] = 0
     return depth
 
 

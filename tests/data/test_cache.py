@@ -21,6 +21,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 def build(settings: DataSettings, cache_root: Path, **more):
+    """Opens the source that the settings name, and its cache."""
     return build_cache(open_source(settings), settings, cache_root, **more)
 
 
@@ -115,7 +116,7 @@ def test_bad_picture_leaves_nothing_half_written(pairs, settings_of, tmp_path):
 def test_unwritable_cache_is_one_line(pairs, settings_of, tmp_path):
     """A cache folder that is a file is an error that names it."""
     (tmp_path / "cache").write_text("")
-    with pytest.raises(DataError, match="the cache in .* cannot be written"):
+    with pytest.raises(DataError, match=r"the cache in .* cannot be written"):
         build(settings_of(pairs), tmp_path / "cache")
 
 

@@ -11,10 +11,12 @@ from data.split import Split, split_dataset
 
 
 def scenes_of(split: Split, scenes: list[str]) -> dict[str, set[str]]:
+    """The scenes of each part."""
     return {part: {scenes[i] for i in split.part(part)} for part in ("train", "val", "test")}
 
 
 def names(count: int, each: int = 1) -> list[str]:
+    """Scene names, each so many times."""
     return [f"scene_{i}" for i in range(count) for _ in range(each)]
 
 
@@ -60,7 +62,7 @@ def test_no_test_split_on_request():
 
 def test_auto_follows_folders_that_hold_a_train():
     """With train/ and test/ the test folder is the test part, and val is carved from train by scene."""
-    scenes = names(10, 2) + ["t1", "t2"]
+    scenes = [*names(10, 2), "t1", "t2"]
     folders = ["train"] * 20 + ["test"] * 2
     split = split_dataset(scenes, folders, DataSettings(val_fraction=0.2))
     parts = scenes_of(split, scenes)

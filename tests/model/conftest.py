@@ -35,8 +35,14 @@ def make_pictures(train: int = 20, val: int = 7, size: int = 16) -> Prepared:
     return Prepared(dataset, split, settings.depth_range, settings, identity=f"fake-{train}-{val}-{size}")
 
 
+@pytest.fixture(name="make_pictures", scope="session")
+def _make_pictures():
+    return make_pictures
+
+
 @pytest.fixture(scope="session")
 def pictures() -> Prepared:
+    """20 training and 7 validation pictures of 16x16."""
     return make_pictures()
 
 

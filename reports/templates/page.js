@@ -1,0 +1,94 @@
+// Draws the figures when they come into view, in the colours of the page's theme; switches menus; sorts tables.
+(() => {
+  "use strict";
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const coarse = matchMedia("(pointer: coarse)");
+  const charts = [...document.querySelectorAll(".chart")];
+  const specs = new Map(charts.map((el) => [el, JSON.parse(el.nextElementSibling.textContent)]));
+
+  const themed = (layout) => {
+    const style = getComputedStyle(document.documentElement);
+    const colour = (name) => style.getPropertyValue(name).trim();
+    const result = { ...layout, font: { ...layout.font, color: colour("--muted") }, autosize: true };
+    result.hoverlabel = { bgcolor: colour("--surface"), bordercolor: colour("--line"), font: { color: colour("--ink") } };
+    if (coarse.matches) result.dragmode = false; // a finger scrolls the page
+    for (const key of Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name))) {
+      const lines = { gridcolor: colour("--grid"), linecolor: colour("--line"), tickcolor: colour("--line") };
+      result[key] = { ...layout[key], ...lines };
+    }
+    return result;
+  };
+
+  const draw = (el) => {
+    const spec = specs.get(el);
+    const section = el.closest("section");
+    const choice = spec.choices[section.querySelector("select")?.value] ?? { data: [], layout: {} };
+    const hidden = section.querySelector("[data-toggles=baselines]")?.checked === false;
+    const data = spec.data.map((trace, i) => {
+      const merged = { ...trace, ...choice.data[i] };
+      return hidden && trace.meta === "baseline" ? { ...merged, visible: false } : merged;
+    });
+    const layout = themed(structuredClone({ ...spec.layout, ...choice.layout }));
+    if (hidden) layout.annotations = layout.annotations?.filter((label) => label.name !== "baseline");
+    if (hidden && layout.yaxis.range && section.querySelector("select")) delete layout.yaxis.range;
+    const config = {
+      displaylogo: false,
+      responsive: true,
+      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      toImageButtonOptions: { format: "svg", filename: el.id },
+    };
+    el.dataset.drawn = "yes";
+    return Plotly.react(el, structuredClone(data), layout, config);
+  };
+
+  const redraw = (within) => charts.filter((el) => el.dataset.drawn && within.contains(el)).forEach(draw);
+  const seen = new IntersectionObserver(
+    (entries) => {
+      for (const entry of entries.filter((e) => e.isIntersecting)) {
+        seen.unobserve(entry.target);
+        draw(entry.target);
+      }
+    },
+    { rootMargin: "500px" },
+  );
+  charts.forEach((el) => seen.observe(el));
+  dark.addEventListener("change", () => redraw(document));
+  addEventListener("beforeprint", () => {
+    document.querySelectorAll("details").forEach((el) => (el.open = true));
+    charts.filter((el) => !el.dataset.drawn).forEach(draw);
+  });
+  for (const control of document.querySelectorAll(".controls select, .controls input")) {
+    control.addEventListener("change", () => redraw(control.closest("section")));
+  }
+
+  // Tables: a click sorts, a second one the other way; cells without a value stay last.
+  const sort = (head) => {
+    const table = head.closest("table");
+    const column = [...head.parentNode.children].indexOf(head);
+    const way = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+    const value = (row) => row.children[column].dataset.sort;
+    const compare = (a, b) => {
+      const [x, y] = [value(a), value(b)];
+      if (x === "" || y === "") return (x === "") - (y === "");
+      const [m, n] = [Number(x), Number(y)];
+      return way * (Number.isNaN(m) || Number.isNaN(n) ? x.localeCompare(y) : m === n ? 0 : m < n ? -1 : 1);
+    };
+    table.querySelectorAll("th").forEach((th) => th.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", way === 1 ? "ascending" : "descending");
+    const body = table.tBodies[0];
+    body.append(...[...body.rows].sort(compare));
+  };
+  document.querySelectorAll("th button").forEach((b) => b.addEventListener("click", () => sort(b.closest("th"))));
+
+  // The menu marks the section that is being read.
+  const links = new Map([...document.querySelectorAll("nav a")].map((a) => [a.hash.slice(1), a]));
+  const reading = new IntersectionObserver(
+    (entries) => {
+      for (const entry of entries.filter((e) => e.isIntersecting)) {
+        links.forEach((a, id) => a.classList.toggle("here", id === entry.target.id));
+      }
+    },
+    { rootMargin: "-10% 0px -80% 0px" },
+  );
+  links.forEach((_, id) => reading.observe(document.getElementById(id)));
+})();

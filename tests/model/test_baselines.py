@@ -1,0 +1,122 @@
+"""The trivial predictors: fitted on training depth alone, judged as a network is."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from data.prepare import Batch
+from model.baselines import evaluate_baselines, fit_baselines
+from model.errors import ModelError
+from model.losses import per_image_terms
+from model.metrics import evaluate_metrics
+from model.names import BASELINES, EXTRA_METRICS, METRICS, TERMS
+from model.settings import LossSettings
+
+torch.set_num_threads(1)
+
+
+def make_part(images, seed):
+    """Random pictures whose depth grows to the right, with holes."""
+    rng = np.random.default_rng(seed)
+    depth = np.linspace(1, 6, 16) * rng.uniform(0.7, 1.4, (images, 1, 16, 16))
+    return Batch(
+        images=torch.tensor(rng.integers(0, 256, (images, 3, 16, 16)), dtype=torch.uint8),
+        depth=torch.tensor(depth, dtype=torch.float32),
+        mask=torch.tensor(rng.uniform(size=depth.shape) > 0.2),
+    )
+
+
+class FakePrepared(SimpleNamespace):
+    """What evaluate_baselines needs of prepared data."""
+
+    depth_range = (0.1, 10.0)
+
+    def tensors(self, part):
+        """A whole part."""
+        return self.parts[part]
+
+
+@pytest.fixture
+def prepared():
+    """40 training pictures (more than one batch), 5 to validate, none to test."""
+    return FakePrepared(parts={"train": make_part(40, 1), "val": make_part(5, 2), "test": make_part(0, 3)})
+
+
+def test_the_median_is_that_of_valid_training_pixels():
+    """Invalid pixels, however deep, don't count."""
+    depth = torch.tensor([[[[1.0, 2.0]]], [[[3.0, 100.0]]]])
+    mask = depth < 50
+    assert fit_baselines(depth, mask).median == 2.0
+
+
+def test_the_mean_map_is_geometric_over_valid_depth():
+    """1 m and 4 m make 2 m; one valid depth stands alone; none gives the median."""
+    depth = torch.tensor([[[[1.0, 5.0, 9.0]]], [[[4.0, 0.0, 0.0]]]])
+    mask = torch.tensor([[[[True, True, False]]], [[[True, False, False]]]])
+    baselines = fit_baselines(depth, mask)
+    assert baselines.median == 4.0
+    assert baselines.mean_map.flatten().tolist() == pytest.approx([2.0, 5.0, 4.0])
+
+
+def test_training_images_without_depth_are_refused():
+    """There is nothing to fit."""
+    depth = torch.zeros(2, 1, 8, 8)
+    with pytest.raises(ModelError, match="no valid depth"):
+        fit_baselines(depth, depth > 0)
+
+
+def test_predictions_go_by_name():
+    """Both are maps of the same shape; another name is refused."""
+    part = make_part(3, 0)
+    baselines = fit_baselines(part.depth, part.mask)
+    assert {baselines.prediction(name).shape for name in BASELINES} == {(1, 1, 16, 16)}
+    with pytest.raises(ModelError, match="unknown baseline 'mode'"):
+        baselines.prediction("mode")
+
+
+def test_every_part_has_every_term_and_metric(prepared):
+    """The numbers are complete, named as a run's are, and can be stored as JSON."""
+    found = evaluate_baselines(prepared, LossSettings())
+    assert set(found) == {"train", "val", "test"}
+    names = {f"term_{name}" for name in TERMS} | {f"metric_{name}" for name in (*METRICS, *EXTRA_METRICS)}
+    for part in found.values():
+        assert set(part) == set(BASELINES)
+        assert all(set(numbers) == names for numbers in part.values())
+    assert json.loads(json.dumps(found))["val"] == found["val"]
+
+
+def test_the_numbers_are_those_of_a_network_that_predicts_the_same(prepared):
+    """Terms and metrics of the mean map equal those computed directly, over all batches."""
+    found = evaluate_baselines(prepared, LossSettings())["train"]["mean_map"]
+    part = prepared.parts["train"]
+    pred = fit_baselines(part.depth, part.mask).mean_map.expand_as(part.depth)
+    metrics = evaluate_metrics(pred, part.depth, part.mask)
+    terms = per_image_terms(pred, part.depth, part.mask, part.images / 255, data_range=10.0)
+    assert {name: found[f"metric_{name}"] for name in metrics} == pytest.approx(metrics, rel=1e-5, nan_ok=True)
+    for name, values in terms.items():
+        assert found[f"term_{name}"] == pytest.approx(values.nanmean().item(), rel=1e-5)
+
+
+def test_the_mean_map_beats_the_median_where_depth_has_a_layout(prepared):
+    """On pictures that share their layout the map knows more than one number."""
+    val = evaluate_baselines(prepared, LossSettings())["val"]
+    assert val["mean_map"]["metric_rmse"] < val["median"]["metric_rmse"]
+
+
+def test_a_part_without_pictures_has_no_numbers(prepared):
+    """All are NaN, so that nobody takes them for zero error."""
+    test = evaluate_baselines(prepared, LossSettings())["test"]
+    assert all(math.isnan(number) for numbers in test.values() for number in numbers.values())
+
+
+def test_the_loss_settings_reach_the_terms(prepared):
+    """SSIM's data range and the rooted SILog change the baselines as they change a run."""
+    plain = evaluate_baselines(prepared, LossSettings())["val"]["median"]
+    other = evaluate_baselines(prepared, LossSettings(ssim_data_range=1.0, silog_form="rooted"))["val"]["median"]
+    assert other["term_ssim"] > plain["term_ssim"]
+    assert other["term_silog"] > plain["term_silog"]
+    assert other["metric_rmse"] == plain["metric_rmse"]

@@ -1,0 +1,143 @@
+"""The network: its shapes, heads, start and errors."""
+
+import pytest
+import torch
+
+from model.errors import ModelError
+from model.settings import ModelSettings
+from model.unet import UNet
+
+torch.set_num_threads(1)
+
+DEPTH_RANGE = (0.1, 10.0)
+HEADS = ("linear", "softplus", "log_sigmoid")
+
+
+def make_net(head="log_sigmoid", width=4, batch_norm=False, seed=0):
+    """A small network with reproducible weights."""
+    torch.manual_seed(seed)
+    return UNet(ModelSettings(width=width, head=head, batch_norm=batch_norm), DEPTH_RANGE)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 40), (64, 64)])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_depth_has_the_size_of_the_image(size, batch_norm):
+    """Any size divisible by 8 gives a depth map of that size, in float32."""
+    depth = make_net(batch_norm=batch_norm)(torch.rand(2, 3, *size))
+    assert depth.shape == (2, 1, *size)
+    assert depth.dtype == torch.float32
+
+
+@pytest.mark.parametrize("size", [(60, 64), (64, 60), (4, 8)])
+def test_other_sizes_are_refused(size):
+    """The error names the size and what to do."""
+    with pytest.raises(ModelError, match=f"{size[0]}x{size[1]}; expected sides divisible by 8: resize or pad"):
+        make_net()(torch.rand(1, 3, *size))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_an_untrained_network_predicts_the_median(head):
+    """After init_head_bias the prediction starts within a fifth of the training median, everywhere."""
+    net = make_net(head, width=16)
+    net.init_head_bias(2.5)
+    with torch.no_grad():
+        depth = net(torch.rand(4, 3, 64, 64))
+    assert depth.mean().item() == pytest.approx(2.5, rel=0.2)
+    assert depth.std().item() < 0.5
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_head_inverts_the_median_exactly(head):
+    """Where the features are silent, the prediction is the median itself."""
+    net = make_net(head)
+    torch.nn.init.zeros_(net.head.weight)
+    net.init_head_bias(3.7)
+    with torch.no_grad():
+        assert net(torch.rand(1, 3, 16, 16)).mean().item() == pytest.approx(3.7, rel=1e-5)
+
+
+@pytest.mark.parametrize("median", [0.05, 11.0, float("nan")])
+def test_a_median_outside_the_depth_range_is_refused(median):
+    """The error says which range was expected."""
+    with pytest.raises(ModelError, match=r"expected it within \[0.1, 10.0\] m"):
+        make_net().init_head_bias(median)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_log_sigmoid_head_stays_in_the_depth_range(sign):
+    """However extreme the features are, depth stays within [d_min, d_max] and finite."""
+    net = make_net()
+    torch.nn.init.constant_(net.head.bias, sign * 1e4)
+    with torch.no_grad():
+        depth = net(torch.rand(1, 3, 16, 16))
+    assert depth.min() >= 0.1 * (1 - 1e-5)
+    assert depth.max() <= 10.0 * (1 + 1e-5)
+
+
+def test_the_paper_size_network_has_the_paper_channels():
+    """Width 64 gives blocks of 64, 128 and 256 channels and a bottleneck of 512."""
+    with torch.device("meta"):
+        net = UNet(ModelSettings(width=64), DEPTH_RANGE)
+    assert [block[0].out_channels for block in net.encoder] == [64, 128, 256, 512]
+    assert [block[0].out_channels for block in net.decoder] == [256, 128, 64]
+    assert net.head.kernel_size == (1, 1)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("head", HEADS)
+def test_every_parameter_gets_a_gradient(head, batch_norm):
+    """One backward pass reaches all of the network."""
+    net = make_net(head, batch_norm=batch_norm)
+    net.init_head_bias(2.0)
+    net(torch.rand(2, 3, 16, 16)).square().mean().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_memory_format_changes_the_prediction_by_rounding_only():
+    """channels_last gives the same depth."""
+    net = make_net()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        plain = net(images)
+        fast = net.to(memory_format=torch.channels_last)(images.contiguous(memory_format=torch.channels_last))
+    assert torch.allclose(plain, fast, rtol=1e-4)
+
+
+def test_depth_is_float32_under_autocast():
+    """Half precision inside, full precision at the head: neighbouring depths aren't rounded together."""
+    net = make_net()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        depth = net(torch.rand(1, 3, 32, 32))
+    assert depth.dtype == torch.float32
+    assert len(depth.unique()) > 500
+
+
+def test_the_same_seed_builds_the_same_network():
+    """Weights come from torch's random state and nothing else."""
+    first, second = make_net(seed=3).state_dict(), make_net(seed=3).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_an_empty_depth_range_is_refused():
+    """The range must have d_min below d_max."""
+    with pytest.raises(ModelError, match="expected 0 < d_min < d_max"):
+        UNet(ModelSettings(width=4), (2.0, 2.0))
+
+
+def test_a_small_network_can_learn_by_heart():
+    """Two images are fitted well below the error of a constant in a few dozen steps."""
+    net = make_net(width=8)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, 16, 16, generator=generator)
+    target = 1 + 4 * images.mean(dim=1, keepdim=True)
+    net.init_head_bias(target.median().item())
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = (net(images) - target).abs().mean()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.5 * (target - target.median()).abs().mean().item()
