@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data.render import Material, Solid, Vector
+from data.scene import Material, Solid, Vector
 
 Random = np.random.Generator
 

@@ -148,12 +148,28 @@ def _meet_cylinder(o: Triple, d: Triple) -> np.ndarray:
 _MEET = {"box": _meet_cube, "ellipsoid": _meet_ball, "cylinder": _meet_cylinder}
 
 
-def trace(scene: Scene, bodies: Bodies, raster: Raster) -> tuple[Triple, np.ndarray, np.ndarray]:
-    """Rays, the z-depth of what each meets first, and the number of that surface.
+@dataclass(frozen=True)
+class Hits:
+    """What the rays of a picture meet first: its z-depth (H, W) float32 and the surface's number (H, W) int16.
 
     Faces are numbered 6 * shell + face, the main shell being 0 and the one beyond opening i being i + 1; solids
     follow.
     """
+
+    raster: Raster
+    bodies: Bodies
+    rays: Triple
+    depth: np.ndarray
+    surface: np.ndarray
+
+    @property
+    def points(self) -> Triple:
+        """Where the rays meet the surfaces, three (H, W) arrays of metres."""
+        return along(self.raster.camera.position, self.rays, self.depth)
+
+
+def trace(scene: Scene, bodies: Bodies, raster: Raster) -> Hits:
+    """Casts a picture's rays; `bodies` are those of the scene's solids."""
     rays, origin = raster.rays(), raster.camera.position
     depth, surface = _leave(scene.shell, origin, rays)
     for number, opening in enumerate(scene.openings, start=1):
@@ -172,22 +188,26 @@ def trace(scene: Scene, bodies: Bodies, raster: Raster) -> tuple[Triple, np.ndar
             nearer = t < depth[window]
             np.copyto(depth[window], t, where=nearer)
             np.copyto(surface[window], np.int16(first_solid + number), where=nearer)
-    return rays, depth, surface
+    return Hits(raster, bodies, rays, depth, surface)
 
 
 def pick(rays: Triple, where: Any) -> Triple:
+    """The vectors at some places."""
     return rays[0][where], rays[1][where], rays[2][where]
 
 
 def along(origin: Vector, rays: Triple, t: np.ndarray) -> Triple:
+    """The points at parameter t of rays from one origin."""
     x, y, z = (np.float32(o) + t * d for o, d in zip(origin, rays, strict=True))
     return x, y, z
 
 
 def face_coordinates(face: int, points: Triple) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates on a shell's face, as `Decal` has them."""
     x, y, z = points
     return (y, z) if face in (X_LOW, X_HIGH) else (x, z) if face in (Y_LOW, Y_HIGH) else (x, y)
 
 
 def inside(u: np.ndarray, v: np.ndarray, low: tuple[float, float], high: tuple[float, float]) -> np.ndarray:
+    """Whether coordinates on a face lie in a rectangle."""
     return (u >= low[0]) & (u <= high[0]) & (v >= low[1]) & (v <= high[1])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data.raycast import Bodies, Raster, Triple, along, face_coordinates, inside, pick, trace
+from data.raycast import Bodies, Hits, Raster, Triple, face_coordinates, inside, pick, trace
 from data.scene import Camera, Lamp, Material, Pattern, Scene, Shell, Vector
 
 FLASH_REACH = 2.5
@@ -30,25 +30,24 @@ class _Surfaces:
     emission: np.ndarray
 
 
-def _paint(scene: Scene, raster: Raster, rays: Triple, depth: np.ndarray, surface: np.ndarray) -> _Surfaces:
+def _paint(scene: Scene, hits: Hits) -> _Surfaces:
     """Normals and colours of what was met: one step a visible surface."""
-    dx, dy, dz = (ray.ravel() for ray in rays)
-    t, count = depth.ravel(), depth.size
-    points = along(raster.camera.position, (dx, dy, dz), t)
+    dx, dy, dz = (ray.ravel() for ray in hits.rays)
+    x, y, z = (p.ravel() for p in hits.points)
+    t, count = hits.depth.ravel(), hits.depth.size
     normals, albedo = np.empty((3, count), np.float32), np.empty((3, count), np.float32)
     emission, shine = np.zeros(count, np.float32), np.ones(count, np.float32)
-    for where, number in _groups(surface.ravel()):
-        for material, chosen, normal, u, v in _pieces(scene, number, pick(points, where)):
+    for where, number in _groups(hits.surface.ravel()):
+        for material, chosen, normal, u, v in _pieces(scene, hits.bodies, number, pick((x, y, z), where)):
             target = where[chosen]
             normals[:, target] = normal
             facing = np.abs(normal[0] * dx[target] + normal[1] * dy[target] + normal[2] * dz[target])
-            blur = t[target] / (raster.focal * np.maximum(facing, np.float32(0.05)))
+            blur = t[target] / (hits.raster.focal * np.maximum(facing, np.float32(0.05)))
             albedo[:, target] = _colour(material, u, v, blur)
             if material.emission:
                 emission[target] = material.emission
-    x, y, z = points
     shine += 0.12 * (_noise(1.9 * (x + z), 1.9 * (y - 0.7 * z)) - 0.5)  # nothing is evenly clean
-    return _Surfaces(points, normals, albedo * shine, emission)
+    return _Surfaces((x, y, z), normals, albedo * shine, emission)
 
 
 def _groups(surface: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
@@ -59,28 +58,28 @@ def _groups(surface: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
         yield where, int(number)
 
 
-def _sensed(scene: Scene, points: Triple, surface: np.ndarray) -> np.ndarray:
+def _sensed(scene: Scene, hits: Hits) -> np.ndarray:
     """Where a depth camera would see something: not on unsensed decals of the main shell, nor on unsensed solids."""
-    sensed = np.ones(surface.shape, bool)
+    sensed = np.ones(hits.surface.shape, bool)
     for decal in scene.shell.decals:
         if not decal.material.sensed:
-            u, v = face_coordinates(decal.face, points)
-            sensed &= (surface != decal.face) | ~inside(u, v, decal.low, decal.high)
+            u, v = face_coordinates(decal.face, hits.points)
+            sensed &= (hits.surface != decal.face) | ~inside(u, v, decal.low, decal.high)
     for number, solid in enumerate(scene.solids, start=6 * (1 + len(scene.openings))):
         if not solid.material.sensed:
-            sensed &= surface != number
+            sensed &= hits.surface != number
     return sensed
 
 
 Piece = tuple[Material, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def _pieces(scene: Scene, number: int, points: Triple) -> Iterator[Piece]:
+def _pieces(scene: Scene, bodies: Bodies, number: int, points: Triple) -> Iterator[Piece]:
     """A surface's materials: each with the points it covers, their normals and surface coordinates in metres."""
     shells = [scene.shell, *(opening.beyond for opening in scene.openings)]
     if number >= 6 * len(shells):
         number -= 6 * len(shells)
-        normal, u, v = _solid_surface(scene.bodies, number, points)
+        normal, u, v = _solid_surface(bodies, number, points)
         yield scene.solids[number].material, np.ones(u.shape, bool), normal, u, v
         return
     shell, face = shells[number // 6], number % 6
@@ -210,14 +209,14 @@ def _arriving(position: Vector, reach: float, surfaces: _Surfaces) -> np.ndarray
     return np.maximum(cosine, 0) / (1 + square / np.float32(reach**2))
 
 
-def _unshadowed(scene: Scene, lamp: Lamp, points: Triple) -> np.ndarray:
+def _unshadowed(bodies: Bodies, lamp: Lamp, points: Triple) -> np.ndarray:
     """1 where the lamp is in sight, 0 where a solid is in between."""
     free = np.ones(points[0].shape, np.float32)
     if lamp.shadows:
         x, y, z = (p - np.float32(o) for p, o in zip(points, lamp.position, strict=True))
-        for number, large in enumerate(scene.bodies.large):
-            if large:
-                free[scene.bodies.meet(number, lamp.position, (x, y, z)) < 0.995] = 0.0
+        for number, solid in enumerate(bodies.solids):
+            if solid.large:
+                free[bodies.meet(number, lamp.position, (x, y, z)) < 0.995] = 0.0
     return free
 
 
@@ -238,35 +237,29 @@ def render(scene: Scene, camera: Camera, height: int, width: int) -> tuple[np.nd
 
     The camera must be inside the scene's shell and outside its solids.
     """
-    raster = Raster(camera, height, width)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        rays, depth, surface = trace(scene, raster)
-        points = along(camera.position, rays, depth)
-        shadows = [_unshadowed(scene, lamp, points) for lamp in scene.lamps]
-        if height * width > SUPERSAMPLED_PIXELS:
-            colour = _shade(scene, raster, rays, depth, surface, shadows)
-        else:
-            colour = _shade_finely(scene, raster, shadows)
-    return colour, depth, _sensed(scene, points, surface)
+        hits = trace(scene, Bodies(scene.solids), Raster(camera, height, width))
+        shadows = [_unshadowed(hits.bodies, lamp, hits.points) for lamp in scene.lamps]
+        fine = height * width <= SUPERSAMPLED_PIXELS
+        colour = _shade_finely(scene, hits, shadows) if fine else _shade(scene, hits, shadows)
+        return colour, hits.depth, _sensed(scene, hits)
 
 
-def _shade(
-    scene: Scene, raster: Raster, rays: Triple, depth: np.ndarray, surface: np.ndarray, shadows: Sequence[np.ndarray]
-) -> np.ndarray:
-    painted = _paint(scene, raster, rays, depth, surface)
-    light = _light(scene, raster.camera, painted, [free.ravel() for free in shadows]) + painted.emission
-    return np.moveaxis((painted.albedo * light).reshape(3, *depth.shape), 0, -1)
+def _shade(scene: Scene, hits: Hits, shadows: Sequence[np.ndarray]) -> np.ndarray:
+    painted = _paint(scene, hits)
+    light = _light(scene, hits.raster.camera, painted, [free.ravel() for free in shadows]) + painted.emission
+    return np.moveaxis((painted.albedo * light).reshape(3, *hits.depth.shape), 0, -1)
 
 
-def _shade_finely(scene: Scene, raster: Raster, shadows: Sequence[np.ndarray]) -> np.ndarray:
+def _shade_finely(scene: Scene, hits: Hits, shadows: Sequence[np.ndarray]) -> np.ndarray:
     """The mean of 2 x 2 rays a pixel; shadows, the dearest part, are those of the pixels' centres."""
-    fine = replace(raster, height=2 * raster.height, width=2 * raster.width)
-    spread = [free.repeat(2, axis=0).repeat(2, axis=1) for free in shadows]
-    colour = _shade(scene, fine, *trace(scene, fine), spread)
-    return colour.reshape(raster.height, 2, raster.width, 2, 3).mean((1, 3))
+    height, width = hits.depth.shape
+    fine = trace(scene, hits.bodies, replace(hits.raster, height=2 * height, width=2 * width))
+    colour = _shade(scene, fine, [free.repeat(2, axis=0).repeat(2, axis=1) for free in shadows])
+    return colour.reshape(height, 2, width, 2, 3).mean((1, 3))
 
 
 def depth_image(scene: Scene, camera: Camera, height: int, width: int) -> np.ndarray:
     """Exact z-depth (H, W) float32 alone: quick enough to try camera poses."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return trace(scene, Raster(camera, height, width))[1]
+        return trace(scene, Bodies(scene.solids), Raster(camera, height, width)).depth

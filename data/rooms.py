@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from data.furniture import FABRICS, FREE_PIECES, WALL_PIECES, WOODS, Piece, draw
-from data.render import (
+from data.render import depth_image, render
+from data.scene import (
     CEILING,
     FLOOR,
     X_HIGH,
@@ -30,8 +31,6 @@ from data.render import (
     Shell,
     Solid,
     Vector,
-    depth_image,
-    render,
 )
 from data.settings import DataSettings
 from data.sources import Item, file_digest
@@ -99,8 +98,7 @@ class Room:
     @cached_property
     def bulk(self) -> Scene:
         """The scene with only what is large in it: enough to choose a camera's pose by."""
-        large = (solid for solid, is_large in zip(self.scene.solids, self.scene.bodies.large, strict=True) if is_large)
-        return replace(self.scene, solids=tuple(large))
+        return replace(self.scene, solids=tuple(solid for solid in self.scene.solids if solid.large))
 
 
 def make_room(number: int) -> Room:

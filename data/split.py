@@ -79,7 +79,7 @@ def _by_group(groups: Sequence[str], what: str, settings: DataSettings) -> dict[
     if len(names) < 1 + vals + tests:
         needed = 2 + bool(settings.test_fraction)
         raise DataError(
-            f"the source has {len(names)} {what}; a split by {what} needs {needed} at least, "
+            f"the source has {len(names)} {what if len(names) != 1 else what[:-1]}; a split by {what} needs {needed} at least, "
             f"with val_fraction = {settings.val_fraction} and test_fraction = {settings.test_fraction}"
         )
     test, val = set(names[:tests]), set(names[tests : tests + vals])

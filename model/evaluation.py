@@ -97,7 +97,7 @@ def evaluate(
     means = terms.result()
     means["total"] = sum(weight * means[f"term_{name}"] for name, weight in weights.items() if weight)
     per_image = terms.per_image() | _named("metric_", metrics.per_image())
-    medians = {name: values.nanmedian().item() for name, values in spreads.per_image().items()}
+    medians = {name: values.cpu().nanmedian().item() for name, values in spreads.per_image().items()}
     return Evaluation(
         means=means | _named("metric_", metrics.result()),
         per_image={name: values.cpu().numpy() for name, values in per_image.items()},

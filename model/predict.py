@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from data.cache import resize_image
 from data.pictures import read_rgb
 from data.prepare import Part, Prepared
-from model.checkpoint import DamagedFileError, newest_checkpoint, read_checkpoint, write_checkpoint
+from model.checkpoint import Checkpoint, DamagedFileError, newest_checkpoint, read_checkpoint, write_checkpoint
 from model.errors import ModelError
 from model.evaluation import combined_loss, evaluate, predict
 from model.runtime import Runtime, apply_runtime, resolve_runtime
@@ -42,12 +42,7 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
 
     Raises ModelError in one line if there is no such file, it is damaged, or its parts don't fit together.
     """
-    try:
-        checkpoint = read_checkpoint(path)
-    except OSError as error:
-        raise ModelError(
-            f"the model file {path} cannot be read ({error.strerror}); expected a checkpoint .npz"
-        ) from error
+    checkpoint = _read(path)
     try:
         settings = RunSettings(**checkpoint.settings)
         height, width = checkpoint.about["image_size"]
@@ -67,7 +62,7 @@ def save_model(source: Path, target: Path) -> None:
 
     Raises ModelError if no checkpoint can be read there, OSError if `target` cannot be written; atomic.
     """
-    checkpoint = newest_checkpoint(source) if source.is_dir() else read_checkpoint(source)
+    checkpoint = newest_checkpoint(source) if source.is_dir() else _read(source)
     if checkpoint is None:
         raise ModelError(f"the run folder {source} holds no readable checkpoint; train the run again with sweep resume")
     write_checkpoint(target, replace(checkpoint, optimizer={}))
@@ -124,6 +119,15 @@ def evaluate_checkpoint(path: Path, data: Prepared, part: Part, device: str = "c
     loss = combined_loss(settings).to(model.runtime.device)
     found = evaluate(model.network, loss, settings.weights, pictures, settings.train.batch_size, model.runtime)
     return {"images": len(pictures.images), "epoch": model.epoch, **found.means}
+
+
+def _read(path: Path) -> Checkpoint:
+    try:
+        return read_checkpoint(path)
+    except OSError as error:
+        raise ModelError(
+            f"the model file {path} cannot be read ({error.strerror}); expected a checkpoint .npz"
+        ) from error
 
 
 def _coloured(depth: np.ndarray) -> np.ndarray:

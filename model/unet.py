@@ -46,7 +46,7 @@ class UNet(nn.Module):
         """
         _check_size(images)
         skips: list[Tensor] = []
-        # Centred inputs learn faster: on 215 unseen NYU images after 8 epochs (L1, 2 seeds) rmse 1.04 m, against 1.07 m.
+        # Zero-centred inputs, as usual: the first layer's gradients then don't all share a sign.
         x = images * 2.0 - 1.0
         for block in self.encoder:
             if skips:

@@ -204,12 +204,8 @@ class Coordinator:
         row = self.store.run(new.run) or {}
         if row.get("state") == "finished" and (row["epochs"] >= run.epochs or row["outcome"] == "non_finite"):
             run.state, run.outcome, run.epoch = "finished", row["outcome"], min(row["epochs"], run.epochs)
-            run.curve = self.store.curve(new.run, self._column, run.epochs)
+            run.curve = self.store.curve(new.run, self.spec.column, run.epochs)
         return run
-
-    @property
-    def _column(self) -> str:
-        return "total" if self.spec.metric == "total" else f"metric_{self.spec.metric}"
 
     # Training
 
@@ -274,7 +270,7 @@ class Coordinator:
         if record["epoch"] > run.epochs:
             return
         self.store.add_epochs(run.key, epoch_rows(record))
-        value = record["splits"]["val"][self.spec.metric]
+        value = record["splits"]["val"][self.spec.column]
         run.seconds += record["seconds"]
         run.images_per_second += record["images_per_second"]
         run.curve.append(math.nan if value is None else float(value))
@@ -339,7 +335,7 @@ class Coordinator:
         if trial.runs:
             return trial.runs[0].curve[: trial.epochs]
         first = self.store.trial_run(self.spec.name, trial.number, self.spec.study.seeds[0])
-        return self.store.curve(first, self._column, trial.epochs)
+        return self.store.curve(first, self.spec.column, trial.epochs)
 
     def _drop(self, trial: Trial) -> None:
         """Stop a pruned trial's runs, but for those that another trial waits for."""

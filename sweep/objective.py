@@ -54,7 +54,7 @@ class Objective:
         curve = []
         while True:
             try:
-                curve.append(next(training).splits["val"][self.spec.metric])
+                curve.append(next(training).splits["val"][self.spec.column])
             except StopIteration as end:
                 result = end.value
                 break

@@ -100,6 +100,11 @@ class StudySpec:
         return "total" if self.study.objective == "combined" else self.study.objective.removeprefix("val_")
 
     @property
+    def column(self) -> str:
+        """The objective as records and tables call it: "metric_rmse", or "total"."""
+        return "total" if self.metric == "total" else f"metric_{self.metric}"
+
+    @property
     def direction(self) -> Literal["minimize", "maximize"]:
         """Optuna's direction of the objective."""
         return "maximize" if self.metric in HIGHER_IS_BETTER else "minimize"

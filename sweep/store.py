@@ -449,9 +449,7 @@ def epoch_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             **common,
             "split": split,
-            "total": values["total"],
-            **{f"term_{term}": values.get(f"term_{term}") for term in TERMS},
-            **{f"metric_{metric}": values.get(metric) for metric in (*METRICS, *EXTRA_METRICS)},
+            **{k: values.get(k) for k in NUMBERS if k == "total" or k.startswith(("term_", "metric_"))},
         }
         for split, values in record["splits"].items()
     ]

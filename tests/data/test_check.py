@@ -40,7 +40,7 @@ def test_check_says_that_a_split_is_impossible(tmp_path, ramp, settings_of):
     """Too few scenes is reported, not raised."""
     write_pair(tmp_path, "one/x", ramp)
     report = check_source(settings_of(tmp_path))
-    assert not report.ok and "has 1 scenes" in report.split_error and report.parts == {}
+    assert not report.ok and "has 1 scene;" in report.split_error and report.parts == {}
 
 
 def test_check_counts_out_of_range(pairs, settings_of):

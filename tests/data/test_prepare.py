@@ -121,12 +121,14 @@ def test_real_diode_pair(tmp_path):
     assert 0.5 < (depth > 0).mean() <= 1
 
 
-@pytest.mark.slow
 def test_real_pairs(tmp_path):
-    """The NYU subset is split as its folders say, with val carved from its training scenes."""
-    prepared = prepare(DataSettings(source=f"pairs:{real('nyu')}", image_size=32), tmp_path / "cache")
+    """Scenes of the NYU subset are split as their folders say, with val carved from the training scenes."""
+    for folder, count in (("train", 12), ("test", 4)):
+        (tmp_path / "nyu" / folder).mkdir(parents=True)
+        for scene in sorted((real("nyu") / folder).iterdir())[:count]:
+            (tmp_path / "nyu" / folder / scene.name).symlink_to(scene)
+    prepared = prepare(DataSettings(source=f"pairs:{tmp_path / 'nyu'}", image_size=32), tmp_path / "cache")
     summary = prepared.summary()
-    assert summary["images"]["train"] + summary["images"]["val"] == 629 and summary["images"]["test"] == 215
-    assert summary["scenes_shared_with_train"] == {"val": 0, "test": 0}
-    assert 0.7 < summary["valid_fraction"] < 0.85
-    assert summary["out_of_range_fraction"] < 0.01
+    assert summary["scenes"] == {"train": 10, "val": 2, "test": 4}
+    assert 0.7 < summary["valid_fraction"] < 0.85 and summary["out_of_range_fraction"] < 0.01
+    assert 1 < summary["depth_percentiles"]["train"]["p50"] < 5

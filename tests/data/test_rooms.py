@@ -3,18 +3,8 @@
 import numpy as np
 import pytest
 
-from data.render import (
-    Camera,
-    Decal,
-    Lamp,
-    Material,
-    Opening,
-    Scene,
-    Shell,
-    Solid,
-    depth_image,
-    render,
-)
+from data.render import depth_image, render
+from data.scene import Camera, Decal, Lamp, Material, Opening, Scene, Shell, Solid
 from data.settings import DataSettings
 from data.sources import open_source
 

@@ -51,7 +51,7 @@ def test_the_seed_decides():
 @pytest.mark.parametrize(("count", "fraction"), [(2, 0.15), (1, 0.15), (1, 0.0)])
 def test_too_few_scenes_say_how_many(count, fraction):
     """Too few scenes for a validation and a test split is an error with both numbers."""
-    with pytest.raises(DataError, match=f"has {count} scenes; a split by scenes needs {2 + (fraction > 0)}"):
+    with pytest.raises(DataError, match=f"has {count} scenes?; a split by scenes needs {2 + (fraction > 0)}"):
         split_dataset(names(count, 9), [None] * 9 * count, DataSettings(test_fraction=fraction))
 
 

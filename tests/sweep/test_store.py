@@ -23,7 +23,7 @@ def store(home: Home) -> Store:
 
 
 def record(epoch: int, rmse: float = 1.0) -> dict:
-    values = {"total": 0.5, "rmse": rmse, **{f"term_{term}": 0.1 for term in TERMS}}
+    values = {"total": 0.5, "metric_rmse": rmse, **{f"term_{term}": 0.1 for term in TERMS}}
     return {
         "epoch": epoch,
         "splits": {"train": values, "val": values},
