@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import http.client
 import shutil
+import ssl
 import tarfile
 import urllib.error
 import urllib.request
@@ -107,7 +108,7 @@ def _continue(url: str, part: Path, on_progress: Progress | None) -> None:
         raise DataError(f"{url} answered HTTP {error.code} {error.reason}; check the address") from None
     except urllib.error.URLError as error:
         raise _BrokenError(str(error.reason)) from None
-    except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+    except (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
         raise _BrokenError(str(error) or type(error).__name__) from None
 
 

@@ -35,7 +35,7 @@ from data.scene import (
 from data.settings import DataSettings
 from data.sources import Item, file_digest
 
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 """Raise it when the same room would look different."""
 
 WALLS = (X_LOW, X_HIGH, Y_LOW, Y_HIGH)

@@ -11,7 +11,7 @@ class DataSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = "rooms"
-    image_size: tuple[int, int] = (256, 256)
+    image_size: tuple[int, int] = Field((256, 256), description="the aspect ratio of the pictures is not kept")
     split: Literal["auto", "scene", "folders", "random"] = "auto"
     split_seed: int = Field(0, ge=0)
     val_fraction: float = Field(0.15, gt=0, lt=1, description="of the scenes (of the images, for a random split)")

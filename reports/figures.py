@@ -35,6 +35,7 @@ OUTCOME_COLOURS = {
 }
 OUTCOME_SYMBOLS = {"learnt": "circle", "trivial": "square", "flat": "diamond", "spiking": "triangle-up"}
 TERM_COLOURS = {"silog": "#4f6bed", "ssim": "#e0812f", "edge": "#3da47a", "l1": "#b565c9", "smoothness": "#8c96a8"}
+_BAR = {"thickness": 1.5, "width": 4}
 MAX_SEED_CURVES = 90
 
 
@@ -118,10 +119,10 @@ def _add_legend(chart: Chart) -> None:
 
 
 def _place(chart: Chart, axis: Axis) -> None:
-    """Give the horizontal axis its type; names keep the order of the trials."""
-    if not axis.numeric:
-        names = list(dict.fromkeys(clean(v) for v in axis.positions.values()))
-        chart.layout["xaxis"] |= {"type": "category", "categoryorder": "array", "categoryarray": names}
+    """Write names on the horizontal axis where places are no numbers."""
+    if axis.names:
+        ticks = {"tickvals": list(range(len(axis.names))), "ticktext": [clean(name) for name in axis.names]}
+        chart.layout["xaxis"] |= {**ticks, "range": [-0.6, len(axis.names) - 0.4]}
 
 
 def _scatter(chart: Chart, **trace: Any) -> None:
@@ -132,22 +133,15 @@ def _bar(chart: Chart, **trace: Any) -> None:
     chart.data.append({"type": "bar", **trace})
 
 
-def _at(values: Sequence[float | str]) -> list[float | str]:
-    return [clean(v) if isinstance(v, str) else v for v in values]
-
-
-def _span(axis: Axis) -> list[float | str]:
+def _span(axis: Axis) -> list[float]:
     """The two ends of a line across the whole axis."""
-    values = list(axis.positions.values())
-    if not axis.numeric:
-        return [clean(values[0]), clean(values[-1])]
-    numbers = [float(v) for v in values]
-    pad = 0.04 * (max(numbers) - min(numbers)) or 0.5
-    return [min(numbers) - pad, max(numbers) + pad]
+    places = list(axis.positions.values())
+    pad = 0.04 * (max(places) - min(places)) or 0.5
+    return [min(places) - pad, max(places) + pad]
 
 
-def _add_baselines(chart: Chart, baselines: Mapping[str, float], span: list[float | str]) -> None:
-    """Dashed lines, named at their left ends: the upper one above itself, others below, so that close ones stay readable."""
+def _add_baselines(chart: Chart, baselines: Mapping[str, float], span: list[float], side: str = "left") -> None:
+    """Dashed lines, named at one end: the upper one above itself, others below, so that close ones stay readable."""
     labels = []
     highest = max((v for v in baselines.values() if math.isfinite(v)), default=math.nan)
     for (label, value), colour in zip(baselines.items(), BASELINES, strict=False):
@@ -162,23 +156,29 @@ def _add_baselines(chart: Chart, baselines: Mapping[str, float], span: list[floa
             showlegend=False,
         )
         if math.isfinite(value):
-            place = {"xref": "paper", "x": 0.01, "xanchor": "left", "y": value, "yshift": 8 if value == highest else -8}
+            place = {
+                "xref": "paper",
+                "x": 0.01 if side == "left" else 0.99,
+                "xanchor": side,
+                "y": value,
+                "yshift": 8 if value == highest else -8,
+            }
             text = {"text": f"{clean(label)} {short(value)}", "font": {"size": 10.5, "color": colour}}
             labels.append({"name": "baseline", "showarrow": False, **place, **text})
     chart.layout["annotations"] = labels
 
 
-def _add_diverged(chart: Chart, x: Sequence[float | str]) -> None:
+def _add_diverged(chart: Chart, x: Sequence[float]) -> None:
     """A mark on the figure's upper edge for each trial that has no finite mean."""
     _scatter(
         chart,
-        x=_at(x),
-        y=[1.035] * len(x),
+        x=x,
+        y=[1.0] * len(x),
         yaxis="y2",
         mode="markers",
         marker={"symbol": "x", "size": 9, "color": OUTCOME_COLOURS["non_finite"]},
         cliponaxis=False,
-        hovertemplate="%{x}: a seed went non-finite, so the trial counts as infinite<extra></extra>",
+        hovertemplate="a seed went non-finite, so the trial counts as infinite<extra></extra>",
         showlegend=False,
     )
     hidden = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
@@ -217,7 +217,7 @@ def measure_chart(
 def _add_seeds(chart: Chart, series: MeasureSeries) -> None:
     _scatter(
         chart,
-        x=_at(series.seed_x),
+        x=series.seed_x,
         y=rounded(series.seed_y),
         mode="markers",
         marker={"color": POINT, "size": 6, "opacity": 0.65},
@@ -231,15 +231,14 @@ def _add_means(chart: Chart, series: MeasureSeries, colours: Mapping[int, float]
     if colours:
         shade = [colours.get(t, math.nan) for t in series.trials]
         marker |= {"color": rounded(shade), "colorscale": COLORSCALE, "showscale": False}
-    order = sorted(range(len(series.mean_x)), key=lambda i: (isinstance(series.mean_x[i], str), series.mean_x[i]))
-    order = order if series.axis.numeric else list(range(len(series.mean_x)))
+    order = sorted(range(len(series.mean_x)), key=series.mean_x.__getitem__)
     marker["color"] = [marker["color"][i] for i in order] if colours else MEAN
     _scatter(
         chart,
-        x=_at([series.mean_x[i] for i in order]),
+        x=[series.mean_x[i] for i in order],
         y=rounded([series.mean_y[i] for i in order]),
-        error_y={"array": rounded([series.half_widths[i] for i in order]), "thickness": 1.5, "width": 4, "color": MEAN},
-        mode="markers" if colours or not series.axis.numeric else "lines+markers",
+        error_y={"array": rounded([series.half_widths[i] for i in order]), **_BAR, "color": POINT if colours else MEAN},
+        mode="markers" if colours or series.axis.names else "lines+markers",
         line={"color": MEAN, "width": 1.5},
         marker=marker,
         customdata=[[series.counts[i], series.trials[i]] for i in order],
@@ -250,7 +249,7 @@ def _add_means(chart: Chart, series: MeasureSeries, colours: Mapping[int, float]
 def _add_ring(chart: Chart, series: MeasureSeries, index: int) -> None:
     _scatter(
         chart,
-        x=_at([series.mean_x[index]]),
+        x=[series.mean_x[index]],
         y=rounded([series.mean_y[index]]),
         mode="markers",
         marker={"symbol": "circle-open", "size": 20, "color": OUTCOME_COLOURS["learnt"], "line": {"width": 2.5}},
@@ -264,14 +263,14 @@ def combined_chart(train: MeasureSeries, val: MeasureSeries, height: int = 320) 
     for series, colour, symbol in ((train, TRAIN, "circle"), (val, MEAN, "diamond")):
         _scatter(
             chart,
-            x=_at(series.mean_x),
+            x=series.mean_x,
             y=rounded(series.mean_y),
-            error_y={"array": rounded(series.half_widths), "thickness": 1.5, "width": 4},
-            mode="lines+markers" if series.axis.numeric else "markers",
+            error_y={"array": rounded(series.half_widths), **_BAR},
+            mode="markers" if series.axis.names else "lines+markers",
             name=series.split,
             line={"color": colour, "width": 1.8},
             marker={"color": colour, "size": 8, "symbol": symbol},
-            hovertemplate=f"{series.split} %{{x}}: %{{y}}<extra></extra>",
+            hovertemplate=f"{series.split}: %{{y}}<extra></extra>",
         )
     _add_diverged(chart, val.diverged_x)
     _add_legend(chart)
@@ -285,20 +284,20 @@ def shares_chart(shares: Shares, y_title: str, height: int = 320) -> Chart:
     for term, values in shares.parts.items():
         _bar(
             chart,
-            x=_at(shares.x),
+            x=shares.x,
             y=rounded(values),
             name=term_label(term),
             marker={"color": TERM_COLOURS.get(term, POINT), "line": {"width": 0}},
             width=_bar_width(shares.x),
-            hovertemplate=f"{clean(term_label(term))} at %{{x}}: %{{y}}<extra></extra>",
+            hovertemplate=f"{clean(term_label(term))}: %{{y}}<extra></extra>",
         )
     _add_legend(chart)
     _place(chart, shares.axis)
     return chart
 
 
-def _bar_width(x: Sequence[float | str]) -> float:
-    numbers = sorted({float(v) for v in x if not isinstance(v, str)})
+def _bar_width(x: Sequence[float]) -> float:
+    numbers = sorted(set(x))
     gaps = [b - a for a, b in pairwise(numbers)]
     return 0.72 * min(gaps) if gaps else 0.3
 
@@ -312,7 +311,7 @@ def parallel_chart(
     """Parallel coordinates: one line a trial through its weights to its value, coloured by the value, best on top."""
     numbers = [n for n in means if math.isfinite(means[n])]
     numbers.sort(key=lambda n: means[n], reverse=not what.higher_is_better)
-    columns = [(a.title, a.positions) for a in axes if a.numeric] + [(what.axis, means)]
+    columns = [(a.title, a.positions) for a in axes if not a.names] + [(what.axis, means)]
     chart = _chart(height, "", "position between each axis's ends")
     lanes = [_lane(values, numbers) for _, values in columns]
     for number in numbers:
@@ -380,7 +379,7 @@ def curves_chart(
             marker={"color": colour},
             hovertemplate="epoch %{x}: %{y}<extra>" + clean(curve.label) + "</extra>",
         )
-    _add_baselines(chart, baselines, [epochs[0], epochs[-1]])
+    _add_baselines(chart, baselines, [epochs[0], epochs[-1]], side="right")
     _add_colour_key(chart, curves, axis)
     chart.layout["yaxis"]["range"] = y_range
     chart.layout["xaxis"] |= {"nticks": 8, "tickformat": "d"}
@@ -388,13 +387,9 @@ def curves_chart(
 
 
 def _curve_colours(curves: Sequence[Curve], axis: Axis) -> list[str]:
-    if axis.numeric:
-        numbers = [float(c.position) for c in curves]
-        low, high = min(numbers), max(numbers)
-        places = [(n - low) / ((high - low) or 1) for n in numbers]
-    else:
-        places = [i / max(len(curves) - 1, 1) for i in range(len(curves))]
-    return [colour_at(place) for place in places]
+    places = [c.position for c in curves]
+    low, high = min(places), max(places)
+    return [colour_at((place - low) / ((high - low) or 1)) for place in places]
 
 
 def _add_seed_curves(chart: Chart, curve: Curve, colour: str) -> None:
@@ -408,10 +403,10 @@ def _add_seed_curves(chart: Chart, curve: Curve, colour: str) -> None:
 
 def _add_colour_key(chart: Chart, curves: Sequence[Curve], axis: Axis) -> None:
     """A colour bar where weights are numbers; a legend of names otherwise."""
-    if not axis.numeric:
+    if axis.names:
         _add_legend(chart)
         return
-    numbers = [float(c.position) for c in curves]
+    numbers = [c.position for c in curves]
     bar = {"title": {"text": clean(axis.title), "side": "right"}, "thickness": 10, "outlinewidth": 0, "len": 0.95}
     marker = {"color": [min(numbers)], "cmin": min(numbers), "cmax": max(numbers), "colorscale": COLORSCALE}
     if min(numbers) < max(numbers):
@@ -439,12 +434,12 @@ def outcomes_chart(counts: OutcomeCounts, height: int = 300) -> Chart:
         if any(counts.counts[name]):
             _bar(
                 chart,
-                x=_at(counts.x),
+                x=counts.x,
                 y=counts.counts[name],
                 name=name.replace("_", "-"),
                 marker={"color": OUTCOME_COLOURS[name], "line": {"width": 0}},
                 width=_bar_width(counts.x),
-                hovertemplate=f"%{{x}}: %{{y}} {name.replace('_', '-')}<extra></extra>",
+                hovertemplate=f"%{{y}} {name.replace('_', '-')}<extra></extra>",
             )
     _add_legend(chart)
     most = max((sum(runs) for runs in zip(*counts.counts.values(), strict=True)), default=1)
@@ -462,7 +457,7 @@ def gradient_chart(points: Sequence[GradientPoint], axis: Axis, height: int = 30
         colour = OUTCOME_COLOURS.get(outcome, OUTCOME_COLOURS["unfinished"])
         _scatter(
             chart,
-            x=_at([p.x for p in shown]),
+            x=[p.x for p in shown],
             y=rounded([p.norm for p in shown]),
             mode="markers",
             name=clean(outcome).replace("_", "-"),

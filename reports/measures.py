@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 NO_UNIT = "no unit"
+NO_BREAK = "\u00a0"  # between a number and its unit
 
 TERM_LABELS = {"silog": "SILog", "ssim": "SSIM", "edge": "edge", "l1": "L1", "smoothness": "smoothness"}
 BASELINE_LABELS = {"median": "training median", "mean_map": "training mean map"}
@@ -104,12 +105,12 @@ def rough(value: float, unit: str = "") -> str:
     if not math.isfinite(value):
         return number(value)
     digits = f"{value:.2g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.1e}"
-    return f"{digits} {unit}".strip() if unit in ("m", "m/px", "s") else digits
+    return f"{digits}{NO_BREAK}{unit}" if unit in ("m", "m/px", "s") else digits
 
 
 def percent(value: float) -> str:
     """A fraction as per cent."""
-    return f"{100 * value:.0f} %"
+    return f"{100 * value:.0f}{NO_BREAK}%"
 
 
 def short(value: float) -> str:
@@ -120,4 +121,4 @@ def short(value: float) -> str:
 def quantity(value: float, unit: str) -> str:
     """A number and its unit; units that are no units are left out."""
     suffix = unit if unit in ("m", "m/px", "s") else ""
-    return f"{number(value)} {suffix}".strip() if math.isfinite(value) else number(value)
+    return f"{number(value)}{NO_BREAK}{suffix}".strip() if math.isfinite(value) else number(value)

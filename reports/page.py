@@ -24,12 +24,12 @@ from plotly.offline import get_plotlyjs
 
 from reports import summary
 from reports.figures import TERM_COLOURS
-from reports.measures import BASELINE_LABELS, BROKEN, Measure, measure, number, short, term_label
+from reports.measures import BASELINE_LABELS, BROKEN, Measure, measure, number, rough, short, term_label
 from reports.records import StudyRecord
 from reports.samples import Samples, sample_panels
 from reports.sections import Section, study_sections
-from reports.statistics import Contrast, Pairing, baseline_values, contrasts, pairing, recommend
-from reports.trials import TrialResult, final_values, ranking_measure, trial_results
+from reports.statistics import Contrast, Pairing, Recommendation, baseline_values, contrasts, pairing, recommend
+from reports.trials import TrialResult, final_values, ranking_measure, trial_results, used_terms
 
 
 @dataclass(frozen=True)
@@ -183,39 +183,34 @@ def trial_table(record: StudyRecord) -> Table:
     results = trial_results(record, what)
     sign = -1 if what.higher_is_better else 1
     order = sorted(results, key=lambda t: (not t.complete, sign * t.mean if not math.isnan(t.mean) else math.inf))
-    columns = (
-        "trial",
-        *(term_label(t) for t in record.terms),
-        "state",
-        f"mean {what.axis}",
-        "± s.e.",
-        "95 % interval",
-        "n",
-    )
-    rows = [(*_trial_cells(t, record), _verdict(t, advice.trial, advice.tied)) for t in order]
-    return Table((*columns, "outcomes", "verdict"), tuple(rows))
+    terms = used_terms(record)
+    value_columns = (f"mean {what.axis}", "± s.e.", "95 % interval", "n", "outcomes", "state")
+    rows = (_trial_cells(t, terms, _verdict(t, advice)) for t in order)
+    return Table(("trial", "verdict", *(term_label(t) for t in terms), *value_columns), tuple(rows))
 
 
-def _trial_cells(trial: TrialResult, record: StudyRecord) -> tuple[Cell, ...]:
+def _trial_cells(trial: TrialResult, terms: Sequence[str], verdict: Cell) -> tuple[Cell, ...]:
     interval = trial.interval
     bounds = f"{number(interval.low)} to {number(interval.high)}" if math.isfinite(interval.low) else "–"
     outcomes = ", ".join(f"{n} {name.replace('_', '-')}" for name, n in trial.outcomes.most_common())
     return (
         _numeric(trial.number, str(trial.number)),
-        *(_numeric(trial.weights[t], short(trial.weights[t])) for t in record.terms),
-        Cell(trial.state, trial.state),
+        verdict,
+        *(_numeric(trial.weights[t], short(trial.weights[t])) for t in terms),
         _numeric(interval.mean),
-        _numeric(interval.standard_error),
+        _numeric(interval.standard_error, rough(interval.standard_error)),
         Cell(bounds, interval.low if math.isfinite(interval.low) else "", "number"),
         _numeric(interval.n, f"{interval.n} of {max(trial.expected, interval.n)}"),
         Cell(outcomes or "–", trial.broken),
+        Cell(trial.state, trial.state),
     )
 
 
-def _verdict(trial: TrialResult, chosen: int | None, tied: Sequence[int]) -> Cell:
-    if trial.number == chosen:
-        return Cell("recommended", 0, "good")
-    if trial.number in tied:
+def _verdict(trial: TrialResult, advice: Recommendation) -> Cell:
+    if trial.number == advice.trial:
+        ahead = advice.beats_baselines is False
+        return Cell("ahead, but learnt nothing" if ahead else "recommended", 0, "quiet" if ahead else "good")
+    if trial.number in advice.tied:
         return Cell("no difference", 1)
     return Cell("" if trial.complete else "not compared", 2 if trial.complete else 3, "quiet")
 

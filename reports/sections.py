@@ -96,9 +96,11 @@ def _anchored(section: Section, study: str) -> Section:
 # The objective
 
 
-def _objective(record: StudyRecord) -> Section:
+def _objective(record: StudyRecord) -> Section | None:
     what, advice = ranking_measure(record), recommend(record)
     found, order = axes(record), ranked(record)
+    if not any(t.interval.n for t in trial_results(record, what)):
+        return None
     single = len(found) == 1
     means = {t.number: t.mean for t in order}
     band = _band(order, what) if single and advice.trial is not None else None
@@ -106,7 +108,7 @@ def _objective(record: StudyRecord) -> Section:
         Figure(
             anchor=f"axis-{i}",
             title=f"Validation {what.label} against {axis.title}",
-            note=_note(record, what, band is not None),
+            note=_note(record, what, band is not None) if single else "",
             chart=figures.measure_chart(
                 measure_series(record, what, axis),
                 height=380 if single else 280,
@@ -125,6 +127,7 @@ def _objective(record: StudyRecord) -> Section:
         shown.append(Figure("parallel", "All weights at once", note, chart, wide=True))
     title = f"Validation {what.label}: the measure that decides"
     lead = "This number does not know the weights, so it can be compared between them."
+    lead += "" if single else f" {_note(record, what, False)} Ringed: recommended. Means are coloured, blue is better."
     return Section("objective", title, lead, tuple(shown), toggles_baselines=True)
 
 
@@ -137,7 +140,7 @@ def _band(order: Sequence[TrialResult], what: Measure) -> tuple[float, float] | 
 
 def _note(record: StudyRecord, what: Measure, band: bool) -> str:
     counts = [t.interval.n for t in trial_results(record, what) if t.interval.n]
-    least, most = min(counts, default=0), max(counts, default=0)
+    least, most = min(counts, default=1), max(counts, default=1)
     n = f"n = {most}" if least == most else f"n = {least} to {most}"
     text = f"Grey: each seed. Diamonds: means with 95 % t-intervals ({n} seeds). Dashed: trivial predictors."
     if band:
@@ -200,22 +203,24 @@ def _metrics(record: StudyRecord) -> Section:
 
 
 def _small(record: StudyRecord, measures: Sequence[Measure], axis: Axis) -> tuple[Figure, ...]:
+    """A small figure for each measure that any finished run has a value of."""
+    found = [measure_series(record, m, axis) for m in measures]
     return tuple(
-        Figure(m.column, m.label, m.note, figures.measure_chart(measure_series(record, m, axis))) for m in measures
+        Figure(s.measure.column, s.measure.label, s.measure.note, figures.measure_chart(s)) for s in found if s.seed_y
     )
 
 
 def _several_measures(record: StudyRecord) -> Section:
     """With several axes: one figure an axis, switched between measures by the section's menu."""
     what = ranking_measure(record)
-    measures = [m for m in _choice(record) if m.column != what.column]
+    measures = [m for m in _choice(record) if m.column not in (what.column, "total")] + [measure("total")]
     means = {t.number: t.mean for t in ranked(record)}
     results = {m.column: trial_results(record, m) for m in measures}
     shown = []
     for i, axis in enumerate(axes(record)):
         series = {m.column: measure_series(record, m, axis, results=results[m.column]) for m in measures}
         charts = {column: figures.measure_chart(s, height=280, colours=means) for column, s in series.items()}
-        if charts:
+        if any(s.seed_y for s in series.values()):
             shown.append(Figure(f"axis-{i}", f"against {axis.title}", "", figures.with_choices(charts)))
     lead = f"Final validation values. Means are coloured by the validation {what.label}: blue is better, red is worse."
     title = "Each term and metric against each weight"
@@ -279,7 +284,7 @@ def _epoch_axis(record: StudyRecord) -> Axis:
     finite = {t.number: t.mean for t in trial_results(record, what) if math.isfinite(t.mean)}
     worst = (min if what.higher_is_better else max)(finite.values(), default=0.0)
     positions = {int(n): finite.get(int(n), worst) for n in record.trials["number"]}
-    return Axis(f"final {what.axis}", positions, numeric=True)
+    return Axis(f"final {what.axis}", positions)
 
 
 def _kept(record: StudyRecord) -> set[int]:

@@ -17,11 +17,11 @@ BAR_OUTCOMES = (*OUTCOMES, "failed", "unfinished")
 
 @dataclass(frozen=True)
 class Axis:
-    """Where trials stand on a horizontal axis: trial number -> number, or name where the values are no numbers."""
+    """Where trials stand on a horizontal axis: trial number -> place; `names` of places 0, 1, ... that are no numbers."""
 
     title: str
-    positions: Mapping[int, float | str]
-    numeric: bool
+    positions: Mapping[int, float]
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class MeasureSeries:
     measure: Measure
     split: str
     axis: Axis
-    seed_x: list[float | str]
+    seed_x: list[float]
     seed_y: list[float]
     seed_names: list[str]
-    mean_x: list[float | str]
+    mean_x: list[float]
     mean_y: list[float]
     half_widths: list[float]  # of the 95 % t-interval; NaN for one seed
     counts: list[int]  # seeds of each mean
     trials: list[int]
-    diverged_x: list[float | str]
+    diverged_x: list[float]
     baselines: dict[str, float]  # label -> value
 
 
@@ -49,7 +49,7 @@ class Curve:
 
     trial: int
     label: str
-    position: float | str
+    position: float
     epochs: list[int]
     mean: list[float]
     seeds: list[list[float]]
@@ -60,7 +60,7 @@ class OutcomeCounts:
     """Runs by outcome at each position of an axis."""
 
     axis: Axis
-    x: list[float | str]
+    x: list[float]
     counts: dict[str, list[int]]
 
 
@@ -68,7 +68,7 @@ class OutcomeCounts:
 class GradientPoint:
     """The largest gradient norm of one run; infinite where it was not finite."""
 
-    x: float | str
+    x: float
     norm: float
     outcome: str
     name: str
@@ -79,7 +79,7 @@ class Shares:
     """Parts of a whole at each position, one list a term."""
 
     axis: Axis
-    x: list[float | str]
+    x: list[float]
     parts: dict[str, list[float]]
 
 
@@ -103,12 +103,14 @@ def main_axis(record: StudyRecord) -> Axis:
 
 def trial_axis(record: StudyRecord) -> Axis:
     """Trials by name, for a study that sweeps nothing."""
-    return Axis("weights", {t.number: f"trial {t.number}" for t in trial_results(record)}, numeric=False)
+    numbers = [int(n) for n in record.trials["number"]]
+    places = {n: float(i) for i, n in enumerate(numbers)}
+    return Axis("weights", places, tuple(f"trial {n}" for n in numbers))
 
 
 def _number_axis(record: StudyRecord) -> Axis:
     numbers = [int(n) for n in record.trials["number"]]
-    return Axis("trial number", {n: float(n) for n in numbers}, numeric=True)
+    return Axis("trial number", {n: float(n) for n in numbers})
 
 
 def _variable_title(name: str) -> str:
@@ -119,8 +121,10 @@ def _column_axis(record: StudyRecord, column: str, title: str) -> Axis:
     values = record.trials[column]
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     numbers = [int(n) for n in record.trials["number"]]
-    places = [float(v) if numeric else str(v) for v in values]
-    return Axis(title, dict(zip(numbers, places, strict=True)), numeric)
+    if numeric:
+        return Axis(title, dict(zip(numbers, map(float, values), strict=True)))
+    names = tuple(dict.fromkeys(str(v) for v in values))
+    return Axis(title, {n: float(names.index(str(v))) for n, v in zip(numbers, values, strict=True)}, names)
 
 
 # Measures against weights
@@ -188,7 +192,7 @@ def epoch_curves(
     values = dict(zip(map(str, table.index), table.to_numpy(dtype=float), strict=True))
     epochs = [int(e) for e in table.columns]
     curves = [_curve(t, values, epochs, axis) for t in trials]
-    return tuple(sorted((c for c in curves if c.seeds), key=lambda c: (str(type(c.position)), c.position)))
+    return tuple(sorted((c for c in curves if c.seeds), key=lambda c: c.position))
 
 
 def _curve(trial: TrialResult, by_run: Mapping[str, np.ndarray], epochs: list[int], axis: Axis) -> Curve:

@@ -101,7 +101,7 @@ def recommend(record: StudyRecord) -> Recommendation:
     return Recommendation(
         status="recommended",
         objective=record.objective,
-        reason=_reason(chosen, best, tied, what),
+        reason=_reason(chosen, best, tied, what) if len(complete) > 1 else "It is the only trial that was compared.",
         trial=chosen.number,
         label=chosen.label,
         weights=dict(chosen.weights),

@@ -71,7 +71,11 @@ def _headline(record: StudyRecord, advice: Recommendation) -> tuple[str, Tone]:
         return "No recommendation: every trial diverged", "bad"
     if advice.seeds < 2:
         return f"Ahead, from a single seed: {weights_label(advice.weights)}", "warn"
-    if advice.compared > 1 and len(advice.tied) == advice.compared:
+    if _unfinished(record):
+        return f"So far: {weights_label(advice.weights)}", "warn"
+    if advice.compared == 1:
+        return f"Only one trial: {weights_label(advice.weights)}", "plain"
+    if len(advice.tied) == advice.compared:
         return f"The weights make no difference here; the simplest are {weights_label(advice.weights)}", "warn"
     return f"Use {weights_label(advice.weights)}", "good"
 
@@ -85,7 +89,7 @@ def _progress(record: StudyRecord) -> str:
         int((states == "pruned").sum()),
     )
     parts = []
-    if not len(states) or not states.isin(["complete", "pruned", "failed"]).all():
+    if _unfinished(record):
         asked = max(len(runs), len(states) * len(record.seeds))
         parts.append(f"Unfinished: {done} of {asked} runs so far, so all of this may still change.")
     if failed:
@@ -95,6 +99,11 @@ def _progress(record: StudyRecord) -> str:
     if pruned:
         parts.append(f"{pruned} trials were pruned early and are not compared.")
     return " ".join(parts)
+
+
+def _unfinished(record: StudyRecord) -> bool:
+    states = record.trials["state"]
+    return not len(states) or not states.isin(["complete", "pruned", "failed"]).all()
 
 
 # Do the networks learn anything?
@@ -123,14 +132,16 @@ def _against_baselines(record: StudyRecord) -> Finding:
         return Finding(question, text, "bad")
     gain = abs(order[0].mean - best[1]) / abs(best[1]) if best[1] else math.nan
     text = (
-        f"{_count(beating, compared)} of the finished trials do. The best is {leader} {what.label} on the validation "
+        f"{_count(beating, compared)}. The best is {leader} {what.label} on the validation "
         f"split, {percent(gain)} better than {name}. {_clearly(order[0], best[1], what.higher_is_better)}"
     )
     return Finding(question, text, "good" if beating == compared else "warn")
 
 
 def _count(part: int, whole: int) -> str:
-    return f"All {whole}" if part == whole and whole > 1 else f"{part} of {whole}" if whole > 1 else "The only one"
+    if whole == 1:
+        return "The only finished trial does"
+    return f"{'All' if part == whole else f'{part} of'} {whole} finished trials do"
 
 
 def _clearly(trial: TrialResult, baseline: float, higher: bool) -> str:
@@ -213,7 +224,8 @@ def _where(record: StudyRecord, broken: Breakage) -> str:
 
 
 def _beyond(record: StudyRecord, trial: int, side: str, limit: float) -> bool:
-    place = float(record.trials.set_index("number").loc[trial, f"var_{record.variables[0]}"])
+    row = record.trials[record.trials["number"] == trial].iloc[0]
+    place = float(row[f"var_{record.variables[0]}"])
     return place >= limit if side == "from" else place <= limit
 
 
@@ -224,7 +236,7 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
 
 def _trivial(broken: Breakage) -> str:
     count = broken.counts["trivial"]
-    return f" {count} more ended trivial: no better than the training median." if count else ""
+    return f" {count} ended trivial: no better than the training median." if count else ""
 
 
 # What to keep in mind

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from reports.intervals import Interval, t_interval
-from reports.measures import BROKEN, Measure, measure, short, term_label
+from reports.measures import BROKEN, NO_BREAK, Measure, measure, short, term_label
 from reports.records import StudyRecord
 
 
@@ -138,7 +138,7 @@ def trial_label(record: StudyRecord, row: Mapping) -> str:
 
 def weights_label(weights: Mapping[str, float]) -> str:
     """Weights in one line, such as "SILog 0.55 · SSIM 0.45"; zero weights are left out."""
-    return " · ".join(f"{term_label(t)} {short(w)}" for t, w in weights.items() if w > 0) or "no weights"
+    return " · ".join(f"{term_label(t)}{NO_BREAK}{w:.3g}" for t, w in weights.items() if w > 0) or "no weights"
 
 
 def _plain(value: object) -> str:

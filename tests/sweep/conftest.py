@@ -1,0 +1,128 @@
+"""Small real studies: rooms of 16 x 16 pixels, a network of width 2, seconds a study."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sweep.cli import run
+from sweep.paths import Home
+from sweep.results import epoch_frame, run_frame, trial_frame
+from sweep.store import Store
+
+ROOT = Path(__file__).parent.parent.parent
+LINE = """
+[study]
+name = "line"
+seeds = [0, 1]
+[data]
+source = "rooms"
+image_size = 16
+rooms = 12
+[model]
+width = 2
+[train]
+epochs = 3
+batch_size = 8
+learning_rate = 1e-3
+schedule = "constant"
+[search]
+w = { from = 0.0, to = 0.6, step = 0.3 }
+[weights]
+silog = "0.9 - w"
+ssim = "w"
+l1 = 0.1
+"""
+SEARCH = """
+[study]
+name = "search"
+seeds = [0, 1]
+[data]
+image_size = 16
+rooms = 12
+[model]
+width = 2
+[train]
+epochs = 2
+batch_size = 8
+[search]
+sampler = "tpe"
+trials = 14
+parallel = 3
+simplex = ["silog", "ssim", "l1"]
+"""
+NOT_NUMBERS = ("seconds", "images_per_second", "attempts", "details", "mixed")
+
+
+class Lab:
+    """A home folder with specs, and ways to work in it."""
+
+    SEARCH = SEARCH
+
+    def __init__(self, folder: Path, shared_cache: Path) -> None:
+        self.folder = folder
+        self.home = Home(folder / "home").create()
+        shared_cache.mkdir(exist_ok=True)
+        self.home.cache.symlink_to(shared_cache)
+
+    def spec(self, text: str = LINE, **replacements: str) -> str:
+        """Write a spec, some of its lines replaced, and return its path."""
+        for key, value in replacements.items():
+            lines = [f"{key} = {value}" if line.startswith(f"{key} =") else line for line in text.splitlines()]
+            text = "\n".join(lines)
+        path = self.folder / "spec.toml"
+        path.write_text(text)
+        return str(path)
+
+    def run(self, *arguments: str) -> int:
+        """One command line in this process, in this home."""
+        return run([*arguments, "--home", str(self.home.root)])
+
+    def spawn(self, *arguments: str, **kwargs) -> subprocess.Popen:
+        """One command line in a process group of its own, in this home."""
+        command = [sys.executable, "-m", "sweep.cli", *arguments, "--home", str(self.home.root)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.Popen(
+            command, cwd=self.folder, env=environment, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True, **kwargs,
+        )  # fmt: skip
+
+    @property
+    def store(self) -> Store:
+        """The home's database."""
+        return Store.open(self.home)
+
+    def numbers(self, name: str) -> tuple[str, str, str]:
+        """All numbers of a study that must not depend on luck: trials, runs, epochs, as text to the last bit."""
+        store = self.store
+        frames = [trial_frame(store, name), run_frame(store, name), epoch_frame(store, name)]
+        kept = [frame.drop(columns=[c for c in NOT_NUMBERS if c in frame]) for frame in frames]
+        texts = tuple(frame.to_csv(index=False, float_format="%.17g") for frame in kept)
+        return texts[0], texts[1], texts[2]
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float = 120) -> None:
+        """Wait until something holds."""
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, "it did not happen in time"
+            time.sleep(0.02)
+
+    def epochs_done(self, name: str) -> int:
+        """How many epochs of a study the database holds."""
+        return len(epoch_frame(self.store, name)) if self.home.database.exists() else 0
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rendered once for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def lab(tmp_path: Path, shared_cache: Path) -> Lab:
+    """A fresh home."""
+    return Lab(tmp_path, shared_cache)

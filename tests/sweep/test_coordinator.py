@@ -1,0 +1,206 @@
+"""Studies at work: order, kills, growth, failures. Real training, real processes, real files."""
+
+import json
+import os
+import signal
+import sqlite3
+
+import optuna
+import pytest
+
+from sweep.claims import holder
+from sweep.results import status
+
+
+def test_the_number_of_workers_changes_nothing(lab, tmp_path_factory, shared_cache) -> None:
+    """0, 1 and 3 workers give the same trials, runs and epochs, to the last bit."""
+    found = []
+    for workers in ("0", "1", "3"):
+        other = type(lab)(tmp_path_factory.mktemp("home"), shared_cache)
+        assert other.run("start", other.spec(), "--workers", workers) == 0
+        found.append(other.numbers("line"))
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.slow
+def test_a_search_gives_the_same_trials_for_any_number_of_workers(lab, tmp_path_factory, shared_cache) -> None:
+    """TPE included: what trial n is depends on the spec, not on which run ends first."""
+    found = []
+    for workers in ("0", "1", "3"):
+        other = type(lab)(tmp_path_factory.mktemp("home"), shared_cache)
+        assert other.run("start", other.spec(other.SEARCH), "--workers", workers) == 0
+        found.append(other.numbers("search"))
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_killed_study_ends_as_one_left_alone(lab, tmp_path_factory, shared_cache) -> None:
+    """SIGKILL to the coordinator in mid-run, then resume: bit for bit the numbers of an undisturbed study."""
+    alone = type(lab)(tmp_path_factory.mktemp("alone"), shared_cache)
+    assert alone.run("start", alone.spec(), "--workers", "0") == 0
+    for wanted in (2, 8, 14):
+        process = lab.spawn("start", lab.spec(), "--workers", "2") if wanted == 2 else lab.spawn("resume", "line")
+        lab.wait_for(lambda wanted=wanted: lab.epochs_done("line") >= wanted or process.poll() is not None)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert lab.run("resume", "line", "--workers", "1") == 0
+    assert lab.numbers("line") == alone.numbers("line")
+
+
+def test_workers_do_not_outlive_a_killed_coordinator(lab) -> None:
+    """SIGKILL to the coordinator alone takes its workers with it, and frees the study at once."""
+    process = lab.spawn("start", lab.spec(epochs="200"), "--workers", "2")
+    lab.wait_for(lambda: lab.epochs_done("line") > 0)
+    children = _children(process.pid)
+    assert len(children) == 2
+    process.kill()
+    process.communicate()
+    lab.wait_for(lambda: not any(_alive(child) for child in children), timeout=10)
+    assert holder(lab.store, "line", lab.home.lock("line")) is None
+
+
+def _children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_killed_worker_costs_only_its_epoch(lab, tmp_path_factory, shared_cache) -> None:
+    """Its run goes on from its checkpoint in a new worker; the numbers stay the same."""
+    alone = type(lab)(tmp_path_factory.mktemp("alone"), shared_cache)
+    assert alone.run("start", alone.spec(epochs="12"), "--workers", "0") == 0
+    process = lab.spawn("start", lab.spec(epochs="12"), "--workers", "1")
+    lab.wait_for(lambda: lab.epochs_done("line") >= 6)
+    os.kill(_children(process.pid)[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert "goes on from its checkpoint" in errors
+    assert lab.numbers("line") == alone.numbers("line")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_study_exits_130_and_says_how_to_go_on(lab, number) -> None:
+    """Ctrl-C and SIGTERM finish nothing half and leave a study that resumes."""
+    process = lab.spawn("start", lab.spec(epochs="500"), "--workers", "2")
+    lab.wait_for(lambda: lab.epochs_done("line") > 0)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert f"sweep resume line --home {lab.home.root}" in errors
+    assert "Traceback" not in errors
+    assert status(lab.store, lab.home, "line")["state"] == "interrupted"
+
+
+def test_a_second_coordinator_is_refused(lab, capsys) -> None:
+    """start and resume of a study at work name the holder and exit 2."""
+    process = lab.spawn("start", lab.spec(epochs="500"), "--workers", "1")
+    try:
+        lab.wait_for(lambda: lab.epochs_done("line") > 0)
+        assert lab.run("resume", "line") == 2
+        assert f"pid {process.pid}" in capsys.readouterr().err
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_starting_again_trains_nothing_again(lab) -> None:
+    """`start` of a study that exists with the same spec resumes it; a finished one is done at once."""
+    assert lab.run("start", lab.spec(), "--workers", "0") == 0
+    before = _attempts(lab)
+    assert lab.run("start", lab.spec(), "--workers", "0") == 0
+    assert _attempts(lab) == before == [1] * 6
+
+
+def _attempts(lab) -> list[int]:
+    return [row["attempts"] for row in lab.store.runs("line")]
+
+
+def test_a_study_grows_knowingly(lab, tmp_path_factory, shared_cache) -> None:
+    """More seeds, weights and epochs train only what is missing, and end as if asked for at once."""
+    larger = {"seeds": "[0, 1, 2]", "w": "{ from = 0.0, to = 0.9, step = 0.3 }", "epochs": "5"}
+    at_once = type(lab)(tmp_path_factory.mktemp("once"), shared_cache)
+    assert at_once.run("start", at_once.spec(**larger), "--workers", "0") == 0
+    assert lab.run("start", lab.spec(), "--workers", "0") == 0
+    for keys in (["seeds"], ["seeds", "w"], ["seeds", "w", "epochs"]):
+        assert lab.run("start", lab.spec(**{k: larger[k] for k in keys}), "--workers", "0") == 0
+    assert lab.numbers("line") == at_once.numbers("line")
+    assert {s.study_name for s in optuna.get_all_study_summaries(lab.store.url)} == {"line", "line@2", "line@3", "line@4"}
+    attempts = {row["run"]: row["attempts"] for row in lab.store.runs("line")}
+    assert sorted(attempts.values()) == [1] * 0 + [2] * 12
+
+
+def test_another_spec_or_a_smaller_one_is_refused_with_its_keys(lab, capsys) -> None:
+    """A changed setting is never resumed by accident; a study never shrinks."""
+    assert lab.run("start", lab.spec(), "--workers", "0") == 0
+    before = lab.numbers("line")
+    assert lab.run("start", lab.spec(learning_rate="2e-3"), "--workers", "0") == 2
+    assert "train.learning_rate: 0.001 -> 0.002" in capsys.readouterr().err
+    assert lab.run("start", lab.spec(seeds="[0]"), "--workers", "0") == 2
+    assert "only grows" in capsys.readouterr().err
+    assert lab.run("start", lab.spec(rooms="13"), "--workers", "0") == 2
+    assert "data.rooms" in capsys.readouterr().err
+    assert lab.numbers("line") == before
+
+
+def test_two_studies_share_a_run(lab) -> None:
+    """The same weights, settings, seed and data are trained once, whatever the study is called."""
+    assert lab.run("start", lab.spec(), "--workers", "0") == 0
+    assert lab.run("start", lab.spec(), "--workers", "0", "--name", "twin") == 0
+    assert [row["attempts"] for row in lab.store.runs("twin")] == [1] * 6
+
+
+def test_divergence_is_a_result(lab) -> None:
+    """A run that goes non-finite is recorded with where and why, its trial is told the worst, and the study goes on."""
+    text = lab.spec(learning_rate="1e30", seeds="[0]")
+    with open(text, "a") as file:
+        file.write("")
+    assert lab.run("start", text, "--workers", "0", "--set", "model.head=linear") == 0
+    rows = lab.store.runs("line")
+    assert {row["outcome"] for row in rows} == {"non_finite"}
+    assert "step" in rows[0]["reason"]
+    study = optuna.load_study(study_name="line", storage=lab.store.url)
+    assert [t.state.name for t in study.trials] == ["COMPLETE"] * 3
+    assert [t.value for t in study.trials] == [float("inf")] * 3
+
+
+def test_a_failed_run_is_recorded_and_the_study_goes_on(lab) -> None:
+    """A worker that dies again and again gives its run up: exit 1, the reason kept, the other runs done."""
+    lab.run("start", lab.spec(), "--workers", "0", "--set", "train.epochs=1")
+    target = lab.store.runs("line")[0]["run"]
+    folder = lab.home.run(target)
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    folder.write_text("in the way")  # the run's folder cannot be made
+    code = lab.run("start", lab.spec(), "--workers", "1", "--set", "train.epochs=2")
+    rows = lab.store.runs("line")
+    assert code == 1
+    assert [row["state"] for row in rows].count("failed") == 1
+    assert rows[0]["reason"]
+    assert lab.store.trials("line")[0]["state"] == "failed"
+    assert [t["state"] for t in lab.store.trials("line")[1:]] == ["complete", "complete"]
+
+
+def test_optuna_opens_the_file(lab) -> None:
+    """The objective, the params and the weights are there for optuna.load_study."""
+    assert lab.run("start", lab.spec(), "--workers", "0") == 0
+    study = optuna.load_study(study_name="line", storage=f"sqlite:///{lab.home.database}")
+    assert [t.params["w"] for t in study.trials] == [0.0, 0.3, 0.6]
+    assert study.best_value == min(t["value"] for t in lab.store.trials("line"))
+
+
+def test_the_database_is_sound_and_records_every_epoch(lab) -> None:
+    """One row a (run, epoch, split); per-seed runs; the spec, data and baselines with the study."""
+    assert lab.run("start", lab.spec(), "--workers", "0") == 0
+    with sqlite3.connect(lab.home.database) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("SELECT count(*) FROM sweep_epoch").fetchone() == (3 * 2 * 3 * 2,)
+    row = lab.store.require("line")
+    assert json.loads(row["data"])["images"]["train"] > 0
+    assert json.loads(row["baselines"])["val"]["median"]["metric_rmse"] > 0
