@@ -135,6 +135,8 @@ def _bar(chart: Chart, **trace: Any) -> None:
 
 def _span(axis: Axis) -> list[float]:
     """The two ends of a line across the whole axis."""
+    if axis.names:
+        return [-0.6, len(axis.names) - 0.4]
     places = list(axis.positions.values())
     pad = 0.04 * (max(places) - min(places)) or 0.5
     return [min(places) - pad, max(places) + pad]
@@ -362,7 +364,7 @@ def curves_chart(
     """One measure over epochs: a line a trial, coloured by its weight, its seeds faint behind it."""
     height = 340
     chart = _chart(height, "epoch", what.axis)
-    colours = _curve_colours(curves, axis)
+    colours = _curve_colours(curves)
     epochs = curves[0].epochs
     faint = sum(len(c.seeds) for c in curves) <= MAX_SEED_CURVES
     for curve, colour in zip(curves, colours, strict=True):
@@ -382,11 +384,11 @@ def curves_chart(
     _add_baselines(chart, baselines, [epochs[0], epochs[-1]], side="right")
     _add_colour_key(chart, curves, axis)
     chart.layout["yaxis"]["range"] = y_range
-    chart.layout["xaxis"] |= {"nticks": 8, "tickformat": "d"}
+    chart.layout["xaxis"] |= {"tick0": 0, "dtick": max(1, math.ceil(len(epochs) / 8))}
     return chart
 
 
-def _curve_colours(curves: Sequence[Curve], axis: Axis) -> list[str]:
+def _curve_colours(curves: Sequence[Curve]) -> list[str]:
     places = [c.position for c in curves]
     low, high = min(places), max(places)
     return [colour_at((place - low) / ((high - low) or 1)) for place in places]

@@ -209,7 +209,7 @@ def _trial_cells(trial: TrialResult, terms: Sequence[str], verdict: Cell) -> tup
 def _verdict(trial: TrialResult, advice: Recommendation) -> Cell:
     if trial.number == advice.trial:
         ahead = advice.beats_baselines is False
-        return Cell("ahead, but learnt nothing" if ahead else "recommended", 0, "quiet" if ahead else "good")
+        return Cell("ahead, but no advice" if ahead else "recommended", 0, "quiet" if ahead else "good")
     if trial.number in advice.tied:
         return Cell("no difference", 1)
     return Cell("" if trial.complete else "not compared", 2 if trial.complete else 3, "quiet")

@@ -169,7 +169,7 @@ def _combined(record: StudyRecord) -> Section | None:
     made_of = Figure(
         anchor="parts",
         title="What the validation loss is made of",
-        note="Weight × unweighted term. Most of the slope above is this arithmetic, not better depth.",
+        note="Weight × unweighted term: how much of the curve is the weights themselves rather than better depth.",
         chart=figures.shares_chart(parts, "weighted term (weighted sum)"),
     )
     shown = (replica, made_of) if parts.x else (replica,)

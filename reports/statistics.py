@@ -18,6 +18,7 @@ from reports.records import StudyRecord
 from reports.trials import (
     TrialResult,
     is_equal,
+    line_values,
     normalised,
     objective_measure,
     ranking_measure,
@@ -245,7 +246,7 @@ def references(record: StudyRecord, order: Sequence[TrialResult]) -> list[tuple[
     roles += [("equal weights", t) for t in order if is_equal(t.weights, terms)]
     roles += [("the paper's Table 2", t) for t in order if _is_table_2(t, terms)]
     roles += [(f"{term_label(single)} alone", t) for t in order if (single := _single(t))]
-    roles += _line_references(record, order) if record.kind == "line" else [("runner-up", t) for t in order[1:2]]
+    roles += _line_references(record, order)
     named: dict[int, tuple[list[str], TrialResult]] = {}
     for role, trial in roles:
         if trial.number != order[0].number:
@@ -263,9 +264,8 @@ def _single(trial: TrialResult) -> str | None:
 
 
 def _line_references(record: StudyRecord, order: Sequence[TrialResult]) -> list[tuple[str, TrialResult]]:
-    column = f"var_{record.variables[0]}"
-    values = dict(zip(record.trials["number"], record.trials[column], strict=True))
-    if not all(isinstance(values[t.number], (int, float)) for t in order):
+    values = line_values(record)
+    if not values:
         return [("runner-up", t) for t in order[1:2]]
     line = sorted(order, key=lambda t: values[t.number])
     at = line.index(order[0])
@@ -338,13 +338,8 @@ def breakage(record: StudyRecord) -> Breakage:
 
 
 def _onset(record: StudyRecord, results: Sequence[TrialResult]) -> tuple[Literal["from", "up to"], float] | None:
-    if record.kind != "line":
-        return None
-    values = dict(zip(record.trials["number"], record.trials[f"var_{record.variables[0]}"], strict=True))
-    finished = [t for t in results if t.finished]
-    if not all(isinstance(values[t.number], (int, float)) for t in finished):
-        return None
-    line = sorted(((float(values[t.number]), t.broken > 0) for t in finished), key=lambda pair: pair[0])
+    values = line_values(record)
+    line = sorted((values[t.number], t.broken > 0) for t in results if t.finished and values)
     broken = [is_broken for _, is_broken in line]
     top, bottom = _run_length(broken[::-1]), _run_length(broken)
     if top and top < len(line):

@@ -19,7 +19,7 @@ from reports.statistics import (
     ranked,
     recommend,
 )
-from reports.trials import TrialResult, objective_measure, ranking_measure, trial_results, weights_label
+from reports.trials import TrialResult, line_values, objective_measure, ranking_measure, trial_results, weights_label
 
 Tone = Literal["good", "warn", "bad", "plain"]
 
@@ -93,11 +93,12 @@ def _progress(record: StudyRecord) -> str:
         asked = max(len(runs), len(states) * len(record.seeds))
         parts.append(f"Unfinished: {done} of {asked} runs so far, so all of this may still change.")
     if failed:
-        parts.append(
-            f"{failed} runs failed on an error; that is not a result, and resuming the study tries them again."
-        )
+        what = "run failed" if failed == 1 else "runs failed"
+        again = "it" if failed == 1 else "them"
+        parts.append(f"{failed} {what} on an error; that is not a result, and resuming the study tries {again} again.")
     if pruned:
-        parts.append(f"{pruned} trials were pruned early and are not compared.")
+        what = "trial was pruned early and is" if pruned == 1 else "trials were pruned early and are"
+        parts.append(f"{pruned} {what} not compared.")
     return " ".join(parts)
 
 
@@ -177,14 +178,15 @@ def _sure(record: StudyRecord, advice: Recommendation) -> str:
     )
     if advice.compared > 1 and math.isfinite(advice.optimism):
         text += (
-            f" Picking the best of {advice.compared} flatters it: were all of them equally good, the best would look about "
+            f" Picking the best of {advice.compared} flatters it: were all of them equally good, the best would look up to about "
             f"{rough(advice.optimism, what.unit)} better than it is, by luck. Confirm the choice with fresh seeds."
         )
     return text
 
 
 def _sure_tone(advice: Recommendation) -> Tone:
-    return "warn" if advice.seeds < 2 or len(advice.tied) > 1 else "good"
+    doubtful = advice.seeds < 3 or len(advice.tied) > 1 or advice.beats_baselines is False
+    return "warn" if doubtful else "good"
 
 
 # Where training breaks
@@ -217,16 +219,13 @@ def _where(record: StudyRecord, broken: Breakage) -> str:
         side, value = broken.onset
         onward = "upward" if side == "from" else ""
         start = f"{side.capitalize()} {record.variables[0]} = {short(value)} {onward}".strip()
-        inside = [t for t in broken.trials if _beyond(record, t.number, side, value)]
+        places = line_values(record)
+        inside = [
+            t for t in broken.trials if (places[t.number] >= value if side == "from" else places[t.number] <= value)
+        ]
         runs = f"{sum(t.broken for t in inside)} of {sum(t.finished for t in inside)} runs there"
         return f"{start}, every trial has a broken run ({runs})."
     return f"It happens at {_listed([f'{t.label} ({t.broken} of {t.finished})' for t in broken.trials])}."
-
-
-def _beyond(record: StudyRecord, trial: int, side: str, limit: float) -> bool:
-    row = record.trials[record.trials["number"] == trial].iloc[0]
-    place = float(row[f"var_{record.variables[0]}"])
-    return place >= limit if side == "from" else place <= limit
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

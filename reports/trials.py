@@ -136,6 +136,14 @@ def trial_label(record: StudyRecord, row: Mapping) -> str:
     return weights_label(_weights(record, row))
 
 
+def line_values(record: StudyRecord) -> dict[int, float]:
+    """Trial -> the value of a line's variable; empty where the study is no line, or its values are no numbers."""
+    column = f"var_{record.variables[0]}" if record.kind == "line" and record.variables else ""
+    if column not in record.trials.columns or not pd.api.types.is_numeric_dtype(record.trials[column]):
+        return {}
+    return {int(n): float(v) for n, v in zip(record.trials["number"], record.trials[column], strict=True)}
+
+
 def weights_label(weights: Mapping[str, float]) -> str:
     """Weights in one line, such as "SILog 0.55 · SSIM 0.45"; zero weights are left out."""
     return " · ".join(f"{term_label(t)}{NO_BREAK}{w:.3g}" for t, w in weights.items() if w > 0) or "no weights"

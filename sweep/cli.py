@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ import typer
 from data.errors import DataError
 from sweep import __version__
 from sweep.errors import SpecError, StudyError, SweepError
+from sweep.executors import check_executor
 from sweep.paths import Home
 from sweep.store import Store, hide_password
 
@@ -151,6 +153,7 @@ def start(
     """Start a study; one that exists with the same spec is resumed, with a larger spec grown."""
     from sweep.spec import load_spec, override_seeds, parse_override
 
+    check_executor(executor)
     overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
     if data is not None:
         overrides["data.source"] = _absolute_source(data)
@@ -178,6 +181,7 @@ def resume(
     storage: StorageOption = None,
 ) -> int:
     """Go on exactly where a study stopped; nothing that would change its results can be set."""
+    check_executor(executor)
     moved = _absolute_source(data) if data is not None else None
     Store.open(Home.choose(home), _storage(storage)).require(name)
 
@@ -225,7 +229,7 @@ def _work(
 
 
 def _print_end(place: Home, storage: str | None, name: str, where: str) -> None:
-    from sweep.results import status as study_status
+    from sweep.status import status as study_status
 
     found = study_status(Store.open(place, _storage(storage)), place, name)
     best = found["best"]
@@ -246,7 +250,7 @@ def status(
     storage: StorageOption = None,
 ) -> None:
     """Where a study stands: trials, runs, outcomes, the best so far."""
-    from sweep.results import status as study_status
+    from sweep.status import status as study_status
 
     place = Home.choose(home)
     store = Store.open(place, _storage(storage))
@@ -355,7 +359,6 @@ def report(
 ) -> None:
     """Write one self-contained HTML file: which weights to use, how sure that is, where training breaks."""
     from reports.page import write_report
-
     from sweep.results import study_record
 
     place = Home.choose(home)
@@ -413,9 +416,7 @@ def best(
     need_finished(record)
     found = recommend(record)
     if as_json:
-        from dataclasses import asdict
-
-        _print_json(asdict(found))
+        _print_json(found.as_dict())
     else:
         _print_recommendation(found)
     if checkpoint is not None:
@@ -451,7 +452,7 @@ def evaluate(
     ],
     data: Annotated[str, typer.Option("--data", help="Source: rooms, diode:PATH or pairs:PATH.")],
     set_: SetOption = None,
-    part: Annotated[str, typer.Option("--part", help="train, val or test; all: every picture.")] = "test",
+    part: Annotated[str, typer.Option("--part", help="train, val or test.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     home: HomeOption = None,
 ) -> None:
@@ -507,16 +508,36 @@ def data_check(
 ) -> int:
     """Count pictures, scenes, valid pixels and depths, and name each bad file."""
     from data.check import check_source
-
     from sweep.display import ProgressDisplay
 
     with ProgressDisplay() as show:
-        found = check_source(_data_settings(source, set_), show.preparing)
+        found = check_source(_data_settings(source, set_), lambda done, total: show.preparing(done, total, "checking"))
     if as_json:
-        _print_json(found.as_dict())
+        _print_json(asdict(found))
     else:
-        print("\n".join(found.lines()))
-    return BAD_REQUEST if found.bad else DONE
+        print("\n".join(_check_lines(found)))
+    return BAD_REQUEST if found.bad or found.depth_max is None else DONE
+
+
+def _check_lines(found: Any) -> list[str]:
+    """What `sweep data check` prints; bad files last, each by name, so that they are not scrolled away."""
+    counted = {"folders": found.folders, "sizes": found.sizes, "split": found.parts}
+    texts = {
+        key: ", ".join(f"{n} {name or 'in no split folder'}" for name, n in part.items())
+        for key, part in counted.items()
+    }
+    lines = [
+        f"source     {found.source}",
+        f"pictures   {found.pictures} of {found.scenes} scenes ({texts['folders']})",
+        f"sizes      {texts['sizes'] or 'none'}",
+        f"split      {found.split_error or texts['split']}",
+        f"valid      {found.valid_fraction:.1%} of all pixels; {found.out_of_range_fraction:.1%} of these beyond the depth range",
+    ]
+    if found.depth_max is not None:
+        spread = ", ".join(f"{name[1:]} %: {value:.2f}" for name, value in found.depth_percentiles.items())
+        lines.append(f"depth      {found.depth_min:.2f} to {found.depth_max:.2f} m ({spread})")
+    lines.append(f"bad files  {len(found.bad) or 'none'}")
+    return lines + [f"  {reason}" for _, reason in found.bad]
 
 
 @data_app.command("preview")
@@ -542,7 +563,6 @@ def data_fetch(
 ) -> None:
     """Download the DIODE validation set (2.6 GB): resumed when broken off, verified, unpacked safely."""
     from data.fetch import DIODE_MD5, DIODE_URL, fetch_diode
-
     from sweep.display import transfer_bar
 
     if dataset != "diode":

@@ -70,18 +70,18 @@ class ProgressDisplay:
         """One line worth reading."""
         self.console.print(Text(text), soft_wrap=True)
 
-    def preparing(self, done: int, total: int) -> None:
-        """Pictures are being decoded and resized into the cache."""
+    def preparing(self, done: int, total: int, verb: str = "preparing") -> None:
+        """Pictures are being decoded and resized into the cache, or looked at."""
         if self.live:
             task = self.tasks.get("data")
             if task is None:
-                task = self.tasks["data"] = self.bars.add_task("preparing pictures", total=total, info="")
+                task = self.tasks["data"] = self.bars.add_task(f"{verb} pictures", total=total, info="")
             self.bars.update(task, completed=done, total=total)
             if done >= total:
                 self.bars.remove_task(self.tasks.pop("data"))
-        elif done >= total or time.monotonic() - self.last_line > PLAIN_LINE_EVERY_S:
+        elif done >= total or time.monotonic() - self.last_line > PLAIN_LINE_EVERY_S:  # the first line comes at once
             self.last_line = time.monotonic()
-            self.note(f"preparing pictures: {done} of {total}")
+            self.note(f"{verb} pictures: {done} of {total}")
 
     def update(self, coordinator: Coordinator) -> None:
         """Draw the coordinator's state."""

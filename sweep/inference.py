@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from model.baselines import evaluate_baselines
-from model.predict import evaluate_checkpoint
-
 from data.prepare import PARTS, prepare
 from data.settings import DataSettings
+from model.baselines import evaluate_baselines
+from model.predict import evaluate_checkpoint
 from model.settings import LossSettings
 from sweep.display import ProgressDisplay
 from sweep.errors import SpecError

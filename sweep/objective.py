@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from model.training import resolve_runtime, run_identity, train
 
 from data.prepare import Prepared, prepare
 from model.settings import RunSettings
+from model.training import resolve_runtime, run_identity, train
 from sweep.paths import Home
 from sweep.projection import EDGE, distributions, simplex_point
 from sweep.spec import StudySpec

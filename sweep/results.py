@@ -1,8 +1,8 @@
 """What a study found, read from its tables: records for the report, plain rows for export and status. Never torch."""
 
 import json
-import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from model.names import TERMS
 from reports.records import Panels, StudyRecord
-from sweep.claims import holder
+from reports.samples import panel_runs
 from sweep.errors import StudyError
 from sweep.paths import Home
 from sweep.spec import StudySpec, parse_spec, stored_overrides
@@ -29,7 +29,7 @@ def study_record(store: Store, home: Home, name: str) -> StudyRecord:
     row = store.require(name)
     spec = parse_spec(row["spec_text"], stored_overrides(row["overrides"]), f"the spec of study {name}")
     trials, runs = trial_frame(store, name), run_frame(store, name)
-    return StudyRecord(
+    record = StudyRecord(
         name=name,
         spec_text=effective_text(row),
         spec=spec.as_dict(),
@@ -45,9 +45,9 @@ def study_record(store: Store, home: Home, name: str) -> StudyRecord:
         trials=trials,
         runs=runs,
         epochs=epoch_frame(store, name),
-        panels=_panels(home, spec, trials, runs),
         notes=_notes(row, spec, trials, runs),
     )
+    return _with_panels(record, home)
 
 
 def effective_text(row: Mapping[str, Any]) -> str:
@@ -87,18 +87,10 @@ def epoch_frame(store: Store, name: str) -> pd.DataFrame:
     return frame.astype({"epoch": int})
 
 
-def _panels(home: Home, spec: StudySpec, trials: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Panels]:
-    """Stored predictions of the best and the worst trial's first runs; the report never runs a network."""
-    done = trials[trials["state"] == "complete"].sort_values("value", ascending=spec.direction == "minimize")
-    if done.empty:
-        return {}
-    wanted = runs[runs["trial"].isin([done.iloc[0]["number"], done.iloc[-1]["number"]]) & (runs["state"] == "finished")]
-    found = {}
-    for run in wanted.groupby("trial")["run"].first():
-        panels = read_panels(home.run(str(run)) / "result.npz")
-        if panels is not None:
-            found[str(run)] = panels
-    return found
+def _with_panels(record: StudyRecord, home: Home) -> StudyRecord:
+    """The record with the stored predictions that its page shows; the report never runs a network."""
+    stored = {run: read_panels(home.run(run) / "result.npz") for run in panel_runs(record)}
+    return replace(record, panels={run: panels for run, panels in stored.items() if panels is not None})
 
 
 def read_panels(path: Path) -> Panels | None:
@@ -137,45 +129,6 @@ def _notes(row: Mapping[str, Any], spec: StudySpec, trials: pd.DataFrame, runs: 
     if not spec.train.deterministic:
         notes.append("train.deterministic is off: repeated runs may differ in the last bits.")
     return tuple(notes)
-
-
-def status(store: Store, home: Home, name: str) -> dict[str, Any]:
-    """A study's state in numbers, JSON-able; reads little and imports neither torch nor pandas' heavier parts."""
-    row = store.require(name)
-    spec = parse_spec(row["spec_text"], stored_overrides(row["overrides"]), f"the spec of study {name}")
-    trials = store.trials(name)
-    counts: dict[str, int] = {}
-    outcomes: dict[str, int] = {}
-    for run in store.runs(name):
-        counts[run["state"]] = counts.get(run["state"], 0) + 1
-        if run["outcome"]:
-            outcomes[run["outcome"]] = outcomes.get(run["outcome"], 0) + 1
-    states = [trial["state"] for trial in trials]
-    best = best_trial(trials, spec)
-    worker = holder(store, name, home.lock(name))
-    return {
-        "name": name,
-        "state": "running" if worker else ("interrupted" if row["state"] == "running" else row["state"]),
-        "held_by": worker,
-        "objective": spec.study.objective,
-        "trials": {
-            "total": spec.trial_count,
-            **{s: states.count(s) for s in ("running", "complete", "pruned", "failed")},
-        },
-        "runs": counts,
-        "outcomes": outcomes,
-        "best": best
-        and {"trial": best["number"], "value": best["value"], "params": best["params"], "weights": best["weights"]},
-        "created": row["created"],
-        "updated": row["updated"],
-    }
-
-
-def best_trial(trials: list[dict[str, Any]], spec: StudySpec) -> dict[str, Any] | None:
-    """The complete trial of the best finite value."""
-    done = [t for t in trials if t["state"] == "complete" and t["value"] is not None and math.isfinite(t["value"])]
-    sign = -1 if spec.direction == "maximize" else 1
-    return min(done, key=lambda t: sign * t["value"], default=None)
 
 
 def need_finished(record: StudyRecord) -> None:

@@ -307,7 +307,9 @@ def _build(tree: dict[str, Any], text: str, given: str) -> StudySpec:
             raise SpecError(f"{given}: [{name}] must be a table, got {content!r}")
     study = {"name": Path(given).stem, **_floats(tree.get("study", {}))}
     search, swept = _split_search(tree.get("search", {}))
-    sections: dict[str, Any] = {name: _validated(kind, _floats(tree.get(name, {})), name) for name, kind in SECTION_SETTINGS.items()}
+    sections: dict[str, Any] = {
+        name: _validated(kind, _floats(tree.get(name, {})), name) for name, kind in SECTION_SETTINGS.items()
+    }
     spec = StudySpec(
         study=_validated(StudySection, study, "study"),
         search=_validated(SearchSection, _floats(search), "search"),

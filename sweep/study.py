@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version as installed
 from typing import Any
 
-from model.baselines import evaluate_baselines
-from model.training import Runtime, environment_key, resolve_runtime, run_identity
-
 from data.prepare import Prepared, prepare
 from data.settings import DataSettings
+from model.baselines import evaluate_baselines
+from model.training import Runtime, environment_key, resolve_runtime, run_identity
 from sweep import __version__
 from sweep.claims import Claim
 from sweep.coordinator import Coordinator, Display, TrialPlan

@@ -46,7 +46,10 @@ def test_packages_import_only_what_they_may() -> None:
 def test_there_are_no_import_cycles() -> None:
     """Inside the packages, too, imports run one way."""
     known = modules()
-    graph = {name: {t for t in imports(path, top_level_only=True) if t in known and t != name} for name, path in known.items()}
+    graph = {
+        name: {t for t in imports(path, top_level_only=True) if t in known and t != name}
+        for name, path in known.items()
+    }
     graph = {name: {t for t in targets if t not in PACKAGES} for name, targets in graph.items()}
     done: set[str] = set()
 
@@ -93,4 +96,6 @@ def test_every_module_says_what_it_is_for() -> None:
     tree = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for name, path in modules().items():
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), name
-        assert path.name == "__init__.py" or re.search(rf"\b{re.escape(path.name)}\b", tree), f"CONTRIBUTING lacks {name}"
+        assert path.name == "__init__.py" or re.search(rf"\b{re.escape(path.name)}\b", tree), (
+            f"CONTRIBUTING lacks {name}"
+        )

@@ -63,11 +63,15 @@ _EXECUTORS = {
 }
 
 
+def check_executor(name: str) -> None:
+    """Raise `SweepError` for a name that is no executor's, before anything else is done."""
+    if name not in _EXECUTORS:
+        raise SweepError(f"the executor {name!r} is unknown: expected one of {', '.join(sorted(_EXECUTORS))}")
+
+
 def make_executor(name: str, workers: int, should_stop: Callable[[], bool]) -> Executor:
     """The executor of that name; `local` with no workers trains in this process."""
-    if name not in ("local", "inline"):
-        raise SweepError(f"the executor {name!r} is unknown: expected local")
-    chosen = "inline" if name == "inline" or workers == 0 else "local"
-    module, _, kind = _EXECUTORS[chosen].partition(":")
+    check_executor(name)
+    module, _, kind = _EXECUTORS["inline" if workers == 0 else name].partition(":")
     made: Executor = getattr(import_module(module), kind)(workers, should_stop)
     return made

@@ -25,9 +25,8 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
 
 def train_run(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Event]:
     """Train one run and tell what happens, every fault included; never raises for what a run can suffer."""
-    from model.errors import ModelError, RunLockedError
-
     from data.errors import DataError
+    from model.errors import ModelError, RunLockedError
 
     try:
         yield from _events(request, should_stop)
@@ -51,9 +50,8 @@ def train_run(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[
 
 
 def _events(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Event]:
-    from model.training import Runtime, train
-
     from model.settings import RunSettings
+    from model.training import Runtime, train
 
     settings = RunSettings.model_validate(request.settings)
     prepared = _prepared(

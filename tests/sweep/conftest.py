@@ -1,10 +1,12 @@
 """Small real studies: rooms of 16 x 16 pixels, a network of width 2, seconds a study."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -109,11 +111,21 @@ class Lab:
         end = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < end, "it did not happen in time"
-            time.sleep(0.02)
+            time.sleep(0.05)
 
-    def epochs_done(self, name: str) -> int:
-        """How many epochs of a study the database holds."""
-        return len(epoch_frame(self.store, name)) if self.home.database.exists() else 0
+    def wait_for_epochs(self, rows: int, process: subprocess.Popen) -> None:
+        """Wait until the database holds so many epoch rows, or the process has ended."""
+        self.wait_for(lambda: self.epochs_done() >= rows or process.poll() is not None)
+
+    def epochs_done(self) -> int:
+        """How many epoch rows the database holds; read from outside, without our code."""
+        if not self.home.database.exists():
+            return 0
+        with closing(sqlite3.connect(f"file:{self.home.database}?mode=ro", uri=True)) as connection:
+            try:
+                return connection.execute("SELECT count(*) FROM sweep_epoch").fetchone()[0]
+            except sqlite3.OperationalError:  # not made yet, or being made
+                return 0
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,14 @@ import json
 import os
 import signal
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import optuna
 import pytest
 
 from sweep.claims import holder
-from sweep.results import status
+from sweep.status import status
 
 
 def test_the_number_of_workers_changes_nothing(lab, tmp_path_factory, shared_cache) -> None:
@@ -37,9 +39,9 @@ def test_a_killed_study_ends_as_one_left_alone(lab, tmp_path_factory, shared_cac
     """SIGKILL to the coordinator in mid-run, then resume: bit for bit the numbers of an undisturbed study."""
     alone = type(lab)(tmp_path_factory.mktemp("alone"), shared_cache)
     assert alone.run("start", alone.spec(), "--workers", "0") == 0
-    for wanted in (2, 8, 14):
-        process = lab.spawn("start", lab.spec(), "--workers", "2") if wanted == 2 else lab.spawn("resume", "line")
-        lab.wait_for(lambda wanted=wanted: lab.epochs_done("line") >= wanted or process.poll() is not None)
+    for rows in (2, 8, 14):
+        process = lab.spawn("resume", "line") if lab.epochs_done() else lab.spawn("start", lab.spec(), "--workers", "2")
+        lab.wait_for_epochs(rows, process)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     assert lab.run("resume", "line", "--workers", "1") == 0
@@ -49,7 +51,7 @@ def test_a_killed_study_ends_as_one_left_alone(lab, tmp_path_factory, shared_cac
 def test_workers_do_not_outlive_a_killed_coordinator(lab) -> None:
     """SIGKILL to the coordinator alone takes its workers with it, and frees the study at once."""
     process = lab.spawn("start", lab.spec(epochs="200"), "--workers", "2")
-    lab.wait_for(lambda: lab.epochs_done("line") > 0)
+    lab.wait_for_epochs(1, process)
     children = _children(process.pid)
     assert len(children) == 2
     process.kill()
@@ -59,14 +61,12 @@ def test_workers_do_not_outlive_a_killed_coordinator(lab) -> None:
 
 
 def _children(pid: int) -> list[int]:
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(child) for child in file.read().split()]
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _alive(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
@@ -76,7 +76,7 @@ def test_a_killed_worker_costs_only_its_epoch(lab, tmp_path_factory, shared_cach
     alone = type(lab)(tmp_path_factory.mktemp("alone"), shared_cache)
     assert alone.run("start", alone.spec(epochs="12"), "--workers", "0") == 0
     process = lab.spawn("start", lab.spec(epochs="12"), "--workers", "1")
-    lab.wait_for(lambda: lab.epochs_done("line") >= 6)
+    lab.wait_for_epochs(6, process)
     os.kill(_children(process.pid)[0], signal.SIGKILL)
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
@@ -88,7 +88,7 @@ def test_a_killed_worker_costs_only_its_epoch(lab, tmp_path_factory, shared_cach
 def test_an_interrupted_study_exits_130_and_says_how_to_go_on(lab, number) -> None:
     """Ctrl-C and SIGTERM finish nothing half and leave a study that resumes."""
     process = lab.spawn("start", lab.spec(epochs="500"), "--workers", "2")
-    lab.wait_for(lambda: lab.epochs_done("line") > 0)
+    lab.wait_for_epochs(1, process)
     os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
@@ -101,7 +101,7 @@ def test_a_second_coordinator_is_refused(lab, capsys) -> None:
     """start and resume of a study at work name the holder and exit 2."""
     process = lab.spawn("start", lab.spec(epochs="500"), "--workers", "1")
     try:
-        lab.wait_for(lambda: lab.epochs_done("line") > 0)
+        lab.wait_for_epochs(1, process)
         assert lab.run("resume", "line") == 2
         assert f"pid {process.pid}" in capsys.readouterr().err
     finally:
@@ -130,7 +130,12 @@ def test_a_study_grows_knowingly(lab, tmp_path_factory, shared_cache) -> None:
     for keys in (["seeds"], ["seeds", "w"], ["seeds", "w", "epochs"]):
         assert lab.run("start", lab.spec(**{k: larger[k] for k in keys}), "--workers", "0") == 0
     assert lab.numbers("line") == at_once.numbers("line")
-    assert {s.study_name for s in optuna.get_all_study_summaries(lab.store.url)} == {"line", "line@2", "line@3", "line@4"}
+    assert {s.study_name for s in optuna.get_all_study_summaries(lab.store.url)} == {
+        "line",
+        "line@2",
+        "line@3",
+        "line@4",
+    }
     attempts = {row["run"]: row["attempts"] for row in lab.store.runs("line")}
     assert sorted(attempts.values()) == [1] * 0 + [2] * 12
 
@@ -158,8 +163,6 @@ def test_two_studies_share_a_run(lab) -> None:
 def test_divergence_is_a_result(lab) -> None:
     """A run that goes non-finite is recorded with where and why, its trial is told the worst, and the study goes on."""
     text = lab.spec(learning_rate="1e30", seeds="[0]")
-    with open(text, "a") as file:
-        file.write("")
     assert lab.run("start", text, "--workers", "0", "--set", "model.head=linear") == 0
     rows = lab.store.runs("line")
     assert {row["outcome"] for row in rows} == {"non_finite"}
@@ -198,7 +201,7 @@ def test_optuna_opens_the_file(lab) -> None:
 def test_the_database_is_sound_and_records_every_epoch(lab) -> None:
     """One row a (run, epoch, split); per-seed runs; the spec, data and baselines with the study."""
     assert lab.run("start", lab.spec(), "--workers", "0") == 0
-    with sqlite3.connect(lab.home.database) as connection:
+    with closing(sqlite3.connect(lab.home.database)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("SELECT count(*) FROM sweep_epoch").fetchone() == (3 * 2 * 3 * 2,)
     row = lab.store.require("line")

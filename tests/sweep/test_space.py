@@ -44,7 +44,9 @@ def test_ranges_do_not_drift() -> None:
     assert [float(v) for v in found.values] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 
 
-@pytest.mark.parametrize(("start", "stop", "step"), [("0", "1", "0"), ("1", "0", "0.1"), ("0", "1", "-1"), ("0", "1", "1e-9")])
+@pytest.mark.parametrize(
+    ("start", "stop", "step"), [("0", "1", "0"), ("1", "0", "0.1"), ("0", "1", "-1"), ("0", "1", "1e-9")]
+)
 def test_impossible_ranges_are_refused(start: str, stop: str, step: str) -> None:
     """Zero, backward and endless ranges are refused in words."""
     with pytest.raises(SpecError):

@@ -141,7 +141,9 @@ def test_seeds_are_a_number_or_a_list() -> None:
         override_seeds("x")
 
 
-@pytest.mark.parametrize("text", ["[study", "x = 1", "[study]\nname = 3", "[search]\nw = 1", "[weights]\nssim = true", "a = " + "[" * 3000])
+@pytest.mark.parametrize(
+    "text", ["[study", "x = 1", "[study]\nname = 3", "[search]\nw = 1", "[weights]\nssim = true", "a = " + "[" * 3000]
+)
 def test_malformed_specs_are_refused_in_one_line(text: str) -> None:
     """Broken TOML, unknown sections and wrong types end in a SpecError, never in a traceback."""
     with pytest.raises(SpecError) as caught:

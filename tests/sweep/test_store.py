@@ -1,6 +1,7 @@
 """The database: schema, idempotent records, damage named in one line."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def record(epoch: int, rmse: float = 1.0) -> dict:
     return {
         "epoch": epoch,
         "splits": {"train": values, "val": values},
-        "weights": {term: 0.25 for term in TERMS},
+        "weights": dict.fromkeys(TERMS, 0.25),
         "gradient_share": {},
         "learning_rate": 1e-3,
         "grad_norm_median": 1.0,
@@ -105,7 +106,7 @@ def test_an_unknown_study_is_named_with_those_there_are(store: Store) -> None:
 
 def test_the_file_is_in_wal_mode(home: Home, store: Store) -> None:
     """Readers do not block the writer."""
-    with sqlite3.connect(home.database) as connection:
+    with closing(sqlite3.connect(home.database)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 

@@ -1,0 +1,72 @@
+"""The page in a real browser, where there is one."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from reports.page import write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM or not Path(CHROMIUM).exists(), reason="no chromium to open the page with"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless browser for all tests of this file."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield opened
+        opened.close()
+
+
+def open_page(browser, path, **options):
+    """The page with what it said and asked for meanwhile; printing makes it draw every figure."""
+    page = browser.new_page(**options)
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.wait_for_function("document.querySelectorAll('.chart:not(:has(.main-svg))').length === 0")
+    return page, said, [url for url in asked if not url.startswith(("data:", "blob:")) and url != path.as_uri()]
+
+
+@pytest.mark.parametrize("options", [{"diverged": (4,), "trials": 5, "panels": 2}, {"kind": "simplex", "trials": 6}])
+def test_every_figure_is_drawn_offline_without_an_error(browser, study, tmp_path, options):
+    """No console message, no request to anywhere, marks in every figure, and a phone needs no sideways scrolling."""
+    path = write_report([study(name="<b>&", **options)], tmp_path / "report.html")
+    page, said, asked = open_page(browser, path, viewport={"width": 400, "height": 800}, color_scheme="dark")
+    assert said == [] and asked == []
+    assert page.evaluate(
+        "[...document.querySelectorAll('.chart')].every(c => c.querySelector('.trace, .point, .js-line'))"
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert page.inner_text("h1") == "<b>&"
+    page.close()
+
+
+def test_menus_tables_and_switches_work(browser, study, tmp_path):
+    """Another measure is drawn, the trivial predictors go away, a heading sorts."""
+    path = write_report([study(trials=3)], tmp_path / "report.html")
+    page, said, _ = open_page(browser, path)
+    title = "#study-1-epochs-val .ytitle"
+    assert page.text_content(title) == "RMSE (m)"
+    page.select_option("#study-1-epochs select", "term_l1")
+    page.wait_for_function("document.querySelector('#study-1-epochs-val .ytitle').textContent === 'L1 term (m)'")
+    assert page.locator("#study-1-objective .annotation").count() == 2
+    page.uncheck("#study-1-objective input")
+    page.wait_for_function("document.querySelectorAll('#study-1-objective .annotation').length === 0")
+    page.click("#study-1-trials th:first-child button")
+    assert page.locator("#study-1-trials tbody tr td:first-child").all_inner_texts() == ["0", "1", "2"]
+    page.click("#study-1-trials th:first-child button")
+    assert page.locator("#study-1-trials tbody tr td:first-child").all_inner_texts() == ["2", "1", "0"]
+    assert said == []
+    page.close()

@@ -1,0 +1,148 @@
+import json
+import re
+from dataclasses import replace
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from reports.page import baseline_table, render, run_table, trial_table, write_report
+from reports.sections import study_sections
+
+STATES = {
+    "line": {"diverged": (9,), "panels": 2},
+    "simplex": {"kind": "simplex", "trials": 8},
+    "grid": {"kind": "grid", "trials": 6},
+    "point": {"kind": "point", "trials": 1},
+    "half-finished": {"finished": 4, "trials": 4},
+    "nothing finished": {"finished": 0, "trials": 2},
+    "one seed": {"seeds": 1, "trials": 3},
+    "one epoch": {"epochs": 1, "trials": 2},
+    "all diverged": {"trials": 2, "diverged": (0, 1)},
+    "combined": {"objective": "combined", "trials": 3},
+    "more is better": {"objective": "val_delta1", "trials": 3},
+}
+
+
+def without_plotly(page):
+    """The page without the one big script that is not ours."""
+    start = page.index("<script>")
+    return page[:start] + page[page.index("</script>", start) :]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_page_comes_out_of_every_state_of_a_study(study, state):
+    """Every link of the menu leads somewhere, all figures are valid, and plotly is embedded once."""
+    page = render([study(**STATES[state])])
+    assert page.count("plotly.js v") == 1
+    ids = re.findall(r'id="([^"]+)"', without_plotly(page))
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(ids)
+    for text in re.findall(r'<script type="application/json">(.*?)</script>', page):
+        assert json.loads(text)["data"]
+
+
+@pytest.mark.parametrize("state", ["line", "simplex", "point", "combined"])
+def test_figures_are_valid_plotly_figures(study, state):
+    """They are built as plain dictionaries, so plotly's own classes check them here, every choice included."""
+    for section in study_sections(study(**{**STATES[state], "panels": 0}), "study-1"):
+        for figure in (*section.figures, *section.more):
+            checked = go.Figure({"data": figure.chart.data, "layout": figure.chart.layout})
+            for axis in ("xaxis", "yaxis"):
+                shown = checked.layout[axis].visible is not False and axis in figure.chart.layout
+                assert not shown or figure.anchor.endswith("parallel") or checked.layout[axis].title.text
+            for choice in list(figure.chart.choices.values())[:3]:
+                assert len(choice["data"]) == len(figure.chart.data)
+
+
+def test_a_study_without_any_row_has_a_page(study):
+    """A study that was only just created."""
+    empty = replace(
+        study(trials=1), trials=pd.DataFrame(), runs=pd.DataFrame(), epochs=pd.DataFrame(), baselines={}, data={}
+    )
+    page = render([empty])
+    assert "No trial has finished yet" in page
+
+
+def test_hostile_names_are_text(study):
+    """A name with markup is shown, not run: in the page, in figures, in tables."""
+    name = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>"
+    record = study("point", trials=1, name=name, panels=1)
+    record.runs["device"] = record.runs["reason"] = name
+    run = next(iter(record.panels))
+    panels = {run: replace(record.panels[run], keys=(name,))}
+    record = replace(record, environment={name: name}, command=name, notes=(name,), panels=panels)
+    page = without_plotly(render([record, study(trials=2, name=name)]))
+    assert "<script>alert" not in page and "<img src=x" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_hostile_values_of_a_variable_are_text_in_figures(study):
+    """Plotly reads a little HTML in names, so they are escaped once more."""
+    record = study(trials=2)
+    record.trials["var_w"] = ["<a href='//evil'>x</a>", "b"]
+    blocks = re.findall(r'<script type="application/json">(.*?)</script>', render([record]))
+    assert blocks and not any("<" in block for block in blocks)
+    assert "&lt;a href" in json.loads(blocks[0])["layout"]["xaxis"]["ticktext"][0]
+
+
+def test_the_page_asks_nobody_for_anything(study):
+    """No address is loaded, and a strict policy lets no other script run."""
+    page = without_plotly(render([study(trials=2, panels=1)]))
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page)
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page).group(1).replace("&#39;", "'")
+    assert policy.startswith("default-src 'none'; script-src 'sha256-") and "unsafe-eval" not in policy
+    assert "unsafe-inline" not in policy.partition("style-src")[0]
+
+
+def test_the_replica_is_labelled_as_not_comparable(study):
+    """The paper's figure is there, and nobody can take it for a ranking."""
+    page = render([study(trials=3)])
+    assert '<span class="badge">not comparable</span>' in page and "Not comparable along this axis." in page
+
+
+def test_thirty_runs_make_a_page_of_a_few_megabytes(study):
+    """Ten trials of three seeds and ten epochs, with samples at full size."""
+    assert len(render([study(panels=6, size=256)]).encode()) < 6_000_000
+
+
+def test_several_studies_share_a_page(study):
+    """Each has its own anchors, and plotly is embedded once."""
+    page = render([study(trials=2), study("simplex", trials=3, name="lambda-search")])
+    assert page.count("plotly.js v") == 1
+    assert 'id="study-1"' in page and 'id="study-2-trials"' in page and "lambda-search" in page
+
+
+def test_writing_is_atomic(study, tmp_path):
+    """The file is whole, and nothing else is left beside it."""
+    path = write_report([study(trials=1)], tmp_path / "new" / "report.html")
+    assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
+    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def test_a_failed_write_leaves_the_old_report(study, tmp_path, monkeypatch):
+    """And no half-written file."""
+    path = write_report([study(trials=1)], tmp_path / "report.html")
+    before = path.stat().st_size
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_report([study(trials=2)], path)
+    assert path.stat().st_size == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_tables_are_sorted_by_value_not_by_text(study):
+    """Cells carry the number they stand for; trials come best first, diverged ones last."""
+    record = study(trials=4, diverged=(0,))
+    table = trial_table(record)
+    column = table.columns.index("mean RMSE (m)")
+    means = [row[column].sort for row in table.rows]
+    assert means == sorted(means) and table.rows[-1][column].text == "diverged"
+    assert [row[1].text for row in table.rows].count("recommended") == 1
+    assert [cell.text for cell in run_table(record).rows[2]][:4] == ["0", "2", "finished", "non-finite"]
+
+
+def test_the_trivial_predictors_have_a_table(study):
+    """Every split has its column."""
+    table = baseline_table(study(trials=1))
+    assert table.columns == ("measure", "predictor", "train", "val")
+    assert [c.text for c in table.rows[1]] == ["RMSE (m)", "training median", "0.7100", "0.7100"]

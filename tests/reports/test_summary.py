@@ -1,0 +1,87 @@
+from dataclasses import replace
+
+import pytest
+
+from reports.summary import answer
+
+
+def plain(text):
+    """The text with ordinary spaces."""
+    return text.replace("\u00a0", " ")
+
+
+def finding(record, start):
+    """The answer to the question that starts so."""
+    return next(plain(f.text) for f in answer(record).findings if f.question.startswith(start))
+
+
+def test_the_summary_first_says_whether_anything_was_learnt(study):
+    """Where no trial beats the trivial predictors, that is the headline, and weights are no advice."""
+    found = answer(study(baseline=0.4))
+    assert found.headline.startswith("Nothing was learnt") and found.tone == "bad"
+    assert found.findings[0].question.startswith("Do the networks beat")
+    assert found.findings[0].text.startswith("No.") and "0.3600 m" in plain(found.findings[0].text)
+    assert "not advice" in finding(study(baseline=0.4), "Which")
+
+
+def test_a_winner_is_named_with_its_error_and_the_flattery_of_being_the_best(study):
+    """The page answers which weights, how sure, and where training breaks."""
+    record = study(trials=3, values={(t, s): 0.4 + 0.1 * t + 0.01 * s for t in range(3) for s in range(3)})
+    found = answer(record)
+    assert plain(found.headline) == "Use SILog 0.05 · SSIM 0.9 · L1 0.05" and found.tone == "good"
+    sure = finding(record, "How sure")
+    assert "mean of 3 seeds is 0.4100 m, standard error 0.0058 m, 95 % interval 0.3852 m to 0.4348 m" in sure
+    assert "best of 3 flatters" in sure
+    assert "none of 9 finished runs" in finding(record, "Where") and "up to 71 % at any one point" in finding(
+        record, "Where"
+    )
+
+
+def test_where_training_breaks_is_said_in_words(study):
+    """A threshold where there is one, else the trials."""
+    assert "From w = 0.675 upward, every trial has a broken run (2 of 6 runs there)" in finding(
+        study(trials=5, diverged=(3, 4)), "Where"
+    )
+    assert "It happens at w = 0.45 (1 of 3)" in finding(study(trials=5, diverged=(2,)), "Where")
+
+
+@pytest.mark.parametrize(
+    ("options", "headline"),
+    [
+        ({"finished": 0}, "No trial has finished yet"),
+        ({"finished": 13}, "So far: "),
+        ({"objective": "combined"}, "No recommendation: the combined loss is not comparable"),
+        ({"seeds": 1}, "Ahead, from a single seed: "),
+        ({"kind": "point", "trials": 1}, "Only one trial: "),
+        ({"trials": 2, "diverged": (0, 1), "baseline": 0.0}, "Nothing was learnt"),
+        (
+            {"trials": 2, "values": {(t, s): 0.5 + s / 9 for t in (0, 1) for s in (0, 1, 2)}},
+            "The weights make no difference",
+        ),
+    ],
+)
+def test_headlines_fit_the_state_of_the_study(study, options, headline):
+    """No state of a study gets a headline that it does not deserve."""
+    assert answer(study(**options)).headline.startswith(headline)
+
+
+def test_an_unfinished_study_says_so(study):
+    """Finished ones do not mention it; errors and pruned trials are counted."""
+    assert answer(study(finished=13)).progress.startswith("Unfinished: 13 of 30 runs")
+    assert answer(study()).progress == ""
+    record = study(trials=2)
+    record.trials.loc[0, "state"] = "pruned"
+    record.runs.loc[5, "state"] = "failed"
+    assert answer(record).progress == (
+        "1 run failed on an error; that is not a result, and resuming the study tries it again. "
+        "1 trial was pruned early and is not compared."
+    )
+
+
+def test_notes_and_leaking_scenes_are_among_the_caveats(study):
+    """What limits the answer stands under it."""
+    record = study()
+    data = {**record.data, "scenes_shared_with_train": {"val": 3, "test": 0}}
+    caveats = answer(replace(record, notes=("runs of mixed environment",), data=data)).caveats
+    assert "runs of mixed environment" in caveats
+    assert any(c.startswith("3 validation scenes are also trained on") for c in caveats)

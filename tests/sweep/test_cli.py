@@ -1,0 +1,210 @@
+"""The command line as a user meets it: bad input in one line and exit 2, results on stdout."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from sweep.cli import app, run
+
+MODEL = ("--set", "model.width=2", "--set", "train.epochs=1", "--set", "data.image_size=16")
+
+
+def one_line(capsys, *words: str) -> None:
+    """What was printed is one line on stderr with these words in it."""
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if not line.startswith("preparing pictures")]
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("sweep: ")
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Five scenes of two small pictures with depth."""
+    random = np.random.default_rng(0)
+    for scene in range(5):
+        folder = tmp_path / "pairs" / f"scene_{scene}"
+        folder.mkdir(parents=True)
+        for number in range(2):
+            cv2.imwrite(str(folder / f"{number}.png"), random.integers(0, 255, (24, 32, 3), dtype=np.uint8))
+            cv2.imwrite(str(folder / f"{number}_depth.png"), random.integers(500, 5000, (24, 32)).astype(np.uint16))
+    return tmp_path / "pairs"
+
+
+def test_a_missing_folder_is_named(lab, capsys) -> None:
+    """--data pairs:/nowhere ends in one line and exit 2."""
+    assert lab.run("start", "demo", "--data", "pairs:/nowhere/at/all", "--workers", "0") == 2
+    one_line(capsys, "/nowhere/at/all")
+
+
+def test_a_truncated_picture_is_named(lab, capsys, pairs: Path) -> None:
+    """A PNG that was cut off is named; nothing is trained on half of it."""
+    file = pairs / "scene_1" / "0.png"
+    file.write_bytes(file.read_bytes()[:-200])
+    assert lab.run("start", "demo", "--data", f"pairs:{pairs}", "--workers", "0", *MODEL) == 2
+    one_line(capsys, str(file))
+
+
+def test_depth_of_another_size_is_named(lab, capsys, pairs: Path) -> None:
+    """Picture and depth must have one size."""
+    file = pairs / "scene_2" / "1_depth.png"
+    cv2.imwrite(str(file), np.full((10, 10), 1000, np.uint16))
+    assert lab.run("start", "demo", "--data", f"pairs:{pairs}", "--workers", "0", *MODEL) == 2
+    one_line(capsys, str(file))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["start", "demoo"], ["'demoo'", "did you mean 'demo'"]),
+        (["start", "demo", "--set", "train.epoch=3"], ["did you mean 'epochs'"]),
+        (["start", "demo", "--set", "nonsense"], ["section.key=value"]),
+        (["start", "demo", "--seeds", "many"], ["--seeds"]),
+        (["start", "demo", "--name", "../../etc"], ["cannot be used"]),
+        (["start", "demo", "--device", "cuda:99"], ["cuda:99"]),
+        (["start", "demo", "--executor", "slurm"], ["slurm"]),
+        (["start", "lambda-search", "--set", "study.objective=combined"], ["not comparable"]),
+        (["start", "demo", "--set", 'weights={ silog = "w" }'], ["section.key"]),
+        (["start", "demo", "--set", "weights.silog=w", "--set", "weights.ssim=0", "--set", "weights.edge=0",
+          "--set", "weights.l1=0"], ["sum to nothing at w = 0"]),
+        (["start", "demo", "--storage", "postgresql://me:s3cret@127.0.0.1:1/db"], ["127.0.0.1"]),
+        (["resume", "nothing"], ["no database"]),
+        (["status", "nothing"], ["no database"]),
+        (["report", "nothing"], ["no database"]),
+        (["presets", "nothing"], ["'nothing'"]),
+        (["data", "check", "diode:/nowhere"], ["/nowhere"]),
+        (["data", "fetch", "kitti"], ["kitti"]),
+        (["predict", "/nowhere.npz", "/nowhere.png", "--output", "/tmp"], ["/nowhere.npz"]),
+        (["evaluate", "/nowhere.npz", "--data", "rooms", "--part", "all"], ["--part"]),
+        (["start"], ["spec"]),
+        (["start", "demo", "--workers", "-1"], ["--workers"]),
+        (["start", "demo", "--nonsense"], ["--nonsense"]),
+        (["nonsense"], ["nonsense"]),
+    ],
+)  # fmt: skip
+def test_bad_requests_are_one_line_and_exit_2(arguments, words, tmp_path, monkeypatch, capsys) -> None:
+    """What was given, what was expected, what to do; no traceback, no secret, nothing half-written."""
+    monkeypatch.setenv("SWEEP_HOME", str(tmp_path / "home"))
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert "s3cret" not in captured.err + captured.out
+    assert len(captured.err.strip().splitlines()) == 1, captured.err
+    for word in words:
+        assert word in captured.err
+    assert not (tmp_path / "home" / "runs").exists()
+
+
+def test_a_database_of_a_newer_schema_is_refused(lab, capsys) -> None:
+    """Every command refuses a database of the future and leaves it alone."""
+    assert lab.run("start", lab.spec(seeds="[0]", epochs="1"), "--workers", "0") == 0
+    with lab.store.engine.begin() as connection:
+        connection.execute(text("UPDATE sweep_version SET version = 99"))
+    capsys.readouterr()
+    for command in (["status"], ["list"], ["resume", "line"], ["report", "line"], ["export", "line"]):
+        assert lab.run(*command) == 2
+        one_line(capsys, "schema 99")
+
+
+def test_a_finished_study_answers_every_question(lab, capsys, tmp_path: Path) -> None:
+    """status, list, export, best, evaluate, predict and report of a small study give what they promise."""
+    assert lab.run("start", lab.spec(), "--workers", "0") == 0
+    out = capsys.readouterr().out
+    assert "finished; best val_rmse" in out
+
+    assert lab.run("status", "line", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["trials"]["complete"] == 3
+    assert sum(found["outcomes"].values()) == 6
+
+    assert lab.run("list", "--json") == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["line"]
+
+    assert lab.run("export", "line", "--format", "json") == 0
+    tables = json.loads(capsys.readouterr().out)
+    assert (len(tables["trials"]), len(tables["runs"]), len(tables["epochs"])) == (3, 6, 36)
+    assert lab.run("export", "line", "--format", "csv", "--table", "epochs", "--output", str(tmp_path / "e.csv")) == 0
+    assert len((tmp_path / "e.csv").read_text().splitlines()) == 37
+    assert lab.run("export", "line", "--format", "parquet", "--output", str(tmp_path / "tables")) == 0
+    assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == [
+        "epochs.parquet",
+        "runs.parquet",
+        "trials.parquet",
+    ]
+
+    capsys.readouterr()
+    model = tmp_path / "model.npz"
+    assert lab.run("best", "line", "--json", "--checkpoint", str(model)) == 0
+    best = json.loads(capsys.readouterr().out)
+    assert best["trial"] in (0, 1, 2)
+    assert model.exists()
+
+    settings = ("--set", "image_size=16", "--set", "rooms=12")
+    assert lab.run("evaluate", str(model), "--data", "rooms", "--part", "val", "--json", *settings) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert set(scores) >= {"model", "median", "mean_map", "images"}
+    assert scores["model"]["rmse"] > 0
+
+    picture = tmp_path / "photo.png"
+    cv2.imwrite(str(picture), np.full((30, 40, 3), 128, np.uint8))
+    assert run(["predict", str(model), str(picture), "--output", str(tmp_path / "out")]) == 0
+    depth = cv2.imread(str(tmp_path / "out" / "photo_depth.png"), cv2.IMREAD_UNCHANGED)
+    assert depth.dtype == np.uint16
+    assert depth.shape == (30, 40)
+
+    capsys.readouterr()
+    assert lab.run("report", "line") == 0
+    page = Path(capsys.readouterr().out.strip())
+    assert "<html" in page.read_text()
+    assert lab.run("doctor") == 0
+
+
+def test_the_model_that_best_saves_is_the_one_that_was_measured(lab, capsys, tmp_path: Path) -> None:
+    """Evaluating the saved checkpoint on val gives the recommended trial's own number for its first seed."""
+    assert lab.run("start", lab.spec(seeds="[0]"), "--workers", "0") == 0
+    capsys.readouterr()
+    assert lab.run("best", "line", "--json", "--checkpoint", str(tmp_path / "m.npz")) == 0
+    trial = json.loads(capsys.readouterr().out)["trial"]
+    value = lab.store.trials("line")[trial]["value"]
+    settings = ("--set", "image_size=16", "--set", "rooms=12")
+    assert lab.run("evaluate", str(tmp_path / "m.npz"), "--data", "rooms", "--part", "val", "--json", *settings) == 0
+    assert json.loads(capsys.readouterr().out)["model"]["rmse"] == pytest.approx(value, rel=1e-6)
+
+
+def test_data_commands_look_before_training(capsys, pairs: Path, tmp_path: Path) -> None:
+    """check counts and names bad files; preview writes a contact sheet."""
+    assert run(["data", "check", f"pairs:{pairs}"]) == 0
+    out = capsys.readouterr().out
+    assert "10 of 5 scenes" in out
+    (pairs / "scene_3" / "1_depth.png").write_bytes(b"not a picture")
+    assert run(["data", "check", f"pairs:{pairs}"]) == 2
+    out = capsys.readouterr().out
+    assert "scene_3/1_depth.png" in out
+    assert (
+        run(["data", "preview", "rooms", "--set", "rooms=3", "--set", "image_size=32", "-o", str(tmp_path / "p.png")])
+        == 0
+    )
+    assert cv2.imread(str(tmp_path / "p.png")) is not None
+
+
+def test_every_command_and_option_has_help() -> None:
+    """Help says what each command and each option is for."""
+    commands = [(c.name or c.callback.__name__, c.callback) for c in app.registered_commands]
+    for group in app.registered_groups:
+        commands += [(c.name, c.callback) for c in group.typer_instance.registered_commands]
+    for name, callback in commands:
+        assert callback.__doc__, name
+        for option, kind in callback.__annotations__.items():
+            if option != "return":
+                assert kind.__metadata__[0].help, f"{name} {option}"
+
+
+def test_help_and_version_work(capsys) -> None:
+    """--help anywhere, --version, and no arguments at all are answered on stdout with exit 0."""
+    for arguments in ([], ["--help"], ["start", "--help"], ["data"], ["data", "fetch", "--help"], ["--version"]):
+        assert run(arguments) == 0
+        assert capsys.readouterr().out
