@@ -19,10 +19,10 @@ def evaluate_source(checkpoint: Path, settings: DataSettings, part: str, home: H
         raise SpecError(f"--part {part!r}: expected one of {', '.join(PARTS)}")
     with ProgressDisplay() as show:
         prepared = prepare(settings, home.cache, show.preparing)
-    images = len(prepared.split.part(part))  # type: ignore[arg-type]
+    images = len(prepared.split.part(part))
     if not images:
         raise SpecError(f"the source {settings.source} has no {part} pictures: choose another with --part")
-    baselines = evaluate_baselines(prepared, LossSettings())[part]
+    baselines = evaluate_baselines(prepared, LossSettings.model_validate({}))[part]
     trivial = {name: _metrics(values) for name, values in baselines.items()}
     model = _metrics(evaluate_checkpoint(checkpoint, prepared, part))
     return {"part": part, "images": images, "model": model, **trivial}
