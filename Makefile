@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint bench clean
+.PHONY: help setup demo test quick stress lint bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,9 @@ test: $(READY) ## lint, type checks and all tests
 
 quick: $(READY) ## the tests that take seconds
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
+
+stress: $(READY) ## kill a study 50 times at random instants and compare it with one left alone
+	SWEEP_STRESS_KILLS=50 $(BIN)/python -m pytest tests/sweep/test_stress.py -s
 
 lint: $(READY) ## mend what ruff can mend, then check style and types
 	$(BIN)/ruff check --fix .

@@ -4,6 +4,7 @@ Workers never come here. Only the coordinator that holds a study's lease writes 
 """
 
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import (
     Boolean,
@@ -223,13 +225,19 @@ class Store:
         try:
             parsed = make_url(url)
             if parsed.drivername.startswith("sqlite"):
-                _check_file(Path(str(parsed.database)), create)
+                file = Path(str(parsed.database))
+                _check_file(file, create)
+                if file.exists() and not os.access(file.parent, os.W_OK):
+                    # WAL needs a writable folder even to read, unless nothing is left in it to be read.
+                    whole = not Path(f"{file}-wal").exists()
+                    parsed = make_url(f"sqlite:///file:{quote(str(file))}?mode=ro&immutable={int(whole)}&uri=true")
             engine = create_engine(parsed, hide_parameters=True)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
             reason = hide_password(str(error)).splitlines()[0]
             raise StorageError(f"the database {hide_password(url)} cannot be used: {reason}") from None
         is_file = engine.dialect.name == "sqlite"
-        configure(engine, wal=is_file and not on_network_disk(Path(str(engine.url.database))))
+        path = str(engine.url.database)
+        configure(engine, wal=is_file and not path.startswith("file:") and not on_network_disk(Path(path)))
         store = cls(engine, url)
         with store.errors():
             store._migrate()

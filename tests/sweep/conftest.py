@@ -134,7 +134,13 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="session")
+def new_lab(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Callable[[], Lab]:
+    """Makes fresh homes."""
+    return lambda: Lab(tmp_path_factory.mktemp("lab"), shared_cache)
+
+
 @pytest.fixture
-def lab(tmp_path: Path, shared_cache: Path) -> Lab:
+def lab(new_lab: Callable[[], Lab]) -> Lab:
     """A fresh home."""
-    return Lab(tmp_path, shared_cache)
+    return new_lab()

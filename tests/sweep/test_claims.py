@@ -119,10 +119,11 @@ def _race(root: Path, start: float, results) -> None:
     claim.release()
 
 
+@pytest.mark.slow
 def test_of_two_racing_coordinators_exactly_one_wins(home: Home, store: Store) -> None:
-    """However close the two start, one holds the study and the other is refused."""
+    """However close the two start, fifty times, one holds the study and the other is refused."""
     context = multiprocessing.get_context("fork")
-    for _ in range(5):
+    for _ in range(50):
         results = context.Queue()
         start = time.time() + 0.15
         racers = [context.Process(target=_race, args=(home.root, start, results)) for _ in range(2)]

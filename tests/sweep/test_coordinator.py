@@ -14,30 +14,30 @@ from sweep.claims import holder
 from sweep.status import status
 
 
-def test_the_number_of_workers_changes_nothing(lab, tmp_path_factory, shared_cache) -> None:
+def test_the_number_of_workers_changes_nothing(new_lab) -> None:
     """0, 1 and 3 workers give the same trials, runs and epochs, to the last bit."""
     found = []
     for workers in ("0", "1", "3"):
-        other = type(lab)(tmp_path_factory.mktemp("home"), shared_cache)
+        other = new_lab()
         assert other.run("start", other.spec(), "--workers", workers) == 0
         found.append(other.numbers("line"))
     assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.slow
-def test_a_search_gives_the_same_trials_for_any_number_of_workers(lab, tmp_path_factory, shared_cache) -> None:
+def test_a_search_gives_the_same_trials_for_any_number_of_workers(new_lab) -> None:
     """TPE included: what trial n is depends on the spec, not on which run ends first."""
     found = []
     for workers in ("0", "1", "3"):
-        other = type(lab)(tmp_path_factory.mktemp("home"), shared_cache)
+        other = new_lab()
         assert other.run("start", other.spec(other.SEARCH), "--workers", workers) == 0
         found.append(other.numbers("search"))
     assert found[0] == found[1] == found[2]
 
 
-def test_a_killed_study_ends_as_one_left_alone(lab, tmp_path_factory, shared_cache) -> None:
+def test_a_killed_study_ends_as_one_left_alone(lab, new_lab) -> None:
     """SIGKILL to the coordinator in mid-run, then resume: bit for bit the numbers of an undisturbed study."""
-    alone = type(lab)(tmp_path_factory.mktemp("alone"), shared_cache)
+    alone = new_lab()
     assert alone.run("start", alone.spec(), "--workers", "0") == 0
     for rows in (2, 8, 14):
         process = lab.spawn("resume", "line") if lab.epochs_done() else lab.spawn("start", lab.spec(), "--workers", "2")
@@ -71,9 +71,9 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_a_killed_worker_costs_only_its_epoch(lab, tmp_path_factory, shared_cache) -> None:
+def test_a_killed_worker_costs_only_its_epoch(lab, new_lab) -> None:
     """Its run goes on from its checkpoint in a new worker; the numbers stay the same."""
-    alone = type(lab)(tmp_path_factory.mktemp("alone"), shared_cache)
+    alone = new_lab()
     assert alone.run("start", alone.spec(epochs="12"), "--workers", "0") == 0
     process = lab.spawn("start", lab.spec(epochs="12"), "--workers", "1")
     lab.wait_for_epochs(6, process)
@@ -121,10 +121,10 @@ def _attempts(lab) -> list[int]:
     return [row["attempts"] for row in lab.store.runs("line")]
 
 
-def test_a_study_grows_knowingly(lab, tmp_path_factory, shared_cache) -> None:
+def test_a_study_grows_knowingly(lab, new_lab) -> None:
     """More seeds, weights and epochs train only what is missing, and end as if asked for at once."""
     larger = {"seeds": "[0, 1, 2]", "w": "{ from = 0.0, to = 0.9, step = 0.3 }", "epochs": "5"}
-    at_once = type(lab)(tmp_path_factory.mktemp("once"), shared_cache)
+    at_once = new_lab()
     assert at_once.run("start", at_once.spec(**larger), "--workers", "0") == 0
     assert lab.run("start", lab.spec(), "--workers", "0") == 0
     for keys in (["seeds"], ["seeds", "w"], ["seeds", "w", "epochs"]):

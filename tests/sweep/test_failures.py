@@ -1,0 +1,156 @@
+"""What machines do to a study: full disks, read-only homes, lost folders, damaged checkpoints, clocks set back."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from sweep import claims
+
+
+@pytest.fixture(scope="module")
+def reference(new_lab):
+    """The numbers of an undisturbed study."""
+    alone = new_lab()
+    assert alone.run("start", alone.spec(epochs="8"), "--workers", "0") == 0
+    return alone.numbers("line")
+
+
+def mount(folder: Path, *options: str) -> None:
+    """A small disk of its own, or a skip where that is not allowed."""
+    done = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"cannot mount a small disk here: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def small_disk(lab):
+    """The home on a tmpfs of 1 MiB."""
+    lab.home.cache.unlink()
+    mount(lab.home.root, "-t", "tmpfs", "-o", "size=1m", "tmpfs")
+    yield lab.home.root
+    subprocess.run(["umount", "-l", str(lab.home.root)], check=True)
+
+
+def kill_in_mid_run(lab, rows: int = 10) -> None:
+    """Start the study, and kill everything once it holds so many epoch rows."""
+    process = lab.spawn("start", lab.spec(epochs="8"), "--workers", "1")
+    lab.wait_for_epochs(rows, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_the_study_and_room_lets_it_go_on(lab, small_disk, reference, capsys) -> None:
+    """ENOSPC for real: one line, exit 2, nothing corrupt; with room again, the same numbers as ever."""
+    assert lab.run("start", lab.spec(epochs="8"), "--workers", "0") == 2
+    errors = capsys.readouterr().err
+    assert "Traceback" not in errors
+    assert "sweep: " in errors.splitlines()[-1]
+    mount(small_disk, "-o", "remount,size=100m")
+    assert lab.run("start", lab.spec(epochs="8"), "--workers", "0") == 0
+    assert lab.store.integrity() == "ok"
+    assert lab.numbers("line") == reference
+
+
+@pytest.mark.slow
+def test_a_file_size_limit_is_a_full_disk_too(lab, reference) -> None:
+    """Workers that cannot write their checkpoint stop the study, naming the disk; it resumes without the limit."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, resource.RLIM_INFINITY))
+
+    lab.run("start", lab.spec(epochs="1"), "--workers", "0", "--name", "other")  # so that the database exists
+    process = lab.spawn("start", lab.spec(epochs="8"), "--workers", "1", preexec_fn=limit)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2, errors
+    assert "Traceback" not in errors
+    assert lab.run("start", lab.spec(epochs="8"), "--workers", "0") == 0
+    assert lab.numbers("line") == reference
+
+
+def test_a_read_only_home_is_refused(lab, capsys) -> None:
+    """start says so in one line and exits 2; status and list still read what is there."""
+    lab.run("start", lab.spec(epochs="1", seeds="[0]"), "--workers", "0")
+    mount(lab.home.root, "--bind", str(lab.home.root))
+    try:
+        mount(lab.home.root, "-o", "remount,ro,bind")
+        capsys.readouterr()
+        assert lab.run("start", lab.spec(epochs="1"), "--workers", "0") == 2
+        errors = capsys.readouterr().err
+        assert len(errors.splitlines()) == 1
+        assert "read-only" in errors
+        assert lab.run("status", "line") == 0
+        assert lab.run("list") == 0
+    finally:
+        subprocess.run(["umount", "-l", str(lab.home.root)], check=True)
+
+
+def test_lost_checkpoints_cost_only_time(lab, reference) -> None:
+    """With the folder of checkpoints removed, unfinished runs start over and end the same."""
+    kill_in_mid_run(lab)
+    shutil.rmtree(lab.home.root / "runs")
+    assert lab.run("resume", "line", "--workers", "0") == 0
+    assert lab.numbers("line") == reference
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_damaged_checkpoint_falls_back_and_says_so(lab, reference, both: bool, capsys) -> None:
+    """A flipped bit sends the run back to the checkpoint before, or to its start; the numbers stay the same."""
+    kill_in_mid_run(lab)
+    hit = 0
+    for path in (lab.home.root / "runs").rglob("checkpoint*.npz"):
+        if both or path.name == "checkpoint.npz":
+            data = bytearray(path.read_bytes())
+            data[len(data) // 2] ^= 0x10
+            path.write_bytes(data)
+            hit += 1
+    assert hit
+    capsys.readouterr()
+    assert lab.run("resume", "line", "--workers", "0") == 0
+    assert "damaged" in capsys.readouterr().err
+    assert lab.numbers("line") == reference
+
+
+def test_a_clock_set_back_does_not_stop_a_study(lab, reference, monkeypatch) -> None:
+    """The lease is renewed all the same when the clock jumps back an hour in mid-study."""
+    begun = time.monotonic()
+
+    class Clock:
+        @staticmethod
+        def time() -> float:
+            return time.time() - (3600 if time.monotonic() - begun > 0.5 else 0)
+
+    monkeypatch.setattr(claims, "time", Clock)
+    monkeypatch.setattr(claims, "RENEW_S", 0.0)
+    assert lab.run("start", lab.spec(epochs="8"), "--workers", "0") == 0
+    assert lab.numbers("line") == reference
+
+
+def test_moved_pictures_are_found_again_and_changed_ones_refused(lab, tmp_path, capsys) -> None:
+    """resume --data NEWPATH goes on where the content is equal, and refuses where it is not."""
+    import cv2
+    import numpy as np
+
+    draw = np.random.default_rng(0)
+    for scene in range(6):
+        folder = tmp_path / "old" / f"scene_{scene}"
+        folder.mkdir(parents=True)
+        for number in range(2):
+            cv2.imwrite(str(folder / f"{number}.png"), draw.integers(0, 255, (16, 16, 3), dtype=np.uint8))
+            cv2.imwrite(str(folder / f"{number}_depth.png"), draw.integers(500, 5000, (16, 16)).astype(np.uint16))
+    assert lab.run("start", lab.spec(seeds="[0]"), "--data", f"pairs:{tmp_path / 'old'}", "--workers", "0") == 0
+    (tmp_path / "old").rename(tmp_path / "new")
+    capsys.readouterr()
+    assert lab.run("resume", "line", "--workers", "0") == 2
+    assert str(tmp_path / "old") in capsys.readouterr().err
+    assert lab.run("resume", "line", "--workers", "0", "--data", f"pairs:{tmp_path / 'new'}") == 0
+    cv2.imwrite(str(tmp_path / "new" / "scene_0" / "0.png"), np.zeros((16, 16, 3), np.uint8))
+    capsys.readouterr()
+    assert lab.run("resume", "line", "--workers", "0", "--data", f"pairs:{tmp_path / 'new'}") == 2
+    assert "changed" in capsys.readouterr().err
