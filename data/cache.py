@@ -21,7 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from data.errors import DataError
+from data.errors import DAMAGE, DataError
 from data.settings import DataSettings
 from data.sources import DIGEST_CHUNK, Item, Source, file_digest
 
@@ -331,7 +331,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
         index = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise _damaged(path, "is missing") from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise _damaged(path, "cannot be read") from None
     if not isinstance(index, dict):
         raise _damaged(path, "is no index")
@@ -343,10 +343,10 @@ def _open_array(path: Path, expected_bytes: int, shape: tuple[int, ...], dtype: 
         actual = path.stat().st_size
         if actual != expected_bytes:
             raise _damaged(path, f"has {actual} bytes instead of {expected_bytes}")
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise _damaged(path, "is missing") from None
-    except (OSError, ValueError, EOFError):
+    except DAMAGE:
         raise _damaged(path, "is no array file") from None
     if array.shape != shape or array.dtype != dtype:
         raise _damaged(path, f"holds {array.dtype} {array.shape} instead of {np.dtype(dtype)} {shape}")

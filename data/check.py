@@ -159,14 +159,15 @@ def _scale(depths: Sequence[np.ndarray]) -> tuple[float, float]:
 def _tile(item: Item, image: np.ndarray, depth: np.ndarray, low: float, high: float) -> np.ndarray:
     """One labelled picture beside its depth, BGR."""
     size = (max(1, round(TILE_HEIGHT * image.shape[1] / image.shape[0])), TILE_HEIGHT)
-    nearness = np.clip(255 * (high - depth) / (high - low), 0, 255).astype(np.uint8)
+    nearness = (255 * ((high - np.clip(depth, low, high)) / (high - low))).astype(np.uint8)
     coloured = cv2.applyColorMap(nearness, cv2.COLORMAP_TURBO)
     coloured[depth <= 0] = 0
     halves = [cv2.resize(half, size, interpolation=cv2.INTER_NEAREST) for half in (image[..., ::-1], coloured)]
     tile = np.hstack(halves)
     label = np.full((LABEL_HEIGHT, tile.shape[1], 3), 255, np.uint8)
     median = f"  {np.median(depth[depth > 0]):.1f} m" if (depth > 0).any() else "  no depth"
-    cv2.putText(label, item.scene + median, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    scene = item.scene.encode(errors="replace").decode()  # OpenCV crashes on a name that is not UTF-8
+    cv2.putText(label, scene + median, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
     return cv2.copyMakeBorder(np.vstack([label, tile]), 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(255, 255, 255))
 
 

@@ -8,12 +8,13 @@ The files are listed from the folder: a part of the dataset works like all of it
 Dense Indoor and Outdoor DEpth Dataset, 2019.
 """
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from data.errors import DataError
+from data.errors import DAMAGE, DataError
 from data.pictures import read_rgb
 from data.settings import DataSettings
 from data.sources import FOLDERS, Item, file_digest, list_files
@@ -88,10 +89,10 @@ def _part(path: Path) -> str | None:
 def _read_map(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """A depth map or mask of shape (H, W) or (H, W, 1) as (H, W)."""
     try:
-        array = np.load(path, allow_pickle=False)
+        array = np.lib.format.read_array(io.BytesIO(path.read_bytes()), allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path} is missing beside its picture") from None
-    except (OSError, ValueError, EOFError):
+    except DAMAGE:
         raise DataError(f"{path} is truncated or no array file; replace it") from None
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]

@@ -157,7 +157,7 @@ def _unpack(archive: Path, done: Path) -> None:
     unpacking.mkdir()
     try:
         with tarfile.open(archive, "r|gz") as tar:
-            _extract(tar, unpacking)
+            _extract(tar, unpacking, archive)
         if not (unpacking / UNPACKED).is_dir():
             raise DataError(f"the archive holds no {UNPACKED}/ folder; it is not DIODE's")
         (unpacking / UNPACKED).rename(done)
@@ -167,7 +167,7 @@ def _unpack(archive: Path, done: Path) -> None:
         shutil.rmtree(unpacking, ignore_errors=True)
 
 
-def _extract(tar: tarfile.TarFile, folder: Path) -> None:
+def _extract(tar: tarfile.TarFile, folder: Path, archive: Path) -> None:
     total = 0
     for member in tar:
         fault = _suspicion(member)
@@ -175,7 +175,7 @@ def _extract(tar: tarfile.TarFile, folder: Path) -> None:
         if fault is None and total > MOST_UNPACKED_BYTES:
             fault = f"the archive unpacks to more than {MOST_UNPACKED_BYTES >> 30} GiB"
         if fault is not None:
-            raise DataError(f"{fault}; nothing was unpacked, this is not DIODE's archive")
+            raise DataError(f"{archive}: {fault}; nothing was unpacked, this is not DIODE's archive")
         tar.extract(member, folder, filter="data")
 
 

@@ -9,8 +9,14 @@ import numpy as np
 
 from data.errors import DataError
 
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong, our errors say
+
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+JPEG_BARE = {0x00, 0x01, *range(0xD0, 0xD9), 0xFF}  # no segment follows these
+MOST_PIXELS = 1 << 28
+"""A header is believed up to this size; a few bytes can claim so many pixels that decoding them takes all memory."""
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -57,13 +63,31 @@ def _fault(data: bytes) -> str | None:
         # Marker bytes can't occur within a scan, but whole pictures can within the header (thumbnails): hence
         # the end is looked for behind the last scan's start.
         scan = data.rfind(JPEG_SCAN)
-        return None if scan >= 0 and data.find(JPEG_END, scan) >= 0 else "is a truncated JPEG"
+        return _size_fault(*_jpeg_size(data)) if scan >= 0 and data.find(JPEG_END, scan) >= 0 else "is a truncated JPEG"
     return "is neither PNG nor JPEG"
+
+
+def _size_fault(height: int, width: int) -> str | None:
+    return f"claims to have {width}x{height} pixels" if not 0 < height * width <= MOST_PIXELS else None
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Height and width of a JPEG's first frame (ITU T.81, section B.2.2); zeros where it has none."""
+    place = len(JPEG_START)
+    while (place := data.find(b"\xff", place)) >= 0 and place + 9 <= len(data):
+        marker, length, height, width = struct.unpack_from(">xBHxHH", data, place)
+        if marker in JPEG_FRAMES:
+            return height, width
+        place += 1 if marker in JPEG_BARE else 2 + length
+    return 0, 0
 
 
 def _png_fault(data: bytes) -> str | None:
     """Walks a PNG's chunks (length, type, data, CRC; PNG specification, section 5) up to IEND."""
     place = len(PNG_SIGNATURE)
+    if data[place + 4 : place + 8] != b"IHDR" or len(data) < place + 16:
+        return "is a damaged PNG (it has no header)"
+    width, height = struct.unpack_from(">II", data, place + 8)
     while place + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
         end = place + 12 + length
@@ -72,6 +96,6 @@ def _png_fault(data: bytes) -> str | None:
         if zlib.crc32(data[place + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
             return "is a damaged PNG (a checksum is wrong)"
         if kind == b"IEND":
-            return None
+            return _size_fault(height, width)
         place = end
     return "is a truncated PNG"

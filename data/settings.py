@@ -19,7 +19,7 @@ class DataSettings(BaseModel):
     train_images: int | None = Field(None, ge=1, description="use only so many training images, drawn by split_seed")
     val_images: int | None = Field(None, ge=1)
     depth_range: tuple[float, float] = Field((0.1, 10.0), description="metres; truth beyond it is masked and counted")
-    depth_scale: float = Field(0.001, gt=0, description="pairs: metres a unit of the depth PNG")
+    depth_scale: float = Field(0.001, gt=0, le=1000, description="pairs: metres a unit of the depth PNG")
     invalid_value: int = Field(0, ge=0, description="pairs: the PNG value that means no depth")
     scenes: Literal["all", "indoors", "outdoor"] = Field("all", description="diode: which part")
     rooms: int = Field(200, ge=3, le=100_000, description="rooms: how many rooms are rendered")
@@ -33,8 +33,8 @@ class DataSettings(BaseModel):
     @field_validator("image_size")
     @classmethod
     def _divisible(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if any(side < 16 or side % 8 for side in value):
-            raise ValueError(f"image_size is {value[0]}x{value[1]}; both sides must be divisible by 8 and at least 16")
+        if any(not 16 <= side <= 8192 or side % 8 for side in value):
+            raise ValueError(f"image_size is {value[0]}x{value[1]}; both sides must be divisible by 8, from 16 to 8192")
         return value
 
     @model_validator(mode="after")

@@ -14,10 +14,8 @@ import fcntl
 import io
 import json
 import os
-import struct
-import tokenize
+import shutil
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from data.errors import DAMAGE
 from model.errors import ModelError, RunLockedError
 
 FORMAT = 1
@@ -33,26 +32,6 @@ CHECKPOINT = "checkpoint.npz"
 PREVIOUS = "checkpoint.previous.npz"
 DAMAGED = "checkpoint.damaged.npz"
 LOCK = "lock"
-
-# All that zipfile, json and NumPy's header parser raise on bytes that are not what they expect.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    tokenize.TokenError,
-    struct.error,
-    SyntaxError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    EOFError,
-    OSError,
-    RuntimeError,
-    NotImplementedError,
-    OverflowError,
-    MemoryError,
-    UserWarning,
-)
 
 Arrays = dict[str, np.ndarray]
 Note = Callable[[str], None]
@@ -102,16 +81,15 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], Arrays]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             meta = json.loads(_member(archive, META))
+            written = meta["format"]
             arrays = {name: _array(_member(archive, f"{name}.npy")) for name in meta["arrays"]}
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DamagedFileError(
             f"the file {path} is damaged or no checkpoint ({type(error).__name__}); "
             f"expected an .npz written by this program: restore it, or delete it to start anew"
         ) from error
-    if meta["format"] != FORMAT:
-        raise ModelError(
-            f"the file {path} has format {meta['format']}, expected {FORMAT}; use the version that wrote it"
-        )
+    if written != FORMAT:
+        raise ModelError(f"the file {path} has format {written!r}, expected {FORMAT}; use the version that wrote it")
     return meta, arrays
 
 
@@ -245,6 +223,19 @@ def _with_prefix(arrays: Arrays, prefix: str) -> Arrays:
 
 
 # ---- the folder -------------------------------------------------------------------------------------------------
+
+
+def adopt_checkpoint(source: Path, folder: Path) -> None:
+    """Begin a run's folder with the checkpoint of another, if it has none; nothing happens where the other has none.
+
+    For a run that extends a shorter one: `load_checkpoint` refuses it where the identities differ. Raises OSError.
+    """
+    if (folder / CHECKPOINT).exists() or not (source / CHECKPOINT).exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".adopted.{os.getpid()}.tmp"
+    shutil.copyfile(source / CHECKPOINT, temporary)
+    temporary.replace(folder / CHECKPOINT)
 
 
 @contextlib.contextmanager

@@ -130,19 +130,27 @@ def write_result(folder: Path, result: RunResult) -> None:
 def load_result(folder: Path, on_note: Note) -> RunResult | None:
     """A run's result, or None if there is none or it is damaged; `on_note` is told of the latter in a line."""
     try:
-        meta, arrays = read_arrays(folder / RESULT)
+        return _result(*read_arrays(folder / RESULT))
     except FileNotFoundError:
         return None
     except DamagedFileError as error:
         on_note(str(error))
-        return None
-    return RunResult(
-        outcome=meta["outcome"],
-        reason=meta["reason"],
-        epochs=meta["epochs"],
-        keys=tuple(arrays["keys"].tolist()),
-        per_image={name: values for name, values in arrays.items() if name.startswith(("term_", "metric_"))},
-        panels=Panels(
-            keys=tuple(arrays["panel_keys"].tolist()), **{name: arrays[f"panel_{name}"] for name in PANEL_ARRAYS}
-        ),
-    )
+    except (LookupError, TypeError, ValueError) as error:
+        on_note(f"the file {folder / RESULT} is no result ({error!s}); it is made anew")
+    return None
+
+
+def _result(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> RunResult:
+    """The result that was written; raises LookupError, TypeError or ValueError for anything else."""
+    panels = Panels(tuple(arrays["panel_keys"].tolist()), *(arrays[f"panel_{name}"] for name in PANEL_ARRAYS))
+    keys, shape = tuple(arrays["keys"].tolist()), (len(panels.keys), *panels.truth.shape[1:])
+    per_image = {name: values for name, values in arrays.items() if name.startswith(("term_", "metric_"))}
+    shapes = [panels.truth.shape, panels.mask.shape, panels.prediction.shape, panels.image.shape[:-1]]
+    kinds = [a.dtype.kind for a in (panels.image, panels.truth, panels.mask, panels.prediction)]
+    if shapes != [shape] * 4 or len(shape) != 3 or 0 in shape[1:] or panels.image.shape[3] != 3 or kinds != [*"ufbf"]:
+        raise ValueError("its panels do not fit together")
+    if any(values.shape != (len(keys),) or values.dtype.kind != "f" for values in per_image.values()):
+        raise ValueError("its numbers do not fit its pictures")
+    if not all(isinstance(text, str) for text in (*keys, *panels.keys, meta["outcome"], meta["reason"])):
+        raise TypeError("its texts are none")
+    return RunResult(meta["outcome"], meta["reason"], int(meta["epochs"]), keys, per_image, panels)

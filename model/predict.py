@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from data.cache import resize_image
 from data.pictures import read_rgb
 from data.prepare import Part, Prepared
+from data.settings import DataSettings
 from model.checkpoint import Checkpoint, DamagedFileError, newest_checkpoint, read_checkpoint, write_checkpoint
 from model.errors import ModelError
 from model.evaluation import combined_loss, evaluate, predict
@@ -45,7 +46,11 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
     checkpoint = _read(path)
     try:
         settings = RunSettings(**checkpoint.settings)
-        height, width = checkpoint.about["image_size"]
+        image_size = DataSettings(image_size=checkpoint.about["image_size"]).image_size
+        with torch.device("meta"):  # a few bytes can claim a network that takes all memory
+            expected = UNet(settings.model, settings.depth_range).state_dict()
+        if {name: tuple(t.shape) for name, t in expected.items()} != {n: a.shape for n, a in checkpoint.model.items()}:
+            raise ValueError("the arrays are not those of its network")
         network = UNet(settings.model, settings.depth_range)
         network.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.model.items()})
     except (ValidationError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -54,7 +59,7 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
         ) from error
     runtime = resolve_runtime(device, settings.train)
     placed = network.eval().to(runtime.device).to(memory_format=runtime.torch_memory_format)  # type: ignore[call-overload]
-    return TrainedModel(placed, settings, runtime, (int(height), int(width)), checkpoint.epoch)
+    return TrainedModel(placed, settings, runtime, image_size, checkpoint.epoch)
 
 
 def save_model(source: Path, target: Path) -> None:

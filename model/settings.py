@@ -26,8 +26,8 @@ class ModelSettings(Settings):
 class TrainSettings(Settings):
     """How a run is trained (see `model.training`)."""
 
-    epochs: int = Field(10, ge=1)
-    batch_size: int = Field(24, ge=1)
+    epochs: int = Field(10, ge=1, le=1_000_000)
+    batch_size: int = Field(24, ge=1, le=1_000_000)
     learning_rate: float = Field(2e-4, gt=0, allow_inf_nan=False)
     schedule: Literal["constant", "cosine"] = "cosine"
     optimizer: Literal["adam", "adamw"] = "adam"
@@ -41,11 +41,13 @@ class TrainSettings(Settings):
     brightness: float = Field(0.2, ge=0, lt=1)
     contrast: float = Field(0.2, ge=0, lt=1)
     threads: int = Field(
-        1, ge=1, description="CPU threads of one worker; it changes bits, so it is never derived from cores"
+        1, ge=1, le=1024, description="CPU threads of one worker; it changes bits, so it is never derived from cores"
     )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     deterministic: bool = True
-    eval_images: int = Field(64, ge=1, description="training images re-evaluated in eval mode after each epoch")
+    eval_images: int = Field(
+        64, ge=1, le=1_000_000, description="training images re-evaluated in eval mode after each epoch"
+    )
 
     @field_validator("augment")
     @classmethod

@@ -27,6 +27,10 @@ from reports.trials import (
 )
 
 Status = Literal["recommended", "incomparable", "unfinished", "diverged"]
+OTHER_PICTURES = (
+    "The trials differ in their data, so their metrics are of other pixels and say nothing about which weights are "
+    "better. Read each setting of the data apart, or give each a study of its own."
+)
 INCOMPARABLE = (
     "The objective is the combined loss, whose meaning changes with the weights: its minimum says nothing "
     "about which weights are better. Choose a validation metric, such as val_rmse, as the objective; trained "
@@ -90,6 +94,8 @@ def recommend(record: StudyRecord) -> Recommendation:
     missing = len(results) - len(complete)
     if record.objective == "combined":
         return Recommendation("incomparable", record.objective, INCOMPARABLE, compared=len(complete), missing=missing)
+    if any(name.startswith("data.") for name in record.variables):
+        return Recommendation("incomparable", record.objective, OTHER_PICTURES, compared=len(complete), missing=missing)
     what = objective_measure(record)
     baselines = baseline_values(record, what)
     shared: dict[str, Any] = {"compared": len(complete), "missing": missing, "baselines": baselines}

@@ -76,7 +76,7 @@ def _headline(record: StudyRecord, advice: Recommendation) -> tuple[str, Tone]:
     if advice.compared == 1:
         return f"Only one trial: {weights_label(advice.weights)}", "plain"
     if len(advice.tied) == advice.compared:
-        return f"The weights make no difference here; the simplest are {weights_label(advice.weights)}", "warn"
+        return f"No difference that this study can show; the simplest are {weights_label(advice.weights)}", "warn"
     return f"Use {weights_label(advice.weights)}", "good"
 
 
@@ -94,8 +94,9 @@ def _progress(record: StudyRecord) -> str:
         parts.append(f"Unfinished: {done} of {asked} runs so far, so all of this may still change.")
     if failed:
         what = "run failed" if failed == 1 else "runs failed"
-        again = "it" if failed == 1 else "them"
-        parts.append(f"{failed} {what} on an error; that is not a result, and resuming the study tries {again} again.")
+        parts.append(
+            f"{failed} {what} on an error, which is not a result; a study of another name trains only what failed."
+        )
     if pruned:
         what = "trial was pruned early and is" if pruned == 1 else "trials were pruned early and are"
         parts.append(f"{pruned} {what} not compared.")

@@ -12,15 +12,17 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, event, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, event, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from sweep.errors import LeaseLostError, StorageError, StudyHeldError
 from sweep.store import LEASE, Store
 
 GRACE_S = 120.0
 RENEW_S = 10.0
+_JUST_TAKEN = "the study {!r} was taken by another coordinator just now: wait for it, or try again"
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Claim:
         """Lock the study here and lease it in the database; `StudyHeldError` names a live holder."""
         lock = _lock(study, lock_file)
         try:
-            token = _lease(store, study)
+            token = _lease(store, study, _place(lock_file))
         except BaseException:
             lock.close()
             raise
@@ -50,8 +52,13 @@ class Claim:
         """Check the token inside every transaction of this engine, just before it commits."""
         event.listen(engine, "commit", self._check)
 
+    @property
+    def _token(self) -> Select[Any]:
+        # A share lock holds a takeover off until our commit is through; SQLite's write lock does so by itself.
+        return select(LEASE.c.token).where(LEASE.c.study == self.study).with_for_update(read=True)
+
     def _check(self, connection: Connection) -> None:
-        if connection.scalar(select(LEASE.c.token).where(LEASE.c.study == self.study)) != self.token:
+        if connection.scalar(self._token) != self.token:
             raise LeaseLostError(
                 f"the study {self.study!r} was taken over by another coordinator; this one stops and writes nothing more"
             )
@@ -82,7 +89,7 @@ def holder(store: Store, study: str, lock_file: Path) -> str | None:
     rows = store.rows(select(LEASE).where(LEASE.c.study == study))
     if not rows:
         return None
-    if rows[0]["host"] == socket.gethostname():
+    if rows[0]["place"] == _place(lock_file):
         return f"pid {rows[0]['pid']} on {rows[0]['host']}" if _is_locked(lock_file) else None
     alive = time.time() - rows[0]["renewed"] < GRACE_S
     return f"pid {rows[0]['pid']} on {rows[0]['host']}" if alive else None
@@ -120,17 +127,28 @@ def _lock(study: str, lock_file: Path) -> IO[str]:
     return lock
 
 
-def _lease(store: Store, study: str) -> int:
+def _place(lock_file: Path) -> str:
+    """Where the lock file speaks for its holder: this boot of this machine, and this very file."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    machine = boot.read_text().strip() if boot.exists() else socket.gethostname()
+    return f"{machine}:{lock_file.resolve()}"
+
+
+def _lease(store: Store, study: str, place: str) -> int:
     """Take the lease row over, or refuse where a coordinator elsewhere renewed it within the grace time."""
-    mine = {"host": socket.gethostname(), "pid": os.getpid(), "renewed": time.time()}
+    mine = {"host": socket.gethostname(), "pid": os.getpid(), "place": place, "renewed": time.time()}
     with store.begin() as connection:
-        row = connection.execute(select(LEASE).where(LEASE.c.study == study)).mappings().first()
-        if row is None:
-            connection.execute(insert(LEASE).values(study=study, token=1, **mine))
+        rows = store.fetched(connection.execute(select(LEASE).where(LEASE.c.study == study)))
+        if not rows:
+            try:
+                connection.execute(insert(LEASE).values(study=study, token=1, **mine))
+            except IntegrityError:
+                raise StudyHeldError(_JUST_TAKEN.format(study)) from None
             return 1
+        row = rows[0]
         # A clock set back makes `renewed` lie in the future; then age is unknown and the holder gets the benefit.
         age = time.time() - row["renewed"]
-        if row["host"] != mine["host"] and age < GRACE_S:
+        if row["place"] != place and age < GRACE_S:
             raise StudyHeldError(
                 f"the study {study!r} is being worked on by pid {row['pid']} on {row['host']} (seen {max(age, 0):.0f} s ago): "
                 f"stop it there, or try again once it was silent for {GRACE_S:.0f} s"
@@ -140,7 +158,5 @@ def _lease(store: Store, study: str) -> int:
             update(LEASE).where((LEASE.c.study == study) & (LEASE.c.token == row["token"])).values(token=token, **mine)
         )
         if taken.rowcount != 1:
-            raise StudyHeldError(
-                f"the study {study!r} was taken by another coordinator just now: wait for it, or try again"
-            )
+            raise StudyHeldError(_JUST_TAKEN.format(study))
         return token

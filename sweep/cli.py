@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,7 +45,7 @@ StorageOption = Annotated[
 WorkersOption = Annotated[
     int | None,
     typer.Option(
-        "--workers", min=0, help="Worker processes; 0: train in this process. Default: one a core, one a GPU."
+        "--workers", min=0, help="Worker processes; 0: train in this process. Default: one a core; one on a GPU."
     ),
 ]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: section.key=value. Repeatable.")]
@@ -52,6 +53,9 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a k
 
 def main() -> None:
     """Entry point: one line and an exit code for what a user can mend; a programming error keeps its traceback."""
+    for stream in (sys.stdout, sys.stderr):  # a path comes out as it is on disk, whatever its encoding
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -64,12 +68,17 @@ def run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         return _refuse(error.format_message())
     except (typer.Abort, KeyboardInterrupt):
+        print("sweep: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except (SweepError, DataError) as error:
         return _refuse(str(error))
+    except OSError as error:  # a file or folder that cannot be read or written is the user's to mend
+        return _refuse(
+            f"{error.filename or 'a file'}: {error.strerror or error}; choose another place, or make room there"
+        )
     except Exception as error:
         if _is_expected(error):
             return _refuse(str(error))
@@ -83,8 +92,13 @@ def _is_expected(error: Exception) -> bool:
 
 
 def _refuse(message: str) -> int:
-    print("sweep: " + hide_password(" ".join(message.split())), file=sys.stderr)
+    print("sweep: " + _plain(hide_password(" ".join(message.split()))), file=sys.stderr)
     return BAD_REQUEST
+
+
+def _plain(text: str) -> str:
+    """A text in which nothing, such as a file's name, can steer the terminal: what is not printable is shown as \\x1b."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
 def _print_json(value: Any) -> None:
@@ -215,7 +229,7 @@ def _work(
     with Stopper() as stop, ProgressDisplay() as show:
         from sweep.study import Begin
 
-        command = hide_password(shlex.join(["sweep", *sys.argv[1:]]))
+        command = shlex.join(["sweep", *map(hide_password, sys.argv[1:])])
         end = work(Begin(place, _storage(storage), workers, device, executor, command), show, stop)
     where = f" --home {shlex.quote(str(home))}" if home else ""
     where += f" --storage {shlex.quote(hide_password(storage))}" if storage else ""
@@ -456,10 +470,15 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     home: HomeOption = None,
 ) -> None:
-    """A model's metrics on a source, beside the trivial predictors'."""
-    from sweep.inference import evaluate_source
+    """A model's metrics on a source, beside the trivial predictors'.
 
-    found = evaluate_source(checkpoint, _data_settings(data, set_), part, Home.choose(home).create())
+    On the pictures it was trained with, give the study's split settings (--set split=...), or it is judged on what it saw.
+    """
+    from sweep.inference import evaluate_source
+    from sweep.spec import parse_override
+
+    overrides = dict(parse_override(text) for text in set_ or [])
+    found = evaluate_source(checkpoint, _absolute_source(data), overrides, part, Home.choose(home).create())
     if as_json:
         _print_json(found)
         return
@@ -537,7 +556,7 @@ def _check_lines(found: Any) -> list[str]:
         spread = ", ".join(f"{name[1:]} %: {value:.2f}" for name, value in found.depth_percentiles.items())
         lines.append(f"depth      {found.depth_min:.2f} to {found.depth_max:.2f} m ({spread})")
     lines.append(f"bad files  {len(found.bad) or 'none'}")
-    return lines + [f"  {reason}" for _, reason in found.bad]
+    return lines + [f"  {_plain(reason)}" for _, reason in found.bad]
 
 
 @data_app.command("preview")

@@ -15,13 +15,13 @@ from typing import Any, Protocol
 from data.settings import DataSettings
 from model.settings import RunSettings
 from sweep.claims import Claim
-from sweep.errors import StorageError
+from sweep.errors import StorageError, StudyError
 from sweep.executors import Event, Executor, RunRequest
 from sweep.paths import Home
 from sweep.projection import Projection, Suggester
-from sweep.pruning import should_prune
+from sweep.pruning import pruned_at
 from sweep.spec import StudySpec
-from sweep.store import NewRun, Store, epoch_rows, now
+from sweep.store import RUN, NewRun, Store, epoch_rows, now
 
 MAX_ATTEMPTS = 3
 POLL_S = 0.5
@@ -64,7 +64,7 @@ class Run:
     key: str
     settings: RunSettings
     plan: TrialPlan
-    environment: str
+    new: NewRun
     state: str = "waiting"  # waiting | running | finished | failed | dropped
     outcome: str | None = None
     deaths: int = 0
@@ -119,6 +119,7 @@ class Coordinator:
         self.projection, self.planner, self.runtime = projection, planner, dict(runtime)
         self.executor, self.display, self.should_stop = executor, display, should_stop
         self.suggester = Suggester(spec)
+        self.first_curves: dict[int, list[float]] = {}
         self.trials: list[Trial] = []
         self.runs: dict[str, Run] = {}
         self.told = 0
@@ -166,7 +167,7 @@ class Coordinator:
         for row in rows:
             self.suggester.restore(row["drawn"])
             if row["state"] != "running":
-                self.suggester.tell(row["number"], row["state"], row["value"])
+                self.suggester.tell(row["number"], row["state"], row["value"], row["epochs"])
                 self.told += 1
             self.trials.append(self._restored(row, by_trial.get(row["number"], {})))
         told = [by_trial.get(row["number"], {}) for row in rows if row["state"] != "running"]
@@ -178,10 +179,12 @@ class Coordinator:
         if trial.state == "running":
             plan = self.planner(trial.params)
             # The keys the runs were asked under count, whatever machine this is.
+            _check_identity(self.spec.name, row["number"], plan, runs)
             kept = [
                 (settings, replace(new, run=runs[new.seed]["run"])) for settings, new in plan.runs if new.seed in runs
             ]
             trial.runs = [self._take_up(settings, new, plan) for settings, new in kept]
+            self._prune(trial)
         return trial
 
     def _ask(self) -> None:
@@ -194,13 +197,14 @@ class Coordinator:
             self.store.ask_trial(self.spec.name, row, [new for _, new in plan.runs])
             self.projection.add(number, params, trial.weights)
             trial.runs = [self._take_up(settings, new, plan) for settings, new in plan.runs]
+            self._prune(trial)
             self.trials.append(trial)
 
     def _take_up(self, settings: RunSettings, new: NewRun, plan: TrialPlan) -> Run:
         """The run of that key: in hand already, finished before (by us or another study), or to be trained."""
         if new.run in self.runs and self.runs[new.run].state != "dropped":
             return self.runs[new.run]
-        run = self.runs[new.run] = Run(new.run, settings, plan, new.environment)
+        run = self.runs[new.run] = Run(new.run, settings, plan, new)
         row = self.store.run(new.run) or {}
         if row.get("state") == "finished" and (row["epochs"] >= run.epochs or row["outcome"] == "non_finite"):
             run.state, run.outcome, run.epoch = "finished", row["outcome"], min(row["epochs"], run.epochs)
@@ -231,7 +235,8 @@ class Coordinator:
         # The worker sends all records again, from its checkpoint.
         run.curve, run.epoch, run.seconds, run.images_per_second = [], 0, 0.0, 0.0
         row = self.store.run(run.key) or {}
-        mixed = bool(row.get("mixed")) or (bool(row.get("started")) and row.get("environment") != run.environment)
+        mixed = bool(row.get("mixed")) or (bool(row.get("started")) and row.get("environment") != run.new.environment)
+        shorter = self.store.shorter_run(run.new, run.epochs)
         begun = {"attempts": int(row.get("attempts") or 0) + 1, "started": row.get("started") or now()}
         self.store.update_run(run.key, state="running", mixed=mixed, reason=None, **begun)
         self.executor.submit(
@@ -243,6 +248,7 @@ class Coordinator:
                 cache=str(self.home.cache),
                 fingerprint=run.plan.fingerprint,
                 runtime=self.runtime,
+                begin_from=str(self.home.run(shorter)) if shorter else None,
             )
         )
 
@@ -259,6 +265,7 @@ class Coordinator:
                 self._finish(run, event.payload)
             case "busy":
                 run.state, run.wait_polls = "waiting", BUSY_RETRY_POLLS
+                self.store.update_run(run.key, attempts=RUN.c.attempts - 1)
             case "stopped":
                 run.state = "waiting"
             case "died":
@@ -275,11 +282,13 @@ class Coordinator:
         run.images_per_second += record["images_per_second"]
         run.curve.append(math.nan if value is None else float(value))
         run.epoch = record["epoch"]
-        if self._pruning:
-            self._prune(run)
+        for trial in self.trials[self.told :]:
+            if trial.state == "running" and trial.runs[0] is run:
+                self._prune(trial)
 
     def _finish(self, run: Run, result: Mapping[str, Any]) -> None:
         run.state, run.outcome = "finished", result["outcome"]
+        run.curve = self.store.curve(run.key, self.spec.column, run.epochs)  # what is told is what is stored
         columns = {"seconds": run.seconds, "images_per_second": run.images_per_second / max(1, len(run.curve))}
         self.store.update_run(
             run.key, state="finished", finished=now(), device=self.runtime["device"], **columns, **result
@@ -319,23 +328,26 @@ class Coordinator:
 
     # Pruning and telling
 
-    def _prune(self, run: Run) -> None:
-        """Judge a trial by its first seed's curve, against the trials that were told when it was asked."""
-        for trial in self.trials[self.told :]:
-            if trial.state != "running" or trial.runs[0] is not run:
-                continue
-            told = self.trials[: max(0, trial.number - self.spec.search.parallel + 1)]
-            curves = [self._first_curve(t) for t in told if t.state in ("complete", "pruned")]
-            if should_prune(self.spec, run.curve, curves):
-                trial.state, trial.value, trial.epochs = "pruned", run.curve[-1], len(run.curve)
-                self._drop(trial)
+    def _prune(self, trial: Trial) -> None:
+        """End a trial where its first seed's curve falls behind the trials that were told when it was asked.
+
+        The first such epoch of the whole curve counts, so that a run taken up finished is judged as one that is trained.
+        """
+        if not self._pruning:
+            return
+        told = self.trials[: max(0, trial.number - self.spec.search.parallel + 1)]
+        curves = [self._first_curve(t) for t in told if t.state in ("complete", "pruned")]
+        epoch = pruned_at(self.spec, trial.runs[0].curve, curves)
+        if epoch is not None:
+            trial.state, trial.value, trial.epochs = "pruned", trial.runs[0].curve[epoch - 1], epoch
+            self._drop(trial)
 
     def _first_curve(self, trial: Trial) -> list[float]:
-        """The first seed's curve of a told trial; read again from the tables after a resume."""
-        if trial.runs:
-            return trial.runs[0].curve[: trial.epochs]
-        first = self.store.trial_run(self.spec.name, trial.number, self.spec.study.seeds[0])
-        return self.store.curve(first, self.spec.column, trial.epochs)
+        """The first seed's curve of a told trial; after a resume, from the tables."""
+        if trial.number not in self.first_curves:
+            first = self.store.trial_run(self.spec.name, trial.number, self.spec.study.seeds[0])
+            self.first_curves[trial.number] = self.store.curve(first, self.spec.column, trial.epochs)
+        return self.first_curves[trial.number]
 
     def _drop(self, trial: Trial) -> None:
         """Stop a pruned trial's runs, but for those that another trial waits for."""
@@ -344,6 +356,7 @@ class Coordinator:
             if not run.ended and run.key not in wanted:
                 run.state = "dropped"
                 self.executor.cancel(run.key)
+                self.store.update_run(run.key, state="dropped", reason=f"trial {trial.number} was pruned")
 
     def _tell(self) -> bool:
         """Tell the next trial in order, if it has ended; whether it had."""
@@ -355,8 +368,8 @@ class Coordinator:
                 return False
             trial.state, trial.value = self._verdict(trial)
         self.store.tell_trial(self.spec.name, trial.number, state=trial.state, value=trial.value, epochs=trial.epochs)
-        self.projection.tell(trial.number, trial.state, trial.value)
-        self.suggester.tell(trial.number, trial.state, trial.value)
+        self.projection.tell(trial.number, trial.state, trial.value, trial.epochs)
+        self.suggester.tell(trial.number, trial.state, trial.value, trial.epochs)
         self.told += 1
         return True
 
@@ -368,3 +381,13 @@ class Coordinator:
         values = [statistics.fmean(run.curve[-last:]) if run.curve else math.nan for run in trial.runs]
         diverged = any(run.outcome == "non_finite" for run in trial.runs) or not all(map(math.isfinite, values))
         return "complete", self.spec.worst if diverged else statistics.fmean(values)
+
+
+def _check_identity(study: str, trial: int, plan: TrialPlan, runs: Mapping[int, Mapping[str, Any]]) -> None:
+    """Refuse to go on with runs that this version, or these pictures, would train otherwise than they were begun."""
+    for _, new in plan.runs:
+        if new.seed in runs and runs[new.seed]["identity"] != new.identity:
+            raise StudyError(
+                f"trial {trial} of {study!r} was begun by a version of sweep, or on pictures, that give other numbers: resume "
+                f"with that version and data, or start the study anew with --name"
+            )

@@ -68,17 +68,25 @@ def _studies(store: Store, home: Home) -> list[Finding]:
 
 
 def _orphans(store: Store, home: Home, repair: bool) -> list[Finding]:
-    """Run folders that no study knows: left by deleted studies. Removed on repair, unless someone trains in them."""
+    """Run folders that no study here knows: of another database, of `Objective`, or left over.
+
+    Only those without a checkpoint are removed on repair: the others hold somebody's training.
+    """
     known = {row["run"] for row in store.rows(select(TRIAL_RUN.c.run))} | {
         r["run"] for r in store.rows(select(RUN.c.run))
     }
     orphans = [path for path in sorted(home.root.glob("runs/??/*")) if path.is_dir() and path.name not in known]
-    if orphans and repair:
-        removed = [path for path in orphans if _remove_unlocked(path)]
-        return [Finding("mended", f"removed {len(removed)} run folders that no study knows")]
-    return (
-        [Finding("note", f"{len(orphans)} run folders belong to no study (--repair removes them)")] if orphans else []
-    )
+    empty = [path for path in orphans if not list(path.glob("checkpoint*"))]
+    findings = []
+    if len(orphans) > len(empty):
+        findings.append(Finding("note", f"{len(orphans) - len(empty)} run folders belong to no study of this database"))
+    if empty and repair:
+        findings.append(
+            Finding("mended", f"removed {sum(map(_remove_unlocked, empty))} run folders without a checkpoint")
+        )
+    elif empty:
+        findings.append(Finding("note", f"{len(empty)} run folders are left over, without a checkpoint: --repair"))
+    return findings
 
 
 def _remove_unlocked(folder: Path) -> bool:

@@ -1,22 +1,31 @@
 """`sweep evaluate`: a saved model on a source of pictures, beside the trivial predictors on the same pixels."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from data.prepare import PARTS, prepare
-from data.settings import DataSettings
 from model.baselines import evaluate_baselines
-from model.predict import evaluate_checkpoint
+from model.predict import evaluate_checkpoint, load_model
 from model.settings import LossSettings
 from sweep.display import ProgressDisplay
 from sweep.errors import SpecError
 from sweep.paths import Home
+from sweep.spec import parse_data_settings
 
 
-def evaluate_source(checkpoint: Path, settings: DataSettings, part: str, home: Home) -> dict[str, Any]:
-    """Metrics of the model, the training median and the training mean map on one part of a source."""
+def evaluate_source(
+    checkpoint: Path, source: str, overrides: Mapping[str, Any], part: str, home: Home
+) -> dict[str, Any]:
+    """Metrics of the model, the training median and the training mean map on one part of a source.
+
+    Size and depth range are those the model was trained at, unless overridden.
+    """
     if part not in PARTS:
         raise SpecError(f"--part {part!r}: expected one of {', '.join(PARTS)}")
+    model_file = load_model(checkpoint)
+    trained = {"image_size": list(model_file.image_size), "depth_range": list(model_file.settings.depth_range)}
+    settings = parse_data_settings(source, trained | {k.removeprefix("data."): v for k, v in overrides.items()})
     with ProgressDisplay() as show:
         prepared = prepare(settings, home.cache, show.preparing)
     images = len(prepared.split.part(part))

@@ -4,6 +4,7 @@ study = optuna.create_study()
 study.optimize(Objective(load_spec("lambda-search"), home=Path("runs")), n_trials=20)
 """
 
+import math
 import statistics
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class Objective:
 
     def _train(self, settings: RunSettings, prepared: Prepared) -> float | None:
         """The run's value: the mean of its last epochs; None where it is not finite."""
-        folder = self.home.run(run_identity(settings, self.runtime, prepared.identity)[:32])
+        folder = self.home.run(f"objective-{run_identity(settings, self.runtime, prepared.identity)[:22]}")
         training = train(settings, prepared, folder, self.runtime)
         curve = []
         while True:
@@ -59,4 +60,5 @@ class Objective:
                 result = end.value
                 break
         last = 1 if self.spec.study.value == "last" else int(self.spec.study.value)
-        return None if result.outcome == "non_finite" else statistics.fmean(curve[-last:])
+        value = statistics.fmean(curve[-last:])
+        return None if result.outcome == "non_finite" or not math.isfinite(value) else value

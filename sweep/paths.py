@@ -7,14 +7,14 @@ from pathlib import Path
 
 from sweep.errors import SpecError, StorageError
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def check_name(name: str) -> str:
     """Return a study's name, or raise `SpecError` where it could leave the home folder or break a page."""
     if not NAME.fullmatch(name) or ".." in name:
         raise SpecError(
-            f"the study name {name!r} cannot be used: expected 1 to 100 letters, digits, '.', '_', '@' or '-', "
+            f"the study name {name!r} cannot be used: expected 1 to 100 letters, digits, '.', '_' or '-', "
             f"beginning with a letter or digit"
         )
     return name

@@ -7,20 +7,22 @@ seed, trial number): what trial n is depends on the spec and on trials 0 .. n - 
 import hashlib
 import math
 import warnings
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
+from sqlalchemy.exc import DatabaseError
 
+from sweep.errors import StorageError
 from sweep.space import Choices, plain
 from sweep.spec import StudySpec
-from sweep.store import Store, configure, on_network_disk
+from sweep.store import Store, configure, hide_password
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
@@ -57,6 +59,7 @@ class Suggester:
         self.spec = spec
         self.replica = optuna.create_study(direction=spec.direction) if spec.search.sampler != "grid" else None
         self.asked = 0
+        self.pending: list[tuple[int, str, float | None, int]] = []
         # On the simplex the sampler draws independent uniforms, one a term; elsewhere the parameters themselves.
         uniform: BaseDistribution = FloatDistribution(EDGE, 1 - EDGE)
         terms = spec.search.simplex
@@ -67,6 +70,9 @@ class Suggester:
         number, self.asked = self.asked, self.asked + 1
         if self.replica is None:
             return dict(self.spec.cells[number]), {}
+        # However many were told by now (a study that grew has told all), trial n knows of trials 0 .. n - parallel.
+        while self.pending and self.pending[0][0] <= number - self.spec.search.parallel:
+            _tell(self.replica, *self.pending.pop(0))
         self.replica.sampler = self._sampler(number)
         drawn = self.replica.ask(self.drawn).params
         return (simplex_point(drawn) if self.spec.search.simplex else dict(drawn)), drawn
@@ -77,17 +83,10 @@ class Suggester:
         if self.replica is not None:
             self.replica.add_trial(create_trial(state=TrialState.RUNNING, params=dict(drawn), distributions=self.drawn))
 
-    def tell(self, number: int, state: str, value: float | None) -> None:
-        """Let later suggestions know how a trial ended."""
-        if self.replica is None:
-            return
-        if state == "pruned":
-            _report(self.replica, number, value)
-            self.replica.tell(number, state=TrialState.PRUNED)
-        elif state == "failed" or value is None:
-            self.replica.tell(number, state=TrialState.FAIL)
-        else:
-            self.replica.tell(number, value)
+    def tell(self, number: int, state: str, value: float | None, epochs: int) -> None:
+        """Let later suggestions know how a trial ended; trials are told in order."""
+        if self.replica is not None:
+            self.pending.append((number, state, value, epochs))
 
     def _sampler(self, number: int) -> BaseSampler:
         digest = hashlib.sha256(f"{self.spec.search.seed}:{number}".encode()).digest()
@@ -97,10 +96,27 @@ class Suggester:
         return TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
 
-def _report(study: optuna.Study, number: int, value: float | None) -> None:
-    """A pruned trial counts with its last reported value, so it needs one."""
-    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-    study._storage.set_trial_intermediate_value(trial_id, 1, math.nan if value is None else value)
+def _tell(study: optuna.Study, number: int, state: str, value: float | None, epochs: int) -> None:
+    """Tell a trial's end. Infinity is a value; a pruned trial counts with its last reported one, so it needs one."""
+    if state == "complete" and value is not None:
+        study.tell(number, value)
+    elif state == "pruned":
+        trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+        study._storage.set_trial_intermediate_value(trial_id, epochs, math.nan if value is None else value)
+        study.tell(number, state=TrialState.PRUNED)
+    else:
+        study.tell(number, state=TrialState.FAIL)
+
+
+@contextmanager
+def _database_errors(url: str) -> Iterator[None]:
+    """What the database suffers under Optuna's hands, in one line as under ours."""
+    try:
+        yield
+    except (StorageInternalError, DatabaseError) as error:
+        cause = error.__cause__ or error
+        reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
+        raise StorageError(f"the database {hide_password(url)} cannot be used: {hide_password(reason)}") from error
 
 
 def simplex_point(uniforms: Mapping[str, float]) -> dict[str, float]:
@@ -110,34 +126,45 @@ def simplex_point(uniforms: Mapping[str, float]) -> dict[str, float]:
     return {name: value / total for name, value in logs.items()}
 
 
+@contextmanager
+def _readable(url: str) -> Iterator[None]:
+    """Optuna's tables as Optuna reads them; what it trips over, and another version's tables, in one line."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise StorageError(f"Optuna's tables in the database {hide_password(url)} cannot be read: {reason}") from error
+
+
 class Projection:
     """Our trials, written into an Optuna study of the same database. It may lag behind ours; `reconcile` catches up."""
 
     def __init__(self, store: Store, spec: StudySpec, optuna_name: str, guard: Any) -> None:
-        url = store.engine.url.render_as_string(hide_password=False)
-        self.storage = RDBStorage(url, engine_kwargs={"hide_parameters": True}, skip_compatibility_check=False)
-        is_file = store.engine.dialect.name == "sqlite"
-        configure(self.storage.engine, wal=is_file and not on_network_disk(Path(str(store.engine.url.database))))
-        self.storage.engine.dispose()  # so that every connection from here on has our settings
-        guard(self.storage.engine)
+        self.url = store.engine.url.render_as_string(hide_password=False)
         self.spec = spec
         self.distributions = grid_distributions(spec) if spec.search.sampler == "grid" else distributions(spec)
-        self.study = optuna.create_study(
-            storage=self.storage, study_name=optuna_name, direction=spec.direction, load_if_exists=True
-        )
-        if "objective" not in self.study.user_attrs:
-            self.study.set_user_attr("objective", spec.study.objective)
-            self.study.set_user_attr("sweep", spec.name)
+        with _database_errors(self.url), _readable(self.url):
+            self.storage = RDBStorage(self.url, engine_kwargs={"hide_parameters": True})
+            configure(self.storage.engine, wal=not store.is_on_network_disk)
+            self.storage.engine.dispose()  # so that every connection from here on has our settings
+            guard(self.storage.engine)
+            self.study = optuna.create_study(
+                storage=self.storage, study_name=optuna_name, direction=spec.direction, load_if_exists=True
+            )
+            if "objective" not in self.study.user_attrs:
+                self.study.set_user_attr("objective", spec.study.objective)
+                self.study.set_user_attr("sweep", spec.name)
 
     def reconcile(self, trials: list[dict[str, Any]]) -> None:
         """Add what Optuna has not heard of, tell what it was not told. Ours is the truth; nothing is told twice."""
-        theirs = self.study.get_trials(deepcopy=False)
+        with _database_errors(self.url), _readable(self.url):
+            theirs = self.study.get_trials(deepcopy=False)
         for ours in trials[len(theirs) :]:
             self.add(ours["number"], ours["params"], ours["weights"])
         for ours in trials:
             known = theirs[ours["number"]].state if ours["number"] < len(theirs) else TrialState.RUNNING
             if ours["state"] != "running" and not known.is_finished():
-                self.tell(ours["number"], ours["state"], ours["value"])
+                self.tell(ours["number"], ours["state"], ours["value"], ours["epochs"])
 
     def add(self, number: int, params: Mapping[str, Any], weights: Mapping[str, float]) -> None:
         """Add a trial as RUNNING. Trials are added in order, so Optuna gives it our number."""
@@ -151,15 +178,10 @@ class Projection:
             )
         )
 
-    def tell(self, number: int, state: str, value: float | None) -> None:
+    def tell(self, number: int, state: str, value: float | None, epochs: int) -> None:
         """Tell a trial's end."""
-        if state == "complete" and value is not None:
-            self.study.tell(number, value)
-        elif state == "pruned":
-            _report(self.study, number, value)
-            self.study.tell(number, state=TrialState.PRUNED)
-        else:
-            self.study.tell(number, state=TrialState.FAIL)
+        with _database_errors(self.url):
+            _tell(self.study, number, state, value, epochs)
 
     def close(self) -> None:
         """Let go of the database."""

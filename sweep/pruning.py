@@ -8,6 +8,11 @@ import numpy as np
 from sweep.spec import StudySpec
 
 
+def pruned_at(spec: StudySpec, curve: Sequence[float], told: Sequence[Sequence[float]]) -> int | None:
+    """The first epoch (from 1) at which `should_prune` holds, or None."""
+    return next((e for e in range(1, len(curve) + 1) if should_prune(spec, curve[:e], told)), None)
+
+
 def should_prune(spec: StudySpec, curve: Sequence[float], told: Sequence[Sequence[float]]) -> bool:
     """Whether the trial's best value so far is worse than the told trials' percentile at the same epoch.
 

@@ -1,20 +1,22 @@
 """What a study found, read from its tables: records for the report, plain rows for export and status. Never torch."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
+from model.errors import ModelError
 from model.names import TERMS
+from model.outcomes import load_result
 from reports.records import Panels, StudyRecord
 from reports.samples import panel_runs
 from sweep.errors import StudyError
 from sweep.paths import Home
-from sweep.spec import StudySpec, parse_spec, stored_overrides
+from sweep.spec import StudySpec, stored_overrides, stored_spec
 from sweep.store import EPOCH, Store
 
 TRIAL_COLUMNS = ("number", "state", "value")
@@ -24,10 +26,21 @@ RUN_COLUMNS = (
 )
 
 
+@with_config(ConfigDict(extra="allow"))
+class DataSummary(TypedDict):
+    """What is relied on of the stored `data.prepare.Prepared.summary`."""
+
+    source: str
+    fingerprint: str
+    identity: str
+    image_size: Annotated[list[int], Field(min_length=2, max_length=2)]
+    scenes_shared_with_train: dict[str, int]
+
+
 def study_record(store: Store, home: Home, name: str) -> StudyRecord:
     """Everything the report is made of."""
     row = store.require(name)
-    spec = parse_spec(row["spec_text"], stored_overrides(row["overrides"]), f"the spec of study {name}")
+    spec = stored_spec(row, store.shown_url)
     trials, runs = trial_frame(store, name), run_frame(store, name)
     record = StudyRecord(
         name=name,
@@ -36,9 +49,9 @@ def study_record(store: Store, home: Home, name: str) -> StudyRecord:
         version=row["version"],
         command=row["command"],
         created=row["created"],
-        environment=json.loads(row["environment"]),
-        data=json.loads(row["data"]),
-        baselines=json.loads(row["baselines"]),
+        environment=store.decoded(row, "environment"),
+        data=store.decoded(row, "data", DataSummary),
+        baselines=store.decoded(row, "baselines", dict[str, dict[str, dict[str, float]]]),
         objective=spec.study.objective,
         variables=spec.variable_names,
         kind=spec.kind,
@@ -96,20 +109,10 @@ def _with_panels(record: StudyRecord, home: Home) -> StudyRecord:
 def read_panels(path: Path) -> Panels | None:
     """The panels of a run's result file; None where it is missing or damaged (a report is made of what is there)."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return Panels(
-                keys=tuple(str(key) for key in arrays["panel_keys"]),
-                image=arrays["panel_image"],
-                truth=arrays["panel_truth"],
-                mask=arrays["panel_mask"],
-                prediction=arrays["panel_prediction"],
-            )
-    except (OSError, ValueError, KeyError, EOFError):
+        result = load_result(path.parent, lambda _: None)
+    except (OSError, ModelError):
         return None
-    except Exception as error:  # zipfile and zlib have no common base for damage
-        if type(error).__name__ in ("BadZipFile", "error"):
-            return None
-        raise
+    return Panels(**vars(result.panels)) if result else None
 
 
 def _notes(row: Mapping[str, Any], spec: StudySpec, trials: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:

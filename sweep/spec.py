@@ -19,7 +19,19 @@ from model.names import EXTRA_METRICS, HIGHER_IS_BETTER, METRICS, TERMS
 from model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
 from sweep.errors import SpecError
 from sweep.paths import check_name
-from sweep.space import Affine, Choices, Interval, Variable, cell_count, cells, grid_range, parse_affine, plain
+from sweep.space import (
+    MAX_CELLS,
+    Affine,
+    Choices,
+    Interval,
+    Scalar,
+    Variable,
+    cell_count,
+    cells,
+    grid_range,
+    parse_affine,
+    plain,
+)
 
 OBJECTIVES = (*(f"val_{metric}" for metric in (*METRICS, *EXTRA_METRICS)), "combined")
 SAMPLERS = ("grid", "random", "tpe")
@@ -150,14 +162,7 @@ class StudySpec:
 
     def settings_at(self, point: Mapping[str, Any]) -> tuple[DataSettings, list[RunSettings]]:
         """What a trial's runs are made of: data settings, and run settings seed by seed."""
-        sections = {name: getattr(self, name).model_dump() for name in SECTION_SETTINGS}
-        for name, value in point.items():
-            section, _, field = name.partition(".")
-            if field:
-                sections[section][field] = value
-        parts: dict[str, Any] = {
-            name: _validated(kind, sections[name], name) for name, kind in SECTION_SETTINGS.items()
-        }
+        parts = self.sections_at(point)
         weights = self.weights_at(point)
         runs = [
             RunSettings(
@@ -171,6 +176,15 @@ class StudySpec:
             for seed in self.study.seeds
         ]
         return parts["data"], runs
+
+    def sections_at(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of every section at a point, validated."""
+        sections = {name: getattr(self, name).model_dump() for name in SECTION_SETTINGS}
+        for name, value in point.items():
+            section, _, field = name.partition(".")
+            if field:
+                sections[section][field] = value
+        return {name: _validated(kind, sections[name], name) for name, kind in SECTION_SETTINGS.items()}
 
     def as_dict(self) -> dict[str, Any]:
         """The whole spec with every default filled in, as JSON-able values."""
@@ -197,7 +211,8 @@ class StudySpec:
                 spec[section].pop(key, None)
         if self.search.sampler == "grid":
             spec["variables"] = [{"name": v["name"]} for v in spec["variables"]]
-            spec["search"].pop("parallel")
+            if self.search.pruner == "none":
+                spec["search"].pop("parallel")  # nothing is suggested or pruned: it changes no result
         return spec
 
     @property
@@ -208,7 +223,9 @@ class StudySpec:
     @property
     def grown_hash(self) -> str:
         """Equal for two specs that ask for exactly the same study."""
-        return _digest({**self.as_dict(), "data": self.fixed()["data"]})
+        spec = self.as_dict()
+        grown = {"seeds": spec["study"]["seeds"], "epochs": spec["train"]["epochs"], "trials": spec["search"]["trials"]}
+        return _digest([self.fixed(), grown, spec["variables"]])
 
 
 def _digest(value: Any) -> str:
@@ -265,9 +282,12 @@ def parse_spec(text: str, overrides: Mapping[str, Any], given: str = "the spec")
         tree = tomllib.loads(text, parse_float=Decimal)
     except (tomllib.TOMLDecodeError, RecursionError, ArithmeticError, ValueError) as error:
         raise SpecError(f"{given} is not valid TOML: {' '.join(str(error).split())}") from error
-    for key, value in overrides.items():
-        _lay_over(tree, key, value)
-    return _build(tree, text, given)
+    try:
+        for key, value in overrides.items():
+            _lay_over(tree, key, value)
+        return _build(tree, text, given)
+    except SpecError as error:
+        raise SpecError(f"{given}: {error}") from error
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -300,11 +320,9 @@ def _lay_over(tree: dict[str, Any], key: str, value: Any) -> None:
 def _build(tree: dict[str, Any], text: str, given: str) -> StudySpec:
     for name, content in tree.items():
         if name not in SECTIONS:
-            raise SpecError(
-                f"{given}: unknown section [{name}]{_nearest(name, SECTIONS)}; expected {', '.join(SECTIONS)}"
-            )
+            raise SpecError(f"unknown section [{name}]{_nearest(name, SECTIONS)}; expected {', '.join(SECTIONS)}")
         if not isinstance(content, dict):
-            raise SpecError(f"{given}: [{name}] must be a table, got {content!r}")
+            raise SpecError(f"[{name}] must be a table, got {content!r}")
     study = {"name": Path(given).stem, **_floats(tree.get("study", {}))}
     search, swept = _split_search(tree.get("search", {}))
     sections: dict[str, Any] = {
@@ -409,6 +427,8 @@ def _choices(name: str, value: list[Any]) -> Choices:
     for item in value:
         if not isinstance(item, (Decimal, int, str, bool)):
             raise SpecError(f"search.{name} holds {item!r}: expected numbers, texts or true/false")
+        if not isinstance(item, (str, bool)):
+            _number(name, item)
     if len({(type(v) is bool, v) for v in value}) != len(value):
         raise SpecError(f"search.{name} names a choice twice: {_floats(value)!r}")
     return Choices(name, tuple(value))
@@ -417,7 +437,10 @@ def _choices(name: str, value: list[Any]) -> Choices:
 def _number(name: str, value: Any) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not Decimal(value).is_finite():
         raise SpecError(f"search.{name} holds {value!r}: expected a finite number")
-    return Decimal(value)
+    number = Decimal(value)
+    if number and not -30 < number.adjusted() < 10:
+        raise SpecError(f"search.{name} holds {str(value)[:40]}: expected 0, or a number from 1e-29 up to 1e10")
+    return number
 
 
 # Checks that span sections
@@ -475,10 +498,9 @@ def _check_grid(spec: StudySpec) -> None:
             raise SpecError(f"search.{variable.name} is an interval: a grid needs {{ from, to, step }} or a list")
     if spec.search.trials is not None:
         raise SpecError("search.trials is for samplers that draw; a grid has as many trials as cells")
-    if spec.trial_count > 100_000:
-        raise SpecError(f"the grid has {spec.trial_count} cells; at most 100000 are accepted")
-    for cell in spec.cells:
-        spec.settings_at(cell)
+    if spec.trial_count > MAX_CELLS:
+        raise SpecError(f"the grid has {spec.trial_count} cells; at most {MAX_CELLS} are accepted")
+    _check_points(spec, {v.name: v.values for v in spec.variables if isinstance(v, Choices)})
 
 
 def _check_search(spec: StudySpec) -> None:
@@ -522,14 +544,26 @@ def _check_corners(spec: StudySpec) -> None:
     """Affine weights are least at a corner of the box, so checking the corners checks them all."""
     if spec.search.simplex:
         return
-    ends = [
-        Choices(v.name, (v.low, v.high) if isinstance(v, Interval) else v.values)
-        for v in spec.variables
-        if "." not in v.name
-    ]
-    fields = {v.name: (v.low if isinstance(v, Interval) else v.values[0]) for v in spec.variables if "." in v.name}
-    for cell in cells(ends):
-        spec.settings_at({k: plain(v) for k, v in {**cell, **fields}.items()})
+    _check_points(spec, {v.name: _ends(v) for v in spec.variables})
+
+
+def _ends(variable: Variable) -> Sequence[Scalar]:
+    if isinstance(variable, Interval):
+        return variable.low, variable.high
+    if "." in variable.name:
+        return variable.values
+    numbers = [Decimal(value) for value in variable.values]
+    return min(numbers), max(numbers)
+
+
+def _check_points(spec: StudySpec, values: Mapping[str, Sequence[Scalar]]) -> None:
+    """Check weights and settings at these values. They depend on different variables, so each has a grid of its own."""
+    for is_field, check_at in ((False, spec.weights_at), (True, spec.sections_at)):
+        grid = [Choices(name, tuple(found)) for name, found in values.items() if ("." in name) is is_field]
+        if cell_count(grid) > MAX_CELLS:
+            raise SpecError(f"the spec has {cell_count(grid)} cells to check; at most {MAX_CELLS} are accepted")
+        for cell in cells(grid):
+            check_at({name: plain(value) for name, value in cell.items()})
 
 
 def overrides_json(overrides: Mapping[str, Any]) -> str:
@@ -538,9 +572,24 @@ def overrides_json(overrides: Mapping[str, Any]) -> str:
 
 
 def stored_overrides(text: str) -> dict[str, Any]:
-    """What `overrides_json` wrote."""
-    found: dict[str, Any] = _decimals(json.loads(text))
+    """What `overrides_json` wrote; `SpecError` where it is something else."""
+    try:
+        found = _decimals(json.loads(text))
+    except (ValueError, TypeError, RecursionError, ArithmeticError):
+        found = None
+    if not isinstance(found, dict):
+        raise SpecError("the stored --set values cannot be read")
     return found
+
+
+def stored_spec(row: Mapping[str, Any], database: str) -> StudySpec:
+    """The spec of a study's row; `SpecError` naming study and database where it cannot be read."""
+    given = f"the spec of study {row['name']} in {database}"
+    try:
+        overrides = stored_overrides(row["overrides"])
+    except SpecError as error:
+        raise SpecError(f"{given}: {error}") from error
+    return parse_spec(row["spec_text"], overrides, given)
 
 
 def _decimals(value: Any) -> Any:
@@ -555,7 +604,11 @@ def override_seeds(text: str) -> Sequence[int]:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         raise SpecError(f"--seeds {text!r}: expected how many, such as 5, or a list, such as 0,1,2") from None
-    return range(numbers[0]) if len(numbers) == 1 and "," not in text and 0 < numbers[0] <= 1000 else numbers
+    if "," in text:
+        return numbers
+    if not 1 <= numbers[0] <= 1000:
+        raise SpecError(f"--seeds {text!r}: expected from 1 to 1000 seeds, or a list, such as 7,8")
+    return range(numbers[0])
 
 
 def parse_data_settings(source: str, overrides: Mapping[str, Any]) -> DataSettings:

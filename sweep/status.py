@@ -1,6 +1,5 @@
 """Where a study stands, in a few numbers. Light: imports neither torch nor pandas."""
 
-import json
 import math
 from typing import Any
 
@@ -8,8 +7,8 @@ from sqlalchemy import func, select
 
 from sweep.claims import holder
 from sweep.paths import Home
-from sweep.spec import StudySpec, parse_spec, stored_overrides
-from sweep.store import RUN, TRIAL, TRIAL_RUN, Store
+from sweep.spec import StudySpec, stored_spec
+from sweep.store import OBJECTS, RUN, TRIAL, TRIAL_RUN, Store
 
 
 def state_of(store: Store, home: Home, row: Any) -> tuple[str, str | None]:
@@ -21,7 +20,7 @@ def state_of(store: Store, home: Home, row: Any) -> tuple[str, str | None]:
 def status(store: Store, home: Home, name: str) -> dict[str, Any]:
     """A study's state in numbers, JSON-able; counted by the database, so that ten thousand trials cost little."""
     row = store.require(name)
-    spec = parse_spec(row["spec_text"], stored_overrides(row["overrides"]), f"the spec of study {name}")
+    spec = stored_spec(row, store.shown_url)
     state, worker = state_of(store, home, row)
     trials = _counts(store, select(TRIAL.c.state, func.count()).where(TRIAL.c.study == name).group_by(TRIAL.c.state))
     of_study = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name).distinct().subquery()
@@ -61,5 +60,5 @@ def _best(store: Store, name: str, spec: StudySpec) -> dict[str, Any] | None:
     if not rows or not math.isfinite(rows[0]["value"]):
         return None
     best = rows[0]
-    parts = {key: json.loads(best[key]) for key in ("params", "weights")}
+    parts = {key: store.decoded(best, key, OBJECTS[key]) for key in ("params", "weights")}
     return {"trial": best["number"], "value": best["value"], **parts}

@@ -3,6 +3,7 @@
 Workers never come here. Only the coordinator that holds a study's lease writes that study's rows; reading is free.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +26,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    Result,
     String,
     Table,
     Text,
@@ -39,11 +42,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, ProgrammingError
 
 from model.names import EXTRA_METRICS, METRICS, TERMS
-from sweep.errors import StorageError, StudyError
-from sweep.paths import Home
+from sweep.errors import SpecError, StorageError, StudyError
+from sweep.paths import Home, check_name
 
 SCHEMA_VERSION = 1
 NETWORK_FILESYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "9p", "afs")
@@ -142,9 +145,34 @@ LEASE = Table(
     Column("token", Integer, nullable=False),
     Column("host", String(200), nullable=False),
     Column("pid", Integer, nullable=False),
+    Column("place", Text, nullable=False),  # boot and lock file: where an flock speaks for the holder
     Column("renewed", Float, nullable=False),
 )
 Index("ix_sweep_trial_state", TRIAL.c.study, TRIAL.c.state)
+
+STATES = {TRIAL: ("running", "complete", "pruned", "failed"), RUN: ("waiting", "running", "finished", "failed")}
+
+
+def _python_types() -> dict[str, set[type]]:
+    """What Python makes of each column. SQLite stores whatever it is given, and a damaged page gives it anything."""
+    kinds: dict[type, set[type]] = {Integer: {int}, Boolean: {bool}, Float: {float, int}, String: {str}}
+    types: dict[str, set[type]] = {}
+    for column in (c for table in (STUDY, TRIAL, RUN, TRIAL_RUN, EPOCH, LEASE) for c in table.columns):
+        fitting = next(found for kind, found in kinds.items() if isinstance(column.type, kind))
+        types.setdefault(column.name, set()).update(fitting, {type(None)} if column.nullable else ())
+    return types
+
+
+PYTHON_TYPES = _python_types()
+Scalars = dict[str, bool | int | float | str]
+OBJECTS: dict[str, Any] = {"params": Scalars, "drawn": Scalars, "weights": dict[str, float]}
+
+
+@cache
+def _adapter(kind: Any) -> Any:
+    from pydantic import TypeAdapter  # `sweep list` can do without
+
+    return TypeAdapter(kind)
 
 
 def _migrate_1(connection: Connection) -> None:
@@ -160,9 +188,13 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def hide_password(url: str) -> str:
-    """A database URL fit to be shown: its password, and any given as a query parameter, replaced by ***."""
-    shown = re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", url)
+def hide_password(text: str) -> str:
+    """A text fit to be shown: in database URLs, a password and one given as a query parameter are replaced by ***.
+
+    A text that is one URL, or --option=URL, may have anything in its password; within other texts it ends at a space.
+    """
+    any_ = "." if re.match(r"(--[a-z]+=)?[\w+.-]+://", text) else r"\S"
+    shown = re.sub(rf"(?s)(://[^:/@\s]*):{any_}*@", r"\1:***@", text)
     return re.sub(r"(?i)([?&](?:password|passwd|pwd|sslpassword)=)[^&\s]*", r"\1***", shown)
 
 
@@ -186,7 +218,10 @@ def on_network_disk(path: Path) -> bool:
 
 
 def configure(engine: Engine, wal: bool = True) -> None:
-    """SQLite as we want it: WAL (never across hosts), a busy timeout, a commit that survives a killed process."""
+    """SQLite as we want it: WAL (never across hosts), a busy timeout, a commit that survives a killed process.
+
+    With `wal` the file is brought to WAL; it stays in it, so who only reads need not write that into its header.
+    """
     if engine.dialect.name != "sqlite":
         return
 
@@ -196,6 +231,7 @@ def configure(engine: Engine, wal: bool = True) -> None:
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
         if wal:
             cursor.execute("PRAGMA journal_mode = WAL")
+        if cursor.execute("PRAGMA journal_mode").fetchone() == ("wal",):
             cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.close()
 
@@ -214,15 +250,18 @@ class NewRun:
 class Store:
     """Reads and writes our tables. One object a process; its engine is safe to share with the lease's listener."""
 
-    def __init__(self, engine: Engine, url: str) -> None:
+    def __init__(self, engine: Engine, url: str, is_on_network_disk: bool = False) -> None:
         self.engine = engine
         self.url = url
+        self.is_on_network_disk = is_on_network_disk
 
     @classmethod
     def open(cls, home: Home, storage: str | None = None, create: bool = False) -> "Store":
         """Open the database (making it only where `create`), bring it to our schema, or raise `StorageError`."""
         url = storage_url(home, storage)
         try:
+            if not url.startswith("sqlite") and url.count("@") > 1:  # taken for the host's, a piece of it would be shown
+                raise ValueError("an @ in a user's name or password must be written %40")
             parsed = make_url(url)
             if parsed.drivername.startswith("sqlite"):
                 file = Path(str(parsed.database))
@@ -237,11 +276,16 @@ class Store:
             raise StorageError(f"the database {hide_password(url)} cannot be used: {reason}") from None
         is_file = engine.dialect.name == "sqlite"
         path = str(engine.url.database)
-        configure(engine, wal=is_file and not path.startswith("file:") and not on_network_disk(Path(path)))
-        store = cls(engine, url)
+        store = cls(engine, url, is_file and on_network_disk(Path(path)))
+        configure(engine, wal=create and is_file and not path.startswith("file:") and not store.is_on_network_disk)
         with store.errors():
-            store._migrate()
+            store._migrate(create)
         return store
+
+    @property
+    def shown_url(self) -> str:
+        """The database's URL without its password."""
+        return hide_password(self.url)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -249,38 +293,98 @@ class Store:
         try:
             yield
         except DatabaseError as error:
-            if (
-                not isinstance(error, OperationalError)
-                and "malformed" not in str(error)
-                and "not a database" not in str(error)
-            ):
-                raise
+            if error.statement is not None and isinstance(error, (IntegrityError, ProgrammingError)):
+                raise  # a fault of ours; without a statement, the URL asks for something that there is not
             reason = hide_password(str(error.orig)).splitlines()[0]
-            raise StorageError(f"the database {hide_password(self.url)} cannot be used: {reason}") from None
+            raise StorageError(f"the database {self.shown_url} cannot be used: {reason}") from None
+        except UnicodeDecodeError:  # SQLite quotes a damaged page in its message
+            raise self.damaged("its text is not UTF-8") from None
 
-    def _migrate(self) -> None:
-        with self.engine.begin() as connection:
-            version = 0
-            if inspect(connection).has_table(VERSION.name):
-                version = connection.scalar(select(func.max(VERSION.c.version))) or 0
-            if version > SCHEMA_VERSION:
-                raise StorageError(
-                    f"the database {hide_password(self.url)} has schema {version}, this version knows up to "
-                    f"{SCHEMA_VERSION}: use the newer version of sweep that made it"
-                )
-            if version == SCHEMA_VERSION:
-                return
-            for step in MIGRATIONS[version:]:
+    def damaged(self, what: str) -> StorageError:
+        """The error that names this database as damaged."""
+        return StorageError(
+            f"the database {self.shown_url} is damaged ({what}): put a copy of it in its place, or move it away"
+        )
+
+    def require_sound(self) -> None:
+        """Raise `StorageError` where the file is damaged: nothing is written to such a file."""
+        found = self.integrity()
+        if found != "ok":
+            raise self.damaged(" ".join(found.split())[:200])
+
+    def _migrate(self, create: bool) -> None:
+        with self.engine.connect() as connection:
+            version = self._version(connection)
+        if version == SCHEMA_VERSION:
+            return
+        if version == 0 and not create:
+            raise StorageError(
+                f"the database {self.shown_url} holds no studies: start one first (sweep start demo), "
+                f"or name another with --home or --storage"
+            )
+        with self._alone(), self.engine.begin() as connection:
+            if self.engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(83267)"))
+            for step in MIGRATIONS[self._version(connection) :]:  # asked again: another process may have been first
                 step(connection)
             connection.execute(delete(VERSION))
             connection.execute(insert(VERSION).values(version=SCHEMA_VERSION))
 
+    def _version(self, connection: Connection) -> int:
+        """The schema's version, 0 where there is none of our tables; refuses one that is newer, or none at all."""
+        if not inspect(connection).has_table(VERSION.name):
+            return 0
+        version = connection.scalar(select(func.max(VERSION.c.version))) or 0
+        if not isinstance(version, int) or version < 0:
+            raise self.damaged(f"its schema is called {version!r:.40}")
+        if version > SCHEMA_VERSION:
+            raise StorageError(
+                f"the database {self.shown_url} has schema {version}, this version knows up to "
+                f"{SCHEMA_VERSION}: use the newer version of sweep that made it"
+            )
+        return version
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time makes or migrates an SQLite file; PostgreSQL has its own lock for it."""
+        if self.engine.dialect.name != "sqlite":
+            yield
+            return
+        with Path(f"{self.engine.url.database}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     # Reading
 
     def rows(self, query: Any) -> list[dict[str, Any]]:
-        """All rows of a query as dicts."""
+        """All rows of a query as dicts; `StorageError` where a value is not of its column's type."""
         with self.errors(), self.engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            return self.fetched(connection.execute(query))
+
+    def fetched(self, result: Result[Any]) -> list[dict[str, Any]]:
+        """As `rows`, within a transaction."""
+        names = tuple(result.keys())
+        try:
+            rows = [tuple(row) for row in result]
+        except (ValueError, TypeError, OverflowError) as error:
+            raise self.damaged(" ".join(str(error).split())) from error
+        for name, column in zip(names, zip(*rows, strict=True), strict=False):
+            wrong = set(map(type, column)) - PYTHON_TYPES.get(name, set(map(type, column)))
+            if wrong:
+                raise self.damaged(f"the column {name} holds a {wrong.pop().__name__}")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def decoded(self, row: Mapping[str, Any], column: str, kind: Any = dict[str, Any]) -> Any:
+        """The JSON of a row's column, which must be a `kind`; `StorageError` where it is something else."""
+        try:
+            return _adapter(kind).validate_python(json.loads(row[column]))
+        except (ValueError, RecursionError) as error:
+            raise self.damaged(f"the column {column} cannot be read") from error
+
+    def _check_states(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+        unknown = {row["state"] for row in rows} - {*STATES[table]}
+        if unknown:
+            raise self.damaged(f"{table.name} has the state {unknown.pop()!r:.40}")
 
     def studies(self) -> list[dict[str, Any]]:
         """One dict a study: name, state, numbers of trials by state."""
@@ -288,9 +392,16 @@ class Store:
         query = select(TRIAL.c.study, TRIAL.c.state, func.count().label("n")).group_by(TRIAL.c.study, TRIAL.c.state)
         for row in self.rows(query):
             counts.setdefault(row["study"], {})[row["state"]] = row["n"]
-        return [
-            {**row, "trials": counts.get(row["name"], {})} for row in self.rows(select(STUDY).order_by(STUDY.c.created))
-        ]
+        rows = self.rows(select(STUDY).order_by(STUDY.c.created))
+        return [{**self._named(row), "trials": counts.get(row["name"], {})} for row in rows]
+
+    def _named(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A study's row, its name fit to be part of a path."""
+        try:
+            check_name(row["name"])
+        except SpecError as error:
+            raise self.damaged(str(error)) from error
+        return row
 
     def study(self, name: str) -> dict[str, Any] | None:
         """The study's row, or None."""
@@ -303,13 +414,16 @@ class Store:
         if found is None:
             known = [row["name"] for row in self.rows(select(STUDY.c.name).order_by(STUDY.c.name).limit(20))]
             there = f"there are {', '.join(known)}" if known else "there are none yet; begin with: sweep start demo"
-            raise StudyError(f"no study is called {name!r} in {hide_password(self.url)}; {there}")
+            raise StudyError(f"no study is called {name!r} in {self.shown_url}; {there}")
         return found
 
     def trials(self, name: str) -> list[dict[str, Any]]:
         """The study's trials in order, params and weights as dicts."""
         rows = self.rows(select(TRIAL).where(TRIAL.c.study == name).order_by(TRIAL.c.number))
-        return [{**row, **{k: json.loads(row[k]) for k in ("params", "drawn", "weights")}} for row in rows]
+        self._check_states(TRIAL, rows)
+        if [row["number"] for row in rows] != list(range(len(rows))):
+            raise self.damaged(f"trials of {name} are missing")
+        return [{**row, **{k: self.decoded(row, k, kind) for k, kind in OBJECTS.items()}} for row in rows]
 
     def runs(self, name: str) -> list[dict[str, Any]]:
         """The study's runs in trial and seed order, with `trial`, `seed` and all columns of sweep_run."""
@@ -319,7 +433,16 @@ class Store:
             .where(TRIAL_RUN.c.study == name)
             .order_by(TRIAL_RUN.c.trial, TRIAL_RUN.c.seed)
         )
-        return self.rows(query)
+        rows = self.rows(query)
+        self._check_states(RUN, rows)
+        return rows
+
+    def shorter_run(self, new: NewRun, epochs: int) -> str | None:
+        """The longest-trained run of the same identity and environment with fewer epochs; a longer one goes on from it."""
+        same = (RUN.c.identity == new.identity) & (RUN.c.environment == new.environment)
+        fewer = (RUN.c.run != new.run) & (RUN.c.epochs > 0) & (RUN.c.epochs < epochs) & ~RUN.c.mixed
+        found = self.rows(select(RUN.c.run).where(same & fewer).order_by(RUN.c.epochs.desc()).limit(1))
+        return str(found[0]["run"]) if found else None
 
     def run(self, run: str) -> dict[str, Any] | None:
         """One run's row, or None."""

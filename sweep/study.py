@@ -21,8 +21,9 @@ from sweep.errors import StudyError
 from sweep.executors import make_executor
 from sweep.paths import Home
 from sweep.projection import Projection
+from sweep.results import DataSummary
 from sweep.space import Choices, plain
-from sweep.spec import StudySpec, overrides_json, parse_spec, stored_overrides
+from sweep.spec import StudySpec, overrides_json, stored_spec
 from sweep.store import NewRun, Store, now
 
 
@@ -49,14 +50,14 @@ class End:
 class Planner:
     """Turns points into runs: prepares each data setting once, and gives every run its key."""
 
-    def __init__(self, spec: StudySpec, home: Home, runtime: Runtime, show: Display) -> None:
-        self.spec, self.home, self.runtime, self.show = spec, home, runtime, show
+    def __init__(self, spec: StudySpec, home: Home, runtime: Runtime, on_progress: Callable[[int, int], None]) -> None:
+        self.spec, self.home, self.runtime, self.on_progress = spec, home, runtime, on_progress
         self._prepared: dict[DataSettings, Prepared] = {}
 
     def prepared(self, settings: DataSettings) -> Prepared:
         """The data, built into the cache where it is not there yet."""
         if settings not in self._prepared:
-            self._prepared[settings] = prepare(settings, self.home.cache, self.show.preparing)
+            self._prepared[settings] = prepare(settings, self.home.cache, self.on_progress)
         return self._prepared[settings]
 
     def __call__(self, point: Mapping[str, Any]) -> TrialPlan:
@@ -67,7 +68,7 @@ class Planner:
         for settings in runs:
             identity = run_identity(settings, self.runtime, prepared.identity)
             environment = json.dumps(environment_key(self.runtime, settings.train), sort_keys=True)
-            key = hashlib.sha256(f"{identity}|{environment}".encode()).hexdigest()[:32]
+            key = run_key(identity, environment, settings.train.epochs)
             planned.append((settings, NewRun(key, identity, environment, settings.model_dump_json(), settings.seed)))
         return TrialPlan(data, prepared.dataset.fingerprint, tuple(planned))
 
@@ -77,13 +78,14 @@ def start(
 ) -> End:
     """Start a study; one of the same spec is resumed, one of a larger spec grown, one of another spec refused."""
     store = Store.open(begin.home.create(), begin.storage, create=True)
+    store.require_sound()
     claim = Claim.take(store, spec.name, begin.home.lock(spec.name))
     try:
         row = store.study(spec.name)
         if row is None:
-            row = _create(spec, overrides, begin, store, show)
+            row = _create(spec, overrides, begin, store, _watched(show, claim, should_stop))
         else:
-            _admit(spec, row, begin)
+            _admit(spec, row, store, begin)
             if spec.grown_hash != row["grown_hash"]:
                 _grow(spec, overrides, row, store)
                 show.note(f"study {spec.name} grows: what is done is kept, only what is missing is trained")
@@ -96,8 +98,8 @@ def start(
 def resume(name: str, data: str | None, begin: Begin, show: Display, should_stop: Callable[[], bool]) -> End:
     """Go on exactly where a study stopped; `data` is where the same pictures lie now."""
     store = Store.open(begin.home, begin.storage)
-    row = store.require(name)
-    spec = stored_spec(row)
+    store.require_sound()
+    spec = stored_spec(store.require(name), store.shown_url)
     if data is not None:
         spec = replace(spec, data=spec.data.model_copy(update={"source": data}))
     claim = Claim.take(store, name, begin.home.create().lock(name))
@@ -107,15 +109,28 @@ def resume(name: str, data: str | None, begin: Begin, show: Display, should_stop
         claim.release()
 
 
-def stored_spec(row: Mapping[str, Any]) -> StudySpec:
-    """The spec of a study's row."""
-    return parse_spec(row["spec_text"], stored_overrides(row["overrides"]), f"the spec of study {row['name']}")
+def _watched(show: Display, claim: Claim, should_stop: Callable[[], bool]) -> Callable[[int, int], None]:
+    """Progress of preparing pictures, which can take long: shown, interruptible, and with the lease kept alive."""
+
+    def on_progress(done: int, total: int) -> None:
+        show.preparing(done, total)
+        claim.renew()
+        if should_stop():
+            raise KeyboardInterrupt
+
+    return on_progress
 
 
-def _create(spec: StudySpec, overrides: Mapping[str, Any], begin: Begin, store: Store, show: Display) -> dict[str, Any]:
+def _create(
+    spec: StudySpec,
+    overrides: Mapping[str, Any],
+    begin: Begin,
+    store: Store,
+    on_progress: Callable[[int, int], None],
+) -> dict[str, Any]:
     """Prepare the data, resolve what depends on the machine once, and write the study's row."""
     runtime = resolve_runtime(begin.device, spec.train)
-    prepared = Planner(spec, begin.home, runtime, show).prepared(spec.data)
+    prepared = Planner(spec, begin.home, runtime, on_progress).prepared(spec.data)
     row = {
         "name": spec.name,
         "optuna_name": spec.name,
@@ -136,6 +151,11 @@ def _create(spec: StudySpec, overrides: Mapping[str, Any], begin: Begin, store: 
     return row
 
 
+def run_key(identity: str, environment: str, epochs: int) -> str:
+    """The name of a run and of its folder. An identity may leave the epochs out, a result may not: it depends on them."""
+    return hashlib.sha256(f"{identity}|{environment}|{epochs}".encode()).hexdigest()[:32]
+
+
 def _environment(runtime: Runtime, spec: StudySpec) -> dict[str, Any]:
     packages = {
         name: installed(name) for name in ("torch", "optuna", "numpy", "sqlalchemy", "opencv-python") if _has(name)
@@ -152,9 +172,9 @@ def _has(name: str) -> bool:
     return True
 
 
-def _admit(spec: StudySpec, row: Mapping[str, Any], begin: Begin) -> None:
+def _admit(spec: StudySpec, row: Mapping[str, Any], store: Store, begin: Begin) -> None:
     """Refuse a spec that is not the study's own or that spec, grown; name the keys that differ."""
-    stored = stored_spec(row)
+    stored = stored_spec(row, store.shown_url)
     changed = _changed(stored.fixed(), spec.fixed())
     if changed:
         raise StudyError(
@@ -167,10 +187,10 @@ def _admit(spec: StudySpec, row: Mapping[str, Any], begin: Begin) -> None:
             f"the study {spec.name!r} exists and {shrunk}: a study only grows; use --name for another, "
             f"or: sweep resume {spec.name}"
         )
-    runtime = json.loads(row["runtime"])
-    if begin.device not in ("auto", runtime["device"], runtime["device"].split(":")[0]):
+    runtime = store.decoded(row, "runtime", Runtime)
+    if begin.device not in ("auto", runtime.device, runtime.device.split(":")[0]):
         raise StudyError(
-            f"the study {spec.name!r} was begun on {runtime['device']}, not {begin.device}: go on there, or use --name for another"
+            f"the study {spec.name!r} was begun on {runtime.device}, not {begin.device}: go on there, or use --name for another"
         )
 
 
@@ -231,12 +251,18 @@ def _conduct(
     should_stop: Callable[[], bool],
 ) -> End:
     """Check that the data is the study's, then drive the study to its end or to the first stop."""
-    runtime = Runtime(**json.loads(row["runtime"]))
-    planner = Planner(spec, begin.home, runtime, show)
+    runtime = store.decoded(row, "runtime", Runtime)
+    resolve_runtime(runtime.device, spec.train)  # refuses in words where the study's device is not on this machine
+    planner = Planner(spec, begin.home, runtime, _watched(show, claim, should_stop))
     workers = default_workers(runtime) if begin.workers is None else begin.workers
-    executor = make_executor(begin.executor, workers, should_stop)
+
+    def alive_and_asked_to_stop() -> bool:
+        claim.renew()  # asked at every step, so that an epoch may take longer than the lease's grace time
+        return should_stop()
+
+    executor = make_executor(begin.executor, workers, alive_and_asked_to_stop)
     try:
-        _check_data(planner.prepared(spec.data), row)
+        _check_data(planner.prepared(spec.data), row["name"], store.decoded(row, "data", DataSummary))
         projection = Projection(store, spec, row["optuna_name"], claim.guard)
         try:
             store.update_study(spec.name, state="running")
@@ -252,12 +278,11 @@ def _conduct(
     return End(finished, coordinator.failed_runs)
 
 
-def _check_data(prepared: Prepared, row: Mapping[str, Any]) -> None:
-    stored = json.loads(row["data"])
+def _check_data(prepared: Prepared, name: str, stored: DataSummary) -> None:
     if prepared.identity != stored["identity"]:
         what = "pictures" if prepared.dataset.fingerprint != stored["fingerprint"] else "split or preparation"
         raise StudyError(
-            f"the {what} of study {row['name']!r} changed: it was begun on {stored['source']} with fingerprint "
+            f"the {what} of study {name!r} changed: it was begun on {stored['source']} with fingerprint "
             f"{stored['fingerprint'][:12]}, this is {prepared.dataset.fingerprint[:12]}: restore them, or use --name for another study"
         )
 

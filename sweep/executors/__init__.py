@@ -22,6 +22,7 @@ class RunRequest:
     cache: str
     fingerprint: str
     runtime: dict[str, Any]
+    begin_from: str | None = None  # the folder of the same run, shorter: a longer one goes on from its checkpoint
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Runs in this process (`--workers 0`): one at a time, an event a poll. For debuggers, notebooks and small machines."""
 
+import time
 from collections.abc import Callable, Iterator
 
 from sweep.executors import Event, RunRequest
@@ -26,6 +27,8 @@ class InlineExecutor:
 
     def poll(self, timeout: float) -> list[Event]:
         """Train until the next event."""
+        if self.run is None:
+            time.sleep(timeout)  # waiting for a run that another process trains
         event = next(self.events, None)
         if event is None or event.kind not in ("epoch", "note"):
             self.run = None

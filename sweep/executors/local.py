@@ -1,13 +1,17 @@
 """Runs in worker processes on this machine, a run a worker at a time; workers are warm and reused."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, Pipe, wait
-from os import getpid
+from pathlib import Path
 
+from sweep.errors import StudyError
 from sweep.executors import Event, RunRequest
+
+HOUSE = str(Path(__file__).resolve().parent.parent.parent)
 
 
 @dataclass
@@ -15,6 +19,7 @@ class _Worker:
     process: subprocess.Popen[bytes]
     pipe: Connection
     run: str | None = None
+    spoke: bool = False
 
 
 class LocalExecutor:
@@ -71,13 +76,21 @@ class LocalExecutor:
 
     def _start(self) -> _Worker:
         ours, theirs = Pipe()
-        command = [sys.executable, "-m", "sweep.executors.worker", str(theirs.fileno()), str(getpid())]
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        # -P: the working folder may hold a model.py of the user's; our own house is named instead.
+        command = [sys.executable, "-P", "-m", "sweep.executors.worker", str(theirs.fileno()), str(os.getpid())]
+        paths = os.pathsep.join([HOUSE, *filter(None, [os.environ.get("PYTHONPATH")])])
+        process = subprocess.Popen(
+            command,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
         theirs.close()
         self.workers.append(_Worker(process, ours))
         return self.workers[-1]
 
     def _received(self, worker: _Worker, event: Event) -> Event:
+        worker.spoke = True
         if event.kind not in ("epoch", "note"):
             worker.run = None
         return event
@@ -86,5 +99,7 @@ class LocalExecutor:
         self.workers.remove(worker)
         worker.pipe.close()
         code = worker.process.wait()
+        if code > 0 and not worker.spoke:
+            raise StudyError(f"a worker could not start (exit status {code}); what it said stands above")
         how = f"by signal {-code}" if code < 0 else f"with exit status {code}"
         return [Event(worker.run, "died", {"reason": f"its worker ended {how}"})] if worker.run else []

@@ -50,8 +50,12 @@ def train_run(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[
 
 
 def _events(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Event]:
+    from model.checkpoint import adopt_checkpoint
     from model.settings import RunSettings
     from model.training import Runtime, train
+
+    if request.begin_from:
+        adopt_checkpoint(Path(request.begin_from), Path(request.folder))
 
     settings = RunSettings.model_validate(request.settings)
     prepared = _prepared(

@@ -75,7 +75,7 @@ def test_a_coordinator_that_slept_through_a_takeover_writes_nothing(home: Home, 
     claim = Claim.take(store, "s", home.lock("s"))
     thief = Store.open(home)
     with thief.begin() as connection:
-        connection.execute(update(LEASE).values(token=LEASE.c.token + 1, host="elsewhere"))
+        connection.execute(update(LEASE).values(token=LEASE.c.token + 1, host="elsewhere", place="elsewhere"))
     row = dict.fromkeys([c.name for c in STUDY.columns if c.name != "updated"], "x")
     with pytest.raises(LeaseLostError, match="taken over"):
         store.save_study(row)
@@ -88,7 +88,7 @@ def test_a_holder_on_another_host_is_taken_over_after_the_grace_time(home: Home,
     """Across hosts only the lease's age counts."""
     Claim.take(store, "s", home.lock("s")).release()
     with store.begin() as connection:
-        connection.execute(update(LEASE).values(host="elsewhere", renewed=time.time() - GRACE_S / 2))
+        connection.execute(update(LEASE).values(host="elsewhere", place="elsewhere", renewed=time.time() - GRACE_S / 2))
     with pytest.raises(StudyHeldError, match="on elsewhere"):
         Claim.take(store, "s", home.lock("s"))
     with store.begin() as connection:
@@ -100,7 +100,7 @@ def test_a_clock_set_back_does_not_displace_a_holder_elsewhere(home: Home, store
     """A renewal that lies in the future counts as fresh."""
     Claim.take(store, "s", home.lock("s")).release()
     with store.begin() as connection:
-        connection.execute(update(LEASE).values(host="elsewhere", renewed=time.time() + 3600))
+        connection.execute(update(LEASE).values(host="elsewhere", place="elsewhere", renewed=time.time() + 3600))
     with pytest.raises(StudyHeldError):
         Claim.take(store, "s", home.lock("s"))
 

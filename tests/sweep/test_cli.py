@@ -143,7 +143,7 @@ def test_a_finished_study_answers_every_question(lab, capsys, tmp_path: Path) ->
     assert best["trial"] in (0, 1, 2)
     assert model.exists()
 
-    settings = ("--set", "image_size=16", "--set", "rooms=12")
+    settings = ("--set", "rooms=12")
     assert lab.run("evaluate", str(model), "--data", "rooms", "--part", "val", "--json", *settings) == 0
     scores = json.loads(capsys.readouterr().out)
     assert set(scores) >= {"model", "median", "mean_map", "images"}
@@ -170,7 +170,7 @@ def test_the_model_that_best_saves_is_the_one_that_was_measured(lab, capsys, tmp
     assert lab.run("best", "line", "--json", "--checkpoint", str(tmp_path / "m.npz")) == 0
     trial = json.loads(capsys.readouterr().out)["trial"]
     value = lab.store.trials("line")[trial]["value"]
-    settings = ("--set", "image_size=16", "--set", "rooms=12")
+    settings = ("--set", "rooms=12")
     assert lab.run("evaluate", str(tmp_path / "m.npz"), "--data", "rooms", "--part", "val", "--json", *settings) == 0
     assert json.loads(capsys.readouterr().out)["model"]["rmse"] == pytest.approx(value, rel=1e-6)
 

@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 
 from sweep.claims import holder
 from sweep.status import status
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def test_the_number_of_workers_changes_nothing(new_lab) -> None:
@@ -137,7 +141,7 @@ def test_a_study_grows_knowingly(lab, new_lab) -> None:
         "line@4",
     }
     attempts = {row["run"]: row["attempts"] for row in lab.store.runs("line")}
-    assert sorted(attempts.values()) == [1] * 0 + [2] * 12
+    assert sorted(attempts.values()) == [1] * 12
 
 
 def test_another_spec_or_a_smaller_one_is_refused_with_its_keys(lab, capsys) -> None:
@@ -151,6 +155,55 @@ def test_another_spec_or_a_smaller_one_is_refused_with_its_keys(lab, capsys) -> 
     assert lab.run("start", lab.spec(rooms="13"), "--workers", "0") == 2
     assert "data.rooms" in capsys.readouterr().err
     assert lab.numbers("line") == before
+
+
+def test_a_longer_study_leaves_a_shorter_one_as_it_was(lab) -> None:
+    """Runs of other lengths are other runs: a study's outcomes and states do not change when another goes further."""
+    assert lab.run("start", lab.spec(epochs="1"), "--workers", "0") == 0
+    before = lab.numbers("line")
+    assert lab.run("start", lab.spec(epochs="3"), "--workers", "0", "--name", "longer") == 0
+    assert lab.numbers("line") == before
+    assert {row["epochs"] for row in lab.store.runs("line")} == {1}
+
+
+PRUNED = ("--set", "search.pruner=median", "--set", "search.warmup_epochs=1", "--set", "search.startup_trials=1",
+          "--set", "search.parallel=1", "--set", "train.epochs=6")  # fmt: skip
+
+
+def test_pruning_does_not_depend_on_what_was_trained_before(lab, new_lab) -> None:
+    """A trial whose runs another study finished is pruned at the same epoch as one that is trained."""
+    fresh = new_lab()
+    assert fresh.run("start", fresh.spec(), "--workers", "0", *PRUNED) == 0
+    states = [trial["state"] for trial in fresh.store.trials("line")]
+    assert "pruned" in states
+    assert lab.run("start", lab.spec(), "--workers", "0", "--set", "train.epochs=6", "--name", "all") == 0
+    assert lab.run("start", lab.spec(), "--workers", "0", *PRUNED) == 0
+    kept = ("number", "state", "value", "epochs")
+    trials = [[{k: t[k] for k in kept} for t in each.store.trials("line")] for each in (fresh, lab)]
+    assert trials[0] == trials[1]
+    assert {row["state"] for row in fresh.store.runs("line")} <= {"finished", "dropped"}
+
+
+@pytest.mark.slow
+def test_a_search_that_grew_is_the_search_it_would_have_been(lab, new_lab) -> None:
+    """Trials added later are asked as if they had been asked for at once."""
+    at_once = new_lab()
+    assert at_once.run("start", at_once.spec(at_once.SEARCH), "--workers", "0") == 0
+    assert lab.run("start", lab.spec(lab.SEARCH, trials="12"), "--workers", "0") == 0
+    assert lab.run("start", lab.spec(lab.SEARCH), "--workers", "0") == 0
+    assert lab.numbers("search") == at_once.numbers("search")
+
+
+def test_a_working_folder_with_a_model_py_disturbs_no_worker(lab) -> None:
+    """Users keep a model.py where they work; workers find our packages all the same."""
+    (lab.folder / "model.py").write_text("raise RuntimeError('a stranger')")
+    (lab.folder / "data").mkdir()
+    (lab.folder / "data" / "__init__.py").write_text("")
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from sweep.cli import run; sys.exit(run(sys.argv[1:]))"
+    spec = lab.spec(seeds="[0]", epochs="1")
+    command = [sys.executable, "-P", "-c", code, "start", spec, "--workers", "1", "--home", str(lab.home.root)]
+    done = subprocess.run(command, cwd=lab.folder, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
 
 
 def test_two_studies_share_a_run(lab) -> None:

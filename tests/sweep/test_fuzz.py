@@ -19,14 +19,16 @@ import traceback
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from sweep.cli import run
+from reports.samples import sample_panels
+from sweep.cli import DONE, run
+from sweep.results import study_record
 
 from .conftest import LINE, Lab
 
@@ -52,7 +54,9 @@ WORDS = (
     "[[",
 )
 # What C libraries say of a damaged picture that they can decode all the same.
-CHATTER = re.compile(r"(preparing pictures|libpng |Corrupt JPEG|Premature end|Invalid SOS|Warning: |\[ ?WARN)")
+CHATTER = re.compile(
+    r"(preparing pictures|libpng |Corrupt JPEG|Premature end|Invalid SOS|Warning: |\[ ?WARN|downloading )"
+)
 
 
 # Damage
@@ -243,13 +247,13 @@ class Judge:
         self.cases = self.refused = 0
         self.faults: list[str] = []
 
-    def __call__(self, case: object, arguments: list[str], *names: str) -> None:
-        """One case: success, or exit 2 and one line with one of the names in it."""
+    def __call__(self, case: object, arguments: list[str], *names: str, work: Callable[[], int] = lambda: DONE) -> None:
+        """One case: success, or exit 2 and one line with one of the names in it. `work` is done if no arguments are given."""
         self.capfd.readouterr()
         self.cases += 1
         try:
             with alarm():
-                code = run(arguments)
+                code = run(arguments) if arguments else work()
         except (Exception, TooLongError):
             self.faults.append(f"{case} {arguments}: {traceback.format_exc()}")
             return
@@ -270,6 +274,10 @@ class Judge:
 
     def verdict(self) -> None:
         """Fail with the first few faults."""
+        if os.environ.get("FUZZ_LOG"):
+            with Path(os.environ["FUZZ_LOG"]).open("a") as f:
+                f.write("\n=====\n".join(self.faults) + "\n=====\n")
+            print(f"CASES {self.cases} refused {self.refused}")
         assert self.cases
         assert not self.faults, f"{len(self.faults)} of {self.cases}:\n" + "\n".join(self.faults[:5])
 
@@ -407,27 +415,38 @@ def test_damaged_results(judge: Judge, finished: Lab, tmp_path: Path) -> None:
     paths = list(finished.home.root.glob("runs/*/*/result.npz"))
     good = {path: path.read_bytes() for path in paths}
     try:
-        for chance in cases("result", 60):
+        for chance in cases("result", 100):
             for path in paths:
-                path.write_bytes(
-                    resealed_zip(good[path], chance) if chance.random() < 0.7 else damaged(good[path], chance)
-                )
-            output = tmp_path / "report.html"
-            judge(
-                f"result {judge.cases}",
-                ["report", "line", "--home", str(finished.home.root), "--output", str(output)],
-                "?",
-            )
+                reseal = chance.random() < 0.7
+                path.write_bytes(resealed_zip(good[path], chance) if reseal else damaged(good[path], chance))
+            if judge.cases % 25 == 0:
+                arguments = ["report", "line", "--home", str(finished.home.root), "--output", str(tmp_path / "r.html")]
+            else:  # the whole page takes a second
+                arguments = []
+            judge(f"result {judge.cases}", arguments, work=lambda: show_samples(finished))
     finally:
         for path in paths:
             path.write_bytes(good[path])
 
 
-READING = (["status", "line"], ["status", "--json"], ["list"], ["export", "line", "--format", "json"], ["export", "line", "--table", "epochs"])  # fmt: skip
+def show_samples(lab: Lab) -> int:
+    """The part of a report that reads result files."""
+    sample_panels(study_record(lab.store, lab.home, "line"))
+    return 0
+
+
+READING = (
+    ["status", "line"],
+    ["status", "--json"],
+    ["list"],
+    ["best", "line", "--json"],
+    ["export", "line", "--format", "json"],
+    ["export", "line", "--table", "epochs"],
+)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("what", "count"), [("reading", 150), ("report", 30), ("resume", 30)])
+@pytest.mark.parametrize(("what", "count"), [("reading", 180), ("report", 8), ("resume", 40)])
 def test_damaged_databases(judge: Judge, finished: Lab, tmp_path: Path, what: str, count: int) -> None:
     """Commands that only read leave even a damaged file as it is; resume names it before it writes."""
     good = finished.home.database.read_bytes()
@@ -462,22 +481,23 @@ def changed_rows(data: bytes, file: Path, chance: random.Random) -> bytes:
     """A sound database with one wrong value in it."""
     file.write_bytes(data)
     with closing(sqlite3.connect(file)) as connection:
-        tables = [
-            name
-            for (name,) in connection.execute(
-                "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'sweep%'"
-            )
-        ]
-        table = chance.choice([t for t in tables if connection.execute(f"SELECT count(*) FROM {t}").fetchone()[0]])
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        ours = [name for name in tables if name.startswith("sweep_")]
+        filled = [t for t in chance.choice((ours, ours, tables)) if connection.execute(f"SELECT 1 FROM {t}").fetchone()]
+        table = chance.choice(filled)
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-        column, rowid = chance.choice(columns), connection.execute(f"SELECT rowid FROM {table}").fetchone()[0]
+        column = chance.choice(columns)
+        (rowid,) = chance.choice(connection.execute(f"SELECT rowid FROM {table}").fetchall())
         (value,) = connection.execute(f"SELECT {column} FROM {table} WHERE rowid = ?", (rowid,)).fetchone()
-        wrong = chance.choice((-1, 2**40, 1e300, "x", "", b"\xff\0", "[1]", "{}", "null", "<script>", float("inf")))
+        wrong = chance.choice(
+            (-1, 2**40, 1e300, "x", "", b"\xff\0", "[1]", "{}", "null", "<script>", float("inf"), None)
+        )
         if isinstance(value, str) and value.startswith(("{", "[")) and chance.random() < 0.7:
             wrong = changed_json(value, chance) if json.loads(value) else wrong
         elif isinstance(value, str) and "\n" in value and chance.random() < 0.7:
             wrong = edited(value, chance)
-        connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (wrong, rowid))
+        with suppress(sqlite3.IntegrityError):  # a row's number can be nothing but a number
+            connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (wrong, rowid))
         connection.commit()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     content = file.read_bytes()

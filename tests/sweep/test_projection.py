@@ -28,11 +28,11 @@ def drive(restart_at: set[int]) -> list[dict]:
             for earlier in log:
                 suggester.restore(earlier["drawn"])
             for i in range(told):
-                suggester.tell(i, "complete", log[i]["value"])
+                suggester.tell(i, "complete", log[i]["value"], 1)
         params, drawn = suggester.ask()
         log.append({"params": params, "drawn": drawn, "value": bowl(params)})
         if number - told + 1 == spec.search.parallel:
-            suggester.tell(told, "complete", log[told]["value"])
+            suggester.tell(told, "complete", log[told]["value"], 1)
             told += 1
     return log
 
@@ -58,7 +58,14 @@ def store(tmp_path: Path) -> Store:
 
 
 def row(number: int, state: str = "running", value: float | None = None) -> dict:
-    return {"number": number, "params": {"w": number / 10}, "weights": {"ssim": 1.0}, "state": state, "value": value}
+    return {
+        "number": number,
+        "params": {"w": number / 10},
+        "weights": {"ssim": 1.0},
+        "state": state,
+        "value": value,
+        "epochs": 3,
+    }
 
 
 def test_optuna_reads_the_projection(store: Store) -> None:
@@ -81,5 +88,5 @@ def test_reconciling_catches_up_and_tells_nothing_twice(store: Store) -> None:
         projection.reconcile([row(0, "complete", 0.5), row(1, "pruned", 0.7), row(2)])
     trials = projection.study.get_trials()
     assert [t.state.name for t in trials] == ["COMPLETE", "PRUNED", "RUNNING"]
-    assert trials[1].value == 0.7
+    assert (trials[1].value, trials[1].last_step) == (0.7, 3)
     projection.close()

@@ -1,0 +1,134 @@
+"""Secrets stay secret, and names stay names: passwords in database URLs; studies and pictures called like scripts."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from sweep.cli import run
+from sweep.store import hide_password
+
+from .conftest import ROOT, Lab
+
+SECRET = re.compile("s3cret|cr3t|t0p")
+URLS = (
+    "postgresql://u:s3cret@127.0.0.1:1/x",
+    "postgres://u:s3cret@127.0.0.1:1/x?connect_timeout=1",
+    "postgresql://u:s3cret%40t0p%2F@127.0.0.1:1/x",
+    "postgresql://u:cr3t@t0p@127.0.0.1:1/x",
+    "postgresql://u:cr3t@t0p/cr3t@127.0.0.1:1/x",
+    "postgresql://u:cr3t:t0p@127.0.0.1:1/x",
+    "postgresql://u:s3cret t0p@127.0.0.1:1/x",
+    "postgresql://u:cr3t@t0p:s3cret@127.0.0.1/x",
+    "postgresql://:s3cret@127.0.0.1:1/x",
+    "postgresql://127.0.0.1:1/x?user=u&password=s3cret",
+    "postgresql://u:s3cret@127.0.0.1:1/x?nosuch=1",
+    "postgresql://u:s3cret@127.0.0.1:port/x",
+    "postgresql://u:s3cret@[127.0.0.1:1/x",
+    "mysql://u:s3cret@127.0.0.1:1/x",
+    "nosuch://u:s3cret@127.0.0.1:1/x",
+    "sqlite://u:s3cret@127.0.0.1/x",
+)
+MARKUP = "<script>alert(1)<"
+NAMES = (
+    f"{MARKUP}/script>",  # a folder and a file: together they close the tag
+    "quotes'\"&",
+    "two\nlines",
+    "\x1b[31mred",
+    os.fsdecode(b"\xff\xfe"),
+    "'; DROP TABLE sweep_study; --",
+)
+
+
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize("command", [["start", "demo"], ["status"], ["report", "line"]])
+def test_a_password_is_never_shown(url: str, command: list[str], tmp_path: Path, monkeypatch, capfd) -> None:
+    """Given as an option or in the environment, in any spelling: one line without it, and nothing of it in the home."""
+    home = ["--home", str(tmp_path / "home")]
+    assert run([*command, *home, "--storage", url]) == 2
+    monkeypatch.setenv("SWEEP_STORAGE", url)
+    assert run([*command, *home]) == 2
+    captured = capfd.readouterr()
+    assert not SECRET.search(captured.out + captured.err)
+    assert len(captured.err.splitlines()) == 2, captured.err
+    assert not any(SECRET.search(path.read_text(errors="replace")) for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_a_real_command_keeps_a_password_to_itself(tmp_path: Path) -> None:
+    """As a process of its own, with its real standard streams."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SWEEP_STORAGE": URLS[0]}
+    command = [sys.executable, "-m", "sweep.cli", "list"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert not SECRET.search(done.stderr)
+
+
+@pytest.mark.parametrize("url", [u for u in URLS if " " not in u])
+def test_a_password_is_hidden_wherever_its_url_stands(url: str) -> None:
+    """In the midst of a text, the rest of which stays."""
+    shown = hide_password(f"before {url} after")
+    assert shown.startswith("before ") and shown.endswith(" after")
+    assert not SECRET.search(shown)
+
+
+def test_neither_database_nor_report_hold_a_password(lab: Lab, monkeypatch, capfd) -> None:
+    """The command that began a study is kept without the password that it was given."""
+    monkeypatch.setattr(sys, "argv", ["sweep", "start", "line", *(part for url in URLS for part in ("--storage", url))])
+    assert lab.run("start", lab.spec(epochs="1", seeds="[0]", w="[0.3]"), "--workers", "0") == 0
+    assert lab.run("report", "line") == 0
+    assert "--storage" in lab.store.require("line")["command"]
+    kept = [path for path in lab.home.root.rglob("*") if path.is_file()]
+    assert len(kept) > 3
+    assert not any(re.search(rb"s3cret|cr3t|t0p", path.read_bytes()) for path in kept if path.suffix != ".npz")
+
+
+@pytest.mark.parametrize("name", [*NAMES, "../up", "/root", "a/b", "..", "", "a..b", "x" * 101, "-x", "a\n"])
+def test_a_study_cannot_be_called_so(lab: Lab, name: str, capsys) -> None:
+    """Names that could leave the home folder, or mean something to a page or a terminal, are refused in one line."""
+    assert lab.run("start", "demo", f"--name={name}") == 2
+    for command in ("status", "report", "export", "resume", "best"):
+        assert lab.run(command, "--", name) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 6
+    assert all(line.startswith("sweep: ") and line.isprintable() for line in lines)
+    assert not (lab.home.root / "studies").exists()
+
+
+def test_pictures_may_be_called_anything(lab: Lab, tmp_path: Path, capsys) -> None:
+    """They become neither script in a report nor a path outside the home, and every command copes with them."""
+    draw = np.random.default_rng(0)
+    for name in NAMES:
+        for number in range(2):
+            file = tmp_path / "pairs" / f"{name}{number}" if "/" not in name else tmp_path / "pairs" / f"{number}{name}"
+            for half in range(2):
+                path = file / str(half) if "/" not in name else Path(f"{file}{half}")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.with_name(f"{path.name}.png").write_bytes(
+                    cv2.imencode(".png", draw.integers(0, 255, (16, 16, 3), dtype=np.uint8))[1].tobytes()
+                )
+                path.with_name(f"{path.name}_depth.png").write_bytes(
+                    cv2.imencode(".png", draw.integers(500, 5000, (16, 16)).astype(np.uint16))[1].tobytes()
+                )
+    source = f"pairs:{tmp_path / 'pairs'}"
+    before = {p for p in tmp_path.rglob("*") if lab.home.root not in p.parents}
+    assert run(["data", "check", source]) == 0
+    assert run(["data", "preview", source, "--output", str(lab.home.root / "p.png")]) == 0
+    spec = lab.spec(epochs="1", seeds="[0]", w="[0.3]", split='"random"')
+    before.add(Path(spec))
+    assert lab.run("start", spec, "--data", source, "--workers", "0") == 0
+    assert lab.run("report", "line") == 0
+    page = (lab.home.root / "studies" / "line" / "report.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert lab.run("export", "line", "--format", "json") == 0
+    assert {p for p in tmp_path.rglob("*") if lab.home.root not in p.parents} - before == set()
+    capsys.readouterr()
+    for bad in (tmp_path / "pairs").rglob("*_depth.png"):
+        bad.write_bytes(b"no picture")
+    assert run(["data", "check", source]) == 2
+    assert run(["data", "preview", source, "--output", str(lab.home.root / "p.png")]) == 2
+    assert "\x1b" not in "".join(capsys.readouterr())
