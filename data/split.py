@@ -94,7 +94,10 @@ def _count(fraction: float, total: int) -> int:
 
 
 def _shuffled(names: Iterable[str], seed: int, purpose: str) -> list[str]:
-    return sorted(names, key=lambda name: (hashlib.blake2b(f"{seed}/{purpose}/{name}".encode(errors="surrogateescape")).digest(), name))
+    return sorted(
+        names,
+        key=lambda name: (hashlib.blake2b(f"{seed}/{purpose}/{name}".encode(errors="surrogateescape")).digest(), name),
+    )
 
 
 def _draw(indices: list[int], limit: int | None, seed: int, purpose: str) -> list[int]:

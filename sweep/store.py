@@ -150,7 +150,10 @@ LEASE = Table(
 )
 Index("ix_sweep_trial_state", TRIAL.c.study, TRIAL.c.state)
 
-STATES = {TRIAL: ("running", "complete", "pruned", "failed"), RUN: ("waiting", "running", "finished", "failed")}
+STATES = {
+    TRIAL: ("running", "complete", "pruned", "failed"),
+    RUN: ("waiting", "running", "finished", "failed", "dropped"),
+}
 
 
 def _python_types() -> dict[str, set[type]]:
@@ -260,7 +263,9 @@ class Store:
         """Open the database (making it only where `create`), bring it to our schema, or raise `StorageError`."""
         url = storage_url(home, storage)
         try:
-            if not url.startswith("sqlite") and url.count("@") > 1:  # taken for the host's, a piece of it would be shown
+            if (
+                not url.startswith("sqlite") and url.count("@") > 1
+            ):  # taken for the host's, a piece of it would be shown
                 raise ValueError("an @ in a user's name or password must be written %40")
             parsed = make_url(url)
             if parsed.drivername.startswith("sqlite"):

@@ -103,29 +103,26 @@ def test_pictures_may_be_called_anything(lab: Lab, tmp_path: Path, capsys) -> No
     """They become neither script in a report nor a path outside the home, and every command copes with them."""
     draw = np.random.default_rng(0)
     for name in NAMES:
-        for number in range(2):
-            file = tmp_path / "pairs" / f"{name}{number}" if "/" not in name else tmp_path / "pairs" / f"{number}{name}"
-            for half in range(2):
-                path = file / str(half) if "/" not in name else Path(f"{file}{half}")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.with_name(f"{path.name}.png").write_bytes(
-                    cv2.imencode(".png", draw.integers(0, 255, (16, 16, 3), dtype=np.uint8))[1].tobytes()
-                )
-                path.with_name(f"{path.name}_depth.png").write_bytes(
-                    cv2.imencode(".png", draw.integers(500, 5000, (16, 16)).astype(np.uint16))[1].tobytes()
-                )
+        for number in range(3):
+            file = tmp_path / "pairs" / f"{number}{name}{number}"  # one of the names holds a folder
+            photo, depth = draw.integers(0, 255, (16, 16, 3)).astype(np.uint8), draw.integers(500, 5000, (16, 16))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            for ending, pixels in (("", photo), ("_depth", depth.astype(np.uint16))):
+                Path(f"{file}{ending}.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
     source = f"pairs:{tmp_path / 'pairs'}"
-    before = {p for p in tmp_path.rglob("*") if lab.home.root not in p.parents}
+    before = set(tmp_path.rglob("*"))
     assert run(["data", "check", source]) == 0
     assert run(["data", "preview", source, "--output", str(lab.home.root / "p.png")]) == 0
-    spec = lab.spec(epochs="1", seeds="[0]", w="[0.3]", split='"random"')
-    before.add(Path(spec))
-    assert lab.run("start", spec, "--data", source, "--workers", "0") == 0
+    spec = lab.spec(epochs="1", seeds="[0]", w="[0.3]")
+    settings = ("--set", "data.split=random", "--set", "data.val_fraction=0.7")
+    assert lab.run("start", spec, "--data", source, "--workers", "0", *settings) == 0
     assert lab.run("report", "line") == 0
     page = (lab.home.root / "studies" / "line" / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert lab.run("export", "line", "--format", "json") == 0
-    assert {p for p in tmp_path.rglob("*") if lab.home.root not in p.parents} - before == set()
+    assert set(tmp_path.rglob("*")) == before
+    assert {p.name for p in lab.folder.iterdir()} == {"home", "spec.toml"}
     capsys.readouterr()
     for bad in (tmp_path / "pairs").rglob("*_depth.png"):
         bad.write_bytes(b"no picture")
