@@ -53,7 +53,7 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
             raise ValueError("the arrays are not those of its network")
         network = UNet(settings.model, settings.depth_range)
         network.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.model.items()})
-    except (ValidationError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (ModelError, ValidationError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise DamagedFileError(
             f"the model file {path} doesn't fit together ({type(error).__name__}); give the checkpoint of a run"
         ) from error

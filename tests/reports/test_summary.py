@@ -73,7 +73,7 @@ def test_an_unfinished_study_says_so(study):
     record.trials.loc[0, "state"] = "pruned"
     record.runs.loc[5, "state"] = "failed"
     assert answer(record).progress == (
-        "1 run failed on an error; that is not a result, and resuming the study tries it again. "
+        "1 run failed on an error, which is not a result; a study of another name trains only what failed. "
         "1 trial was pruned early and is not compared."
     )
 
