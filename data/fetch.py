@@ -161,7 +161,7 @@ def _unpack(archive: Path, done: Path) -> None:
         if not (unpacking / UNPACKED).is_dir():
             raise DataError(f"the archive holds no {UNPACKED}/ folder; it is not DIODE's")
         (unpacking / UNPACKED).rename(done)
-    except (tarfile.TarError, zlib.error, EOFError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, LookupError, OverflowError, ValueError) as error:
         raise DataError(f"the archive {archive} cannot be unpacked: {error}") from None
     finally:
         shutil.rmtree(unpacking, ignore_errors=True)
@@ -184,6 +184,8 @@ def _suspicion(member: tarfile.TarInfo) -> str | None:
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
         return f"the archive's entry {member.name!r} points out of its folder"
+    if member.size < 0:
+        return f"the archive's entry {member.name!r} has a size below 0"
     if not (member.isreg() or member.isdir()):
         return f"the archive's entry {member.name!r} is a link or a device"
     if path.parts and path.parts[0] != UNPACKED:

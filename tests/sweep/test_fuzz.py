@@ -376,7 +376,7 @@ def test_damaged_specs(judge: Judge, tmp_path: Path) -> None:
     """A spec with random edits. One that is still valid meets a home that cannot be made."""
     (tmp_path / "file").touch()
     spec = tmp_path / "fuzzed.toml"
-    for chance in cases("spec", 250):
+    for chance in cases("spec", 200):
         text = LINE if chance.random() < 0.6 else Lab.SEARCH
         for _ in range(chance.choice((1, 1, 2, 5))):
             text = edited(text or "\n", chance)
@@ -412,7 +412,7 @@ def test_damaged_results(judge: Judge, finished: Lab, tmp_path: Path) -> None:
     paths = list(finished.home.root.glob("runs/*/*/result.npz"))
     good = {path: path.read_bytes() for path in paths}
     try:
-        for chance in cases("result", 80):
+        for chance in cases("result", 60):
             for path in paths:
                 reseal = chance.random() < 0.7
                 path.write_bytes(resealed_zip(good[path], chance) if reseal else damaged(good[path], chance))
@@ -443,7 +443,7 @@ READING = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("what", "count"), [("reading", 130), ("report", 5), ("resume", 30)])
+@pytest.mark.parametrize(("what", "count"), [("reading", 120), ("report", 5), ("resume", 30)])
 def test_damaged_databases(judge: Judge, finished: Lab, tmp_path: Path, what: str, count: int) -> None:
     """Commands that only read leave even a damaged file as it is; resume names it before it writes."""
     good = finished.home.database.read_bytes()
