@@ -44,7 +44,7 @@ __all__ = [
     "train",
 ]
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Raised when the same settings give other numbers than before; part of every run's identity."""
 
 PANELS = 6

@@ -141,3 +141,28 @@ def test_a_small_network_can_learn_by_heart():
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.5 * (target - target.median()).abs().mean().item()
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_upsampling_is_folded_into_the_convolution(batch_norm):
+    """Prediction and gradients are those of upsampling, concatenating and convolving one after the other."""
+    net = make_net("linear", batch_norm=batch_norm)
+    images = torch.rand(2, 3, 16, 24)
+
+    def plainly():
+        skips, x = [], images * 2 - 1
+        for block in net.encoder:
+            x = block(torch.nn.functional.max_pool2d(x, 2) if skips else x)
+            skips.append(x)
+        for block, skip in zip(net.decoder, skips[-2::-1], strict=True):
+            x = torch.cat((torch.nn.functional.interpolate(x, scale_factor=2, mode="nearest"), skip), dim=1)
+            for layer in block:
+                x = torch.nn.Conv2d.forward(layer, x) if isinstance(layer, torch.nn.Conv2d) else layer(x)
+        return net.head(x)
+
+    folded, plain = (
+        [depth, *torch.autograd.grad(depth.square().mean(), list(net.parameters()))]
+        for depth in (net(images), plainly())
+    )
+    for one, other in zip(folded, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * other.abs().max().item())
