@@ -146,6 +146,24 @@ class FileDigests:
         return {name: entry for name, entry in known.items() if isinstance(entry, list) and len(entry) == 4}
 
 
+def remembered(path: Path, compute: Callable[[], Any]) -> Any:
+    """What `compute` gives (JSON-able), from `path` where it was kept before; lost or damaged, it is computed again."""
+    try:
+        kept = json.loads(path.read_bytes())
+        if kept["digest"] == _digest_of(kept["value"]):
+            return kept["value"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        pass
+    value = compute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps({"digest": _digest_of(value), "value": value}).encode())
+    return value
+
+
+def _digest_of(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a whole file or nothing: temporary file in the same folder, synced, renamed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

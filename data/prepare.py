@@ -1,13 +1,14 @@
-"""From settings to tensors: open or build the cache, split it, hand out a part as one batch on the device.
+"""From settings to tensors: open or build the cache, split it, hand out a part's pictures in batches on the device.
 
 prepared = prepare(DataSettings(source="rooms", image_size=64), Path("runs/cache"))
-batch = prepared.tensors("train", device="cpu")
+for batch in prepared.pictures("train", device="cpu").batches(24): ...
 """
 
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -40,6 +41,45 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """A part's pictures, taken in batches: from the device where that is an accelerator with room, else memory-mapped.
+
+    `images` is (M, H, W, 3) uint8 and `depth` (M, H, W) float32, tensors on the device or memory maps; `rows` (N,) int64
+    says which of them are the part's, on the device where they are. On a CPU nothing is copied but the batch at hand, so
+    the workers of a machine share the pictures, and more of them than memory holds are only slower.
+    """
+
+    images: Any
+    depth: Any
+    rows: torch.Tensor
+    depth_range: tuple[float, float]
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, chosen: torch.Tensor | slice) -> Batch:
+        """The pictures of the given numbers, (B,) int64 on the device of `rows`; images lie channels last."""
+        rows = self.rows[chosen]
+        if isinstance(self.images, torch.Tensor):
+            images, depth = self.images[rows], self.depth[rows]
+        else:
+            images, depth = (torch.from_numpy(a[rows.numpy()]).to(self.device) for a in (self.images, self.depth))
+        depth, (low, high) = depth.unsqueeze(1), self.depth_range
+        # A depth of 0 is invalid, and below any depth range's lower end.
+        return Batch(images.permute(0, 3, 1, 2), depth, (depth >= low) & (depth <= high))
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All pictures in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.take(slice(start, start + size))
+
+    def subset(self, chosen: torch.Tensor | slice) -> "Pictures":
+        """These pictures alone, by number."""
+        return replace(self, rows=self.rows[chosen])
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A dataset with its split and depth range: all that training needs to know of data."""
 
@@ -50,14 +90,18 @@ class Prepared:
     identity: str
     """A hash of everything that determines the tensors: content, size, preprocessing, split and depth range."""
 
+    def pictures(self, part: Part, device: torch.device | str = "cpu") -> Pictures:
+        """A part's pictures, to be taken in batches on the device."""
+        chosen, device = self.split.part(part), torch.device(device)
+        stored = (self.dataset.images, self.dataset.depth)
+        if _has_room(device, len(chosen) * sum(array[:1].nbytes for array in stored)):
+            images, depth = (torch.from_numpy(array[chosen]).to(device) for array in stored)
+            return Pictures(images, depth, torch.arange(len(chosen), device=device), self.depth_range, device)
+        return Pictures(*stored, torch.from_numpy(chosen), self.depth_range, device)
+
     def tensors(self, part: Part, device: torch.device | str = "cpu", limit: int | None = None) -> Batch:
         """A whole part, or its first `limit` pictures, as tensors; an empty part gives tensors of length 0."""
-        chosen = self.split.part(part)[:limit]
-        images = torch.from_numpy(self.dataset.images[chosen]).to(device).permute(0, 3, 1, 2).contiguous()
-        depth = torch.from_numpy(self.dataset.depth[chosen]).to(device).unsqueeze(1)
-        low, high = self.depth_range
-        # A depth of 0 is invalid, and below any depth range's lower end.
-        return Batch(images, depth, (depth >= low) & (depth <= high))
+        return self.pictures(part, device).take(slice(limit))
 
     def keys(self, part: Part) -> tuple[str, ...]:
         """The keys of a part's pictures, in the order of `tensors`."""
@@ -83,6 +127,13 @@ class Prepared:
             "out_of_range_fraction": counts["outside"] / max(1, counts["valid"]),
             "depth_percentiles": {part: entry["percentiles"] for part, entry in statistics.items()},
         }
+
+
+def _has_room(device: torch.device, size: int) -> bool:
+    """Whether so many bytes of pictures are kept on a device: not on a CPU, and no more than half of what a GPU has free."""
+    if device.type == "cuda":
+        return size < torch.cuda.mem_get_info(device)[0] / 2
+    return device.type != "cpu"
 
 
 def _depth_statistics(prepared: Prepared, part: Part) -> dict[str, Any]:

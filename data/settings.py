@@ -1,8 +1,9 @@
 """Where pictures come from and how they are prepared: the `[data]` section of a spec."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator, with_config
+from typing_extensions import TypedDict
 
 
 class DataSettings(BaseModel):
@@ -45,3 +46,14 @@ class DataSettings(BaseModel):
         if self.val_fraction + self.test_fraction >= 1:
             raise ValueError("val_fraction and test_fraction leave no image to train on")
         return self
+
+
+@with_config(ConfigDict(extra="allow"))
+class DataSummary(TypedDict):
+    """What is relied on of the stored `data.prepare.Prepared.summary`."""
+
+    source: str
+    fingerprint: str
+    identity: str
+    image_size: Annotated[list[int], Field(min_length=2, max_length=2)]
+    scenes_shared_with_train: dict[str, int]

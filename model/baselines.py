@@ -1,19 +1,30 @@
 """The trivial predictors every result stands beside: a network that doesn't beat them has learnt nothing from the pictures."""
 
+import hashlib
+import json
 import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from data.prepare import PARTS, Batch, Part, Prepared
+from data.cache import remembered
+from data.prepare import PARTS, Batch, Part, Pictures, Prepared
 from model.errors import ModelError
-from model.losses import log_depth, per_image_terms
+from model.losses import per_image_terms
 from model.metrics import MeanAccumulator, MetricAccumulator
 from model.names import BASELINES, EXTRA_METRICS, METRICS, TERMS
+from model.schedule import fixed_draw
 from model.settings import LossSettings
 
 BATCH_IMAGES = 32
+
+BASELINES_VERSION = 1
+"""Raised when the same data and loss settings give other numbers than before."""
 
 
 @dataclass(frozen=True)
@@ -34,58 +45,123 @@ class Baselines:
         raise ModelError(f"unknown baseline {name!r}; the baselines are {', '.join(BASELINES)}")
 
 
-def fit_baselines(depth: Tensor, mask: Tensor) -> Baselines:
-    """Fit both to training depth (N, 1, H, W) in metres and its mask (bool); ModelError if no pixel is valid.
+def fit_baselines(batches: Callable[[], Iterable[Batch]]) -> Baselines:
+    """Fit both to training pictures, gone through three times, a batch in memory; ModelError if no pixel is valid.
 
-    The median of an even number of pixels is the lower middle one.
+    The median is exact; that of an even number of pixels is the lower middle one.
     """
-    valid = depth[mask]
-    if not len(valid):
+
+    def depths() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return ((batch.depth.cpu().numpy(), batch.mask.cpu().numpy()) for batch in batches())
+
+    median = _median(lambda: (depth[valid] for depth, valid in depths()))
+    total, count = np.zeros(()), np.zeros((), np.int64)
+    for depth, valid in depths():
+        total = total + np.log(depth, where=valid, out=np.zeros(depth.shape)).sum(axis=0)
+        count = count + valid.sum(axis=0)
+    mean_log = np.divide(total, count, out=np.full(total.shape, math.log(median)), where=count > 0)
+    return Baselines(median, torch.from_numpy(np.exp(mean_log).astype(np.float32))[None])
+
+
+def _median(values: Callable[[], Iterable[np.ndarray]]) -> float:
+    """The lower median of positive float32 values that need not fit into memory; they are gone through twice.
+
+    Positive floats are ordered as their bits are: count the upper halves of the bits, then the lower halves of those
+    values that share the median's upper half.
+    """
+    upper = sum((_counts(_bits(found) >> 16) for found in values()), np.zeros(1 << 16, np.int64))
+    if not upper.any():
         raise ModelError("the training images hold no valid depth; check the source with `sweep data check`")
-    median = valid.median().item()
-    count = mask.sum(dim=0, keepdim=True)
-    mean_log = torch.where(mask, log_depth(depth), 0.0).sum(dim=0, keepdim=True) / count.clamp_min(1)
-    return Baselines(median, torch.where(count > 0, mean_log.exp(), median))
+    rank = (int(upper.sum()) - 1) // 2
+    high = int(np.searchsorted(np.cumsum(upper), rank, side="right"))
+    bits = (_bits(found) for found in values())
+    lower = sum((_counts(found[found >> 16 == high] & 0xFFFF) for found in bits), np.zeros(1 << 16, np.int64))
+    low = int(np.searchsorted(np.cumsum(lower), rank - int(upper[:high].sum()), side="right"))
+    return float(np.uint32(high << 16 | low).view(np.float32))
 
 
-def evaluate_baselines(prepared: Prepared, loss: LossSettings) -> dict[str, dict[str, dict[str, float]]]:
+def _bits(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values, np.float32).view(np.uint32)
+
+
+def _counts(halves: np.ndarray) -> np.ndarray:
+    return np.bincount(halves, minlength=1 << 16)
+
+
+def known_baselines(prepared: Prepared) -> tuple[Baselines, float]:
+    """The baselines of a dataset's training part, and the validation rmse of the median in metres.
+
+    Computed once for a dataset, then remembered beside its cache.
+    """
+
+    def fit() -> dict[str, Any]:
+        fitted = fit_baselines(lambda: prepared.pictures("train").batches(BATCH_IMAGES))
+        metrics = MetricAccumulator()
+        for batch in prepared.pictures("val").batches(BATCH_IMAGES):
+            metrics.add(fitted.prediction("median").expand_as(batch.depth), batch.depth, batch.mask)
+        return {
+            "median": fitted.median,
+            "mean_map": fitted.mean_map[0, 0].tolist(),
+            "val_rmse": metrics.result()["rmse"],
+        }
+
+    found = _remembered(prepared, "baselines", fit)
+    return Baselines(found["median"], torch.tensor(found["mean_map"])[None, None]), found["val_rmse"]
+
+
+def _remembered(prepared: Prepared, what: Any, compute: Callable[[], Any]) -> Any:
+    """What was computed of these pictures before, if they lie in a cache."""
+    if not prepared.dataset.folder.is_dir():
+        return compute()
+    key = json.dumps([BASELINES_VERSION, prepared.identity, what], sort_keys=True)
+    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    return remembered(prepared.dataset.folder.parent / "known" / f"{name}.json", compute)
+
+
+def evaluate_baselines(
+    prepared: Prepared, loss: LossSettings, train_images: int | None = None
+) -> dict[str, dict[str, dict[str, float]]]:
     """Return {part: {baseline: {"term_<name>" and "metric_<name>": number}}}, all parts, fitted on train; JSON-able.
 
-    Computed as a network's numbers are: per image, then averaged. All are NaN for a part without pictures.
+    Computed as a network's numbers are: per image, then averaged; on train over the draw of `train_images` that a run is
+    evaluated on. All are NaN for a part without pictures. Remembered beside the cache.
     """
-    train = prepared.tensors("train")
-    baselines = fit_baselines(train.depth, train.mask)
-    return {part: _evaluate_part(prepared, part, baselines, loss) for part in PARTS}
+
+    def evaluate() -> dict[str, dict[str, dict[str, float]]]:
+        baselines, _ = known_baselines(prepared)
+        return {part: _evaluate_part(prepared, part, baselines, loss, train_images) for part in PARTS}
+
+    found: dict[str, dict[str, dict[str, float]]] = _remembered(
+        prepared, [loss.model_dump(), train_images, prepared.depth_range], evaluate
+    )
+    return found
 
 
 def _evaluate_part(
-    prepared: Prepared, part: Part, baselines: Baselines, loss: LossSettings
+    prepared: Prepared, part: Part, baselines: Baselines, loss: LossSettings, train_images: int | None
 ) -> dict[str, dict[str, float]]:
     data_range = loss.ssim_data_range or prepared.depth_range[1]
-    batch = prepared.tensors(part)
-    return {name: _evaluate(baselines.prediction(name), batch, loss, data_range) for name in BASELINES}
+    pictures = prepared.pictures(part)
+    if part == "train" and train_images is not None:
+        pictures = pictures.subset(fixed_draw(len(pictures), train_images))
+    return {name: _evaluate(baselines.prediction(name), pictures, loss, data_range) for name in BASELINES}
 
 
 @torch.no_grad()
-def _evaluate(prediction: Tensor, part: Batch, loss: LossSettings, data_range: float) -> dict[str, float]:
+def _evaluate(prediction: Tensor, pictures: Pictures, loss: LossSettings, data_range: float) -> dict[str, float]:
     """Terms and metrics of one prediction (1, 1, H, W) for every picture of a part."""
     metrics, terms = MetricAccumulator(), MeanAccumulator()
-    for start in range(0, len(part.images), BATCH_IMAGES):
-        chosen = slice(start, start + BATCH_IMAGES)
-        depth, mask = part.depth[chosen], part.mask[chosen]
-        pred = prediction.expand_as(depth)
-        found = per_image_terms(
-            pred,
-            depth,
-            mask,
-            part.images[chosen].float() / 255,
-            data_range=data_range,
-            silog_alpha=loss.silog_alpha,
-            silog_form=loss.silog_form,
-            edge=loss.edge,
-        )
-        terms.add_values(found)
-        metrics.add(pred, depth, mask)
+    judge = partial(
+        per_image_terms,
+        data_range=data_range,
+        silog_alpha=loss.silog_alpha,
+        silog_form=loss.silog_form,
+        edge=loss.edge,
+    )
+    for batch in pictures.batches(BATCH_IMAGES):
+        pred = prediction.expand_as(batch.depth)
+        terms.add_values(judge(pred, batch.depth, batch.mask, batch.images.float() / 255))
+        metrics.add(pred, batch.depth, batch.mask)
     term_means, metric_means = terms.result(), metrics.result()
     return {
         **{f"term_{name}": term_means.get(name, math.nan) for name in TERMS},

@@ -17,6 +17,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,40 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         newest.replace(folder / PREVIOUS)
     temporary.replace(newest)
     _sync_folder(folder)
+
+
+class CheckpointWriter:
+    """Saves a run's checkpoints beside its training: one at a time, in order. A context manager: it leaves none half done.
+
+    What a kill can cost is the same as if training waited: until `is_done`, the epoch of the checkpoint doesn't count.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> "CheckpointWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    def submit(self, checkpoint: Checkpoint) -> None:
+        """Begin to save, once the one before is saved. Its arrays must not change meanwhile. Raises OSError as `wait`."""
+        self.wait()
+        self._writing = self._thread.submit(save_checkpoint, self.folder, checkpoint)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is being written."""
+        return self._writing is None or self._writing.done()
+
+    def wait(self) -> None:
+        """Wait for the checkpoint under way. Raises OSError where it could not be written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
 
 def load_checkpoint(folder: Path, identity: str, on_note: Note) -> Checkpoint | None:

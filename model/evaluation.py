@@ -1,6 +1,6 @@
 """A network's numbers on a set of pictures: every term and metric, in eval mode, without augmentation, batch by batch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.prepare import Batch
+from data.prepare import Pictures
 from model.losses import CombinedLoss
 from model.metrics import MeanAccumulator, MetricAccumulator
 from model.runtime import Runtime
@@ -29,6 +29,8 @@ class Evaluation:
     prediction_spread: float
     """Median over images of the prediction's standard deviation over valid pixels, in metres."""
     truth_spread: float
+    kept: Tensor
+    """(K, 1, H, W): the predictions that `evaluate` was asked to keep."""
 
     @property
     def is_finite(self) -> bool:
@@ -51,11 +53,6 @@ def combined_loss(settings: RunSettings) -> CombinedLoss:
 def ssim_data_range(settings: RunSettings) -> float:
     """SSIM's data range in metres: as set, else the far end of the depth range."""
     return settings.loss.ssim_data_range or settings.depth_range[1]
-
-
-def take(part: Batch, chosen: Tensor) -> Batch:
-    """The pictures of the given numbers, (B,) on the part's device."""
-    return Batch(part.images[chosen], part.depth[chosen], part.mask[chosen])
 
 
 def as_input(images: Tensor) -> Tensor:
@@ -82,18 +79,24 @@ def evaluate(
     network: nn.Module,
     loss: CombinedLoss,
     weights: Mapping[str, float],
-    part: Batch,
+    pictures: Pictures,
     batch_size: int,
     runtime: Runtime,
+    keep: Sequence[int] = (),
 ) -> Evaluation:
-    """Compute every term and metric on each picture of a part; the device is waited for once all are queued."""
+    """Compute every term and metric on each picture; the device is waited for once all are queued.
+
+    `keep` are the numbers of the pictures, in rising order, whose predictions are wanted.
+    """
     metrics, terms, spreads = MetricAccumulator(), MeanAccumulator(), MeanAccumulator()
-    for batch in _batches(part, batch_size):
+    kept: list[Tensor] = []
+    for start, batch in zip(range(0, len(pictures), batch_size), pictures.batches(batch_size), strict=True):
         prediction = predict(network, batch.images, runtime)
         found = loss.per_image(prediction, batch.depth, batch.mask, as_input(batch.images))
         metrics.add(prediction, batch.depth, batch.mask)
         terms.add_values(_named("term_", found))
         spreads.add_values({"prediction": _spread(prediction, batch.mask), "truth": _spread(batch.depth, batch.mask)})
+        kept.append(prediction[[number - start for number in keep if 0 <= number - start < len(prediction)]])
     means = terms.result()
     means["total"] = sum(weight * means[f"term_{name}"] for name, weight in weights.items() if weight)
     per_image = terms.per_image() | _named("metric_", metrics.per_image())
@@ -103,13 +106,8 @@ def evaluate(
         per_image={name: values.cpu().numpy() for name, values in per_image.items()},
         prediction_spread=medians["prediction"],
         truth_spread=medians["truth"],
+        kept=torch.cat(kept),
     )
-
-
-def _batches(part: Batch, batch_size: int) -> Iterator[Batch]:
-    for start in range(0, len(part.images), batch_size):
-        stop = start + batch_size
-        yield Batch(part.images[start:stop], part.depth[start:stop], part.mask[start:stop])
 
 
 def _named(prefix: str, values: Mapping[str, Value]) -> dict[str, Value]:

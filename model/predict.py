@@ -115,15 +115,15 @@ def evaluate_checkpoint(path: Path, data: Prepared, part: Part, device: str = "c
     """
     model = load_model(path, device)
     settings = model.settings
-    pictures = data.tensors(part, model.runtime.device)
-    if not len(pictures.images):
+    pictures = data.pictures(part, model.runtime.device)
+    if not len(pictures):
         raise ModelError(
             f"the data {data.settings.source} has no {part} pictures; choose another part, or another split"
         )
     apply_runtime(model.runtime, settings.train)
     loss = combined_loss(settings).to(model.runtime.device)
     found = evaluate(model.network, loss, settings.weights, pictures, settings.train.batch_size, model.runtime)
-    return {"images": len(pictures.images), "epoch": model.epoch, **found.means}
+    return {"images": len(pictures), "epoch": model.epoch, **found.means}
 
 
 def _read(path: Path) -> Checkpoint:

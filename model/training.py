@@ -13,23 +13,25 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from data.augment import augment
-from data.prepare import Batch, Prepared
-from model.baselines import fit_baselines
-from model.checkpoint import Checkpoint, Note, load_checkpoint, lock_folder, save_checkpoint
-from model.evaluation import Evaluation, as_input, combined_loss, evaluate, forward, predict, ssim_data_range, take
-from model.metrics import depth_metrics
+from data.prepare import Pictures, Prepared
+from model.baselines import known_baselines
+from model.checkpoint import Checkpoint, CheckpointWriter, Note, load_checkpoint, lock_folder
+from model.evaluation import Evaluation, as_input, combined_loss, evaluate, forward, ssim_data_range
 from model.names import TERMS
+from model.optimizer import Adam
 from model.outcomes import EpochRecord, Panels, RunResult, judge, load_result, write_result
 from model.runtime import Runtime, apply_runtime, environment_key, resolve_runtime
+from model.schedule import epoch_order, fixed_draw, learning_rate, steps_per_epoch, stream_seed
 from model.settings import RunSettings
 from model.unet import UNet
 
@@ -91,15 +93,16 @@ def train(
 ) -> Generator[EpochRecord, None, RunResult | None]:
     """Train a run in `folder`, yielding one record an epoch; return its result, or None if it was told to stop.
 
-    Records already in the checkpoint come first, so taking them in must be idempotent; a new one is yielded when its
-    checkpoint is on disk. `should_stop` is asked after every step; the epoch under way is then given up. After a
-    non-finite epoch training ends with that outcome. `on_note` is told in a line of checkpoints that were damaged.
+    Records already in the checkpoint come first, so taking them in must be idempotent; a new one is yielded as soon as
+    its checkpoint is on disk, which may be a few steps into the next epoch. `should_stop` is asked after every step; the
+    epoch under way is then given up. After a non-finite epoch training ends with that outcome. `on_note` is told in a
+    line of checkpoints that were damaged.
 
     Raises RunLockedError if another process trains there, ModelError if the folder belongs to another run, OSError if
     the disk fails.
     """
     identity, epochs = run_identity(settings, runtime, data.identity), settings.train.epochs
-    with lock_folder(folder):
+    with lock_folder(folder), CheckpointWriter(folder) as writer:
         checkpoint = load_checkpoint(folder, identity, on_note)
         known = [EpochRecord(**record) for record in checkpoint.records[:epochs]] if checkpoint else []
         yield from known
@@ -113,13 +116,23 @@ def train(
             training.restore(checkpoint)
         # Where a run of a constant rate is longer than asked for, its files are left alone and the epochs asked for are
         # trained again, for the result after them.
+        yielded = len(known)
         while training.epoch < epochs and not training.is_broken:
-            record = training.advance(should_stop)
-            if record is None:
-                return None
-            if record.epoch > len(known):
-                save_checkpoint(folder, training.checkpoint(identity))
-                yield record
+            for _ in training.epoch_steps():
+                if writer.is_done and yielded < training.epoch:
+                    writer.wait()
+                    yield training.records[yielded]
+                    yielded += 1
+                if should_stop():
+                    writer.wait()
+                    yield from training.records[yielded:]
+                    return None
+            if training.epoch > len(known):
+                writer.submit(training.checkpoint(identity))
+                yield from training.records[yielded:-1]
+                yielded = max(yielded, training.epoch - 1)
+        writer.wait()
+        yield from training.records[yielded:]
         result = training.result()
         if not is_shorter:
             write_result(folder, result)
@@ -137,14 +150,18 @@ class _Training:
         self.settings, self.runtime, self.data = settings, runtime, data
         self.environments = [environment_key(runtime, settings.train)]
         self.records: list[EpochRecord] = []
-        self.train_part = data.tensors("train", runtime.device)
-        self.val_part = data.tensors("val", runtime.device)
-        chosen = _fixed_draw(len(self.train_part.images), settings.train.eval_images)
-        self.eval_part = take(self.train_part, chosen.to(runtime.device))
-        self.median = fit_baselines(self.train_part.depth, self.train_part.mask).median
-        self.network = _build_network(settings, self.median, runtime)
-        self.optimizer = _build_optimizer(self.network, settings)
+        self.train_part = data.pictures("train", runtime.device)
+        self.val_part = data.pictures("val", runtime.device)
+        chosen = fixed_draw(len(self.train_part), settings.train.eval_images)
+        self.eval_part = self.train_part.subset(chosen.to(self.train_part.rows.device))
+        self.batch_size = min(settings.train.batch_size, len(self.train_part))
+        self.steps = steps_per_epoch(len(self.train_part), self.batch_size)
+        self.panels = sorted({round(i * (len(self.val_part) - 1) / (PANELS - 1)) for i in range(PANELS)})
+        baselines, self.median_rmse = known_baselines(data)
+        self.network = _build_network(settings, baselines.median, runtime)
+        self.optimizer = Adam(self.network.parameters(), settings.train)
         self.loss = combined_loss(settings).to(runtime.device)
+        self.validated: Evaluation | None = None
 
     @property
     def epoch(self) -> int:
@@ -156,53 +173,43 @@ class _Training:
         """Whether the last epoch became non-finite."""
         return bool(self.records) and self.records[-1].break_ is not None
 
-    def advance(self, should_stop: Callable[[], bool]) -> EpochRecord | None:
-        """Train and evaluate one more epoch; None if told to stop on the way."""
+    def epoch_steps(self) -> Iterator[None]:
+        """Train and evaluate one more epoch and add its record; yields after every step but asks for nothing."""
         apply_runtime(self.runtime, self.settings.train)
-        start = time.perf_counter()
+        start, away = time.perf_counter(), 0.0
         epoch = self.epoch + 1
-        table = self._train_epoch(epoch, should_stop)
-        if table is None:
-            return None
+        order = epoch_order(len(self.train_part), self.batch_size, stream_seed(self.settings.seed, epoch))
+        order = order.to(self.train_part.rows.device, non_blocking=True)
+        table = torch.empty(len(order), 2 + len(TERMS), device=self.runtime.device)
+        self.network.train()
+        for step, chosen in enumerate(order):  # nothing in here waits for the device
+            rate = learning_rate(self.settings.train, (epoch - 1) * self.steps + step, self.steps)
+            table[step] = self._step(chosen, rate, stream_seed(self.settings.seed, epoch, step))
+            left = time.perf_counter()
+            yield
+            away += time.perf_counter() - left
         steps = _Steps(table.tolist())  # the one wait for the device in an epoch's training
-        trained = time.perf_counter() - start
-        found = {"train": self._evaluate(self.eval_part), "val": self._evaluate(self.val_part)}
+        trained = time.perf_counter() - start - away
+        on_train = self._evaluate(self.eval_part, range(self.batch_size))
+        self.validated = self._evaluate(self.val_part, self.panels)
+        found = {"train": on_train, "val": self.validated}
         record = EpochRecord(
             epoch=epoch,
             splits={name: evaluation.means for name, evaluation in found.items()},
-            learning_rate=self._learning_rate((epoch - 1) * len(table)),
+            learning_rate=learning_rate(self.settings.train, (epoch - 1) * self.steps, self.steps),
             weights=self.settings.weights,
-            gradient_share=self._gradient_share(),
+            gradient_share=self._gradient_share(on_train.kept),
             images_per_second=len(table) * self.batch_size / trained,
-            seconds=time.perf_counter() - start,
+            seconds=time.perf_counter() - start - away,
             break_=self._find_break(steps, found),
             **steps.norms(),
         )
         self.records.append(record)
-        return record
 
-    @property
-    def batch_size(self) -> int:
-        """As asked for, or all there is."""
-        return min(self.settings.train.batch_size, len(self.train_part.images))
-
-    def _train_epoch(self, epoch: int, should_stop: Callable[[], bool]) -> torch.Tensor | None:
-        """All steps of an epoch; a row a step: total, gradient norm, terms. Nothing here waits for the device."""
-        order = _batches(len(self.train_part.images), self.batch_size, stream_seed(self.settings.seed, epoch))
-        order = order.to(self.runtime.device, non_blocking=True)
-        table = torch.empty(len(order), 2 + len(TERMS), device=self.runtime.device)
-        self.network.train()
-        for step, chosen in enumerate(order):
-            for group in self.optimizer.param_groups:
-                group["lr"] = self._learning_rate((epoch - 1) * len(order) + step)
-            table[step] = self._step(chosen, stream_seed(self.settings.seed, epoch, step))
-            if should_stop():
-                return None
-        return table
-
-    def _step(self, chosen: torch.Tensor, seed: int) -> torch.Tensor:
+    def _step(self, chosen: Tensor, rate: float, seed: int) -> Tensor:
+        """One update; returns its total, gradient norm and terms, on the device."""
         settings = self.settings.train
-        batch = take(self.train_part, chosen)
+        batch = self.train_part.take(chosen)
         images, depth, mask = augment(
             as_input(batch.images),
             batch.depth,
@@ -213,28 +220,19 @@ class _Training:
             seed,
         )
         total, terms = self.loss(forward(self.network, images, self.runtime), depth, mask, images)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         total.backward()
-        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = torch.nn.utils.get_total_norm(self.optimizer.gradients)
         if settings.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), settings.clip_norm, norm)
-        self.optimizer.step()
+        self.optimizer.step(rate)
         return torch.stack([total.detach(), norm, *(terms[name].detach() for name in TERMS)])
-
-    def _learning_rate(self, step: int) -> float:
-        """The rate of a step, counted from 0 through all epochs; the cosine reaches 0 where the last epoch ends."""
-        train = self.settings.train
-        if train.schedule == "constant":
-            return train.learning_rate
-        steps = train.epochs * _steps_per_epoch(len(self.train_part.images), self.batch_size)
-        return train.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
 
     # ---- looking at it ------------------------------------------------------------------------------------------
 
-    def _evaluate(self, part: Batch) -> Evaluation:
+    def _evaluate(self, part: Pictures, keep: Sequence[int]) -> Evaluation:
         batch_size = self.settings.train.batch_size
-        return evaluate(self.network, self.loss, self.settings.weights, part, batch_size, self.runtime)
+        return evaluate(self.network, self.loss, self.settings.weights, part, batch_size, self.runtime, keep)
 
     def _find_break(self, steps: "_Steps", evaluations: dict[str, Evaluation]) -> dict[str, Any] | None:
         """Where the epoch became non-finite, or None."""
@@ -244,12 +242,11 @@ class _Training:
             return {"step": len(steps.rows), "term": "prediction", "grad_norm": steps.rows[-1][1]}
         return found
 
-    def _gradient_share(self) -> dict[str, float]:
-        """Each weighted term's share of the gradient norms by the prediction, on the first pictures of the draw."""
-        batch = Batch(*(tensor[: self.batch_size] for tensor in vars(self.eval_part).values()))
-        images = as_input(batch.images)
-        prediction = predict(self.network, batch.images, self.runtime).requires_grad_()
-        _, terms = self.loss(prediction, batch.depth, batch.mask, images)
+    def _gradient_share(self, prediction: Tensor) -> dict[str, float]:
+        """Each weighted term's share of the gradient norms by the prediction (B, 1, H, W) of the draw's first pictures."""
+        batch = self.eval_part.take(slice(len(prediction)))
+        prediction = prediction.detach().requires_grad_()
+        _, terms = self.loss(prediction, batch.depth, batch.mask, as_input(batch.images))
         norms = torch.zeros(len(TERMS), device=prediction.device)
         for place, name in enumerate(TERMS):
             if weight := self.settings.weights[name]:
@@ -260,15 +257,14 @@ class _Training:
     # ---- its state ----------------------------------------------------------------------------------------------
 
     def checkpoint(self, identity: str) -> Checkpoint:
-        """All that `restore` needs."""
-        state = self.optimizer.state_dict()["state"]
+        """All that `restore` needs, as it is now: nothing in it changes when training goes on."""
         return Checkpoint(
             identity=identity,
             settings=self.settings.model_dump(mode="json"),
             epoch=self.epoch,
             records=[record.as_dict() for record in self.records],
             model={name: _array(value) for name, value in self.network.state_dict().items()},
-            optimizer={f"{i}/{name}": _array(value) for i, values in state.items() for name, value in values.items()},
+            optimizer={place: _array(value) for place, value in self.optimizer.state_dict().items()},
             about={
                 "runtime": self.runtime.as_dict(),
                 "environments": self.environments,
@@ -282,34 +278,19 @@ class _Training:
         before = list(checkpoint.about["environments"])
         self.environments = before if self.environments[0] in before else before + self.environments
         self.network.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.model.items()})
-        parameters = list(self.network.parameters())
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for place, array in checkpoint.optimizer.items():
-            number, _, name = place.partition("/")
-            value, parameter = torch.from_numpy(array), parameters[int(number)]
-            # In the parameter's memory format: the fused optimiser walks both in the order of memory.
-            laid_out = torch.empty_like(parameter, requires_grad=False).copy_(value) if value.dim() else value
-            state.setdefault(int(number), {})[name] = laid_out
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+        self.optimizer.load_state_dict({place: torch.from_numpy(a) for place, a in checkpoint.optimizer.items()})
 
     def result(self) -> RunResult:
-        """Evaluate the finished run on every validation picture and judge it."""
-        found = self._evaluate(self.val_part)
-        outcome, reason = judge(self.records, found.prediction_spread, found.truth_spread, self._median_rmse())
+        """Judge the finished run on every validation picture."""
+        found = self.validated or self._evaluate(self.val_part, self.panels)
+        outcome, reason = judge(self.records, found.prediction_spread, found.truth_spread, self.median_rmse)
         keys = self.data.keys("val")
-        return RunResult(outcome, reason, self.epoch, keys, found.per_image, self._panels(keys))
+        return RunResult(outcome, reason, self.epoch, keys, found.per_image, self._panels(keys, found.kept))
 
-    def _median_rmse(self) -> float:
-        """Validation rmse of the training-median predictor."""
-        part = self.val_part
-        return float(depth_metrics(torch.full_like(part.depth, self.median), part.depth, part.mask)["rmse"])
-
-    def _panels(self, keys: tuple[str, ...]) -> Panels:
-        chosen = np.unique(np.linspace(0, len(keys) - 1, PANELS).round().astype(int))
-        batch = take(self.val_part, torch.from_numpy(chosen).to(self.runtime.device))
-        prediction = predict(self.network, batch.images, self.runtime)
+    def _panels(self, keys: tuple[str, ...], prediction: Tensor) -> Panels:
+        batch = self.val_part.take(torch.tensor(self.panels, device=self.val_part.rows.device))
         return Panels(
-            keys=tuple(keys[index] for index in chosen),
+            keys=tuple(keys[index] for index in self.panels),
             image=_array(batch.images.permute(0, 2, 3, 1)),
             truth=_array(batch.depth[:, 0]),
             mask=_array(batch.mask[:, 0]),
@@ -348,32 +329,6 @@ class _Steps:
 # ---- what it is made of -----------------------------------------------------------------------------------------
 
 
-def stream_seed(*parts: int) -> int:
-    """A seed for one use of randomness, from (seed, epoch) or (seed, epoch, step); unrelated for related parts."""
-    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()) >> 1
-
-
-def _steps_per_epoch(count: int, batch_size: int) -> int:
-    """The whole number of full batches nearest to the number of images."""
-    return max(1, (2 * count + batch_size) // (2 * batch_size))
-
-
-def _batches(count: int, batch_size: int, seed: int) -> torch.Tensor:
-    """The epoch's order as (steps, batch_size) indices.
-
-    Only full batches, so that every step weighs the same and has one shape: where the last is at least half full,
-    it is filled from the start of the order, else left out (another few each epoch).
-    """
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    steps = _steps_per_epoch(count, batch_size)
-    return order.repeat(2)[: steps * batch_size].view(steps, batch_size)
-
-
-def _fixed_draw(count: int, limit: int) -> torch.Tensor:
-    """The training images that are evaluated after each epoch: the same for every run on the same data."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:limit]
-
-
 def _build_network(settings: RunSettings, median: float, runtime: Runtime) -> UNet:
     """The network at its start; drawn on the CPU, so that it is the same on every device."""
     with torch.random.fork_rng(devices=[]):
@@ -383,18 +338,6 @@ def _build_network(settings: RunSettings, median: float, runtime: Runtime) -> UN
     return network.to(runtime.device).to(memory_format=runtime.torch_memory_format)  # type: ignore[call-overload]
 
 
-def _build_optimizer(network: UNet, settings: RunSettings) -> torch.optim.Optimizer:
-    train = settings.train
-    kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
-    # Fused is 1.6 to 4 times faster than the other two forms, on one CPU thread too.
-    return kind(
-        network.parameters(),
-        lr=train.learning_rate,
-        betas=(train.beta1, train.beta2),
-        weight_decay=train.weight_decay,
-        fused=True,
-    )
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().cpu().contiguous().numpy()
+def _array(tensor: Tensor) -> np.ndarray:
+    """A copy of its own, so that it stays what it is while training goes on."""
+    return np.array(tensor.detach().cpu().numpy(), order="C")

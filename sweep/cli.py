@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
@@ -21,7 +22,7 @@ import typer
 from data.errors import DataError
 from sweep import __version__
 from sweep.errors import SpecError, StudyError, SweepError
-from sweep.executors import check_executor
+from sweep.executors import check_executor, make_executor
 from sweep.paths import Home
 from sweep.store import Store, hide_password
 
@@ -226,11 +227,12 @@ def _work(
     from sweep.display import ProgressDisplay
 
     place = Home.choose(home)
-    with Stopper() as stop, ProgressDisplay() as show:
+    # The executor first: its worker imports torch while this process does.
+    with Stopper() as stop, ProgressDisplay() as show, closing(make_executor(executor, workers)) as hands:
         from sweep.study import Begin
 
         command = shlex.join(["sweep", *map(hide_password, sys.argv[1:])])
-        end = work(Begin(place, _storage(storage), workers, device, executor, command), show, stop)
+        end = work(Begin(place, _storage(storage), workers, device, hands, command), show, stop)
     where = f" --home {shlex.quote(str(home))}" if home else ""
     where += f" --storage {shlex.quote(hide_password(storage))}" if storage else ""
     if not end.finished:

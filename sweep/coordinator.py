@@ -94,6 +94,7 @@ class Trial:
     params: dict[str, Any]
     weights: dict[str, float]
     epochs: int
+    asked: str
     runs: list[Run]
     state: str = "running"
     value: float | None = None
@@ -175,7 +176,9 @@ class Coordinator:
         self.projection.reconcile(rows)
 
     def _restored(self, row: Mapping[str, Any], runs: Mapping[int, Mapping[str, Any]]) -> Trial:
-        trial = Trial(row["number"], row["params"], row["weights"], row["epochs"], [], row["state"], row["value"])
+        trial = Trial(
+            row["number"], row["params"], row["weights"], row["epochs"], row["asked"], [], row["state"], row["value"]
+        )
         if trial.state == "running":
             plan = self.planner(trial.params)
             # The keys the runs were asked under count, whatever machine this is.
@@ -192,10 +195,9 @@ class Coordinator:
             number, (params, drawn) = len(self.trials), self.suggester.ask()
             plan = self.planner(params)
             first = plan.runs[0][0]
-            trial = Trial(number, params, dict(first.weights), first.train.epochs, [])
-            row = {"number": number, "params": params, "drawn": drawn, "weights": trial.weights, "epochs": trial.epochs}
+            trial = Trial(number, params, dict(first.weights), first.train.epochs, now(), [])
+            row = {"drawn": drawn, **{k: getattr(trial, k) for k in ("number", "params", "weights", "epochs", "asked")}}
             self.store.ask_trial(self.spec.name, row, [new for _, new in plan.runs])
-            self.projection.add(number, params, trial.weights)
             trial.runs = [self._take_up(settings, new, plan) for settings, new in plan.runs]
             self._prune(trial)
             self.trials.append(trial)
@@ -367,9 +369,11 @@ class Coordinator:
             if not all(run.ended for run in trial.runs):
                 return False
             trial.state, trial.value = self._verdict(trial)
-        self.store.tell_trial(self.spec.name, trial.number, state=trial.state, value=trial.value, epochs=trial.epochs)
-        self.projection.tell(trial.number, trial.state, trial.value, trial.epochs)
-        self.suggester.tell(trial.number, trial.state, trial.value, trial.epochs)
+        end: dict[str, Any] = {"state": trial.state, "value": trial.value, "epochs": trial.epochs}
+        self.store.tell_trial(self.spec.name, trial.number, **end)
+        about = {"number": trial.number, "params": trial.params, "weights": trial.weights, "asked": trial.asked}
+        self.projection.add(about | end)
+        self.suggester.tell(trial.number, **end)
         self.told += 1
         return True
 

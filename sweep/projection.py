@@ -9,6 +9,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import optuna
@@ -96,16 +97,29 @@ class Suggester:
         return TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
 
-def _tell(study: optuna.Study, number: int, state: str, value: float | None, epochs: int) -> None:
-    """Tell a trial's end. Infinity is a value; a pruned trial counts with its last reported one, so it needs one."""
+def _ending(state: str, value: float | None, epochs: int) -> dict[str, Any]:
+    """How a trial ended, in Optuna's words. Infinity is a value; a pruned trial counts with its last reported one."""
     if state == "complete" and value is not None:
-        study.tell(number, value)
-    elif state == "pruned":
+        return {"state": TrialState.COMPLETE, "value": value}
+    if state == "pruned":
+        known = value is not None and not math.isnan(value)
+        return {
+            "state": TrialState.PRUNED,
+            "value": value if known else None,
+            "intermediate_values": {epochs: value if known else math.nan},
+        }
+    return {"state": TrialState.FAIL}
+
+
+def _tell(study: optuna.Study, number: int, state: str, value: float | None, epochs: int) -> None:
+    """Tell the end of a trial that was asked in this study."""
+    ending = _ending(state, value, epochs)
+    if state == "pruned":
         trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-        study._storage.set_trial_intermediate_value(trial_id, epochs, math.nan if value is None else value)
+        study._storage.set_trial_intermediate_value(trial_id, epochs, ending["intermediate_values"][epochs])
         study.tell(number, state=TrialState.PRUNED)
     else:
-        study.tell(number, state=TrialState.FAIL)
+        study.tell(number, ending.get("value"), state=ending["state"])
 
 
 @contextmanager
@@ -137,7 +151,7 @@ def _readable(url: str) -> Iterator[None]:
 
 
 class Projection:
-    """Our trials, written into an Optuna study of the same database. It may lag behind ours; `reconcile` catches up."""
+    """Our trials, as they end, written into an Optuna study of the same database. It may lag; `reconcile` catches up."""
 
     def __init__(self, store: Store, spec: StudySpec, optuna_name: str, guard: Any) -> None:
         self.url = store.engine.url.render_as_string(hide_password=False)
@@ -156,32 +170,33 @@ class Projection:
                 self.study.set_user_attr("sweep", spec.name)
 
     def reconcile(self, trials: list[dict[str, Any]]) -> None:
-        """Add what Optuna has not heard of, tell what it was not told. Ours is the truth; nothing is told twice."""
+        """Add the told trials that Optuna has not heard of. Ours is the truth; nothing is told twice."""
+        told = [trial for trial in trials if trial["state"] != "running"]
         with _database_errors(self.url), _readable(self.url):
-            theirs = self.study.get_trials(deepcopy=False)
-        for ours in trials[len(theirs) :]:
-            self.add(ours["number"], ours["params"], ours["weights"])
-        for ours in trials:
-            known = theirs[ours["number"]].state if ours["number"] < len(theirs) else TrialState.RUNNING
-            if ours["state"] != "running" and not known.is_finished():
-                self.tell(ours["number"], ours["state"], ours["value"], ours["epochs"])
+            known = self.storage.get_n_trials(self.study._study_id)
+        for ours in told[known:]:
+            self.add(ours)
 
-    def add(self, number: int, params: Mapping[str, Any], weights: Mapping[str, float]) -> None:
-        """Add a trial as RUNNING. Trials are added in order, so Optuna gives it our number."""
+    def add(self, ours: Mapping[str, Any]) -> None:
+        """Add a trial as it ended (number, params, weights, asked, state, value, epochs).
+
+        Trials are told in order, so Optuna gives it our number; one that is under way is in our tables alone.
+        """
         fitting = {
-            k: float(v) if isinstance(self.distributions[k], FloatDistribution) else v for k, v in params.items()
+            name: float(value) if isinstance(self.distributions[name], FloatDistribution) else value
+            for name, value in ours["params"].items()
         }
-        attributes = {"trial": number, **{f"weight_{term}": weight for term, weight in weights.items()}}
-        self.study.add_trial(
-            create_trial(
-                state=TrialState.RUNNING, params=fitting, distributions=self.distributions, user_attrs=attributes
-            )
+        trial = create_trial(
+            params=fitting,
+            distributions=self.distributions,
+            user_attrs={"weights": dict(ours["weights"])},  # one attribute: each costs two statements
+            **_ending(ours["state"], ours["value"], ours["epochs"]),
         )
-
-    def tell(self, number: int, state: str, value: float | None, epochs: int) -> None:
-        """Tell a trial's end."""
+        trial.datetime_start = (
+            datetime.fromisoformat(ours["asked"]).astimezone().replace(tzinfo=None)
+        )  # as Optuna has it
         with _database_errors(self.url):
-            _tell(self.study, number, state, value, epochs)
+            self.study.add_trial(trial)
 
     def close(self) -> None:
         """Let go of the database."""

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-from pydantic import ConfigDict, Field, with_config
-from typing_extensions import TypedDict
 
+from data.settings import DataSummary
 from model.errors import ModelError
 from model.names import TERMS
 from model.outcomes import load_result
@@ -24,17 +23,6 @@ RUN_COLUMNS = (
     *("run", "trial", "seed", "state", "outcome", "reason", "epochs", "attempts", "seconds"),
     *("device", "images_per_second", "mixed", "details"),
 )
-
-
-@with_config(ConfigDict(extra="allow"))
-class DataSummary(TypedDict):
-    """What is relied on of the stored `data.prepare.Prepared.summary`."""
-
-    source: str
-    fingerprint: str
-    identity: str
-    image_size: Annotated[list[int], Field(min_length=2, max_length=2)]
-    scenes_shared_with_train: dict[str, int]
 
 
 def study_record(store: Store, home: Home, name: str) -> StudyRecord:

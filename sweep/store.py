@@ -510,12 +510,12 @@ class Store:
             connection.execute(update(STUDY).where(STUDY.c.name == name).values(**columns, updated=now()))
 
     def ask_trial(self, study: str, trial: Mapping[str, Any], runs: Sequence[NewRun]) -> None:
-        """Record a trial (number, params, drawn, weights, epochs) as asked, with its runs; existing runs are shared."""
+        """Record a trial (number, params, drawn, weights, epochs, asked) with its runs; existing runs are shared."""
         texts = {k: json.dumps(trial[k]) for k in ("params", "drawn", "weights")}
         fresh = {"state": "waiting", "attempts": 0, "epochs": 0, "mixed": False}
         new = [{**{k: getattr(r, k) for k in ("run", "identity", "environment", "settings")}, **fresh} for r in runs]
         with self.begin() as connection:
-            connection.execute(insert(TRIAL).values(study=study, state="running", asked=now(), **{**trial, **texts}))
+            connection.execute(insert(TRIAL).values(study=study, state="running", **{**trial, **texts}))
             self._insert_new(connection, RUN, new)
             links = [{"study": study, "trial": trial["number"], "seed": r.seed, "run": r.run} for r in runs]
             connection.execute(insert(TRIAL_RUN), links)

@@ -11,17 +11,16 @@ from importlib.metadata import version as installed
 from typing import Any
 
 from data.prepare import Prepared, prepare
-from data.settings import DataSettings
+from data.settings import DataSettings, DataSummary
 from model.baselines import evaluate_baselines
 from model.training import Runtime, environment_key, resolve_runtime, run_identity
 from sweep import __version__
 from sweep.claims import Claim
 from sweep.coordinator import Coordinator, Display, TrialPlan
 from sweep.errors import StudyError
-from sweep.executors import make_executor
+from sweep.executors import Executor
 from sweep.paths import Home
 from sweep.projection import Projection
-from sweep.results import DataSummary
 from sweep.space import Choices, plain
 from sweep.spec import StudySpec, overrides_json, stored_spec
 from sweep.store import NewRun, Store, now
@@ -35,7 +34,7 @@ class Begin:
     storage: str | None
     workers: int | None
     device: str
-    executor: str
+    executor: Executor
     command: str
 
 
@@ -144,7 +143,7 @@ def _create(
         "environment": json.dumps(_environment(runtime, spec)),
         "runtime": json.dumps(asdict(runtime)),
         "data": json.dumps(prepared.summary()),
-        "baselines": json.dumps(evaluate_baselines(prepared, spec.loss)),
+        "baselines": json.dumps(evaluate_baselines(prepared, spec.loss, spec.train.eval_images)),
         "created": now(),
     }
     store.save_study(row)
@@ -260,21 +259,18 @@ def _conduct(
         claim.renew()  # asked at every step, so that an epoch may take longer than the lease's grace time
         return should_stop()
 
-    executor = make_executor(begin.executor, workers, alive_and_asked_to_stop)
+    begin.executor.open(workers, alive_and_asked_to_stop)
+    _check_data(planner.prepared(spec.data), row["name"], store.decoded(row, "data", DataSummary))
+    projection = Projection(store, spec, row["optuna_name"], claim.guard)
     try:
-        _check_data(planner.prepared(spec.data), row["name"], store.decoded(row, "data", DataSummary))
-        projection = Projection(store, spec, row["optuna_name"], claim.guard)
-        try:
-            store.update_study(spec.name, state="running")
-            coordinator = Coordinator(
-                spec, begin.home, store, claim, projection, planner, asdict(runtime), executor, show, should_stop
-            )
-            finished = coordinator.drive()
-            store.update_study(spec.name, state="finished" if finished else "interrupted")
-        finally:
-            projection.close()
+        store.update_study(spec.name, state="running")
+        coordinator = Coordinator(
+            spec, begin.home, store, claim, projection, planner, asdict(runtime), begin.executor, show, should_stop
+        )
+        finished = coordinator.drive()
+        store.update_study(spec.name, state="finished" if finished else "interrupted")
     finally:
-        executor.close()
+        projection.close()
     return End(finished, coordinator.failed_runs)
 
 

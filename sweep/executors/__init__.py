@@ -40,7 +40,10 @@ class Event:
 
 
 class Executor(Protocol):
-    """Trains runs somewhere."""
+    """Trains runs somewhere. Made before a study is opened, so that what takes long to start can start meanwhile."""
+
+    def open(self, workers: int, should_stop: Callable[[], bool]) -> None:
+        """Say how many runs may be trained at once, and whom to ask where a run is trained in this process."""
 
     def free(self) -> int:
         """How many more runs can be submitted now."""
@@ -70,9 +73,9 @@ def check_executor(name: str) -> None:
         raise SweepError(f"the executor {name!r} is unknown: expected one of {', '.join(sorted(_EXECUTORS))}")
 
 
-def make_executor(name: str, workers: int, should_stop: Callable[[], bool]) -> Executor:
-    """The executor of that name; `local` with no workers trains in this process."""
+def make_executor(name: str, workers: int | None) -> Executor:
+    """The executor of that name; `local` with no workers (0, not None) trains in this process."""
     check_executor(name)
     module, _, kind = _EXECUTORS["inline" if workers == 0 else name].partition(":")
-    made: Executor = getattr(import_module(module), kind)(workers, should_stop)
+    made: Executor = getattr(import_module(module), kind)()
     return made

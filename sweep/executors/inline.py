@@ -10,11 +10,15 @@ from sweep.executors.worker import train_run
 class InlineExecutor:
     """Trains in the coordinator's own process; the same numbers as any number of workers."""
 
-    def __init__(self, workers: int, should_stop: Callable[[], bool]) -> None:
-        self.should_stop = should_stop
+    def __init__(self) -> None:
+        self.should_stop: Callable[[], bool] = lambda: False
         self.run: str | None = None
         self.cancelled = False
         self.events: Iterator[Event] = iter(())
+
+    def open(self, workers: int, should_stop: Callable[[], bool]) -> None:
+        """Remember whom to ask at every step."""
+        self.should_stop = should_stop
 
     def free(self) -> int:
         """One run at a time."""

@@ -23,12 +23,16 @@ class _Worker:
 
 
 class LocalExecutor:
-    """Up to `workers` processes, started when first needed, replaced when they die."""
+    """Up to `workers` processes, the first started at once, the others when needed; replaced when they die."""
 
-    def __init__(self, workers: int, should_stop: Callable[[], bool]) -> None:
-        self.size = workers
-        self.should_stop = should_stop
+    def __init__(self) -> None:
+        self.size = 0
         self.workers: list[_Worker] = []
+        self._start()
+
+    def open(self, workers: int, should_stop: Callable[[], bool]) -> None:
+        """Set the number of processes."""
+        self.size = workers
 
     def free(self) -> int:
         """Idle workers, and those that may still be started."""

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.cache import build_cache, open_cache, resize_depth, resize_image, verify_cache
+from data.cache import build_cache, open_cache, remembered, resize_depth, resize_image, verify_cache
 from data.errors import DataError
 from data.settings import DataSettings
 from data.sources import open_source
@@ -201,3 +201,20 @@ def test_index_of_another_array_is_refused(pairs, settings_of, tmp_path):
     (folder / "index.json").write_text(json.dumps(index))
     with pytest.raises(DataError, match=r"images\.npy holds uint8 \(12, 16, 16, 3\) instead of"):
         open_cache(folder)
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"[]", b'{"digest": "x", "value": 1}', b"\xff\x00", b"[" * 100_000])
+def test_what_was_computed_is_remembered_or_computed_again(tmp_path, damage):
+    """Kept numbers are taken from the file; a lost or damaged file costs only the time to compute them again."""
+    path, calls = tmp_path / "known" / "x.json", []
+
+    def compute():
+        calls.append(1)
+        return {"value": 0.1 + 0.2, "nothing": float("nan")}
+
+    first = remembered(path, compute)
+    assert str(remembered(path, compute)) == str(first) and len(calls) == 1
+    if damage is not None:
+        path.write_bytes(damage)
+        assert str(remembered(path, compute)) == str(first) and len(calls) == 2
+        assert str(remembered(path, compute)) == str(first) and len(calls) == 2

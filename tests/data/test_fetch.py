@@ -222,6 +222,7 @@ def test_evil_archives_are_refused(tmp_path, name):
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"no archive", "cannot be unpacked"), (archive_of((info("val/a"), b"1"))[:60], "cannot be unpacked")],
+    ids=["text", "cut off"],  # an archive holds the time it was made
 )
 def test_what_is_no_archive(tmp_path, content, message):
     """A right checksum over something that isn't a whole archive is refused too."""

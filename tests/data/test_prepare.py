@@ -35,6 +35,26 @@ def test_tensors_of_a_part(pairs, settings_of, tmp_path):
         prepared.tensors("tset")
 
 
+def test_pictures_are_taken_in_batches(pairs, settings_of, tmp_path):
+    """By number, all in order, or of a subset: the same pictures as the whole part at once."""
+    pictures = prepare(settings_of(pairs), tmp_path / "cache").pictures("train")
+    whole = pictures.take(slice(None))
+    batches = list(pictures.batches(2))
+    assert [len(batch.images) for batch in batches][:-1] == [2] * (len(batches) - 1)
+    chosen = torch.tensor([2, 0])
+    for name, tensor in vars(whole).items():
+        assert torch.equal(torch.cat([getattr(batch, name) for batch in batches]), tensor)
+        assert torch.equal(getattr(pictures.take(chosen), name), tensor[chosen])
+        assert torch.equal(getattr(pictures.subset(chosen).take(torch.tensor([1])), name), tensor[:1])
+
+
+def test_pictures_on_a_cpu_are_left_on_disk(pairs, settings_of, tmp_path):
+    """Workers share one copy of the pictures in the page cache, however many there are."""
+    prepared = prepare(settings_of(pairs), tmp_path / "cache")
+    pictures = prepared.pictures("train")
+    assert pictures.images is prepared.dataset.images and isinstance(pictures.images, np.memmap)
+
+
 def test_empty_part_gives_empty_tensors(pairs, settings_of, tmp_path):
     """Without a test split its tensors have length 0."""
     prepared = prepare(settings_of(pairs, test_fraction=0), tmp_path / "cache")

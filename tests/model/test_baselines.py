@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,13 +32,40 @@ def make_part(images, seed):
 
 
 class FakePrepared(SimpleNamespace):
-    """What evaluate_baselines needs of prepared data."""
+    """What evaluate_baselines needs of prepared data; in no cache, so nothing is remembered."""
 
     depth_range = (0.1, 10.0)
+    identity = "fake"
+    dataset = SimpleNamespace(folder=Path("nowhere"))
 
-    def tensors(self, part):
+    def pictures(self, part):
         """A whole part."""
-        return self.parts[part]
+        return FakePictures(self.parts[part])
+
+
+class FakePictures:
+    """A part in memory."""
+
+    def __init__(self, whole):
+        self.whole = whole
+
+    def __len__(self):
+        return len(self.whole.images)
+
+    def batches(self, size):
+        """All of it, `size` pictures at a time."""
+        for start in range(0, len(self), size):
+            yield Batch(**{name: tensor[start : start + size] for name, tensor in vars(self.whole).items()})
+
+
+def fit(*parts):
+    """The baselines of parts that come as batches."""
+    return fit_baselines(lambda: parts)
+
+
+def of_depth(depth, mask):
+    """A batch of which only the depth matters."""
+    return Batch(torch.zeros(len(depth), 3, *depth.shape[-2:], dtype=torch.uint8), depth, mask)
 
 
 @pytest.fixture
@@ -50,14 +78,22 @@ def test_the_median_is_that_of_valid_training_pixels():
     """Invalid pixels, however deep, don't count."""
     depth = torch.tensor([[[[1.0, 2.0]]], [[[3.0, 100.0]]]])
     mask = depth < 50
-    assert fit_baselines(depth, mask).median == 2.0
+    assert fit(of_depth(depth, mask)).median == 2.0
+
+
+@pytest.mark.parametrize("images", [1, 2, 40])
+def test_the_median_is_exact_over_any_number_of_batches(images):
+    """Streamed over batches it is the lower median of all pixels at once, to the last bit."""
+    part = make_part(images, images)
+    batches = list(FakePictures(part).batches(3))
+    assert fit(*batches).median == part.depth[part.mask].median().item()
 
 
 def test_the_mean_map_is_geometric_over_valid_depth():
     """1 m and 4 m make 2 m; one valid depth stands alone; none gives the median."""
     depth = torch.tensor([[[[1.0, 5.0, 9.0]]], [[[4.0, 0.0, 0.0]]]])
     mask = torch.tensor([[[[True, True, False]]], [[[True, False, False]]]])
-    baselines = fit_baselines(depth, mask)
+    baselines = fit(of_depth(depth, mask))
     assert baselines.median == 4.0
     assert baselines.mean_map.flatten().tolist() == pytest.approx([2.0, 5.0, 4.0])
 
@@ -66,13 +102,13 @@ def test_training_images_without_depth_are_refused():
     """There is nothing to fit."""
     depth = torch.zeros(2, 1, 8, 8)
     with pytest.raises(ModelError, match="no valid depth"):
-        fit_baselines(depth, depth > 0)
+        fit(of_depth(depth, depth > 0))
 
 
 def test_predictions_go_by_name():
     """Both are maps of the same shape; another name is refused."""
     part = make_part(3, 0)
-    baselines = fit_baselines(part.depth, part.mask)
+    baselines = fit(part)
     assert {baselines.prediction(name).shape for name in BASELINES} == {(1, 1, 16, 16)}
     with pytest.raises(ModelError, match="unknown baseline 'mode'"):
         baselines.prediction("mode")
@@ -93,7 +129,7 @@ def test_the_numbers_are_those_of_a_network_that_predicts_the_same(prepared):
     """Terms and metrics of the mean map equal those computed directly, over all batches."""
     found = evaluate_baselines(prepared, LossSettings())["train"]["mean_map"]
     part = prepared.parts["train"]
-    pred = fit_baselines(part.depth, part.mask).mean_map.expand_as(part.depth)
+    pred = fit(part).mean_map.expand_as(part.depth)
     metrics = evaluate_metrics(pred, part.depth, part.mask)
     terms = per_image_terms(pred, part.depth, part.mask, part.images / 255, data_range=10.0)
     assert {name: found[f"metric_{name}"] for name in metrics} == pytest.approx(metrics, rel=1e-5, nan_ok=True)

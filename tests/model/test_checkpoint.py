@@ -19,6 +19,7 @@ from model.checkpoint import (
     DAMAGED,
     PREVIOUS,
     Checkpoint,
+    CheckpointWriter,
     DamagedFileError,
     load_checkpoint,
     lock_folder,
@@ -240,3 +241,26 @@ def test_a_killed_writer_frees_its_folder(tmp_path):
         process.wait()
     with lock_folder(tmp_path):
         pass
+
+
+def test_checkpoints_are_written_beside_the_training_in_order(tmp_path):
+    """When the writer is done with one, it is the newest on disk and the one before is kept."""
+    with CheckpointWriter(tmp_path) as writer:
+        assert writer.is_done
+        for epoch in (1, 2, 3):
+            writer.submit(make_checkpoint(epoch))
+        writer.wait()
+        assert writer.is_done
+        assert same(read_checkpoint(tmp_path / CHECKPOINT), make_checkpoint(3))
+        writer.submit(make_checkpoint(4))
+    assert same(read_checkpoint(tmp_path / CHECKPOINT), make_checkpoint(4))
+    assert same(read_checkpoint(tmp_path / PREVIOUS), make_checkpoint(3))
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told(tmp_path):
+    """The disk's error reaches the training with the next wait, and only once."""
+    with CheckpointWriter(tmp_path / "missing") as writer:
+        writer.submit(make_checkpoint())
+        with pytest.raises(FileNotFoundError):
+            writer.wait()
+        writer.wait()

@@ -42,6 +42,7 @@ def record(epoch: int, rmse: float = 1.0) -> dict:
 
 def ask(store: Store, number: int, run: str = "r") -> None:
     trial = {"number": number, "params": {"w": 0.3}, "drawn": {}, "weights": {"ssim": 1.0}, "epochs": 5}
+    trial["asked"] = "2026-01-02T03:04:05+00:00"
     store.ask_trial("s", trial, [NewRun(run, "i", "e", "{}", 0)])
 
 

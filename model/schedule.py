@@ -1,0 +1,41 @@
+"""What a run does when: the order of its pictures, its learning rate, its random streams. Pure functions of a few numbers."""
+
+import hashlib
+import math
+
+import torch
+
+from model.settings import TrainSettings
+
+
+def stream_seed(*parts: int) -> int:
+    """A seed for one use of randomness, from (seed, epoch) or (seed, epoch, step); unrelated for related parts."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()) >> 1
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """The whole number of full batches nearest to the number of pictures."""
+    return max(1, (2 * count + batch_size) // (2 * batch_size))
+
+
+def epoch_order(count: int, batch_size: int, seed: int) -> torch.Tensor:
+    """The epoch's order as (steps, batch_size) picture numbers.
+
+    Only full batches, so that every step weighs the same and has one shape: where the last is at least half full,
+    it is filled from the start of the order, else left out (another few each epoch).
+    """
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    steps = steps_per_epoch(count, batch_size)
+    return order.repeat(2)[: steps * batch_size].view(steps, batch_size)
+
+
+def fixed_draw(count: int, limit: int) -> torch.Tensor:
+    """The training pictures that are evaluated after each epoch: the same for every run on the same data."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:limit]
+
+
+def learning_rate(train: TrainSettings, step: int, steps: int) -> float:
+    """The rate of a step, counted from 0 through all epochs of `steps` each; the cosine ends at 0 with the last."""
+    if train.schedule == "constant":
+        return train.learning_rate
+    return train.learning_rate * 0.5 * (1 + math.cos(math.pi * step / (train.epochs * steps)))

@@ -1,0 +1,116 @@
+"""`python -m tests.benchmarks [NAME...] [--quick]`: measure, print, and add what was found to tests/benchmarks/RESULTS.md.
+
+Names: cpu, overhead, growth, profiling, gpu, peers; default: all. `--quick` tries everything out in small and keeps nothing.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks import machine
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "RESULTS.md"
+PEERS_PYTHON = HERE.parents[1] / ".venv-peers" / "bin" / "python"
+NAMES = ("cpu", "overhead", "growth", "profiling", "gpu", "peers")
+MARK = "<!-- newest first: benchmarks add theirs below this line -->\n"
+
+
+def main() -> None:
+    """Run the chosen benchmarks one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--quick", action="store_true", help="try everything out in small; keep nothing")
+    parser.add_argument("--data", help="peers: pairs:PATH; default: rendered rooms, written as JPEG and PNG")
+    given = parser.parse_args()
+    unknown = set(given.names) - {*NAMES}
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected {', '.join(NAMES)}")
+    parts = [f"## {machine.about()}\n"]
+    for name in given.names or NAMES:
+        print(f"{name} ...", flush=True)
+        text = _run(name, given.quick, given.data)
+        print(text, flush=True)
+        parts.append(f"### {name}\n\n{text}")
+        if not given.quick:
+            _keep("\n".join(parts))
+
+
+def _run(name: str, quick: bool, data: str | None) -> str:
+    """What a benchmark found, as Markdown."""
+    if name == "peers":
+        return _peers(quick, data)
+    module = importlib.import_module(f"tests.benchmarks.{name}")
+    found = module.measure(quick)
+    if name == "growth":
+        module.plot(found, HERE.parents[1] / "build" / "benchmarks" / "growth.html")
+        return "\n".join(_growth_table(title, rows, module.slopes(rows)) for title, rows in found.items())
+    if not found:
+        return "Not measured: this machine lacks what it needs.\n"
+    return "\n".join(value if isinstance(value, str) else _table(title, value) for title, value in found.items())
+
+
+def _table(title: str, values: dict[str, float]) -> str:
+    lines = [f"| {key} | {_number(value)} |" for key, value in values.items()]
+    return "\n".join([f"| {title} | |", "|---|---|", *lines, ""])
+
+
+def _growth_table(title: str, rows: dict[int, dict[str, float]], slopes: dict[str, float]) -> str:
+    keys = list(dict.fromkeys(key for row in rows.values() for key in row))
+    head = f"| {title} | " + " | ".join(f"{size:,}" for size in rows) + " | slope at the end |"
+    lines = [
+        f"| {key} | " + " | ".join(_number(row.get(key)) for row in rows.values()) + f" | {_number(slopes.get(key))} |"
+        for key in keys
+    ]
+    return "\n".join([head, "|---" * (len(rows) + 2) + "|", *lines, ""])
+
+
+def _number(value: Any) -> str:
+    return (
+        "" if value is None else f"{value:.3g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,.0f}"
+    )
+
+
+def _peers(quick: bool, data: str | None) -> str:
+    """Beside other people's code, in the environment of its own that `make bench` sets up."""
+    if not PEERS_PYTHON.exists():
+        return "Not measured: `make bench` sets up the environment with the peers.\n"
+    command = [str(PEERS_PYTHON), "-m", "tests.benchmarks.peers", *(["--data", data] if data else [])]
+    command += ["--rounds", "2", "--images", "48"] if quick else []
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+    done = subprocess.run(command, cwd=HERE.parents[1], env=environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        return f"Failed with exit status {done.returncode}.\n"
+    return "\n".join(_table(title, _flat(value)) for title, value in json.loads(done.stdout).items())
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """A tree of numbers as one level, named by their paths."""
+    if not isinstance(value, dict):
+        return {path: value}
+    return {
+        name: leaf
+        for key, part in value.items()
+        for name, leaf in _flat(part, f"{path}, {key}" if path else key).items()
+    }
+
+
+def _keep(entry: str) -> None:
+    """Put this call's entry at the top of the history, in place of what it wrote before."""
+    text = RESULTS.read_text(encoding="utf-8")
+    before, _, after = text.partition(MARK)
+    title = entry.partition("\n")[0]
+    older = after
+    if after.lstrip().startswith(title):
+        rest = after.lstrip()[len(title) :]
+        place = rest.find("\n## ")
+        older = rest[place + 1 :] if place >= 0 else ""
+    RESULTS.write_text(f"{before}{MARK}\n{entry.rstrip()}\n\n{older.lstrip()}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

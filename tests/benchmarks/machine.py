@@ -1,0 +1,68 @@
+"""The machine a benchmark ran on: its name, the commit, and the rates that everything is held against."""
+
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import torch
+
+from model.runtime import _cpu_model
+
+MATRIX = 2048
+
+
+def about() -> str:
+    """One line: date, commit, CPU or GPU, cores, torch."""
+    commit = _git("rev-parse", "--short", "HEAD") + (
+        " and uncommitted changes" if _git("status", "--porcelain") else ""
+    )
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu_model()
+    date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"{date}, commit {commit}, {device}, {cores()} cores, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True).stdout.strip()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def seconds_of(work: Callable[[], object], rounds: int) -> list[float]:
+    """Wall seconds of each of so many calls, after one that isn't counted."""
+    work()
+    found = []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - begun)
+    return found
+
+
+def sgemm_rate(threads: int, rounds: int = 15) -> float:
+    """GFLOP/s of float32 matrix products with so many threads: the median of several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        left, right, out = (torch.randn(MATRIX, MATRIX) for _ in range(3))
+        seconds = statistics.median(seconds_of(lambda: torch.mm(left, right, out=out), rounds))
+    finally:
+        torch.set_num_threads(before)
+    return 2 * MATRIX**3 / seconds / 1e9
+
+
+def bf16_rate(rounds: int = 30) -> float:
+    """TFLOP/s of bfloat16 matrix products on the GPU: the median of several."""
+    left, right = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+
+    def work() -> None:
+        torch.mm(left, right)
+        torch.cuda.synchronize()
+
+    return 2 * 8192**3 / statistics.median(seconds_of(work, rounds)) / 1e12

@@ -1,0 +1,107 @@
+"""Everything that isn't training: what a trial costs the coordinator, and how long until a second study trains."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from sweep.projection import Suggester
+from sweep.spec import StudySpec
+from tests.benchmarks.cpu import ROOT
+from tests.benchmarks.studies import conduct, grid_spec, search_spec, warm_up
+
+
+def trial_cost(spec: StudySpec, root: Path) -> dict[str, float]:
+    """Wall milliseconds a trial of a study whose runs are over at once, the sampler's apart."""
+    sampled = 0.0
+    ask = Suggester.ask
+
+    def timed(self: Suggester) -> Any:
+        nonlocal sampled
+        begun = time.perf_counter()
+        try:
+            return ask(self)
+        finally:
+            sampled += time.perf_counter() - begun
+
+    Suggester.ask = timed  # type: ignore[method-assign]
+    try:
+        end, wall = conduct(spec, root)
+    finally:
+        Suggester.ask = ask  # type: ignore[method-assign]
+    assert end.finished and not end.failed_runs
+    return {
+        "all but training and sampler (ms a trial)": (wall - sampled) / spec.trial_count * 1e3,
+        "sampler (ms a trial)": sampled / spec.trial_count * 1e3,
+    }
+
+
+DEMO = ("demo", "--set", "train.epochs={epochs}", "--workers", "2")
+
+
+def demo_study(home: Path, name: str, epochs: int, weights: str) -> dict[str, float]:
+    """The demo with longer runs and more weights: wall seconds, and how much of the workers' time was no epoch."""
+    arguments = [part.format(epochs=epochs) for part in DEMO]
+    arguments += ["--set", f"search.w={weights}", "--name", name, "--home", str(home)]
+    database = home / "sweep.db"
+    begun = time.time()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sweep.cli", "start", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=home,
+    )
+    first = None
+    while process.poll() is None:
+        time.sleep(0.02)
+        if first is None and (row := _first_epoch(database, name)):
+            first = time.time() - begun - row  # when the first epoch began
+    wall = time.time() - begun
+    assert process.returncode == 0
+    rows = """SELECT run, sum(seconds) FROM sweep_epoch WHERE split = 'val' AND run IN
+        (SELECT run FROM sweep_trial_run WHERE study = ?) GROUP BY run"""
+    with closing(sqlite3.connect(database)) as connection:
+        runs = [seconds for _, seconds in connection.execute(rows, (name,))]
+    return {
+        "runs": len(runs),
+        "a run (s)": sum(runs) / len(runs),
+        "command to first epoch (s)": first or float("nan"),
+        "study (s)": wall,
+        "not training (share of the study's wall time)": 1 - sum(runs) / 2 / wall,
+    }
+
+
+def _first_epoch(database: Path, name: str) -> float | None:
+    """The seconds that the study's first known epoch took."""
+    query = """SELECT seconds FROM sweep_epoch WHERE run IN (SELECT run FROM sweep_trial_run WHERE study = ?) LIMIT 1"""
+    if not database.exists():
+        return None
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=0.01)) as connection:
+        try:
+            row = connection.execute(query, (name,)).fetchone()
+        except sqlite3.OperationalError:  # being made
+            return None
+    return float(row[0]) if row else None
+
+
+def measure(quick: bool) -> dict[str, dict[str, float]]:
+    """All of it."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        warm_up(root / "warm")
+        trials = 20 if quick else 200
+        found[f"A trial of one run, grid of {trials}"] = trial_cost(grid_spec(trials), root / "grid")
+        found[f"A trial of one run, TPE of {trials}"] = trial_cost(search_spec(trials), root / "search")
+        home = root / "demo"
+        home.mkdir()
+        demo_study(home, "first", 1, "[0.45]")
+        weights, epochs = ("[0.0, 0.9]", 1) if quick else ("{ from = 0.0, to = 0.9, step = 0.1 }", 9)
+        found["A second study on the same pictures"] = demo_study(home, "second", epochs, weights)
+    return found

@@ -1,0 +1,146 @@
+"""Studies that train nothing: the real coordinator, database, sampler and files under runs that are over at once.
+
+What is left is everything that isn't training, and databases of any size to open, resume and report.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from model.names import EXTRA_METRICS, METRICS, TERMS
+from model.training import resolve_runtime
+from sweep.coordinator import Coordinator
+from sweep.executors import Event, RunRequest
+from sweep.paths import Home
+from sweep.spec import StudySpec, parse_spec
+from sweep.study import Begin, End, start
+
+GRID = """
+[study]
+name = "growth"
+seeds = {seeds}
+[data]
+image_size = 16
+rooms = 6
+[model]
+width = 1
+[train]
+epochs = {epochs}
+schedule = "constant"
+[search]
+parallel = {parallel}
+w = {{ from = 0.0, to = 0.{last:05}, step = 0.00001 }}
+[weights]
+silog = "0.9 - w"
+ssim = "w"
+l1 = 0.1
+"""
+SEARCH = """
+[study]
+name = "search"
+seeds = {seeds}
+[data]
+image_size = 16
+rooms = 6
+[model]
+width = 1
+[train]
+epochs = {epochs}
+[search]
+sampler = "tpe"
+trials = {trials}
+parallel = {parallel}
+simplex = ["silog", "ssim", "edge", "l1"]
+"""
+
+
+class InstantExecutor:
+    """Every run is over as soon as it is submitted, with made-up numbers that depend on its weights and seed."""
+
+    def __init__(self, slots: int = 4) -> None:
+        self.slots = slots
+        self.events: list[Event] = []
+
+    def open(self, workers: int, should_stop: Callable[[], bool]) -> None:
+        """Nothing to start."""
+
+    def free(self) -> int:
+        """As many as there are slots."""
+        return self.slots - sum(event.kind == "finished" for event in self.events)
+
+    def submit(self, request: RunRequest) -> None:
+        """All epochs and the end of the run, at once."""
+        for epoch in range(1, request.settings["train"]["epochs"] + 1):
+            self.events.append(Event(request.run, "epoch", _record(request.settings, epoch)))
+        self.events.append(Event(request.run, "finished", {"outcome": "learnt", "reason": "made up", "host": "here"}))
+
+    def poll(self, timeout: float) -> list[Event]:
+        """All that was submitted."""
+        events, self.events = self.events, []
+        return events
+
+    def cancel(self, run: str) -> None:
+        """It is over already."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def _record(settings: dict[str, Any], epoch: int) -> dict[str, Any]:
+    weights = settings["weights"]
+    value = 1.0 + 0.3 * (weights["ssim"] - 0.4) ** 2 + 0.02 * settings["seed"] + 0.5 / epoch
+    names = ("total", *(f"term_{t}" for t in TERMS), *(f"metric_{m}" for m in (*METRICS, *EXTRA_METRICS)))
+    return {
+        "epoch": epoch,
+        "splits": {split: dict.fromkeys(names, value) for split in ("train", "val")},
+        "learning_rate": 1e-3,
+        "weights": weights,
+        "gradient_share": dict.fromkeys(TERMS, 0.2),
+        **dict.fromkeys(("grad_norm_median", "grad_norm_p95", "grad_norm_max"), 1.0),
+        "non_finite_steps": 0,
+        "images_per_second": 100.0,
+        "seconds": 1.0,
+        "break_": None,
+    }
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    def preparing(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def update(self, coordinator: Coordinator) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
+def grid_spec(trials: int, seeds: int = 1, epochs: int = 1, parallel: int = 4) -> StudySpec:
+    """A line of so many weights."""
+    text = GRID.format(seeds=list(range(seeds)), epochs=epochs, parallel=parallel, last=trials - 1)
+    return parse_spec(text, {})
+
+
+def search_spec(trials: int, seeds: int = 1, epochs: int = 1, parallel: int = 4) -> StudySpec:
+    """TPE on the simplex for so many trials."""
+    return parse_spec(SEARCH.format(seeds=list(range(seeds)), epochs=epochs, parallel=parallel, trials=trials), {})
+
+
+def conduct(spec: StudySpec, root: Path, slots: int = 4) -> tuple[End, float]:
+    """Start (or resume, or grow) a study that trains nothing; returns how it ended and the wall seconds it took."""
+    with closing(InstantExecutor(slots)) as executor:
+        begin = Begin(Home(root), None, slots, "cpu", executor, "benchmark")
+        begun = time.perf_counter()
+        end = start(spec, {}, begin, Silent(), lambda: False)
+        return end, time.perf_counter() - begun
+
+
+def warm_up(root: Path) -> None:
+    """Import all that a study imports, and render its pictures."""
+    conduct(grid_spec(2), root)
+    json.dumps(resolve_runtime("cpu", grid_spec(2).train).as_dict())
