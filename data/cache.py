@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from data.errors import DAMAGE, DataError
+from data.errors import DAMAGE, DataError, naming
 from data.settings import DataSettings
 from data.sources import DIGEST_CHUNK, Item, Source, file_digest
 
@@ -31,7 +32,13 @@ PREPROCESSING_VERSION = 1
 LEAST_VALID_AREA = 0.5
 """A resized depth pixel is valid if at least this share of the area it covers was."""
 
+ARRAYS = ("images.npy", "depth.npy")
+
+PULSE_S = 0.5
+"""How often a caller hears of work that has no picture to count, so that it can stop it, or say that it is alive."""
+
 Progress = Callable[[int, int], None]
+"""Called with (done, total). (0, total): another process decodes them, and is waited for; (n, 0): n looked through so far."""
 
 
 @dataclass(frozen=True)
@@ -167,20 +174,53 @@ def _digest_of(value: Any) -> str:
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a whole file or nothing: temporary file in the same folder, synced, renamed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with naming(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)  # on a full disk, the half of a file is what there is to free
+            raise
+
+
+def cache_lock(folder: Path) -> Path:
+    """The file whose flock the builder of a cache holds."""
+    return folder.with_name(f"{folder.name}.lock")
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive flock; the kernel frees it when the holder dies."""
+def _locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Holds an exclusive flock; the kernel frees it when the holder dies. Calls `on_wait` while another holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while not _lock_at_once(file.fileno()):
+            on_wait()
+            time.sleep(PULSE_S / 2)
         yield
+
+
+def _lock_at_once(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class _Pulse:
+    """Calls `on_progress(n, 0)` now and then; the first time only once something has taken its time."""
+
+    def __init__(self, on_progress: Progress | None) -> None:
+        self._on_progress, self._last = on_progress, time.monotonic()
+
+    def __call__(self, done: int = 0) -> None:
+        """To be called often."""
+        if self._on_progress is not None and time.monotonic() - self._last >= PULSE_S:
+            self._on_progress(done, 0)
+            self._last = time.monotonic()
 
 
 # Building --------------------------------------------------------------------------------------------------------
@@ -191,28 +231,33 @@ def build_cache(
 ) -> DepthDataset:
     """Opens the cache of a source's pictures, building it first if it isn't there.
 
-    `on_progress(done, total)` is called after each picture decoded. Two builders at once: the second waits for the
-    first and uses its work. Raises DataError for the first bad picture, and for a damaged cache (which is left alone).
+    `on_progress` is called after each picture decoded, and now and then else; what it raises ends the work. Two builders
+    at once: the second waits for the first and uses its work. Raises DataError for the first bad picture, and for a
+    damaged cache (which is left alone).
     """
     items = source.items()
     try:
         cache_root.mkdir(parents=True, exist_ok=True)
-        fingerprint = _fingerprint(source, items, cache_root)
+        fingerprint = _fingerprint(source, items, cache_root, on_progress)
         folder = cache_folder(cache_root, fingerprint, settings.image_size)
         if not folder.is_dir():
-            with _locked(cache_root / f"{folder.name}.lock"):
+            with _locked(cache_lock(folder), lambda: on_progress(0, len(items)) if on_progress else None):
                 if not folder.is_dir():  # another builder may have finished while we waited
                     _build(folder, fingerprint, source, items, settings.image_size, on_progress)
     except OSError as error:
         raise DataError(f"the cache in {cache_root} cannot be written: {error.strerror or error}") from error
+    verify_cache(folder, on_progress)  # training on a flipped bit would give every study here other numbers, in silence
     return open_cache(folder)
 
 
-def _fingerprint(source: Source, items: Sequence[Item], cache_root: Path) -> str:
-    digests = FileDigests(cache_root)
+def _fingerprint(source: Source, items: Sequence[Item], cache_root: Path, on_progress: Progress | None) -> str:
+    digests, contents, pulse = FileDigests(cache_root), list[str](), _Pulse(on_progress)
     try:
-        return fingerprint_of(items, [source.content(item, digests) for item in items])
-    finally:
+        for item in items:
+            contents.append(source.content(item, digests))
+            pulse(len(contents))
+        return fingerprint_of(items, contents)
+    finally:  # stopped, too: the files that were read are not read again
         digests.save()
 
 
@@ -319,7 +364,7 @@ def open_cache(folder: Path) -> DepthDataset:
         items = [Item(**item) for item in index["items"]]
         size = tuple(index["image_size"])
         fingerprint, source = str(index["fingerprint"]), str(index["source"])
-        expected_bytes = {name: index["files"][name]["bytes"] for name in ("images.npy", "depth.npy")}
+        expected_bytes = {name: index["files"][name]["bytes"] for name in ARRAYS}
     except (KeyError, TypeError):
         raise _damaged(folder / "index.json", "lacks entries") from None
     images = _open_array(folder / "images.npy", expected_bytes["images.npy"], (len(items), *size, 3), np.uint8)
@@ -329,18 +374,35 @@ def open_cache(folder: Path) -> DepthDataset:
     return DepthDataset(folder, fingerprint, source, keys, scenes, folders, images, depth)
 
 
-def verify_cache(folder: Path) -> None:
-    """Reads a cache in full and compares its checksums. Raises DataError naming the damaged file."""
+def verify_cache(folder: Path, on_progress: Progress | None = None) -> None:
+    """Reads a cache in full and compares its checksums, `on_progress(0, 0)` now and then.
+
+    Raises DataError naming the damaged file. Whatever else the index lists is not looked at.
+    """
     open_cache(folder)
-    for name, record in _read_index(folder)["files"].items():
-        digest = hashlib.blake2b(digest_size=16)
-        with (folder / name).open("rb") as file:
+    pulse = _Pulse(on_progress)
+    try:
+        expected = {name: _read_index(folder)["files"][name]["blake2b"] for name in ARRAYS}
+    except (LookupError, TypeError):
+        raise _damaged(folder / "index.json", "lacks checksums") from None
+    for name in ARRAYS:
+        if _array_digest(folder / name, pulse) != expected[name]:
+            raise _damaged(folder / name, "fails its checksum")
+
+
+def _array_digest(path: Path, pulse: _Pulse) -> str:
+    """The checksum of an array file's numbers."""
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
             np.lib.format.read_magic(file)
             np.lib.format.read_array_header_1_0(file)
             while chunk := file.read(DIGEST_CHUNK):
                 digest.update(chunk)
-        if digest.hexdigest() != record["blake2b"]:
-            raise _damaged(folder / name, "fails its checksum")
+                pulse()
+    except (OSError, ValueError):
+        raise _damaged(path, "cannot be read") from None
+    return digest.hexdigest()
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

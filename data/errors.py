@@ -1,9 +1,12 @@
 """What can be wrong with data: one base class, so that a caller can catch all of it."""
 
+import contextlib
 import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
+from pathlib import Path
 
 DAMAGE = (
     zipfile.BadZipFile,
@@ -24,6 +27,17 @@ DAMAGE = (
     Warning,
 )
 """All that zipfile, json and NumPy's header parser raise on bytes that are not what they expect."""
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError in here tells of this file, not of the temporary one beside it, and never of none (as a full disk does)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 class DataError(Exception):

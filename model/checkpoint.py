@@ -2,7 +2,7 @@
 
     checkpoint.npz            the model, the optimiser's state and one JSON blob with all records so far
     checkpoint.previous.npz   the one before, in case the newer one is damaged
-    checkpoint.damaged.npz    what could not be read, moved aside
+    *.damaged.npz             what could not be read, moved aside
     lock                      flock-ed by the one process that trains in this folder
 
 Every file is written beside its place, synced and renamed, so a reader sees the old one or the new one. The
@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import io
 import json
+import math
 import os
 import shutil
 import zipfile
@@ -31,7 +32,7 @@ FORMAT = 1
 META = "meta.json"
 CHECKPOINT = "checkpoint.npz"
 PREVIOUS = "checkpoint.previous.npz"
-DAMAGED = "checkpoint.damaged.npz"
+DAMAGED = ".damaged.npz"
 LOCK = "lock"
 
 Arrays = dict[str, np.ndarray]
@@ -84,6 +85,8 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], Arrays]:
             meta = json.loads(_member(archive, META))
             written = meta["format"]
             arrays = {name: _array(_member(archive, f"{name}.npy")) for name in meta["arrays"]}
+    except MemoryError:
+        raise  # ours, not the file's: no array is larger than the bytes it is read from
     except DAMAGE as error:
         raise DamagedFileError(
             f"the file {path} is damaged or no checkpoint ({type(error).__name__}); "
@@ -122,10 +125,15 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def _array(content: bytes) -> np.ndarray:
     stream = io.BytesIO(content)
-    array = np.lib.format.read_array(stream, allow_pickle=False)
-    if stream.read(1):
-        raise ValueError("more bytes than the array's shape asks for")
-    return array
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("not the array format that is written here")
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    values = memoryview(content)[stream.tell() :]
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(values):
+        raise ValueError("its bytes are not those that the array's shape asks for")
+    if not values:
+        return np.empty(shape, dtype)
+    return np.frombuffer(values, dtype).reshape(shape, order="F" if is_fortran else "C").copy(order="K")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -227,8 +235,9 @@ def load_checkpoint(folder: Path, identity: str, on_note: Note) -> Checkpoint | 
         except FileNotFoundError:
             continue
         except DamagedFileError as error:
-            path.replace(folder / DAMAGED)
-            on_note(f"{error.__cause__ or error} in {path}: damaged, moved to {DAMAGED}; going on from what is left")
+            aside = path.with_suffix(DAMAGED)
+            path.replace(aside)
+            on_note(f"{error.__cause__ or error} in {path}: damaged, moved to {aside.name}; going on from what is left")
             continue
         if checkpoint.identity != identity:
             raise ModelError(

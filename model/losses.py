@@ -12,12 +12,13 @@ Nothing here waits for the device, and no shape depends on the mask.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from model.errors import ModelError
 from model.names import TERMS
@@ -34,6 +35,8 @@ SSIM_K1 = 0.01
 SSIM_K2 = 0.03
 # A window counts if its centre is valid and at least this share of its weight; the hair below absorbs rounding.
 SSIM_MIN_WEIGHT = 0.5 - 1e-6
+# Windows are summed in blocks of so many: a whole row's matrix is nearly all zeros where the picture is large.
+BAND_BLOCK = 64
 
 
 class PerImage(NamedTuple):
@@ -117,8 +120,8 @@ def ssim_per_image(pred: Tensor, target: Tensor, mask: Tensor, data_range: float
     with torch.autocast(pred.device.type, enabled=False):
         x, offset_x = _centred(pred, mask)
         y, offset_y = _centred(target, mask)
-        moments = torch.stack((mask.float(), x, y, x * x + y * y, x * y))
-        weight, mean_x, mean_y, mean_squares, mean_xy = _gaussian_filter(moments).unbind()
+        weight, mean_y = _gaussian_filter(torch.stack((mask.float(), y))).unbind()
+        mean_x, mean_squares, mean_xy = _gaussian_filter(torch.stack((x, x * x + y * y, x * y))).unbind()
         scale = 1.0 / weight.clamp_min(SSIM_MIN_WEIGHT)
         mean_x, mean_y = mean_x * scale, mean_y * scale
         # Both variances together: SSIM needs no more, and it saves a map. Rounding must not make them negative.
@@ -203,7 +206,7 @@ class CombinedLoss(nn.Module):
         """Replace all weights in place; ModelError as for the constructor."""
         self.weights.copy_(torch.tensor(_checked_weights(weights)))
         # Beside the buffer, since asking a buffer on a GPU would wait for it.
-        self._weighs_smoothness = weights.get("smoothness", 0.0) > 0
+        self._weighted = frozenset(term for term, weight in weights.items() if weight > 0)
 
     def forward(
         self, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor | None = None
@@ -213,9 +216,9 @@ class CombinedLoss(nn.Module):
         The dictionary holds every one of `TERMS`, in order, save "smoothness" where `image` is None. ModelError if a term
         that is weighted, or an edge term that is a smoothness, is given no image.
         """
-        if image is None and self._weighs_smoothness:
+        if image is None and "smoothness" in self._weighted:
             raise ModelError("a weight on smoothness was given no image; expected (B, 3, H, W) in [0, 1]")
-        terms = {term: value.mean() for term, value in self._terms(pred, target, mask, image).items()}
+        terms = {term: value.mean() for term, value in self._terms(pred, target, mask, image, self._weighted).items()}
         # A sum of products: autocast would take a matrix product to half precision.
         total = (torch.stack(tuple(terms.values())) * self.weights[: len(terms)]).sum()
         return total, terms
@@ -225,21 +228,30 @@ class CombinedLoss(nn.Module):
 
         NaN where an image has nothing to compute a term on, infinity where the prediction is non-finite.
         """
-        return {term: value.or_nan() for term, value in self._terms(pred, target, mask, image).items()}
+        return {
+            term: value.or_nan() for term, value in self._terms(pred, target, mask, image, frozenset(TERMS)).items()
+        }
 
-    def _terms(self, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor | None) -> dict[str, PerImage]:
+    def _terms(
+        self, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor | None, followed: frozenset[str]
+    ) -> dict[str, PerImage]:
+        """Every term; autograd follows only the named ones, since one of weight 0 would get a gradient of 0 at full price."""
         if self.edge == "smoothness" and image is None:
             raise ModelError('edge = "smoothness" was given no image; expected (B, 3, H, W) in [0, 1]')
-        smoothness = None if image is None else smoothness_per_image(pred, image)
-        gradient = edge_per_image(pred, target, mask) if self.edge == "gradient" else None
-        found = {
-            "silog": silog_per_image(pred, target, mask, self.silog_alpha, self.silog_form),
-            "ssim": ssim_per_image(pred, target, mask, self.data_range),
-            "edge": gradient or smoothness,
-            "l1": l1_per_image(pred, target, mask),
-            "smoothness": smoothness,
-        }
-        return {term: value for term in TERMS if (value := found[term]) is not None}
+        found: dict[str, PerImage] = {}
+        for term in TERMS:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and term in followed):
+                if term == "silog":
+                    found[term] = silog_per_image(pred, target, mask, self.silog_alpha, self.silog_form)
+                elif term == "ssim":
+                    found[term] = ssim_per_image(pred, target, mask, self.data_range)
+                elif term == "edge" and self.edge == "gradient":
+                    found[term] = edge_per_image(pred, target, mask)
+                elif term == "l1":
+                    found[term] = l1_per_image(pred, target, mask)
+                elif image is not None:
+                    found[term] = smoothness_per_image(pred, image)
+        return found
 
 
 def per_image_terms(
@@ -288,24 +300,51 @@ def _safe_sqrt(value: Tensor) -> Tensor:
 
 
 def _gaussian_filter(maps: Tensor) -> Tensor:
-    """Gaussian windows over (..., H, W), those inside only: (..., H - 10, W - 10).
+    """Gaussian windows over (..., H, W), those inside only: (..., H - 10, W - 10)."""
+    filtered: Tensor = _GaussianFilter.apply(maps)
+    return filtered
 
-    Two products with banded matrices. A depthwise convolution is as quick on a CPU, but on CUDA cuDNN computes it in TF32 by
-    default, and three digits are too few for a variance.
+
+class _GaussianFilter(torch.autograd.Function):
+    """Products with banded matrices along both axes, the band in blocks. The gradient is the same filter: it is symmetric.
+
+    A depthwise convolution is as quick on a CPU, but on CUDA cuDNN computes it in TF32 by default, and three digits are too
+    few for a variance.
     """
-    height, width = maps.shape[-2:]
-    rows, columns = _window_matrix(height, maps.device), _window_matrix(width, maps.device)
-    return rows.T @ (maps @ columns)
+
+    @staticmethod
+    def forward(_: Any, maps: Tensor) -> Tensor:
+        return _filter(maps)
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        # Outside the windows there is nothing: the filter's transpose sees zeros there.
+        return _filter(functional.pad(gradient, [SSIM_WINDOW - 1] * 4))
+
+
+def _filter(maps: Tensor) -> Tensor:
+    height, width = (side - SSIM_WINDOW + 1 for side in maps.shape[-2:])
+    columns = torch.cat([maps[..., seen] @ matrix for seen, matrix in _band(width, maps.device)], dim=-1)
+    return torch.cat([matrix.T @ columns[..., seen, :] for seen, matrix in _band(height, maps.device)], dim=-2)
+
+
+def _band(count: int, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
+    """So many windows, a block at a time: the pixels that they see, and the part of the banded matrix that isn't zero."""
+    matrix = _window_matrix(BAND_BLOCK, device)
+    for start in range(0, count, BAND_BLOCK):
+        windows = min(BAND_BLOCK, count - start)
+        seen = windows + SSIM_WINDOW - 1
+        yield slice(start, start + seen), matrix[:seen, :windows]
 
 
 @lru_cache(maxsize=16)
-def _window_matrix(size: int, device: torch.device) -> Tensor:
-    """(size, size - 10): column i holds the window that starts at pixel i."""
+def _window_matrix(windows: int, device: torch.device) -> Tensor:
+    """(windows + 10, windows): column i holds the window that starts at pixel i."""
     # Built outside inference mode even if the first caller is in it: training needs the cached matrix, too.
     with torch.inference_mode(False), torch.no_grad():
         distance = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
         window = torch.exp(-(distance**2) / (2 * SSIM_SIGMA**2))
-        matrix = torch.zeros(size, size - SSIM_WINDOW + 1, dtype=torch.float64)
-        for start in range(matrix.shape[1]):
+        matrix = torch.zeros(windows + SSIM_WINDOW - 1, windows, dtype=torch.float64)
+        for start in range(windows):
             matrix[start : start + SSIM_WINDOW, start] = window / window.sum()
         return matrix.float().to(device)

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from data.cache import resize_image
+from data.cache import resize_image, write_atomically
+from data.errors import naming
 from data.pictures import read_rgb
 from data.prepare import Part, Prepared
 from data.settings import DataSettings
@@ -62,15 +63,19 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
     return TrainedModel(placed, settings, runtime, image_size, checkpoint.epoch)
 
 
-def save_model(source: Path, target: Path) -> None:
+def save_model(source: Path, target: Path, epochs: int | None = None) -> None:
     """Make a portable model file of a run's folder (or of one checkpoint): the same without the optimiser's state.
 
-    Raises ModelError if no checkpoint can be read there, OSError if `target` cannot be written; atomic.
+    Raises ModelError if no checkpoint can be read there, or not one after `epochs` epochs; OSError if `target` cannot be
+    written; atomic.
     """
     checkpoint = newest_checkpoint(source) if source.is_dir() else _read(source)
     if checkpoint is None:
-        raise ModelError(f"the run folder {source} holds no readable checkpoint; train the run again with sweep resume")
-    write_checkpoint(target, replace(checkpoint, optimizer={}))
+        raise ModelError(f"the run folder {source} holds no readable checkpoint")
+    if epochs is not None and checkpoint.epoch != epochs:
+        raise ModelError(f"the newest readable checkpoint in {source} is of epoch {checkpoint.epoch}, not {epochs}")
+    with naming(target):
+        write_checkpoint(target, replace(checkpoint, optimizer={}))
 
 
 def predict_depth(model: TrainedModel, image: np.ndarray) -> np.ndarray:
@@ -104,7 +109,7 @@ def predict_images(checkpoint: Path, images: Sequence[Path], output: Path, devic
         millimetres = np.nan_to_num(depth * 1000, nan=0.0).clip(0, 65535).round().astype(np.uint16)
         for ending, picture in (("depth", millimetres), ("depth_colour", _coloured(depth))):
             target = output / f"{path.stem}_{ending}.png"
-            _write_png(target, picture)
+            write_atomically(target, cv2.imencode(".png", picture)[1].tobytes())
             yield target
 
 
@@ -140,10 +145,3 @@ def _coloured(depth: np.ndarray) -> np.ndarray:
     low, high = np.nanpercentile(depth, (1, 99)) if np.isfinite(depth).all() else (0.0, 1.0)
     nearness = np.nan_to_num((high - depth) / max(high - low, 1e-6), nan=0.0).clip(0, 1)
     return np.asarray(cv2.applyColorMap((255 * nearness).astype(np.uint8), cv2.COLORMAP_TURBO))
-
-
-def _write_png(path: Path, picture: np.ndarray) -> None:
-    _, content = cv2.imencode(".png", picture)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content.tobytes())
-    temporary.replace(path)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,8 @@ class StudyRecord:
     epochs: pd.DataFrame
     panels: Mapping[str, Panels] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    remembered: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    """What was computed from these tables and is asked for again and again; see `reports.trials`."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -75,12 +78,12 @@ class StudyRecord:
         for table, columns in (("trials", TRIAL_COLUMNS), ("runs", RUN_COLUMNS), ("epochs", EPOCH_COLUMNS)):
             object.__setattr__(self, table, _checked(getattr(self, table), table, columns, self.name))
 
-    @property
+    @cached_property
     def terms(self) -> tuple[str, ...]:
         """The loss's terms, in the order of the `weight_` columns."""
         return tuple(c.removeprefix("weight_") for c in self.trials.columns if c.startswith("weight_"))
 
-    @property
+    @cached_property
     def seeds(self) -> tuple[int, ...]:
         """The seeds every trial is to be trained under: the spec's, else all that runs were started with."""
         given = self.spec.get("study", {}).get("seeds") or sorted(set(self.runs["seed"].dropna().astype(int)))

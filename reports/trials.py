@@ -97,6 +97,14 @@ def final_values(record: StudyRecord, column: str, split: str = "val") -> dict[s
 def trial_results(record: StudyRecord, what: Measure | None = None, split: str = "val") -> tuple[TrialResult, ...]:
     """Every trial with its seeds' final values of a measure (the objective by default), in trial order."""
     what = what or objective_measure(record)
+    key = (trial_results, what.column, split)
+    if key not in record.remembered:
+        record.remembered[key] = _trial_results(record, what, split)
+    found: tuple[TrialResult, ...] = record.remembered[key]
+    return found
+
+
+def _trial_results(record: StudyRecord, what: Measure, split: str) -> tuple[TrialResult, ...]:
     values = final_values(record, what.column, split)
     runs: dict[int, list[Mapping]] = {}
     for row in record.runs.sort_values("seed").to_dict("records"):

@@ -22,6 +22,7 @@ from sweep.store import LEASE, Store
 
 GRACE_S = 120.0
 RENEW_S = 10.0
+LOOKS, LOOK_S = 4, 0.05
 _JUST_TAKEN = "the study {!r} was taken by another coordinator just now: wait for it, or try again"
 
 
@@ -112,9 +113,7 @@ def _lock(study: str, lock_file: Path) -> IO[str]:
         lock = lock_file.open("a+")
     except OSError as error:
         raise StorageError(f"the lock file {lock_file} cannot be written: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _locked(lock):
         lock.seek(0)
         who = lock.read().strip() or "another process on this host"
         lock.close()
@@ -127,11 +126,30 @@ def _lock(study: str, lock_file: Path) -> IO[str]:
     return lock
 
 
+def _locked(lock: IO[str]) -> bool:
+    """Lock a study's file; tried a few times, since `sweep status` looks by locking it for an instant."""
+    for attempt in range(LOOKS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if attempt < LOOKS - 1:
+                time.sleep(LOOK_S)
+    return False
+
+
 def _place(lock_file: Path) -> str:
-    """Where the lock file speaks for its holder: this boot of this machine, and this very file."""
+    """Where the lock file speaks for its holder: this boot of this machine, and this very file.
+
+    By its inode: containers on one machine have files of one path, and a home that was moved has another path.
+    """
     boot = Path("/proc/sys/kernel/random/boot_id")
     machine = boot.read_text().strip() if boot.exists() else socket.gethostname()
-    return f"{machine}:{lock_file.resolve()}"
+    try:
+        found = lock_file.stat()
+    except FileNotFoundError:
+        return machine
+    return f"{machine}:{found.st_dev}:{found.st_ino}"
 
 
 def _lease(store: Store, study: str, place: str) -> int:

@@ -5,12 +5,13 @@ Results go to stdout, everything else to stderr. What needs torch is imported in
 """
 
 import json
+import math
 import os
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from io import TextIOWrapper
@@ -25,6 +26,9 @@ from sweep.errors import SpecError, StudyError, SweepError
 from sweep.executors import check_executor, make_executor
 from sweep.paths import Home
 from sweep.store import Store, hide_password
+
+LISTED = 5
+"""How many diverged or failed runs `sweep status` lists."""
 
 DONE, SOME_FAILED, BAD_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
@@ -103,7 +107,16 @@ def _plain(text: str) -> str:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, default=str))
+    print(json.dumps(_finite(value), indent=2, default=str, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for each number that JSON has no word for."""
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _storage(given: str | None) -> str | None:
@@ -240,17 +253,18 @@ def _work(
         return INTERRUPTED
     _print_end(place, storage, name, where)
     if end.failed_runs:
-        print(f"sweep: {end.failed_runs} runs failed; see: sweep status {name}{where}", file=sys.stderr)
+        runs = "1 run" if end.failed_runs == 1 else f"{end.failed_runs} runs"
+        print(f"sweep: {runs} failed; see: sweep status {name}{where}", file=sys.stderr)
     return SOME_FAILED if end.failed_runs else DONE
 
 
 def _print_end(place: Home, storage: str | None, name: str, where: str) -> None:
     from sweep.status import status as study_status
 
-    found = study_status(Store.open(place, _storage(storage)), place, name)
+    found = study_status(Store.open(place, _storage(storage)), place, name, LISTED)
     best = found["best"]
     if best:
-        weights = ", ".join(f"{term} {value:.4g}" for term, value in best["weights"].items() if value)
+        weights = _weights(best["weights"])
         print(f"{name}: finished; least" if found["objective"] == "combined" else f"{name}: finished; best", end=" ")
         print(f"{found['objective']} {best['value']:.4g} in trial {best['trial']} ({weights})")
     else:
@@ -265,13 +279,13 @@ def status(
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> None:
-    """Where a study stands: trials, runs, outcomes, the best so far."""
+    """Where a study stands: trials, runs, outcomes, the best so far, and what diverged or failed."""
     from sweep.status import status as study_status
 
     place = Home.choose(home)
     store = Store.open(place, _storage(storage))
     names = [name] if name else [row["name"] for row in store.studies()]
-    found = [study_status(store, place, each) for each in names]
+    found = [study_status(store, place, each, None if as_json else LISTED) for each in names]
     if as_json:
         _print_json(found[0] if name else found)
     elif not found:
@@ -292,10 +306,34 @@ def _status_text(found: Mapping[str, Any]) -> str:
     ]
     if found["best"]:
         best = found["best"]
-        weights = ", ".join(f"{term} {value:.4g}" for term, value in best["weights"].items() if value)
+        weights = _weights(best["weights"])
         note = " (not comparable between weights)" if found["objective"] == "combined" else ""
         lines.append(f"  best      {found['objective']} {best['value']:.4g} in trial {best['trial']}: {weights}{note}")
+    lines += _listed("diverged", found["diverged"], _break_text, found["outcomes"].get("non_finite", 0))
+    lines += _listed(
+        "failed", found["failed"], lambda run: run["reason"] or "no reason is known", found["runs"].get("failed", 0)
+    )
     return "\n".join(lines)
+
+
+def _listed(what: str, runs: Sequence[Mapping[str, Any]], say: Callable[[Any], str], count: int) -> list[str]:
+    """A line a run, and how many more there are of its kind."""
+    lines = [f"trial {run['trial']} seed {run['seed']} ({_weights(run['weights'])}): {say(run)}" for run in runs]
+    if runs and count > len(runs):
+        lines.append(f"... and {count - len(runs)} more (all: --json)")
+    return [f"  {what if not i else '':8}  {_plain(' '.join(line.split()))}" for i, line in enumerate(lines)]
+
+
+def _break_text(run: Mapping[str, Any]) -> str:
+    if run["epoch"] is None:  # of a version that did not keep it
+        return run["reason"] or "where is not known"
+    return (
+        f"epoch {run['epoch']}, step {run['step']}: {run['term']} is not finite, gradient norm {run['grad_norm']:.3g}"
+    )
+
+
+def _weights(weights: Mapping[str, float]) -> str:
+    return ", ".join(f"{term} {value:.4g}" for term, value in weights.items() if value)
 
 
 @app.command(name="list")
@@ -348,13 +386,14 @@ def doctor(
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> int:
-    """Check a home folder: database, caches, runs, leases, disk space, versions."""
+    """Check a home folder: database, leases, runs, caches, leftovers, disk space, versions."""
     from sweep.doctor import examine
 
-    findings = examine(Home.choose(home), _storage(storage), repair)
-    for finding in findings:
-        print(f"{finding.level:7} {finding.text}")
-    return SOME_FAILED if any(f.level == "broken" for f in findings) else DONE
+    code = DONE
+    for finding in examine(Home.choose(home), _storage(storage), repair):
+        print(f"{finding.level:7} {_plain(finding.text)}", flush=True)  # at once: a large home takes its time
+        code = SOME_FAILED if finding.level == "broken" else code
+    return code
 
 
 # Results
@@ -451,14 +490,25 @@ def _print_recommendation(found: Any) -> None:
 
 
 def _save_checkpoint(store: Store, place: Home, name: str, trial: int, target: Path) -> None:
-    """Save the model of the recommended trial's first seed, without optimiser state."""
+    """Save the model of the recommended trial's first seed whose checkpoint is whole, without optimiser state."""
+    from model.errors import ModelError
     from model.predict import save_model
 
-    runs = [row for row in store.runs(name) if row["trial"] == trial and row["state"] == "finished"]
-    if not runs:
-        raise StudyError(f"trial {trial} of {name!r} has no finished run to save")
-    save_model(place.run(runs[0]["run"]), target)
-    print(f"saved {target} (seed {runs[0]['seed']} of trial {trial})", file=sys.stderr)
+    lost = []
+    for row in store.runs(name):
+        if row["trial"] != trial or row["state"] != "finished":
+            continue
+        try:
+            save_model(place.run(row["run"]), target, row["epochs"])
+        except ModelError as error:
+            lost.append(str(error))
+            continue
+        print(f"saved {target} (seed {row['seed']} of trial {trial})", file=sys.stderr)
+        return
+    raise StudyError(
+        f"trial {trial} of {name!r} has no whole checkpoint to save ({lost[0] if lost else 'no run is finished'}): "
+        f"train it again, by the same spec in another --home"
+    )
 
 
 @app.command()

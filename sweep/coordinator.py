@@ -43,6 +43,9 @@ class Planner(Protocol):
     def __call__(self, point: Mapping[str, Any]) -> TrialPlan:
         """The plan of a trial at that point."""
 
+    def check(self, plan: TrialPlan) -> None:
+        """Raise `DataError` where the plan's pictures are no longer whole."""
+
 
 class Display(Protocol):
     """Whoever shows progress (see `sweep.display`)."""
@@ -67,7 +70,8 @@ class Run:
     new: NewRun
     state: str = "waiting"  # waiting | running | finished | failed | dropped
     outcome: str | None = None
-    deaths: int = 0
+    deaths: int = 0  # since it last got further
+    furthest: int = 0
     memory_retries: int = 0
     wait_polls: int = 0
     curve: list[float] = field(default_factory=list)
@@ -147,7 +151,7 @@ class Coordinator:
 
     @property
     def failed_runs(self) -> int:
-        """Runs that ended by an error, not as a result."""
+        """Runs that ended by an error, not as a result, and made their trial fail."""
         return self.earlier_failures + sum(run.state == "failed" for run in self.runs.values())
 
     @property
@@ -171,8 +175,8 @@ class Coordinator:
                 self.suggester.tell(row["number"], row["state"], row["value"], row["epochs"])
                 self.told += 1
             self.trials.append(self._restored(row, by_trial.get(row["number"], {})))
-        told = [by_trial.get(row["number"], {}) for row in rows if row["state"] != "running"]
-        self.earlier_failures = sum(run["state"] == "failed" for runs in told for run in runs.values())
+        failed = [by_trial.get(row["number"], {}).values() for row in rows if row["state"] == "failed"]
+        self.earlier_failures = sum(max(1, sum(run["state"] == "failed" for run in runs)) for runs in failed)
         self.projection.reconcile(rows)
 
     def _restored(self, row: Mapping[str, Any], runs: Mapping[int, Mapping[str, Any]]) -> Trial:
@@ -207,11 +211,16 @@ class Coordinator:
         if new.run in self.runs and self.runs[new.run].state != "dropped":
             return self.runs[new.run]
         run = self.runs[new.run] = Run(new.run, settings, plan, new)
-        row = self.store.run(new.run) or {}
-        if row.get("state") == "finished" and (row["epochs"] >= run.epochs or row["outcome"] == "non_finite"):
-            run.state, run.outcome, run.epoch = "finished", row["outcome"], min(row["epochs"], run.epochs)
-            run.curve = self.store.curve(new.run, self.spec.column, run.epochs)
+        self._finished_before(run, self.store.run(new.run) or {})
         return run
+
+    def _finished_before(self, run: Run, row: Mapping[str, Any]) -> bool:
+        """Whether a run was finished, by us or another study; then it is taken up as it is."""
+        if row.get("state") != "finished" or (row["epochs"] < run.epochs and row["outcome"] != "non_finite"):
+            return False
+        run.state, run.outcome, run.epoch = "finished", row["outcome"], min(row["epochs"], run.epochs)
+        run.curve = self.store.curve(run.key, self.spec.column, run.epochs)
+        return True
 
     # Training
 
@@ -233,14 +242,16 @@ class Coordinator:
         return self.spec.search.pruner != "none"
 
     def _start(self, run: Run) -> None:
+        row = self.store.run(run.key) or {}
+        if self._finished_before(run, row):  # by another study, while it waited here
+            return
         run.state = "running"
         # The worker sends all records again, from its checkpoint.
         run.curve, run.epoch, run.seconds, run.images_per_second = [], 0, 0.0, 0.0
-        row = self.store.run(run.key) or {}
         mixed = bool(row.get("mixed")) or (bool(row.get("started")) and row.get("environment") != run.new.environment)
         shorter = self.store.shorter_run(run.new, run.epochs)
         begun = {"attempts": int(row.get("attempts") or 0) + 1, "started": row.get("started") or now()}
-        self.store.update_run(run.key, state="running", mixed=mixed, reason=None, **begun)
+        self.store.update_run(run.key, state="running", mixed=mixed, reason=None, details=None, **begun)
         self.executor.submit(
             RunRequest(
                 run=run.key,
@@ -284,6 +295,10 @@ class Coordinator:
         run.images_per_second += record["images_per_second"]
         run.curve.append(math.nan if value is None else float(value))
         run.epoch = record["epoch"]
+        if run.epoch > run.furthest:
+            run.furthest, run.deaths = run.epoch, 0
+        if record["break_"]:
+            self.store.update_run(run.key, details=json.dumps({"break": {"epoch": run.epoch, **record["break_"]}}))
         for trial in self.trials[self.told :]:
             if trial.state == "running" and trial.runs[0] is run:
                 self._prune(trial)
@@ -304,16 +319,16 @@ class Coordinator:
             return
         run.state = "waiting"
         self.store.update_run(run.key, state="waiting", reason=reason)
+        self.planner.check(run.plan)  # reading pictures that were cut off kills a worker, and would kill the next
         self.display.note(
             f"run {run.key[:8]}: {reason}; it goes on from its checkpoint (attempt {run.deaths + 1} of {MAX_ATTEMPTS})"
         )
 
     def _fail(self, run: Run, payload: Mapping[str, Any]) -> None:
-        if payload["kind"] == "disk":
+        if payload["kind"] in ("disk", "data"):
             self.store.update_run(run.key, state="waiting", reason=payload["reason"])
-            raise StorageError(
-                f"the disk failed a run ({payload['reason']}): make room or mend it, then: sweep resume {self.spec.name}"
-            )
+            what = "the disk failed a run" if payload["kind"] == "disk" else "a run cannot read its pictures"
+            raise StorageError(f"{what} ({payload['reason']}): mend it, then: sweep resume {self.spec.name}")
         if payload["kind"] == "memory" and not run.memory_retries:
             run.memory_retries += 1
             run.state = "waiting"
@@ -358,7 +373,7 @@ class Coordinator:
             if not run.ended and run.key not in wanted:
                 run.state = "dropped"
                 self.executor.cancel(run.key)
-                self.store.update_run(run.key, state="dropped", reason=f"trial {trial.number} was pruned")
+                self.store.drop_run(run.key, self.spec.name, f"trial {trial.number} was pruned")
 
     def _tell(self) -> bool:
         """Tell the next trial in order, if it has ended; whether it had."""

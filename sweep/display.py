@@ -53,6 +53,7 @@ class ProgressDisplay:
         self.tasks: dict[str, TaskID] = {}
         self.pace: deque[tuple[float, int]] = deque(maxlen=200)
         self.last_line = 0.0
+        self.looking_since: float | None = None
         self.last_state: tuple[int, int] = (-1, -1)
 
     def __enter__(self) -> "ProgressDisplay":
@@ -64,6 +65,8 @@ class ProgressDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.view:
+            if "data" in self.tasks:  # looked through, and nothing was to be decoded
+                self.bars.remove_task(self.tasks.pop("data"))
             self.view.stop()
 
     def note(self, text: str) -> None:
@@ -71,17 +74,27 @@ class ProgressDisplay:
         self.console.print(Text(text), soft_wrap=True)
 
     def preparing(self, done: int, total: int, verb: str = "preparing") -> None:
-        """Pictures are being decoded and resized into the cache, or looked at."""
+        """Pictures are being decoded and resized into the cache, or looked at; as `data.cache.Progress` says."""
+        if not total:
+            self.looking_since = self.looking_since or time.monotonic()  # most often soon done, and not worth a line
+            if self.live or time.monotonic() - self.looking_since > PLAIN_LINE_EVERY_S:
+                self._prepare("looking through pictures", done, None)
+        elif not done:
+            self._prepare("waiting for another process that prepares these pictures", done, None)
+        else:
+            self._prepare(f"{verb} pictures", done, total)
+
+    def _prepare(self, what: str, done: int, total: int | None) -> None:
+        """A bar, or a line now and then; without a total, the bar only says that something happens."""
         if self.live:
-            task = self.tasks.get("data")
-            if task is None:
-                task = self.tasks["data"] = self.bars.add_task(f"{verb} pictures", total=total, info="")
-            self.bars.update(task, completed=done, total=total)
-            if done >= total:
+            if "data" not in self.tasks:
+                self.tasks["data"] = self.bars.add_task(what, total=total, info="")
+            self.bars.update(self.tasks["data"], description=what, completed=done, total=total)
+            if done == total:
                 self.bars.remove_task(self.tasks.pop("data"))
-        elif done >= total or time.monotonic() - self.last_line > PLAIN_LINE_EVERY_S:  # the first line comes at once
+        elif done == total or time.monotonic() - self.last_line > PLAIN_LINE_EVERY_S:  # the first line comes at once
             self.last_line = time.monotonic()
-            self.note(f"{verb} pictures: {done} of {total}")
+            self.note(what + (f": {done} of {total}" if total else f": {done} so far" if done else ""))
 
     def update(self, coordinator: Coordinator) -> None:
         """Draw the coordinator's state."""

@@ -1,115 +1,419 @@
 """`sweep doctor`: is a home folder sound? Looks at everything, changes nothing unless asked to repair."""
 
+import contextlib
 import fcntl
+import platform
+import re
 import shutil
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from data.errors import DataError
-from sweep.claims import holder
-from sweep.errors import StorageError
+from sweep import __version__
+from sweep.claims import GRACE_S, holder
+from sweep.errors import SpecError, StorageError, SweepError
 from sweep.paths import Home
-from sweep.store import RUN, STUDY, TRIAL_RUN, Store
+from sweep.store import LEASE, RUN, STUDY, TRIAL_RUN, Store
 
 LOW_DISK_BYTES = 1 << 30
+MOST = 5
+"""So many findings of one kind are told one by one."""
+
+OLD_S = 3600.0
+"""A temporary file that no lock speaks for is left over once it is so old."""
+
+CACHE = re.compile(r"[0-9a-f]{32}-\d+x\d+-v\d+")
+KEPT = "the numbers are kept in the database; put a copy in its place, or train the same spec in another --home"
+
+Level = Literal["ok", "note", "warning", "broken", "mended"]
 
 
 @dataclass(frozen=True)
 class Finding:
     """One line of the examination."""
 
-    level: Literal["ok", "note", "warning", "broken", "mended"]
+    level: Level
     text: str
 
 
-def examine(home: Home, storage: str | None, repair: bool) -> list[Finding]:
-    """Everything worth knowing about a home folder, most important last."""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "optuna", "sqlalchemy", "numpy"))
-    findings = [Finding("ok", f"versions: {packages}"), *_disk(home)]
-    findings += _caches(home, repair)
+def examine(home: Home, storage: str | None, repair: bool) -> Iterator[Finding]:
+    """Everything worth knowing about a home folder, as it is found. No damage keeps the rest from being looked at."""
+    names = ("torch", "optuna", "sqlalchemy", "numpy")
+    packages = ", ".join(["python " + platform.python_version(), *(f"{name} {version(name)}" for name in names)])
+    yield Finding("ok", f"versions: sweep {__version__}, {packages}")
+    yield from _disk(home)
+    store = None
     try:
         store = Store.open(home, storage)
-        findings += [_integrity(store), *_studies(store, home), *_orphans(store, home, repair)]
     except StorageError as error:
-        findings.append(Finding("broken", str(error)))
-    return findings
+        yield Finding("broken", str(error))
+    examination = _Examination(home, store, shared=storage is not None, repair=repair)
+    for section in (_integrity, _studies, _leases, _runs, _orphans, _study_folders) if store else ():
+        yield from _shortened(_guarded(section, examination))
+    for section in (_caches, _leftovers):
+        yield from _shortened(_guarded(section, examination))
 
 
-def _disk(home: Home) -> list[Finding]:
+@dataclass(frozen=True)
+class _Examination:
+    """What is examined, and how."""
+
+    home: Home
+    store: Store | None
+    shared: bool
+    """Whether the database may hold runs of other homes, too."""
+    repair: bool
+
+    def rows(self, query: Any) -> list[dict[str, Any]]:
+        """The rows of a query; for the sections that are only asked where there is a database."""
+        assert self.store is not None
+        return self.store.rows(query)
+
+    def holder(self, study: str) -> str | None:
+        """Who is at work on a study; nobody where its name could not be a study's."""
+        assert self.store is not None
+        try:
+            return holder(self.store, study, self.home.lock(study))
+        except SpecError:
+            return None
+
+    def obstacle(self) -> str | None:
+        """Why nothing may be removed now that a study at work could need."""
+        if self.store is None:
+            return "not while the database cannot be read"
+        here = [path.parent.name for path in self.home.root.glob("studies/*/lock") if _is_held(path)]
+        there = [row["study"] for row in self.rows(select(LEASE.c.study)) if self.holder(row["study"])]
+        return f"not while {sorted([*here, *there])[0]} is running" if here or there else None
+
+    def short(self, path: Path) -> str:
+        """A path as it is called inside the home folder."""
+        return str(path.relative_to(self.home.root))
+
+
+def _guarded(section: Callable[[_Examination], Iterable[Finding]], examination: _Examination) -> Iterator[Finding]:
+    try:
+        yield from section(examination)
+    except (SweepError, DataError, OSError) as error:
+        yield Finding("broken", str(error))
+
+
+def _shortened(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The first few of each level, and how many more there are."""
+    counts: Counter[Level] = Counter()
+    for finding in findings:
+        counts[finding.level] += 1
+        if counts[finding.level] <= MOST:
+            yield finding
+    yield from (
+        Finding(level, f"... and {count - MOST} more like these") for level, count in counts.items() if count > MOST
+    )
+
+
+def _disk(home: Home) -> Iterator[Finding]:
     if not home.root.is_dir():
-        return [Finding("broken", f"the home folder {home.root} does not exist")]
+        yield Finding("broken", f"the home folder {home.root} does not exist")
+        return
     free = shutil.disk_usage(home.root).free
-    level: Literal["ok", "warning"] = "ok" if free > LOW_DISK_BYTES else "warning"
-    return [Finding(level, f"home: {home.root}, {free / 2**30:.1f} GiB free")]
+    yield Finding("ok" if free > LOW_DISK_BYTES else "warning", f"home: {home.root}, {free / 2**30:.1f} GiB free")
 
 
-def _integrity(store: Store) -> Finding:
-    found = store.integrity()
-    return Finding("ok", "database: sound") if found == "ok" else Finding("broken", f"database: {found}")
+# The database
 
 
-def _studies(store: Store, home: Home) -> list[Finding]:
-    findings = []
-    for row in store.rows(select(STUDY.c.name, STUDY.c.state)):
-        who = holder(store, row["name"], home.lock(row["name"]))
+def _integrity(it: _Examination) -> Iterator[Finding]:
+    assert it.store is not None
+    found = " ".join(it.store.integrity().split())
+    yield Finding("ok", "database: sound") if found == "ok" else Finding("broken", f"database: {found[:200]}")
+
+
+def _studies(it: _Examination) -> Iterator[Finding]:
+    for row in it.rows(select(STUDY.c.name, STUDY.c.state)):
+        name, who = row["name"], it.holder(row["name"])
         if who:
-            findings.append(Finding("ok", f"study {row['name']}: running ({who})"))
+            yield Finding("ok", f"study {name}: running ({who})")
         elif row["state"] != "finished":
-            findings.append(
-                Finding("note", f"study {row['name']}: not finished; go on with: sweep resume {row['name']}")
-            )
+            yield Finding("note", f"study {name}: not finished; go on with: sweep resume {name}")
         else:
-            findings.append(Finding("ok", f"study {row['name']}: finished"))
-    return findings
+            yield Finding("ok", f"study {name}: finished")
 
 
-def _orphans(store: Store, home: Home, repair: bool) -> list[Finding]:
+def _leases(it: _Examination) -> Iterator[Finding]:
+    """Leases that nobody holds, or that no study has. A study gets its row once its pictures are prepared."""
+    known = _study_names(it)
+    for row in it.rows(select(LEASE)):
+        study, who, age = row["study"], it.holder(row["study"]), time.time() - row["renewed"]
+        if who and age < -GRACE_S:
+            yield Finding(
+                "warning", f"lease of study {study}: renewed {-age:.0f} s in the future by {who}; set the clocks"
+            )
+        elif who and study not in known:
+            yield Finding("ok", f"study {study}: being begun ({who})")
+        elif not who and study not in known:
+            yield _lease_of_none(it, row)
+        elif not who and row["renewed"] > 0:
+            yield Finding(
+                "note",
+                f"lease of study {study}: not given back by pid {row['pid']} on {row['host']}, silent for {age:.0f} s; "
+                f"who starts or resumes the study takes it over",
+            )
+
+
+def _lease_of_none(it: _Examination, row: dict[str, Any]) -> Finding:
+    assert it.store is not None
+    if not it.repair:
+        return Finding(
+            "note", f"lease of {row['study']}, which is no study here and held by nobody: --repair removes it"
+        )
+    seen = (LEASE.c.study == row["study"]) & (LEASE.c.token == row["token"]) & (LEASE.c.renewed == row["renewed"])
+    with it.store.begin() as connection:
+        connection.execute(delete(LEASE).where(seen))
+    return Finding("mended", f"removed the lease of {row['study']}, which is no study here")
+
+
+def _study_names(it: _Examination) -> set[str]:
+    return {row["name"] for row in it.rows(select(STUDY.c.name))}
+
+
+def _study_folders(it: _Examination) -> Iterator[Finding]:
+    """Never removed, since a lock file must stay what it is, and since another database may know the study."""
+    folders = [path for path in sorted(it.home.root.glob("studies/*")) if path.is_dir()]
+    known = _study_names(it)
+    strange = [path for path in folders if path.name not in known and not _is_held(path / "lock")]
+    if strange:
+        yield Finding(
+            "note",
+            f"{_count(len(strange), 'folder', 'belongs', 'belong')} to no study of this database, first: {it.short(strange[0])}; "
+            f"of a start that failed, or of another database: harmless",
+        )
+
+
+# Runs
+
+
+def _runs(it: _Examination) -> Iterator[Finding]:
+    """The files of finished runs, which nothing makes anew, and the checkpoints of unfinished ones."""
+    of_a_study = RUN.c.run.in_(select(TRIAL_RUN.c.run))
+    found: dict[tuple[Level, str], list[Path]] = {}
+    count = 0
+    for row in it.rows(select(RUN.c.run, RUN.c.state, RUN.c.host).where(of_a_study).order_by(RUN.c.run)):
+        try:
+            folder = it.home.run(row["run"])
+        except StorageError as error:
+            yield Finding("broken", str(error))
+            continue
+        count += 1
+        for level, what in _ailments(it, row, folder):
+            found.setdefault((level, what), []).append(folder)
+    if count and not found:
+        yield Finding("ok", f"runs: {count}, their files sound")
+    for (level, what), folders in found.items():
+        yield Finding(level, f"{_count(len(folders), 'run')} {what} (first: {it.short(folders[0])})")
+
+
+def _ailments(it: _Examination, row: dict[str, Any], folder: Path) -> Iterator[tuple[Level, str]]:
+    if row["state"] in ("waiting", "running"):
+        yield from _unfinished(folder)
+    elif row["state"] != "finished":
+        return
+    elif folder.is_dir():
+        yield from _finished(folder)
+    elif it.shared and row["host"] != socket.gethostname():
+        yield "note", "finished on other hosts, not in this home"
+    else:
+        yield "broken", f"finished, and the folder is missing: {KEPT}"
+
+
+def _finished(folder: Path) -> Iterator[tuple[Level, str]]:
+    from model.checkpoint import CHECKPOINT
+
+    if state := _state_of_checkpoint(folder / CHECKPOINT):
+        yield "broken", f"finished, and the checkpoint (the model) is {state}: {KEPT}"
+    if state := _state_of_result(folder):
+        yield "broken", f"finished, and result.npz (a report's pictures) is {state}: {KEPT}"
+
+
+def _unfinished(folder: Path) -> Iterator[tuple[Level, str]]:
+    from model.checkpoint import CHECKPOINT, PREVIOUS
+
+    states = [_state_of_checkpoint(folder / name) for name in (CHECKPOINT, PREVIOUS)]
+    if "damaged" in states and None in states:
+        yield "note", "unfinished, with one of two checkpoints damaged: resume goes on from the other"
+    elif "damaged" in states:
+        yield "warning", "unfinished, without a checkpoint that is whole: resume starts over"
+
+
+def _state_of_checkpoint(path: Path) -> str | None:
+    """None where the file is whole."""
+    from model.checkpoint import read_checkpoint
+    from model.errors import ModelError
+
+    try:
+        read_checkpoint(path)
+    except FileNotFoundError:
+        return "missing"
+    except (OSError, ModelError):
+        return "damaged"
+    return None
+
+
+def _state_of_result(folder: Path) -> str | None:
+    """None where the file is whole."""
+    from model.errors import ModelError
+    from model.outcomes import load_result
+
+    notes: list[str] = []
+    try:
+        if load_result(folder, notes.append):
+            return None
+    except (OSError, ModelError):
+        return "damaged"
+    return "damaged" if notes else "missing"
+
+
+def _orphans(it: _Examination) -> Iterator[Finding]:
     """Run folders that no study here knows: of another database, of `Objective`, or left over.
 
-    Only those without a checkpoint are removed on repair: the others hold somebody's training.
+    Only those in which nothing was kept are removed on repair: the others hold somebody's training.
     """
-    known = {row["run"] for row in store.rows(select(TRIAL_RUN.c.run))} | {
-        r["run"] for r in store.rows(select(RUN.c.run))
-    }
-    orphans = [path for path in sorted(home.root.glob("runs/??/*")) if path.is_dir() and path.name not in known]
-    empty = [path for path in orphans if not list(path.glob("checkpoint*"))]
-    findings = []
+    folders = [path for path in sorted(it.home.root.glob("runs/??/*")) if path.is_dir()]
+    known = {row["run"] for row in it.rows(select(RUN.c.run))}  # asked last: a run has its row before its folder
+    orphans = [path for path in folders if path.name not in known]
+    empty = [path for path in orphans if all(p.name == "lock" or p.name.endswith(".tmp") for p in path.iterdir())]
     if len(orphans) > len(empty):
-        findings.append(Finding("note", f"{len(orphans) - len(empty)} run folders belong to no study of this database"))
-    if empty and repair:
-        findings.append(
-            Finding("mended", f"removed {sum(map(_remove_unlocked, empty))} run folders without a checkpoint")
+        yield Finding(
+            "note",
+            f"{_count(len(orphans) - len(empty), 'run folder', 'belongs', 'belong')} to no study of this database",
+        )
+    if empty and it.repair:
+        removed = sum(_remove(path, path / "lock") for path in empty)
+        yield Finding(
+            "mended", f"removed {removed} of {len(empty)} run folders that no study knows, with nothing in them"
         )
     elif empty:
-        findings.append(Finding("note", f"{len(empty)} run folders are left over, without a checkpoint: --repair"))
-    return findings
+        yield Finding("note", f"{_count(len(empty), 'run folder')} of no study, with nothing in it: --repair")
 
 
-def _remove_unlocked(folder: Path) -> bool:
-    with (folder / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        shutil.rmtree(folder)
-    return True
+# Pictures
 
 
-def _caches(home: Home, repair: bool) -> list[Finding]:
+def _caches(it: _Examination) -> Iterator[Finding]:
     """Verify every cache's checksums; a damaged one is named, and removed on repair (it is built again when needed)."""
-    from data.cache import verify_cache
+    from data.cache import cache_lock, verify_cache
 
-    findings = []
-    for folder in sorted(path.parent for path in home.cache.glob("*/index.json")):
+    for folder in sorted(it.home.cache.glob("*")):
+        if not (folder / "index.json").exists() and not (folder.is_dir() and CACHE.fullmatch(folder.name)):
+            continue
         try:
             verify_cache(folder)
-            findings.append(Finding("ok", f"cache {folder.name}: sound"))
+            yield Finding("ok", f"cache {folder.name}: sound")
         except DataError as error:
-            if repair:
-                shutil.rmtree(folder)
-            findings.append(Finding("mended" if repair else "broken", str(error) + (" (removed)" if repair else "")))
-    return findings
+            yield (
+                _mend_cache(it, folder, cache_lock(folder), str(error)) if it.repair else Finding("broken", str(error))
+            )
+
+
+def _mend_cache(it: _Examination, folder: Path, lock: Path, damage: str) -> Finding:
+    """Remove a damaged cache, unless a study is at work, whose next run would miss it, or a builder has just replaced it."""
+    from data.cache import verify_cache
+
+    if obstacle := it.obstacle():
+        return Finding("broken", f"{damage} ({obstacle})")
+    with _held(lock) as is_mine:
+        if not is_mine:
+            return Finding("broken", f"{damage} (not while another process builds it)")
+        with contextlib.suppress(DataError):
+            verify_cache(folder)
+            return Finding("ok", f"cache {folder.name}: sound, built anew just now")
+        shutil.rmtree(folder)
+    return Finding("mended", f"{damage} (removed; it is built anew when it is needed)")
+
+
+# What killed processes leave
+
+
+def _leftovers(it: _Examination) -> Iterator[Finding]:
+    """Temporary files and folders that no live process writes."""
+    dead = [(path, lock) for path, lock in _temporaries(it.home) if not (_is_held(lock) if lock else _is_young(path))]
+    if not dead:
+        return
+    size = sum(_size(path) for path, _ in dead) / 2**20
+    what = f"{_count(len(dead), 'temporary file or folder', plural='temporary files or folders')} of killed processes ({size:.1f} MiB)"
+    if it.repair:
+        removed = sum(_remove(path, lock) for path, lock in dead)
+        yield Finding("mended", f"removed {removed} of {what}")
+    else:
+        yield Finding("note", f"{what}, first: {it.short(dead[0][0])}: --repair removes them")
+
+
+def _temporaries(home: Home) -> Iterator[tuple[Path, Path | None]]:
+    """Each with the file whose flock its writer holds; None where there is no such file."""
+    for path in sorted(home.cache.glob(".*.building-*")):
+        yield path, path.with_name(path.name[1:].rpartition(".building-")[0] + ".lock")
+    for pattern in (".*.[0-9]*", "known/.*.[0-9]*"):
+        yield from ((path, None) for path in sorted(home.cache.glob(pattern)) if path.suffix[1:].isdigit())
+    for path in sorted(home.root.glob("runs/??/*/.*.tmp")):
+        yield path, None if path.name.startswith(".adopted.") else path.with_name("lock")
+    for path in sorted(home.root.glob("studies/*/.*.tmp")):
+        yield path, path
+
+
+def _is_young(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime < OLD_S
+    except FileNotFoundError:
+        return True
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return sum(p.stat().st_size for p in path.iterdir()) if path.is_dir() else path.stat().st_size
+    return 0
+
+
+def _remove(path: Path, lock: Path | None) -> bool:
+    """Remove a file or folder, unless a live process holds its lock; whether it was removed."""
+    with _held(lock) if lock else contextlib.nullcontext(True) as is_mine:
+        if not is_mine:
+            return False
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        return True
+
+
+@contextlib.contextmanager
+def _held(lock: Path) -> Iterator[bool]:
+    """Hold a lock file, if nobody else does; whether it is ours."""
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a live process of this host holds a lock file; makes none, unlike `_held`."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _count(count: int, noun: str, verb: str = "", verbs: str = "", plural: str = "") -> str:
+    """ "1 run folder belongs", "3 run folders belong"."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'} {verb if count == 1 else verbs}".rstrip()

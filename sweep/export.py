@@ -1,6 +1,7 @@
 """All numbers of a study as CSV, JSON or Parquet. JSON holds everything; non-finite numbers become null there."""
 
 import json
+import math
 import os
 import sys
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ import pandas as pd
 
 from sweep.errors import SpecError, StorageError
 from sweep.results import epoch_frame, run_frame, trial_frame
+from sweep.status import BREAK, break_of
 from sweep.store import Store
 
 TABLES = ("trials", "runs", "epochs")
@@ -24,16 +26,32 @@ def write_export(store: Store, name: str, format_: str, table: str, output: Path
     if table not in TABLES:
         raise SpecError(f"--table {table!r}: expected one of {', '.join(TABLES)}")
     store.require(name)
-    frames = {"trials": trial_frame(store, name), "runs": run_frame(store, name), "epochs": epoch_frame(store, name)}
+    runs = _with_breaks(run_frame(store, name))
+    frames = {"trials": trial_frame(store, name), "runs": runs, "epochs": epoch_frame(store, name)}
     if format_ == "parquet":
         _write_parquet(frames, output or Path(f"{name}-export"))
     elif format_ == "csv":
         _write_text(frames[table].to_csv(index=False), output)
     else:
-        tables = {
-            key: json.loads(frame.to_json(orient="records", double_precision=15)) for key, frame in frames.items()
-        }
-        _write_text(json.dumps({"study": name, **tables}, indent=1) + "\n", output)
+        tables = {key: _records(frame) for key, frame in frames.items()}
+        _write_text(json.dumps({"study": name, **tables}, indent=1, allow_nan=False) + "\n", output)
+
+
+def _with_breaks(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs with where they became non-finite, in columns of its own; empty where they did not."""
+    found = pd.DataFrame(
+        [break_of(details) or {} for details in runs["details"]], index=runs.index, columns=list(BREAK)
+    )
+    return runs.join(found.astype(BREAK).add_prefix("break_"))
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table's rows, every number to its last bit; null for what is missing or not finite."""
+    return [{str(key): _finite(value) for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _finite(value: Any) -> Any:
+    return None if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)) else value
 
 
 def _write_text(text: str, output: Path | None) -> None:

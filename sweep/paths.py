@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sweep.errors import SpecError, StorageError
 
+RUN = re.compile(r"(objective-)?[0-9a-f]{16,64}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -42,7 +43,9 @@ class Home:
         return self.root / "cache"
 
     def run(self, identity: str) -> Path:
-        """The folder of one run: its checkpoints, result and lock."""
+        """The folder of one run: its checkpoints, result and lock. `StorageError` for a key that is none of ours."""
+        if not RUN.fullmatch(identity):
+            raise StorageError(f"the database holds the run {identity!r:.80}, which is no run's key: it is damaged")
         return self.root / "runs" / identity[:2] / identity
 
     def study(self, name: str) -> Path:

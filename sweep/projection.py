@@ -7,6 +7,7 @@ seed, trial number): what trial n is depends on the spec and on trials 0 .. n - 
 import hashlib
 import math
 import warnings
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -158,7 +159,8 @@ class Projection:
         self.spec = spec
         self.distributions = grid_distributions(spec) if spec.search.sampler == "grid" else distributions(spec)
         with _database_errors(self.url), _readable(self.url):
-            self.storage = RDBStorage(self.url, engine_kwargs={"hide_parameters": True})
+            with store.alone():  # Optuna makes its tables without a lock of its own
+                self.storage = RDBStorage(self.url, engine_kwargs={"hide_parameters": True})
             configure(self.storage.engine, wal=not store.is_on_network_disk)
             self.storage.engine.dispose()  # so that every connection from here on has our settings
             guard(self.storage.engine)
@@ -173,9 +175,17 @@ class Projection:
         """Add the told trials that Optuna has not heard of. Ours is the truth; nothing is told twice."""
         told = [trial for trial in trials if trial["state"] != "running"]
         with _database_errors(self.url), _readable(self.url):
-            known = self.storage.get_n_trials(self.study._study_id)
+            known = bisect_left(range(len(told)), True, key=lambda number: not self._has(number))
         for ours in told[known:]:
             self.add(ours)
+
+    def _has(self, number: int) -> bool:
+        """Whether Optuna has a trial of that number; its own count of trials reads them all."""
+        try:
+            self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
+        except KeyError:
+            return False
+        return True
 
     def add(self, ours: Mapping[str, Any]) -> None:
         """Add a trial as it ended (number, params, weights, asked, state, value, epochs).
@@ -195,7 +205,7 @@ class Projection:
         trial.datetime_start = (
             datetime.fromisoformat(ours["asked"]).astimezone().replace(tzinfo=None)
         )  # as Optuna has it
-        with _database_errors(self.url):
+        with _database_errors(self.url), _readable(self.url):
             self.study.add_trial(trial)
 
     def close(self) -> None:

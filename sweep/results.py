@@ -10,7 +10,7 @@ import pandas as pd
 from data.settings import DataSummary
 from model.errors import ModelError
 from model.names import TERMS
-from model.outcomes import load_result
+from model.outcomes import RESULT, load_result
 from reports.records import Panels, StudyRecord
 from reports.samples import panel_runs
 from sweep.errors import StudyError
@@ -89,18 +89,32 @@ def epoch_frame(store: Store, name: str) -> pd.DataFrame:
 
 
 def _with_panels(record: StudyRecord, home: Home) -> StudyRecord:
-    """The record with the stored predictions that its page shows; the report never runs a network."""
-    stored = {run: read_panels(home.run(run) / "result.npz") for run in panel_runs(record)}
-    return replace(record, panels={run: panels for run, panels in stored.items() if panels is not None})
+    """The record with the stored predictions that its page shows, and a note of those that are lost.
+
+    A report is made of what is there, and never runs a network.
+    """
+    panels, notes = {}, []
+    for run in panel_runs(record):
+        try:
+            panels[run] = read_panels(home.run(run))
+        except ModelError as error:
+            notes.append(
+                f"Sample predictions of run {run[:8]} are not shown: {error}. The numbers are not touched by it; to see the "
+                f"pictures, put a copy of the file in its place, or train the same spec in another --home"
+            )
+    return replace(record, panels=panels, notes=(*record.notes, *notes))
 
 
-def read_panels(path: Path) -> Panels | None:
-    """The panels of a run's result file; None where it is missing or damaged (a report is made of what is there)."""
+def read_panels(folder: Path) -> Panels:
+    """The panels of a finished run's folder; a `ModelError` where its result is missing or damaged."""
+    damage: list[str] = []
     try:
-        result = load_result(path.parent, lambda _: None)
-    except (OSError, ModelError):
-        return None
-    return Panels(**vars(result.panels)) if result else None
+        result = load_result(folder, damage.append)
+    except OSError as error:
+        raise ModelError(f"the file {folder / RESULT} cannot be read ({error.strerror})") from error
+    if result is None:
+        raise ModelError(f"the file {folder / RESULT} is {'damaged' if damage else 'missing'}")
+    return Panels(**vars(result.panels))
 
 
 def _notes(row: Mapping[str, Any], spec: StudySpec, trials: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:

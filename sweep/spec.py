@@ -500,7 +500,7 @@ def _check_grid(spec: StudySpec) -> None:
         raise SpecError("search.trials is for samplers that draw; a grid has as many trials as cells")
     if spec.trial_count > MAX_CELLS:
         raise SpecError(f"the grid has {spec.trial_count} cells; at most {MAX_CELLS} are accepted")
-    _check_points(spec, {v.name: v.values for v in spec.variables if isinstance(v, Choices)})
+    _check_corners(spec)
 
 
 def _check_search(spec: StudySpec) -> None:
@@ -541,7 +541,7 @@ def _check_scale_free(spec: StudySpec) -> None:
 
 
 def _check_corners(spec: StudySpec) -> None:
-    """Affine weights are least at a corner of the box, so checking the corners checks them all."""
+    """Affine weights, and their sum, are least at a corner of the box, so checking the corners checks them all."""
     if spec.search.simplex:
         return
     _check_points(spec, {v.name: _ends(v) for v in spec.variables})

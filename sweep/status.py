@@ -1,14 +1,18 @@
 """Where a study stands, in a few numbers. Light: imports neither torch nor pandas."""
 
+import json
 import math
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 
 from sweep.claims import holder
 from sweep.paths import Home
 from sweep.spec import StudySpec, stored_spec
 from sweep.store import OBJECTS, RUN, TRIAL, TRIAL_RUN, Store
+
+BREAK = {"epoch": "Int64", "step": "Int64", "term": "object", "grad_norm": "float64"}
+"""What is known of where a run became non-finite, and the type of its column in a table."""
 
 
 def state_of(store: Store, home: Home, row: Any) -> tuple[str, str | None]:
@@ -17,8 +21,11 @@ def state_of(store: Store, home: Home, row: Any) -> tuple[str, str | None]:
     return ("running" if worker else "interrupted" if row["state"] == "running" else row["state"]), worker
 
 
-def status(store: Store, home: Home, name: str) -> dict[str, Any]:
-    """A study's state in numbers, JSON-able; counted by the database, so that ten thousand trials cost little."""
+def status(store: Store, home: Home, name: str, most: int | None = None) -> dict[str, Any]:
+    """A study's state in numbers, JSON-able; counted by the database, so that ten thousand trials cost little.
+
+    Runs that diverged or failed are listed, the `most` first of each where it is given.
+    """
     row = store.require(name)
     spec = stored_spec(row, store.shown_url)
     state, worker = state_of(store, home, row)
@@ -43,6 +50,8 @@ def status(store: Store, home: Home, name: str) -> dict[str, Any]:
         "runs": _counts(store, runs),
         "outcomes": _counts(store, outcomes),
         "best": _best(store, name, spec),
+        "diverged": [_diverged(row) for row in _listed(store, name, RUN.c.outcome == "non_finite", most)],
+        "failed": [_failed(row) for row in _listed(store, name, RUN.c.state == "failed", most)],
         "created": row["created"],
         "updated": row["updated"],
     }
@@ -50,6 +59,61 @@ def status(store: Store, home: Home, name: str) -> dict[str, Any]:
 
 def _counts(store: Store, query: Any) -> dict[str, int]:
     return {str(key): int(count) for key, count in (tuple(row.values()) for row in store.rows(query))}
+
+
+def _listed(store: Store, name: str, which: ColumnElement[bool], most: int | None) -> list[dict[str, Any]]:
+    """These runs of a study, each under its first trial, in the order of trials."""
+    first = (
+        select(TRIAL_RUN.c.run, func.min(TRIAL_RUN.c.trial).label("trial"), func.min(TRIAL_RUN.c.seed).label("seed"))
+        .join(RUN, RUN.c.run == TRIAL_RUN.c.run)
+        .where((TRIAL_RUN.c.study == name) & which)
+        .group_by(TRIAL_RUN.c.run)
+        .order_by("trial", "seed")
+        .limit(most)
+        .subquery()
+    )
+    query = (
+        select(first.c.trial, first.c.seed, TRIAL.c.weights, RUN.c.run, RUN.c.reason, RUN.c.details)
+        .join(TRIAL, (TRIAL.c.number == first.c.trial) & (TRIAL.c.study == name))
+        .join(RUN, RUN.c.run == first.c.run)
+        .order_by(first.c.trial, first.c.seed)
+    )
+    rows = store.rows(query)
+    return [{**row, "weights": store.decoded(row, "weights", OBJECTS["weights"])} for row in rows]
+
+
+def _diverged(row: dict[str, Any]) -> dict[str, Any]:
+    """Where a run became non-finite: at which weights, and, where that is known, in which step."""
+    where = break_of(row["details"]) or dict.fromkeys(BREAK)
+    return {**{key: row[key] for key in ("trial", "seed", "weights", "run", "reason")}, **where}
+
+
+def _failed(row: dict[str, Any]) -> dict[str, Any]:
+    found = _details(row["details"]).get("traceback")
+    traceback = found if isinstance(found, str) else None
+    return {**{key: row[key] for key in ("trial", "seed", "weights", "run", "reason")}, "traceback": traceback}
+
+
+def break_of(details: Any) -> dict[str, Any] | None:
+    """The epoch, step, term and gradient norm with which a run became non-finite, of its details; None where unknown."""
+    found: Any = _details(details).get("break")
+    try:
+        epoch, step, norm = int(found["epoch"]), int(found["step"]), found["grad_norm"]
+        if max(epoch, step) >= 1 << 53:  # of a damaged database, and more than a table's column takes
+            return None
+        norm = math.nan if norm is None else float(norm)
+        return {"epoch": epoch, "step": step, "term": str(found["term"]), "grad_norm": norm}
+    except (TypeError, ValueError, LookupError, OverflowError):
+        return None
+
+
+def _details(details: Any) -> dict[str, Any]:
+    """A run's details; none where they are missing (None, or a table's NaN) or damaged."""
+    try:
+        found = json.loads(details)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _best(store: Store, name: str, spec: StudySpec) -> dict[str, Any] | None:

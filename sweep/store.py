@@ -203,10 +203,14 @@ def hide_password(text: str) -> str:
 
 def storage_url(home: Home, storage: str | None) -> str:
     """The SQLAlchemy URL of `--storage` (a URL or an SQLite file), by default the home folder's file."""
-    if storage is None:
-        return f"sqlite:///{home.database}"
-    if "://" not in storage:
-        return f"sqlite:///{Path(storage).absolute()}"
+    if storage is None or "://" not in storage:
+        path = home.database if storage is None else Path(storage).absolute()
+        if any(sign in str(path) for sign in "?#%"):
+            raise StorageError(
+                f"the database {path} cannot be named in a URL: its path holds '?', '#' or '%'; "
+                f"choose another place with --home or --storage"
+            )
+        return f"sqlite:///{path}"
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", storage)
 
 
@@ -325,11 +329,9 @@ class Store:
         if version == 0 and not create:
             raise StorageError(
                 f"the database {self.shown_url} holds no studies: start one first (sweep start demo), "
-                f"or name another with --home or --storage"
+                f"name another with --home or --storage, or, if it is a copy, copy its -wal file, too"
             )
-        with self._alone(), self.engine.begin() as connection:
-            if self.engine.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(83267)"))
+        with self.alone(), self.engine.begin() as connection:
             for step in MIGRATIONS[self._version(connection) :]:  # asked again: another process may have been first
                 step(connection)
             connection.execute(delete(VERSION))
@@ -350,13 +352,17 @@ class Store:
         return version
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One process at a time makes or migrates an SQLite file; PostgreSQL has its own lock for it."""
-        if self.engine.dialect.name != "sqlite":
-            yield
-            return
-        with Path(f"{self.engine.url.database}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    def alone(self) -> Iterator[None]:
+        """One process at a time makes or migrates tables, ours or Optuna's."""
+        if self.engine.dialect.name == "sqlite":
+            with Path(f"{self.engine.url.database}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        elif self.engine.dialect.name == "postgresql":
+            with self.engine.connect() as connection:  # the lock ends with the connection's transaction
+                connection.execute(text("SELECT pg_advisory_xact_lock(83267)"))
+                yield
+        else:
             yield
 
     # Reading
@@ -530,6 +536,22 @@ class Store:
         """Change columns of a run's row."""
         with self.begin() as connection:
             connection.execute(update(RUN).where(RUN.c.run == run).values(**columns))
+
+    def drop_run(self, run: str, study: str, reason: str) -> None:
+        """Give a run up, unless it is finished or another study waits for it."""
+        awaited = (
+            select(TRIAL_RUN.c.run)
+            .join(TRIAL, (TRIAL.c.study == TRIAL_RUN.c.study) & (TRIAL.c.number == TRIAL_RUN.c.trial))
+            .where(TRIAL_RUN.c.run == run, TRIAL.c.study != study, TRIAL.c.state == "running")
+        )
+        with self.begin() as connection:
+            where = (RUN.c.run == run) & (RUN.c.state != "finished") & ~awaited.exists()
+            connection.execute(update(RUN).where(where).values(state="dropped", reason=reason))
+
+    def failed_trials(self, name: str) -> int:
+        """How many of the study's trials failed."""
+        where = (TRIAL.c.study == name) & (TRIAL.c.state == "failed")
+        return int(self.rows(select(func.count().label("n")).where(where))[0]["n"])
 
     def add_epochs(self, run: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take epoch rows in; those that are there already stay as they are, so that receiving twice is harmless."""

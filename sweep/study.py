@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version as installed
 from typing import Any
 
-from data.prepare import Prepared, prepare
+from data.prepare import Prepared, open_prepared, prepare
 from data.settings import DataSettings, DataSummary
 from model.baselines import evaluate_baselines
 from model.training import Runtime, environment_key, resolve_runtime, run_identity
@@ -22,7 +22,7 @@ from sweep.executors import Executor
 from sweep.paths import Home
 from sweep.projection import Projection
 from sweep.space import Choices, plain
-from sweep.spec import StudySpec, overrides_json, stored_spec
+from sweep.spec import StudySpec, overrides_json, stored_overrides, stored_spec
 from sweep.store import NewRun, Store, now
 
 
@@ -58,6 +58,10 @@ class Planner:
         if settings not in self._prepared:
             self._prepared[settings] = prepare(settings, self.home.cache, self.on_progress)
         return self._prepared[settings]
+
+    def check(self, plan: TrialPlan) -> None:
+        """Open the plan's pictures anew: raises `DataError` where they are no longer whole."""
+        open_prepared(plan.data, self.home.cache, plan.fingerprint)
 
     def __call__(self, point: Mapping[str, Any]) -> TrialPlan:
         """The runs of a point, seed by seed."""
@@ -236,8 +240,29 @@ def _grow(spec: StudySpec, overrides: Mapping[str, Any], row: Mapping[str, Any],
     if spec.search.sampler != "grid":
         store.update_study(spec.name, **columns)
         return
-    _, _, generation = row["optuna_name"].rpartition("@") if row["optuna_name"] != spec.name else ("", "", "1")
-    store.regrow_study(spec.name, optuna_name=f"{spec.name}@{int(generation) + 1}", **columns)
+    store.regrow_study(spec.name, optuna_name=_next_name(row), **columns)
+
+
+def _next_name(row: Mapping[str, Any]) -> str:
+    """The name of the study's next projection."""
+    _, _, generation = row["optuna_name"].rpartition("@") if row["optuna_name"] != row["name"] else ("", "", "1")
+    return f"{row['name']}@{int(generation) + 1}"
+
+
+def _try_failures_again(spec: StudySpec, row: Mapping[str, Any], store: Store, show: Display) -> Mapping[str, Any]:
+    """Ask a grid's trials anew where some failed: what is done is found done, what failed is trained again.
+
+    A search has told its sampler of the failure, and what it asked since rests on that: there a failure stays one.
+    """
+    failed = store.failed_trials(spec.name)
+    if not failed:
+        return row
+    if spec.search.sampler != "grid":
+        show.note(f"study {spec.name}: {failed} failed trials stay failed, since its search went on from them")
+        return row
+    show.note(f"study {spec.name}: {failed} failed trials are tried again")
+    store.regrow_study(spec.name, optuna_name=_next_name(row))
+    return store.require(spec.name)
 
 
 def _conduct(
@@ -261,6 +286,8 @@ def _conduct(
 
     begin.executor.open(workers, alive_and_asked_to_stop)
     _check_data(planner.prepared(spec.data), row["name"], store.decoded(row, "data", DataSummary))
+    _remember_source(spec, row, store)
+    row = _try_failures_again(spec, row, store, show)
     projection = Projection(store, spec, row["optuna_name"], claim.guard)
     try:
         store.update_study(spec.name, state="running")
@@ -272,6 +299,13 @@ def _conduct(
     finally:
         projection.close()
     return End(finished, coordinator.failed_runs)
+
+
+def _remember_source(spec: StudySpec, row: Mapping[str, Any], store: Store) -> None:
+    """Keep where the pictures lie now, so that the next resume finds them."""
+    if spec.data.source != json.loads(row["data"])["source"]:
+        overrides = stored_overrides(row["overrides"]) | {"data.source": spec.data.source}
+        store.update_study(spec.name, overrides=overrides_json(overrides))
 
 
 def _check_data(prepared: Prepared, name: str, stored: DataSummary) -> None:

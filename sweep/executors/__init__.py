@@ -31,7 +31,7 @@ class Event:
 
     epoch: payload is an epoch record. note: payload["text"]. finished: payload is the result. stopped: it was
     cancelled. busy: another process trains it. died: its worker vanished, payload["reason"]. failed: payload["reason"]
-    and ["traceback"]; payload["kind"] is "memory", "disk" or "error".
+    and ["traceback"]; payload["kind"] is "memory", "disk", "data" or "error": disk and data would fail every run.
     """
 
     run: str

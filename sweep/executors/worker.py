@@ -17,10 +17,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from sweep.errors import SweepError
 from sweep.executors import Event, RunRequest
 
 PR_SET_PDEATHSIG = 1
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
+IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+"""Faults of a run's own folder; whatever else a file suffers, the next run would suffer, too."""
 
 
 def train_run(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Event]:
@@ -30,12 +32,16 @@ def train_run(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[
 
     try:
         yield from _events(request, should_stop)
+    except SweepError:
+        raise  # of the coordinator, which asks `should_stop` where runs are trained in its process
     except RunLockedError:
         yield Event(request.run, "busy")
-    except (DataError, ModelError) as error:
+    except DataError as error:
+        yield Event(request.run, "failed", {"kind": "data", "reason": str(error)})
+    except ModelError as error:
         yield Event(request.run, "failed", {"kind": "error", "reason": str(error)})
     except OSError as error:
-        kind = "disk" if error.errno in DISK_ERRORS else "error"
+        kind = "error" if error.errno in IN_THE_WAY else "disk"
         reason = f"{error.strerror or error}: {error.filename or request.folder}"
         yield Event(request.run, "failed", {"kind": kind, "reason": reason, "traceback": traceback.format_exc()})
     except (MemoryError, RuntimeError) as error:

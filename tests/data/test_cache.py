@@ -1,5 +1,6 @@
 """The memory-mapped cache: resizing, identity, two builders, killed builders, damage."""
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -12,7 +13,16 @@ import cv2
 import numpy as np
 import pytest
 
-from data.cache import build_cache, open_cache, remembered, resize_depth, resize_image, verify_cache
+from data.cache import (
+    build_cache,
+    cache_lock,
+    open_cache,
+    remembered,
+    resize_depth,
+    resize_image,
+    verify_cache,
+    write_atomically,
+)
 from data.errors import DataError
 from data.settings import DataSettings
 from data.sources import open_source
@@ -125,9 +135,10 @@ def test_unwritable_cache_is_one_line(pairs, settings_of, tmp_path):
 
 def _build_slowly(settings: DataSettings, cache_root: Path, log: Path) -> None:
     def report(done: int, total: int) -> None:
-        with log.open("a") as file:
-            file.write(f"{os.getpid()}\n")
-        time.sleep(0.03)
+        if done and total:  # else it waits, or looks through files
+            with log.open("a") as file:
+                file.write(f"{os.getpid()}\n")
+            time.sleep(0.03)
 
     build(settings, cache_root, on_progress=report)
 
@@ -163,7 +174,70 @@ def test_killed_build_is_cleaned_up_by_the_next(pairs, settings_of, tmp_path):
     verify_cache(dataset.folder)
 
 
+def test_waiting_for_another_builder_can_be_stopped(pairs, settings_of, tmp_path):
+    """A builder that waits says so, (0, total), and ends when what it calls raises; so it renews a lease meanwhile."""
+    folder = build(settings_of(pairs), tmp_path / "cache").folder
+    shutil.rmtree(folder)
+    heard = []
+
+    def stop_at_third(*counts: int) -> None:
+        heard.append(counts)
+        if len(heard) == 3:
+            raise KeyboardInterrupt
+
+    with cache_lock(folder).open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(KeyboardInterrupt):
+            build(settings_of(pairs), tmp_path / "cache", on_progress=stop_at_third)
+    assert heard == [(0, 12)] * 3
+    assert build(settings_of(pairs), tmp_path / "cache").folder == folder
+
+
+def test_looking_through_files_can_be_stopped(pairs, settings_of, tmp_path, monkeypatch):
+    """Hashing the files and verifying the cache say that they are alive; what was hashed before a stop is remembered."""
+    monkeypatch.setattr("data.cache.PULSE_S", 0.0)
+    heard = []
+    build(settings_of(pairs), tmp_path / "first", on_progress=lambda *counts: heard.append(counts))
+    assert heard[:12] == [(done, 0) for done in range(1, 13)]
+    assert heard[12:24] == [(done, 12) for done in range(1, 13)] and set(heard[24:]) == {(0, 0)}
+
+    def stop_at_fifth(done: int, _: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(settings_of(pairs), tmp_path / "cache", on_progress=stop_at_fifth)
+    assert len(json.loads((tmp_path / "cache" / "digests.json").read_text())) == 10
+
+
 # Damage
+
+
+def test_a_failed_write_leaves_nothing_and_names_the_file(tmp_path, monkeypatch):
+    """Neither the half of a file, nor an error that tells of none."""
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_atomically(tmp_path / "p.png", b"picture")
+    assert caught.value.filename == str(tmp_path / "p.png") and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", ["blake2b", "files", "bytes", "another"])
+def test_the_full_check_reads_two_arrays_and_no_other_file(pairs, settings_of, tmp_path, change):
+    """An index without checksums is damaged, and a file that it lists beside the arrays is never opened."""
+    folder = build(settings_of(pairs), tmp_path / "cache").folder
+    index = json.loads((folder / "index.json").read_text())
+    if change == "another":
+        index["files"]["../../../dev/stdin"] = {"bytes": 0}
+    elif change == "files":
+        index["files"]["depth.npy"] = "none"
+    else:
+        del index["files"]["images.npy"][change]
+    (folder / "index.json").write_text(json.dumps(index))
+    if change == "another":
+        verify_cache(folder)
+    else:
+        with pytest.raises(DataError, match=rf"index\.json lacks .*delete the folder {folder.name}"):
+            verify_cache(folder)
 
 
 @pytest.mark.parametrize("name", ["images.npy", "depth.npy", "index.json"])

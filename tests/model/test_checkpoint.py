@@ -16,7 +16,6 @@ import pytest
 
 from model.checkpoint import (
     CHECKPOINT,
-    DAMAGED,
     PREVIOUS,
     Checkpoint,
     CheckpointWriter,
@@ -110,7 +109,7 @@ def test_falls_back_to_the_one_before(tmp_path, damage):
     notes = []
     assert load_checkpoint(tmp_path, "a" * 64, notes.append).epoch == 1
     assert len(notes) == 1 and CHECKPOINT in notes[0] and "\n" not in notes[0]
-    assert (tmp_path / DAMAGED).exists() and (tmp_path / PREVIOUS).exists()
+    assert (tmp_path / "checkpoint.damaged.npz").exists() and (tmp_path / PREVIOUS).exists()
     save_checkpoint(tmp_path, make_checkpoint(2))
     assert read_checkpoint(tmp_path / PREVIOUS).epoch == 1
 
@@ -124,6 +123,21 @@ def test_starts_again_where_both_are_damaged(tmp_path):
     notes = []
     assert load_checkpoint(tmp_path, "a" * 64, notes.append) is None
     assert len(notes) == 2
+    assert len(list(tmp_path.glob("*.damaged.npz"))) == 2
+
+
+def test_a_lack_of_memory_is_no_damage(tmp_path, monkeypatch):
+    """A good checkpoint is not moved aside because this process could not hold it."""
+    save_checkpoint(tmp_path, make_checkpoint())
+
+    def exhausted(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "frombuffer", exhausted)
+    with pytest.raises(MemoryError):
+        load_checkpoint(tmp_path, "a" * 64, no_note)
+    monkeypatch.undo()
+    assert load_checkpoint(tmp_path, "a" * 64, no_note).epoch == 1
 
 
 def test_refuses_the_checkpoint_of_another_run(tmp_path):

@@ -1,5 +1,6 @@
 import json
 import re
+import threading
 from dataclasses import replace
 
 import pandas as pd
@@ -128,6 +129,33 @@ def test_a_failed_write_leaves_the_old_report(study, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write_report([study(trials=2)], path)
     assert path.stat().st_size == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_killed_writer_leaves_its_file_to_the_next(study, tmp_path):
+    """The temporary file has one name, so that kills leave one; and a failed write names the page, not it."""
+    (tmp_path / ".report.html.tmp").write_bytes(b"x" * 10_000_000)
+    path = write_report([study(trials=1)], tmp_path / "report.html")
+    assert path.read_bytes().startswith(b"<!") and [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    with pytest.raises(OSError, match="Is a directory") as caught:
+        (tmp_path / "folder").mkdir()
+        write_report([study(trials=1)], tmp_path / "folder")
+    assert caught.value.filename == str(tmp_path / "folder") and len(list(tmp_path.iterdir())) == 2
+
+
+def test_two_writers_at_once_leave_a_whole_page(study, tmp_path, monkeypatch):
+    """As where `--watch` meets another report: whoever comes second waits, and nobody reads a half."""
+    monkeypatch.setattr("reports.page.render", lambda records: f"<html>{records[0] * 200_000}</html>")
+    path, seen = tmp_path / "report.html", []
+    threads = [threading.Thread(target=lambda c=c: [write_report([c], path) for _ in range(30)]) for c in "abcd"]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        if path.exists():
+            seen.append(path.read_text())
+    for thread in threads:
+        thread.join()
+    assert len(seen) > 3 and all(page.endswith("</html>") and len(set(page[6:-7])) == 1 for page in seen)
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_tables_are_sorted_by_value_not_by_text(study):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -132,3 +133,45 @@ def test_of_two_racing_coordinators_exactly_one_wins(home: Home, store: Store) -
         assert sorted(results.get(timeout=20) for _ in racers) == ["held", "refused"]
         for racer in racers:
             racer.join()
+
+
+def test_a_lock_file_of_the_same_path_elsewhere_is_another(home: Home, store: Store, other: subprocess.Popen) -> None:
+    """Two containers of one machine see one path, but not one file: a live holder there is not displaced at once."""
+    lock = home.lock("s")
+    lock.rename(lock.with_name("theirs"))
+    with pytest.raises(StudyHeldError, match=f"pid {other.pid} on "):
+        Claim.take(store, "s", lock)
+
+
+def test_a_home_that_was_moved_is_taken_over_at_once(tmp_path: Path) -> None:
+    """The lock file is known by itself, not by its path: a dead holder's study goes on under the new path."""
+    old = Home(tmp_path / "old").create()
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(old.root)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    old.root.rename(tmp_path / "new")
+    new = Home(tmp_path / "new")
+    store = Store.open(new)
+    assert holder(store, "s", new.lock("s")) is None
+    Claim.take(store, "s", new.lock("s")).release()
+
+
+def test_a_look_at_a_study_never_refuses_its_start(home: Home, store: Store) -> None:
+    """`sweep status` locks the file for an instant; a start at that instant waits for it."""
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            holder(store, "s", home.lock("s"))
+
+    Claim.take(store, "s", home.lock("s")).release()
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        for _ in range(100):
+            Claim.take(store, "s", home.lock("s")).release()
+    finally:
+        stop.set()
+        thread.join()

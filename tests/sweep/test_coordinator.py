@@ -258,3 +258,23 @@ def test_the_database_is_sound_and_records_every_epoch(lab) -> None:
     row = lab.store.require("line")
     assert json.loads(row["data"])["images"]["train"] > 0
     assert json.loads(row["baselines"])["val"]["median"]["metric_rmse"] > 0
+
+
+def test_two_studies_begun_at_once_on_a_fresh_home(lab) -> None:
+    """Both make the tables, and one waits for the other."""
+    spec = lab.spec(epochs="1", seeds="[0]", w="[0.3]")
+    begun = [lab.spawn("start", spec, "--workers", "0", "--name", name) for name in ("a", "b", "c")]
+    for process in begun:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors
+
+
+def test_a_run_that_another_study_finished_meanwhile_is_not_begun_again(lab) -> None:
+    """Two studies that share runs, at work at once: each run is trained once and stays finished."""
+    spec = lab.spec(epochs="30")
+    begun = [lab.spawn("start", spec, "--workers", "1", "--name", name) for name in ("a", "b")]
+    for process in begun:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors
+    assert [row["attempts"] for row in lab.store.runs("a")] == [1] * 6
+    assert lab.numbers("a")[0] == lab.numbers("b")[0]

@@ -1,5 +1,7 @@
 """What machines do to a study: full disks, read-only homes, lost folders, damaged checkpoints, clocks set back."""
 
+import errno
+import json
 import os
 import resource
 import shutil
@@ -10,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from model import checkpoint
 from sweep import claims
+from sweep.errors import StorageError
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +158,134 @@ def test_moved_pictures_are_found_again_and_changed_ones_refused(lab, tmp_path, 
     capsys.readouterr()
     assert lab.run("resume", "line", "--workers", "0", "--data", f"pairs:{tmp_path / 'new'}") == 2
     assert "changed" in capsys.readouterr().err
+
+
+# What fails one run would fail all: the study stops instead of burning through its runs
+
+
+def own_cache(lab) -> None:
+    """Give this home a cache of its own."""
+    shared = lab.home.cache.resolve()
+    lab.home.cache.unlink()
+    shutil.copytree(shared, lab.home.cache)
+
+
+def cached_depth(lab) -> Path:
+    """The cached depth of the study's pictures."""
+    fingerprint = json.loads(lab.store.require("line")["data"])["fingerprint"]
+    return next(lab.home.cache.glob(f"{fingerprint}-*/depth.npy"))
+
+
+def test_a_flipped_bit_in_the_cache_is_named_before_training(lab, reference, capsys) -> None:
+    """Pictures are verified whenever a study is started or resumed: nothing trains on other ones in silence."""
+    own_cache(lab)
+    assert lab.run("start", lab.spec(epochs="1"), "--workers", "0") == 0
+    flip(cached_depth(lab))
+    capsys.readouterr()
+    assert lab.run("start", lab.spec(epochs="8"), "--workers", "0") == 2
+    errors = capsys.readouterr().err
+    assert "fails its checksum" in errors.splitlines()[-1]
+    shutil.rmtree(cached_depth(lab).parent)
+    assert lab.run("start", lab.spec(epochs="8"), "--workers", "0") == 0
+    assert lab.numbers("line") == reference
+
+
+def test_pictures_cut_off_in_mid_study_stop_it(lab, reference) -> None:
+    """Workers die of it; the study names the file and stops, and goes on once the cache is built anew."""
+    own_cache(lab)
+    process = lab.spawn("start", lab.spec(epochs="8"), "--workers", "1")
+    lab.wait_for_epochs(4, process)
+    file = cached_depth(lab)
+    os.truncate(file, 2000)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2, errors
+    assert str(file) in errors.splitlines()[-1] and "Traceback" not in errors
+    assert "failed" not in {row["state"] for row in lab.store.runs("line")}
+    shutil.rmtree(file.parent)
+    assert lab.run("resume", "line", "--workers", "0") == 0
+    assert lab.numbers("line") == reference
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EACCES, errno.EIO, errno.ENOENT])
+def test_a_failing_disk_stops_the_study(lab, reference, number: int, monkeypatch, capsys) -> None:
+    """Whatever the system calls it, a checkpoint that cannot be written fails no run for good."""
+    save = checkpoint.save_checkpoint
+
+    def fail(folder: Path, state) -> None:
+        if state.epoch == 3:
+            raise OSError(number, os.strerror(number), str(folder))
+        save(folder, state)
+
+    monkeypatch.setattr(checkpoint, "save_checkpoint", fail)
+    assert lab.run("start", lab.spec(epochs="8"), "--workers", "0") == 2
+    assert "the disk failed a run" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert lab.run("resume", "line", "--workers", "0") == 0
+    assert lab.numbers("line") == reference
+
+
+def test_a_failed_run_is_tried_again_by_resume(lab, new_lab, reference, capsys) -> None:
+    """Once what was in the way is gone, resume trains what failed, and nothing else."""
+    twin = new_lab()
+    assert twin.run("start", twin.spec(epochs="8"), "--workers", "0") == 0
+    folder = lab.home.run(twin.store.runs("line")[0]["run"])
+    folder.parent.mkdir(parents=True)
+    folder.write_text("in the way")
+    assert lab.run("start", lab.spec(epochs="8"), "--workers", "0") == 1
+    assert "1 run failed" in capsys.readouterr().err
+    assert lab.run("resume", "line", "--workers", "0") == 1
+    folder.unlink()
+    assert lab.run("resume", "line", "--workers", "0") == 0
+    assert lab.numbers("line") == reference
+    assert [row["attempts"] for row in lab.store.runs("line")][1:] == [1] * 5
+
+
+def test_a_database_error_while_a_run_trains_here_is_the_studys(lab, reference, monkeypatch, capsys) -> None:
+    """With --workers 0 the lease is renewed between steps: what that suffers fails no run."""
+    calls = iter(range(10_000))
+    renew = claims.Claim.renew
+
+    def fail(self) -> None:
+        if next(calls) == 20:
+            raise StorageError("the database is locked")
+        renew(self)
+
+    monkeypatch.setattr(claims.Claim, "renew", fail)
+    assert lab.run("start", lab.spec(epochs="8"), "--workers", "0") == 2
+    assert "the database is locked" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert lab.run("resume", "line", "--workers", "0") == 0
+    assert lab.numbers("line") == reference
+
+
+def test_a_model_is_saved_whole_or_not_at_all(lab, tmp_path: Path, capsys) -> None:
+    """With the first seed's last checkpoint damaged the next seed's is saved; with none whole, it is said."""
+    assert lab.run("start", lab.spec(w="[0.3]"), "--workers", "0") == 0
+    first, second = (lab.home.run(row["run"]) / "checkpoint.npz" for row in lab.store.runs("line"))
+    flip(first)
+    assert lab.run("best", "line", "--checkpoint", str(tmp_path / "model.npz")) == 0
+    assert "seed 1 of trial 0" in capsys.readouterr().err
+    assert checkpoint.read_checkpoint(tmp_path / "model.npz").epoch == 3
+    flip(second)
+    assert lab.run("best", "line", "--checkpoint", str(tmp_path / "other.npz")) == 2
+    assert "no whole checkpoint" in capsys.readouterr().err
+    assert not (tmp_path / "other.npz").exists()
+
+
+def flip(path: Path) -> None:
+    """One bit in the middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+
+
+def test_deaths_count_from_the_last_progress(lab, reference) -> None:
+    """A run whose workers are killed again and again still ends, as long as it gets further in between."""
+    process = lab.spawn("start", lab.spec(epochs="8"), "--workers", "1")
+    for rows in (2, 6, 10, 14):
+        lab.wait_for_epochs(rows, process)
+        for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert lab.numbers("line") == reference

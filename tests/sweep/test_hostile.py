@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from sweep.cli import run
 from sweep.store import hide_password
@@ -129,3 +130,28 @@ def test_pictures_may_be_called_anything(lab: Lab, tmp_path: Path, capsys) -> No
     assert run(["data", "check", source]) == 2
     assert run(["data", "preview", source, "--output", str(lab.home.root / "p.png")]) == 2
     assert "\x1b" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("name", ["q?x", "a#b", "c%41"])
+def test_a_home_that_a_url_cannot_name_is_refused(tmp_path: Path, name: str, capsys) -> None:
+    """A database must not end up beside the home because its path reads like a query."""
+    assert run(["start", "demo", "--home", str(tmp_path / name)]) == 2
+    assert "cannot be named" in capsys.readouterr().err
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_run_of_the_database_cannot_name_a_folder_outside(lab: Lab, capsys) -> None:
+    """A key that is none of ours is damage: nothing is trained or read under it."""
+    assert lab.run("start", lab.spec(epochs="1", seeds="[0]", w="[0.3]"), "--workers", "0") == 0
+    with lab.store.begin() as connection:
+        for table in ("sweep_run", "sweep_trial_run", "sweep_epoch"):
+            connection.execute(text(f"UPDATE {table} SET run = '../../../evil'"))
+    capsys.readouterr()
+    assert lab.run("report", "line") == 2
+    assert lab.run("best", "line", "--checkpoint", str(lab.folder / "model.npz")) == 2
+    with lab.store.begin() as connection:
+        connection.execute(text("UPDATE sweep_trial SET state = 'running', value = NULL, told = NULL"))
+        connection.execute(text("UPDATE sweep_run SET state = 'waiting'"))
+    assert lab.run("resume", "line") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3 and not (lab.folder.parent.parent / "evil").exists()
