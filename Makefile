@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+PEERS  := .venv-peers
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test quick stress lint bench clean
@@ -44,8 +45,16 @@ lint: $(READY) ## mend what ruff can mend, then check style and types
 	$(BIN)/ruff format .
 	$(BIN)/mypy
 
-bench: $(READY) ## measure speed (tests/benchmarks), as ratios
-	$(BIN)/python -m tests.benchmarks
+bench: $(READY) $(PEERS)/.ready ## measure speed beside other libraries (about 25 minutes), into tests/benchmarks/RESULTS.md
+	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+# The peers have an environment of their own: none of them is needed for anything else. torchvision's build for CUDA is kept
+# from pulling a CUDA torch by installing what is listed, and nothing it asks for.
+$(PEERS)/.ready: tests/benchmarks/peers-requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(PEERS)/bin/python -m pip install --quiet --no-deps --requirement $<
+	@touch $@
 
 clean: ## remove the virtual environment and caches, never results
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info build dist
+	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache *.egg-info build dist

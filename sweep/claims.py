@@ -91,12 +91,13 @@ def holder(store: Store, study: str, lock_file: Path) -> str | None:
     if not rows:
         return None
     if rows[0]["place"] == _place(lock_file):
-        return f"pid {rows[0]['pid']} on {rows[0]['host']}" if _is_locked(lock_file) else None
+        return f"pid {rows[0]['pid']} on {rows[0]['host']}" if is_locked(lock_file) else None
     alive = time.time() - rows[0]["renewed"] < GRACE_S
     return f"pid {rows[0]['pid']} on {rows[0]['host']}" if alive else None
 
 
-def _is_locked(lock_file: Path) -> bool:
+def is_locked(lock_file: Path) -> bool:
+    """Whether a live process of this host holds a lock file; makes none where there is none."""
     try:
         with lock_file.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

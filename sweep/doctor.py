@@ -18,7 +18,7 @@ from sqlalchemy import delete, select
 
 from data.errors import DataError
 from sweep import __version__
-from sweep.claims import GRACE_S, holder
+from sweep.claims import GRACE_S, holder, is_locked
 from sweep.errors import SpecError, StorageError, SweepError
 from sweep.paths import Home
 from sweep.store import LEASE, RUN, STUDY, TRIAL_RUN, Store
@@ -89,7 +89,7 @@ class _Examination:
         """Why nothing may be removed now that a study at work could need."""
         if self.store is None:
             return "not while the database cannot be read"
-        here = [path.parent.name for path in self.home.root.glob("studies/*/lock") if _is_held(path)]
+        here = [path.parent.name for path in self.home.root.glob("studies/*/lock") if is_locked(path)]
         there = [row["study"] for row in self.rows(select(LEASE.c.study)) if self.holder(row["study"])]
         return f"not while {sorted([*here, *there])[0]} is running" if here or there else None
 
@@ -186,7 +186,7 @@ def _study_folders(it: _Examination) -> Iterator[Finding]:
     """Never removed, since a lock file must stay what it is, and since another database may know the study."""
     folders = [path for path in sorted(it.home.root.glob("studies/*")) if path.is_dir()]
     known = _study_names(it)
-    strange = [path for path in folders if path.name not in known and not _is_held(path / "lock")]
+    strange = [path for path in folders if path.name not in known and not is_locked(path / "lock")]
     if strange:
         yield Finding(
             "note",
@@ -341,7 +341,7 @@ def _mend_cache(it: _Examination, folder: Path, lock: Path, damage: str) -> Find
 
 def _leftovers(it: _Examination) -> Iterator[Finding]:
     """Temporary files and folders that no live process writes."""
-    dead = [(path, lock) for path, lock in _temporaries(it.home) if not (_is_held(lock) if lock else _is_young(path))]
+    dead = [(path, lock) for path, lock in _temporaries(it.home) if not (is_locked(lock) if lock else _is_young(path))]
     if not dead:
         return
     size = sum(_size(path) for path, _ in dead) / 2**20
@@ -400,18 +400,6 @@ def _held(lock: Path) -> Iterator[bool]:
             yield False
             return
         yield True
-
-
-def _is_held(lock: Path) -> bool:
-    """Whether a live process of this host holds a lock file; makes none, unlike `_held`."""
-    try:
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _count(count: int, noun: str, verb: str = "", verbs: str = "", plural: str = "") -> str:
