@@ -237,15 +237,15 @@ def _work(
     storage: str | None,
 ) -> int:
     """Work on a study under a progress display and signal handlers; print how it ended."""
-    from sweep.display import ProgressDisplay
-
     place = Home.choose(home)
-    # The executor first: its worker imports torch while this process does.
-    with Stopper() as stop, ProgressDisplay() as show, closing(make_executor(executor, workers)) as hands:
+    # The executor first: it forks its workers while this process has no threads, locks or connections.
+    with Stopper() as stop, closing(make_executor(executor, workers)) as hands:
+        from sweep.display import ProgressDisplay
         from sweep.study import Begin
 
         command = shlex.join(["sweep", *map(hide_password, sys.argv[1:])])
-        end = work(Begin(place, _storage(storage), workers, device, hands, command), show, stop)
+        with ProgressDisplay() as show:
+            end = work(Begin(place, _storage(storage), workers, device, hands, command), show, stop)
     where = f" --home {shlex.quote(str(home))}" if home else ""
     where += f" --storage {shlex.quote(hide_password(storage))}" if storage else ""
     if not end.finished:

@@ -10,6 +10,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 from data.settings import DataSettings
@@ -113,7 +114,7 @@ class Coordinator:
         home: Home,
         store: Store,
         claim: Claim,
-        projection: Projection,
+        open_projection: Callable[[], Projection],
         planner: Planner,
         runtime: Mapping[str, Any],
         executor: Executor,
@@ -121,13 +122,14 @@ class Coordinator:
         should_stop: Callable[[], bool],
     ) -> None:
         self.spec, self.home, self.store, self.claim = spec, home, store, claim
-        self.projection, self.planner, self.runtime = projection, planner, dict(runtime)
+        self.open_projection, self.planner, self.runtime = open_projection, planner, dict(runtime)
         self.executor, self.display, self.should_stop = executor, display, should_stop
         self.suggester = Suggester(spec)
         self.first_curves: dict[int, list[float]] = {}
         self.trials: list[Trial] = []
         self.runs: dict[str, Run] = {}
         self.told = 0
+        self.restored: list[dict[str, Any]] = []
         self.earlier_failures = 0
 
     # The loop
@@ -140,12 +142,14 @@ class Coordinator:
                 return False
             self._ask()
             self._submit()
+            self.projection  # noqa: B018  opened once there is work to do meanwhile: it takes Optuna a second
             if self._tell():
                 continue
             self.display.update(self)
             for event in self.executor.poll(POLL_S):
                 self._receive(event)
             self.claim.renew()
+        self.projection  # noqa: B018  where nothing was left to do, it may still lag behind
         self.display.update(self)
         return True
 
@@ -160,6 +164,18 @@ class Coordinator:
         complete = [t for t in self.trials if t.state == "complete" and t.value is not None and math.isfinite(t.value)]
         sign = -1 if self.spec.direction == "maximize" else 1
         return min(complete, key=lambda t: sign * (t.value or 0.0), default=None)
+
+    @cached_property
+    def projection(self) -> Projection:
+        """The study as Optuna reads it, brought to where ours stood when this coordinator began."""
+        projection = self.open_projection()
+        projection.reconcile(self.restored)
+        return projection
+
+    def close(self) -> None:
+        """Let go of Optuna's database."""
+        if "projection" in self.__dict__:
+            self.projection.close()
 
     # Asking
 
@@ -177,7 +193,7 @@ class Coordinator:
             self.trials.append(self._restored(row, by_trial.get(row["number"], {})))
         failed = [by_trial.get(row["number"], {}).values() for row in rows if row["state"] == "failed"]
         self.earlier_failures = sum(max(1, sum(run["state"] == "failed" for run in runs)) for runs in failed)
-        self.projection.reconcile(rows)
+        self.restored = rows
 
     def _restored(self, row: Mapping[str, Any], runs: Mapping[int, Mapping[str, Any]]) -> Trial:
         trial = Trial(

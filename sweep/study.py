@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version as installed
 from typing import Any
 
@@ -288,16 +289,16 @@ def _conduct(
     _check_data(planner.prepared(spec.data), row["name"], store.decoded(row, "data", DataSummary))
     _remember_source(spec, row, store)
     row = _try_failures_again(spec, row, store, show)
-    projection = Projection(store, spec, row["optuna_name"], claim.guard)
+    store.update_study(spec.name, state="running")
+    project = partial(Projection, store, spec, row["optuna_name"], claim.guard)
+    coordinator = Coordinator(
+        spec, begin.home, store, claim, project, planner, asdict(runtime), begin.executor, show, should_stop
+    )
     try:
-        store.update_study(spec.name, state="running")
-        coordinator = Coordinator(
-            spec, begin.home, store, claim, projection, planner, asdict(runtime), begin.executor, show, should_stop
-        )
         finished = coordinator.drive()
         store.update_study(spec.name, state="finished" if finished else "interrupted")
     finally:
-        projection.close()
+        coordinator.close()
     return End(finished, coordinator.failed_runs)
 
 

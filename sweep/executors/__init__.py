@@ -77,5 +77,5 @@ def make_executor(name: str, workers: int | None) -> Executor:
     """The executor of that name; `local` with no workers (0, not None) trains in this process."""
     check_executor(name)
     module, _, kind = _EXECUTORS["inline" if workers == 0 else name].partition(":")
-    made: Executor = getattr(import_module(module), kind)()
+    made: Executor = getattr(import_module(module), kind)(workers)
     return made

@@ -10,7 +10,7 @@ from sweep.executors.worker import train_run
 class InlineExecutor:
     """Trains in the coordinator's own process; the same numbers as any number of workers."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int | None) -> None:
         self.should_stop: Callable[[], bool] = lambda: False
         self.run: str | None = None
         self.cancelled = False

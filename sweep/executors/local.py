@@ -1,6 +1,12 @@
-"""Runs in worker processes on this machine, a run a worker at a time; workers are warm and reused."""
+"""Runs in worker processes on this machine, a run a worker at a time; workers are warm and reused.
+
+On Linux the first workers are forked from the coordinator as soon as it has imported torch: one import serves all of them,
+and its pages are shared. That is safe as long as the process has computed nothing yet, neither on a GPU nor in threads.
+Later ones, and all where the process is not fresh (a notebook, a test), are programs of their own.
+"""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,28 +16,58 @@ from pathlib import Path
 
 from sweep.errors import StudyError
 from sweep.executors import Event, RunRequest
+from sweep.executors.worker import work
 
 HOUSE = str(Path(__file__).resolve().parent.parent.parent)
 
 
+class _Fork:
+    """A forked worker, as far as `subprocess.Popen` is needed here."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.code: int | None = None
+
+    def kill(self) -> None:
+        """End it, if it is still there."""
+        if self.code is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """How it ended: an exit status, or a signal as a negative number."""
+        if self.code is None:
+            self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.code
+
+
 @dataclass
 class _Worker:
-    process: subprocess.Popen[bytes]
+    process: "subprocess.Popen[bytes] | _Fork"
     pipe: Connection
     run: str | None = None
     spoke: bool = False
 
 
 class LocalExecutor:
-    """Up to `workers` processes, the first started at once, the others when needed; replaced when they die."""
+    """Up to `workers` processes, started at once where they are forked, else when needed; replaced when they die."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int | None) -> None:
         self.size = 0
         self.workers: list[_Worker] = []
-        self._start()
+        if sys.platform == "linux" and "torch" not in sys.modules:
+            import torch
+
+            import model.training  # noqa: F401  before the fork, for all
+
+            # Without CUDA there will be a worker a core; with it, most likely one. See `sweep.study.default_workers`.
+            guess = 1 if torch.backends.cuda.is_built() else len(os.sched_getaffinity(0))
+            for _ in range(guess if workers is None else workers):
+                self._fork()
+        else:
+            self._start()
 
     def open(self, workers: int, should_stop: Callable[[], bool]) -> None:
-        """Set the number of processes."""
+        """Set the number of processes; a worker too many stays idle."""
         self.size = workers
 
     def free(self) -> int:
@@ -77,6 +113,19 @@ class LocalExecutor:
             worker.process.wait()
             worker.pipe.close()
         self.workers.clear()
+
+    def _fork(self) -> None:
+        ours, theirs = Pipe()
+        coordinator = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            # The coordinator's ends of the pipes must close when it dies, so nobody else may keep one.
+            for pipe in (ours, *(worker.pipe for worker in self.workers)):
+                pipe.close()
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            work(theirs, coordinator)
+        theirs.close()
+        self.workers.append(_Worker(_Fork(pid), ours))
 
     def _start(self) -> _Worker:
         ours, theirs = Pipe()

@@ -1,5 +1,6 @@
-"""A worker: trains the runs that arrive on its pipe, one after the other. Run as `python -m sweep.executors.worker FD`.
+"""A worker: trains the runs that arrive on its pipe, one after the other.
 
+It is forked, or run as `python -m sweep.executors.worker FD COORDINATOR`; see `sweep.executors.local`.
 It ends when the pipe closes, and on Linux with its coordinator (PR_SET_PDEATHSIG), so that none outlives a SIGKILL.
 """
 
@@ -129,17 +130,27 @@ def serve(pipe: Connection) -> None:
                 pipe.send(asdict(event))
 
 
-def main() -> None:
-    """Entry point of the worker process."""
+def work(pipe: Connection, coordinator: int) -> None:
+    """Be a worker of the process `coordinator` until the pipe closes; never returns."""
     # Ctrl-C reaches the whole process group; ending is the coordinator's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent(int(sys.argv[2]))
-    import model.training  # noqa: F401  torch is imported once a worker, while it waits for its first run
-
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    die_with_parent(coordinator)
     try:
-        serve(Connection(int(sys.argv[1])))
+        import model.training  # noqa: F401  torch is imported once a worker, while it waits for its first run
+
+        serve(pipe)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def main() -> None:
+    """Entry point of a worker that is a program of its own."""
+    work(Connection(int(sys.argv[1])), int(sys.argv[2]))
 
 
 if __name__ == "__main__":
