@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,18 +86,27 @@ def _peers(quick: bool, data: str | None) -> str:
     done = subprocess.run(command, cwd=HERE.parents[1], env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         return f"Failed with exit status {done.returncode}.\n"
-    return "\n".join(_table(title, _flat(value)) for title, value in json.loads(done.stdout).items())
+    found = json.loads(done.stdout)
+    parts = [f"Left out: {json.dumps(found['unavailable'])}\n"] if found["unavailable"] else []
+    parts += [f"{name}: {text}.\n" for name, text in found["notes"].items()]
+    for title, value in found.items():
+        if title not in ("about", "notes", "unavailable"):
+            parts.append(_table(title, dict(_leaves(value))))
+    return "\n".join(parts)
 
 
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    """A tree of numbers as one level, named by their paths."""
-    if not isinstance(value, dict):
-        return {path: value}
-    return {
-        name: leaf
-        for key, part in value.items()
-        for name, leaf in _flat(part, f"{path}, {key}" if path else key).items()
-    }
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The numbers of a tree, named by their paths; what is listed run by run is left out."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _leaves(part, f"{path}, {key}" if path else key)
+    elif isinstance(value, list):
+        for part in value:
+            if isinstance(part, dict) and "shape" in part:
+                shape = "x".join(str(side) for side in part["shape"])
+                yield from _leaves({key: found for key, found in part.items() if key != "shape"}, f"{path}{shape}")
+    else:
+        yield path, value
 
 
 def _keep(entry: str) -> None:

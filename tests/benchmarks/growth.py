@@ -37,10 +37,18 @@ def command(*arguments: str, home: Path) -> dict[str, float]:
         stdout=subprocess.DEVNULL,
         cwd=home,
     )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    peak = 0.0
+    while process.poll() is None:  # rusage would count this process's own memory, from before the exec
+        peak = max(peak, _memory(process.pid, "VmHWM"))
+        time.sleep(0.005)
     assert process.returncode == 0, arguments
-    return {"s": time.perf_counter() - begun, "MiB": usage.ru_maxrss / 1024}
+    return {"s": time.perf_counter() - begun, "MiB": peak}
+
+
+def _memory(pid: int | str, what: str) -> float:
+    """A figure of /proc/PID/status in MiB; 0 for a process that has ended."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(what)), 0.0)
 
 
 def by_trials(root: Path, counts: Sequence[int]) -> Rows:
@@ -96,7 +104,7 @@ def by_pictures(root: Path, counts: Sequence[int]) -> Rows:
 
 def go_through(folder: Path) -> dict[str, float]:
     """Open a cache, begin a run on it and train an epoch, in this process."""
-    begun, before = time.perf_counter(), _own_memory()
+    begun, before = time.perf_counter(), _memory("self", "RssAnon")
     data = open_cache(folder)
     rows = np.arange(len(data))
     split = Split(rows[len(rows) // 10 :], rows[: len(rows) // 10], rows[:0])
@@ -108,14 +116,8 @@ def go_through(folder: Path) -> dict[str, float]:
     return {
         "to open (s)": opened,
         "an epoch (s)": time.perf_counter() - begun,
-        "memory of its own (MiB)": _own_memory() - before,
+        "memory of its own (MiB)": _memory("self", "RssAnon") - before,
     }
-
-
-def _own_memory() -> float:
-    """MiB of this process that no file backs."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
 
 def make_cache(folder: Path, count: int) -> Path:
