@@ -16,6 +16,7 @@ from tests.benchmarks import machine
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
+BUILD = HERE.parents[1] / "build" / "benchmarks"
 PEERS_PYTHON = HERE.parents[1] / ".venv-peers" / "bin" / "python"
 NAMES = ("cpu", "overhead", "growth", "profiling", "gpu", "peers")
 MARK = "<!-- newest first: benchmarks add theirs below this line -->\n"
@@ -48,7 +49,7 @@ def _run(name: str, quick: bool, data: str | None) -> str:
     module = importlib.import_module(f"tests.benchmarks.{name}")
     found = module.measure(quick)
     if name == "growth":
-        module.plot(found, HERE.parents[1] / "build" / "benchmarks" / "growth.html")
+        module.plot(found, BUILD / "growth.html")
         return "\n".join(_growth_table(title, rows, module.slopes(rows)) for title, rows in found.items())
     if not found:
         return "Not measured: this machine lacks what it needs.\n"
@@ -71,9 +72,9 @@ def _growth_table(title: str, rows: dict[int, dict[str, float]], slopes: dict[st
 
 
 def _number(value: Any) -> str:
-    return (
-        "" if value is None else f"{value:.3g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,.0f}"
-    )
+    if isinstance(value, int | float):
+        return f"{value:.3g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,.0f}"
+    return "" if value is None else str(value)
 
 
 def _peers(quick: bool, data: str | None) -> str:
@@ -87,6 +88,8 @@ def _peers(quick: bool, data: str | None) -> str:
     if done.returncode:
         return f"Failed with exit status {done.returncode}.\n"
     found = json.loads(done.stdout)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    (BUILD / "peers.json").write_text(done.stdout)
     parts = [f"Left out: {json.dumps(found['unavailable'])}\n"] if found["unavailable"] else []
     parts += [f"{name}: {text}.\n" for name, text in found["notes"].items()]
     for title, value in found.items():
