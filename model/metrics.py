@@ -60,20 +60,37 @@ def per_image_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, T
     return {name: found[name] for name in (*METRICS, *EXTRA_METRICS) if name in found}
 
 
+CHUNK = 1024
+"""Images whose values are kept in one tensor: a small tensor a batch would pin the memory that its large ones lay in."""
+
+
 class MeanAccumulator:
     """Means over the images of several batches; values stay on their device until `result`, so adding never waits."""
 
     def __init__(self) -> None:
-        self._batches: list[dict[str, Tensor]] = []
+        self._names: tuple[str, ...] = ()
+        self._chunks: list[Tensor] = []
+        self._last = CHUNK  # how much of the last chunk is filled
 
     def add_values(self, values: Mapping[str, Tensor]) -> None:
         """Take {name: (B,)}; NaN is an undefined value. Every batch has the same names."""
-        self._batches.append(dict(values))
+        self._names = tuple(values)
+        rows = torch.stack(tuple(value.float() for value in values.values()))
+        while rows.shape[1]:
+            if self._last == CHUNK:
+                self._chunks.append(rows.new_empty(len(rows), CHUNK))
+                self._last = 0
+            part = rows[:, : CHUNK - self._last]
+            self._chunks[-1][:, self._last : self._last + part.shape[1]] = part
+            self._last += part.shape[1]
+            rows = rows[:, part.shape[1] :]
 
     def per_image(self) -> dict[str, Tensor]:
         """Return {name: (N,)}: all values so far, in the order they were added."""
-        names = self._batches[0] if self._batches else {}
-        return {name: torch.cat([batch[name] for batch in self._batches]) for name in names}
+        if not self._chunks:
+            return {}
+        rows = torch.cat([*self._chunks[:-1], self._chunks[-1][:, : self._last]], dim=1)
+        return dict(zip(self._names, rows, strict=True))
 
     def result(self) -> dict[str, float]:
         """Return {name: mean over the images where it is defined}, NaN where there is none."""
@@ -87,12 +104,12 @@ class MetricAccumulator(MeanAccumulator):
 
     def __init__(self) -> None:
         super().__init__()
-        self._valid_pixels: list[Tensor] = []
+        self._valid_pixels = MeanAccumulator()
 
     def add(self, pred: Tensor, target: Tensor, mask: Tensor) -> None:
         """Take one batch of (B, 1, H, W) maps."""
         self.add_values(per_image_metrics(pred, target, mask))
-        self._valid_pixels.append(mask.sum(dim=(1, 2, 3)))
+        self._valid_pixels.add_values({"pixels": mask.sum(dim=(1, 2, 3))})
 
     def result(self) -> dict[str, float]:
         """Return {name: number} in the order of `METRICS` and `EXTRA_METRICS`."""
@@ -102,7 +119,7 @@ class MetricAccumulator(MeanAccumulator):
         return {name: found.get(name, math.nan) for name in (*METRICS, *EXTRA_METRICS)}
 
     def _pooled_rmse(self) -> float:
-        pixels = torch.cat(self._valid_pixels)
+        pixels = self._valid_pixels.per_image()["pixels"]
         squares = torch.where(pixels > 0, self.per_image()["rmse"].square() * pixels, 0.0)
         return (squares.sum() / pixels.sum()).sqrt().item()
 

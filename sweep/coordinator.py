@@ -149,7 +149,6 @@ class Coordinator:
             for event in self.executor.poll(POLL_S):
                 self._receive(event)
             self.claim.renew()
-        self.projection  # noqa: B018  where nothing was left to do, it may still lag behind
         self.display.update(self)
         return True
 

@@ -434,7 +434,15 @@ class Store:
         self._check_states(TRIAL, rows)
         if [row["number"] for row in rows] != list(range(len(rows))):
             raise self.damaged(f"trials of {name} are missing")
-        return [{**row, **{k: self.decoded(row, k, kind) for k, kind in OBJECTS.items()}} for row in rows]
+        for column, kind in OBJECTS.items():
+            # All at once: ten thousand small validations take ten times as long.
+            whole = {column: f"[{','.join(row[column] for row in rows)}]"}
+            values = self.decoded(whole, column, list[kind])  # type: ignore[valid-type]
+            if len(values) != len(rows):
+                raise self.damaged(f"the column {column} cannot be read")
+            for row, value in zip(rows, values, strict=True):
+                row[column] = value
+        return rows
 
     def runs(self, name: str) -> list[dict[str, Any]]:
         """The study's runs in trial and seed order, with `trial`, `seed` and all columns of sweep_run."""

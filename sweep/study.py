@@ -296,6 +296,8 @@ def _conduct(
     )
     try:
         finished = coordinator.drive()
+        if finished and row["state"] != "finished":
+            coordinator.projection  # noqa: B018  with nothing left to do, a killed coordinator's may still lag behind
         store.update_study(spec.name, state="finished" if finished else "interrupted")
     finally:
         coordinator.close()
