@@ -25,6 +25,14 @@ def reference(new_lab):
     return alone.numbers("line")
 
 
+@pytest.fixture(scope="module")
+def long_reference(new_lab):
+    """The same of runs that are long enough to be killed in their midst."""
+    alone = new_lab()
+    assert alone.run("start", alone.spec(epochs="60"), "--workers", "0") == 0
+    return alone.numbers("line")
+
+
 def mount(folder: Path, *options: str) -> None:
     """A small disk of its own, or a skip where that is not allowed."""
     done = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True)
@@ -41,10 +49,10 @@ def small_disk(lab):
     subprocess.run(["umount", "-l", str(lab.home.root)], check=True)
 
 
-def kill_in_mid_run(lab, rows: int = 10) -> None:
-    """Start the study, and kill everything once it holds so many epoch rows."""
-    process = lab.spawn("start", lab.spec(epochs="8"), "--workers", "1")
-    lab.wait_for_epochs(rows, process)
+def kill_in_mid_run(lab) -> None:
+    """Start the study, and kill everything in the midst of its first run."""
+    process = lab.spawn("start", lab.spec(epochs="60"), "--workers", "1")
+    lab.wait_for_epochs(20, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
@@ -95,16 +103,16 @@ def test_a_read_only_home_is_refused(lab, capsys) -> None:
         subprocess.run(["umount", "-l", str(lab.home.root)], check=True)
 
 
-def test_lost_checkpoints_cost_only_time(lab, reference) -> None:
+def test_lost_checkpoints_cost_only_time(lab, long_reference) -> None:
     """With the folder of checkpoints removed, unfinished runs start over and end the same."""
     kill_in_mid_run(lab)
     shutil.rmtree(lab.home.root / "runs")
     assert lab.run("resume", "line", "--workers", "0") == 0
-    assert lab.numbers("line") == reference
+    assert lab.numbers("line") == long_reference
 
 
 @pytest.mark.parametrize("both", [False, True])
-def test_a_damaged_checkpoint_falls_back_and_says_so(lab, reference, both: bool, capsys) -> None:
+def test_a_damaged_checkpoint_falls_back_and_says_so(lab, long_reference, both: bool, capsys) -> None:
     """A flipped bit sends the run back to the checkpoint before, or to its start; the numbers stay the same."""
     kill_in_mid_run(lab)
     hit = 0
@@ -118,7 +126,7 @@ def test_a_damaged_checkpoint_falls_back_and_says_so(lab, reference, both: bool,
     capsys.readouterr()
     assert lab.run("resume", "line", "--workers", "0") == 0
     assert "damaged" in capsys.readouterr().err
-    assert lab.numbers("line") == reference
+    assert lab.numbers("line") == long_reference
 
 
 def test_a_clock_set_back_does_not_stop_a_study(lab, reference, monkeypatch) -> None:
@@ -190,10 +198,10 @@ def test_a_flipped_bit_in_the_cache_is_named_before_training(lab, reference, cap
     assert lab.numbers("line") == reference
 
 
-def test_pictures_cut_off_in_mid_study_stop_it(lab, reference) -> None:
+def test_pictures_cut_off_in_mid_study_stop_it(lab, long_reference) -> None:
     """Workers die of it; the study names the file and stops, and goes on once the cache is built anew."""
     own_cache(lab)
-    process = lab.spawn("start", lab.spec(epochs="8"), "--workers", "1")
+    process = lab.spawn("start", lab.spec(epochs="60"), "--workers", "1")
     lab.wait_for_epochs(4, process)
     file = cached_depth(lab)
     os.truncate(file, 2000)
@@ -203,7 +211,7 @@ def test_pictures_cut_off_in_mid_study_stop_it(lab, reference) -> None:
     assert "failed" not in {row["state"] for row in lab.store.runs("line")}
     shutil.rmtree(file.parent)
     assert lab.run("resume", "line", "--workers", "0") == 0
-    assert lab.numbers("line") == reference
+    assert lab.numbers("line") == long_reference
 
 
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.EACCES, errno.EIO, errno.ENOENT])
@@ -279,13 +287,13 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_deaths_count_from_the_last_progress(lab, reference) -> None:
+def test_deaths_count_from_the_last_progress(lab, long_reference) -> None:
     """A run whose workers are killed again and again still ends, as long as it gets further in between."""
-    process = lab.spawn("start", lab.spec(epochs="8"), "--workers", "1")
-    for rows in (2, 6, 10, 14):
+    process = lab.spawn("start", lab.spec(epochs="60"), "--workers", "1")
+    for rows in (4, 24, 48, 72):
         lab.wait_for_epochs(rows, process)
         for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
             os.kill(int(child), signal.SIGKILL)
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
-    assert lab.numbers("line") == reference
+    assert lab.numbers("line") == long_reference
