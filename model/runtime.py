@@ -1,9 +1,11 @@
 """On what and how a run computes: device, precision, memory format, threads, determinism. Resolved once, then stored."""
 
+import ctypes
 import os
 import platform
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +13,10 @@ import torch
 
 from model.errors import ModelError
 from model.settings import TrainSettings
+
+# Of glibc's malloc.h.
+M_TRIM_THRESHOLD = -1
+M_MMAP_MAX = -4
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,26 @@ def apply_runtime(runtime: Runtime, train: TrainSettings) -> None:
     """
     torch.set_num_threads(train.threads)
     if torch.device(runtime.device).type != "cuda":
+        _keep_freed_memory()
         return  # CPU kernels are deterministic for a given number of threads
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     torch.use_deterministic_algorithms(train.deterministic)
     torch.backends.cudnn.benchmark = not train.deterministic
     torch.backends.cuda.matmul.fp32_precision = "ieee"  # fp32 means fp32; bf16 is the fast choice
     torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Ask glibc to keep what is freed, from the first call on, where it is the C library (others have no mallopt).
+
+    By itself it gives every map of more than 32 MiB, and much of what is smaller, back to the system and gets it again, page
+    by page and zeroed: a tenth of a step at 128×128 and a quarter at 256×256 (width 16, batch 24).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def environment_key(runtime: Runtime, train: TrainSettings) -> dict[str, Any]:

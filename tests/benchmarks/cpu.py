@@ -7,13 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import torch
 from torch.nn import functional
 
-from data.prepare import Prepared, prepare
+from data.prepare import prepare
 from data.settings import DataSettings
 from model.evaluation import as_input
 from model.losses import CombinedLoss
@@ -22,15 +23,15 @@ from model.settings import LossSettings, ModelSettings, RunSettings, TrainSettin
 from model.training import _Training
 from sweep.spec import load_spec
 from tests.benchmarks.flops import DEPTH_RANGE, executed, make_unet, nominal
-from tests.benchmarks.machine import cores, sgemm_rate
+from tests.benchmarks.machine import Aside, cores, sgemm_rate
 
 ROOT = Path(__file__).resolve().parents[2]
-WIDTH, BATCH, TRAIN_IMAGES, VAL_IMAGES, EVAL_IMAGES = 16, 24, 288, 48, 64
+WIDTH, BATCH, RUNS = 16, 24, 4
 WEIGHTS = {"silog": 0.45, "ssim": 0.45, "edge": 0.05, "l1": 0.05}
 SPEC = """
 [study]
 name = "cpu"
-seeds = [0, 1]
+seeds = [0]
 [data]
 image_size = {size}
 rooms = 350
@@ -43,11 +44,11 @@ width = {width}
 batch_norm = false
 head = "linear"
 [train]
-epochs = {epochs}
+epochs = 1
 batch_size = {batch}
 eval_images = {eval}
 [search]
-w = [0.0, 0.3, 0.6]
+w = [0.0, 0.3, 0.6, 0.9]
 [weights]
 silog = "0.9 - w"
 ssim = "w"
@@ -56,54 +57,58 @@ l1 = 0.05
 """
 
 
-def sweep(size: int, epochs: int, home: Path) -> dict[str, float]:
-    """A real sweep of six runs, a worker a core, against the machine's sgemm rate on all cores.
+def sweep(size: int, images: int, rounds: int, home: Path) -> dict[str, float]:
+    """Real sweeps of four runs of an epoch, a worker a core, each against the machine's sgemm rate right before and after.
 
     Training counts 3 forward passes an image, evaluation 1; by the arithmetic really executed, and by the plain formulation.
+    Medians of the sweeps.
     """
-    spec = home / f"spec{size}.toml"
-    spec.write_text(
-        SPEC.format(
-            size=size, train=TRAIN_IMAGES, val=VAL_IMAGES, eval=EVAL_IMAGES, width=WIDTH, batch=BATCH, epochs=epochs
-        )
-    )
+    spec, val, chosen = home / f"spec{size}.toml", images // 6, images // 4
+    spec.write_text(SPEC.format(size=size, train=images, val=val, eval=chosen, width=WIDTH, batch=BATCH))
     prepare(load_spec(str(spec)).data, home / "cache")  # rendering them is not what is measured
-    command = [sys.executable, "-m", "sweep.cli", "start", str(spec), "--home", str(home), "--name", f"cpu{size}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    work = {"executed": executed(WIDTH, size), "nominal": nominal(WIDTH, size)}
+    found: dict[str, list[float]] = {}
     limits = [sgemm_rate(cores())]
+    for number in range(rounds):
+        seconds, speed, wall = _sweep_once(spec, home, f"cpu{size}-{number}", seed=number)
+        limits.append(sgemm_rate(cores()))
+        limit = statistics.mean(limits[-2:])
+        row = {"sgemm on all cores (GFLOP/s)": limit, "images/s a worker": speed}
+        for name, (step, forward) in work.items():
+            gflop = RUNS * (images * step + (val + chosen) * forward)
+            row |= {
+                f"training steps, {name} (share of sgemm)": speed * step * cores() / limit,
+                f"epochs with evaluation, {name} (share of sgemm)": gflop / seconds * cores() / limit,
+            }
+        row["not spent in epochs (s of the study's wall time)"] = wall - seconds / cores()
+        for name, value in row.items():
+            found.setdefault(name, []).append(value)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def _sweep_once(spec: Path, home: Path, name: str, seed: int) -> tuple[float, float, float]:
+    """The epochs' seconds, summed; their median images/s; and the command's wall seconds."""
+    command = [sys.executable, "-m", "sweep.cli", "start", str(spec), "--home", str(home), "--name", name]
+    command += ["--set", f"study.seeds=[{seed}]"]
     begun = time.perf_counter()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run(command, check=True, env=environment, capture_output=True, cwd=home)
     wall = time.perf_counter() - begun
-    limits.append(sgemm_rate(cores()))
-    rows = f"""SELECT seconds, images_per_second FROM sweep_epoch WHERE split = 'val' AND run IN
-        (SELECT run FROM sweep_trial_run WHERE study = 'cpu{size}')"""
+    rows = """SELECT seconds, images_per_second FROM sweep_epoch WHERE split = 'val' AND run IN
+        (SELECT run FROM sweep_trial_run WHERE study = ?)"""
     with closing(sqlite3.connect(home / "sweep.db")) as connection:
-        found = connection.execute(rows).fetchall()
-    seconds = sum(row[0] for row in found)
-    limit = statistics.mean(limits)
-    result = {"sgemm on all cores (GFLOP/s)": limit, "images/s a worker": statistics.median(row[1] for row in found)}
-    for name, (step, forward) in {"executed": executed(WIDTH, size), "nominal": nominal(WIDTH, size)}.items():
-        gflop = len(found) * (TRAIN_IMAGES * step + (VAL_IMAGES + EVAL_IMAGES) * forward)
-        rate = gflop / seconds * cores()
-        trained = statistics.median(row[1] for row in found) * step * cores()
-        result |= {
-            f"training steps, {name} (share of sgemm)": trained / limit,
-            f"epochs with evaluation, {name} (share of sgemm)": rate / limit,
-            f"whole study from the command on, {name} (share of sgemm)": gflop / wall / limit,
-        }
-    result["not spent in epochs (share of the study's wall time)"] = 1 - seconds / cores() / wall
-    return result
+        rows_found = connection.execute(rows, (name,)).fetchall()
+    assert len(rows_found) == RUNS
+    return sum(row[0] for row in rows_found), statistics.median(row[1] for row in rows_found), wall
 
 
 def loop(size: int, rounds: int, cache: Path) -> dict[str, float]:
     """Our training step beside the same network, loss and optimiser in a plain loop, stepped in turn on one thread."""
-    torch.set_num_threads(1)
-    data = DataSettings(source="rooms", rooms=40, views=2, image_size=(size, size))
-    prepared = prepare(data, cache)
-    ours, plain = _our_step(prepared), _plain_step(prepared)
-    seconds: dict[str, list[float]] = {"ours": [], "plain": []}
+    prepare(small_rooms(size), cache)
+    steps = {"ours": Aside(_our_step, size, cache), "plain": Aside(_plain_step, size, cache)}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds + 2):
-        for name, step in (("ours", ours), ("plain", plain)):
+        for name, step in steps.items():
             begun = time.perf_counter()
             step(number)
             if number >= 2:
@@ -116,6 +121,11 @@ def loop(size: int, rounds: int, cache: Path) -> dict[str, float]:
     }
 
 
+def small_rooms(size: int) -> DataSettings:
+    """A few pictures, quickly rendered."""
+    return DataSettings(source="rooms", rooms=40, views=2, image_size=size)
+
+
 def run_settings(width: int = WIDTH, batch: int = BATCH, epochs: int = 1, seed: int = 0) -> RunSettings:
     """Settings of the paper's kind of run."""
     train = TrainSettings(epochs=epochs, batch_size=batch, schedule="constant")
@@ -123,7 +133,9 @@ def run_settings(width: int = WIDTH, batch: int = BATCH, epochs: int = 1, seed: 
     return RunSettings(model=model, train=train, loss=LossSettings(), weights=WEIGHTS, seed=seed)
 
 
-def _our_step(prepared: Prepared):
+def _our_step(size: int, cache: Path) -> Callable[[int], None]:
+    torch.set_num_threads(1)
+    prepared = prepare(small_rooms(size), cache)
     training = _Training(run_settings(), prepared, Runtime("cpu"))
     training.network.train()
 
@@ -134,8 +146,10 @@ def _our_step(prepared: Prepared):
     return step
 
 
-def _plain_step(prepared: Prepared):
+def _plain_step(size: int, cache: Path) -> Callable[[int], None]:
     """As one would write it: the U-Net's plain formulation, channels last, torch.optim, pictures in memory."""
+    torch.set_num_threads(1)
+    prepared = prepare(small_rooms(size), cache)
     net, loss = make_unet(WIDTH), CombinedLoss(WEIGHTS, data_range=DEPTH_RANGE[1])
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-4, fused=True)
     whole = prepared.tensors("train")
@@ -169,8 +183,10 @@ def measure(quick: bool) -> dict[str, dict[str, float]]:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        for size, epochs, rounds in ((64, 3, 24), (128, 2, 12)):
-            epochs, rounds = (1, 4) if quick else (epochs, rounds)
-            found[f"A step of ours beside a plain loop, {size}x{size}"] = loop(size, rounds, home / "cache")
-            found[f"A sweep of six runs, {size}x{size}, width {WIDTH}, batch {BATCH}"] = sweep(size, epochs, home)
+        for size, images, rounds in ((64, 288, 5), (128, 144, 5), (256, 48, 3)):
+            images, rounds = (48, 1) if quick else (images, rounds)
+            found[f"A step of ours beside a plain loop, {size}x{size}"] = loop(size, 4 * rounds, home / "cache")
+            found[f"Sweeps of {RUNS} runs, {size}x{size}, width {WIDTH}, batch {BATCH}"] = sweep(
+                size, images, rounds, home
+            )
     return found

@@ -1,5 +1,6 @@
 """The machine a benchmark ran on: its name, the commit, and the rates that everything is held against."""
 
+import multiprocessing
 import os
 import platform
 import statistics
@@ -7,6 +8,8 @@ import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 
@@ -66,3 +69,32 @@ def bf16_rate(rounds: int = 30) -> float:
         torch.cuda.synchronize()
 
     return 2 * 8192**3 / statistics.median(seconds_of(work, rounds)) / 1e12
+
+
+class Aside:
+    """What `make(*arguments)` returns, called in a process of its own: torch's and the C library's settings are a process's.
+
+    The process is on this one's cores, and idle while nobody calls.
+    """
+
+    def __init__(self, make: Callable[..., Callable[..., Any]], *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call it there and wait; EOFError if it failed, which has said so on stderr."""
+        self._pipe.send(arguments)
+        return self._pipe.recv()
+
+
+def _serve(pipe: Connection, make: Callable[..., Callable[..., Any]], arguments: tuple[Any, ...]) -> None:
+    action = make(*arguments)
+    while True:
+        try:
+            call = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(action(*call))

@@ -4,9 +4,11 @@ It runs in an environment of its own (peers-requirements.txt says how to make it
 
     PYTHONPATH=. .venv-peers/bin/python -m tests.benchmarks.peers [--size 64] [--batch 24] [--images 288]
         [--data pairs:PATH] [--rounds 20] [--epochs 2] [--passes 2] [--only step,epoch,loss]
+        [--threads 1] [--loaders 0]
 
-and prints one JSON object. One CPU core, float32. What is compared takes turns in one process, so that a noisy machine
-hits all alike; where there was a choice, it favours the peers.
+and prints one JSON object. As many CPU cores as threads, float32. What is compared takes turns, so that a noisy machine hits all
+alike; ours has a process of its own, since it changes how the C library keeps memory. Where there was a choice, it favours
+the peers.
 """
 
 import argparse
@@ -43,6 +45,7 @@ from model.runtime import environment_key, resolve_runtime
 from model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
 from model.training import _Training, train
 from model.unet import UNet
+from tests.benchmarks.machine import Aside
 
 WIDTH = 16
 LOW, HIGH = 0.1, 10.0
@@ -155,17 +158,23 @@ def alternate(actions: Mapping[str, Callable[[], Any]], rounds: int, warm_up: in
     return {name: statistics.median(values[warm_up:]) for name, values in times.items()}
 
 
-def run_settings(batch: int, epochs: int = 1, batch_norm: bool = False) -> RunSettings:
+def run_settings(batch: int, epochs: int = 1, batch_norm: bool = False, threads: int = 1) -> RunSettings:
     """A run with the defaults of a spec but for its width."""
     rest = {"loss": LossSettings(), "weights": WEIGHTS, "seed": 0, "depth_range": (LOW, HIGH)}
-    train = TrainSettings(batch_size=batch, epochs=epochs, learning_rate=RATE, precision="fp32", threads=1)
+    train = TrainSettings(batch_size=batch, epochs=epochs, learning_rate=RATE, precision="fp32", threads=threads)
     return RunSettings(model=ModelSettings(width=WIDTH, batch_norm=batch_norm), train=train, **rest)
 
 
-def our_step(training: _Training, batch: int) -> Callable[[], Any]:
+def our_step(settings: RunSettings, data: DataSettings, cache: Path) -> Callable[[], Any]:
     """The step that users run, private as it is."""
+    training = _Training(settings, prepare(data, cache), resolve_runtime("cpu", settings.train))
     training.network.train()
-    return lambda: training._step(torch.randperm(len(training.train_part))[:batch], RATE, seed=0)
+    batch = settings.train.batch_size
+
+    def step() -> None:
+        training._step(torch.randperm(len(training.train_part))[:batch], RATE, seed=0)
+
+    return step
 
 
 def peer_step(network: nn.Module, prepared: Prepared, batch: int) -> Callable[[], Any]:
@@ -191,22 +200,27 @@ def descend(network: nn.Module, optimizer: Any, loss: Loss, batch: tuple[Tensor,
     return total.item()
 
 
-def measure_step(prepared: Prepared, batch: int, rounds: int) -> dict[str, Numbers]:
+def measure_step(prepared: Prepared, cache: Path, args: argparse.Namespace) -> dict[str, Numbers]:
     """Milliseconds and GFLOP/s of a step: ours, with and without batch norm, and each peer's."""
-    kinds = {"ours": run_settings(batch), "ours_batch_norm": run_settings(batch, batch_norm=True)}
-    trainings = {name: _Training(s, prepared, resolve_runtime("cpu", s.train)) for name, s in kinds.items()}
-    actions = {name: our_step(training, batch) for name, training in trainings.items()}
+    kinds = {
+        name: run_settings(args.batch, batch_norm=batch_norm, threads=args.threads)
+        for name, batch_norm in (("ours", False), ("ours_batch_norm", True))
+    }
+    actions: dict[str, Callable[[], Any]] = {
+        name: Aside(our_step, settings, prepared.settings, cache) for name, settings in kinds.items()
+    }
     for name, layout in itertools.product(PEERS, LAYOUTS):
-        actions[f"{name}/{layout}"] = peer_step(InLayout(PEERS[name](), layout), prepared, batch)
-    ms, size = alternate(actions, rounds), prepared.settings.image_size[0]
+        actions[f"{name}/{layout}"] = peer_step(InLayout(PEERS[name](), layout), prepared, args.batch)
+    ms, size = alternate(actions, args.rounds), prepared.settings.image_size[0]
     found = {}
-    for name, training in trainings.items():
-        forms = {"executed": training.network, "nominal": in_plain_form(training.network)}
-        found[name] = _describe(forms, ms[name], batch, size)
+    for name, settings in kinds.items():
+        network = UNet(settings.model, settings.depth_range)
+        forms = {"executed": network, "nominal": in_plain_form(network)}
+        found[name] = _describe(forms, ms[name], args.batch, size)
     for name, build in PEERS.items():
         by_layout = {layout: ms[f"{name}/{layout}"] for layout in LAYOUTS}
         layout = min(by_layout, key=by_layout.__getitem__)
-        numbers = _describe({"executed": build()}, by_layout[layout], batch, size)
+        numbers = _describe({"executed": build()}, by_layout[layout], args.batch, size)
         assert abs(numbers["parameters"] / found["ours"]["parameters"] - 1) <= 0.05, f"{name} is of another size"
         numbers |= {"memory_format": layout, "ms_by_memory_format": by_layout}
         found[name] = numbers | {f"ratio_of_{kind}": _compare(found[kind], numbers) for kind in kinds}
@@ -350,26 +364,26 @@ def write_record(folder: Path, record: Numbers) -> None:
         file.write(json.dumps(record) + "\n")
 
 
-def our_run(settings: RunSettings, prepared: Prepared, folder: Path) -> Times:
-    """A run by `model.training.train`, as a worker of a study does it."""
+def our_run(settings: RunSettings, data: DataSettings, cache: Path, folder: Path) -> Times:
+    """A run by `model.training.train`, as a worker of a study does it; builds the cache where there is none."""
     start, steps = time.perf_counter(), []
 
     def note_step() -> bool:
         steps.append(time.perf_counter())
         return False
 
-    for record in train(settings, prepared, folder, resolve_runtime("cpu", settings.train), note_step):
+    runtime = resolve_runtime("cpu", settings.train)
+    for record in train(settings, prepare(data, cache), folder, runtime, note_step):
         write_record(folder, record.as_dict())
     # A record may come while the next epoch is under way; so epochs are told apart by their last steps.
     each = len(steps) // settings.train.epochs
     return _times(steps[each - 1 :: each], start)
 
 
-def our_first_run(settings: RunSettings, data: DataSettings, folder: Path) -> Times:
-    """A study's first run, for which the cache is built."""
-    start = time.perf_counter()
-    times = our_run(settings, prepare(data, folder / "cache"), folder / "run")
-    return Times(times.epochs, time.perf_counter() - start)
+def runner() -> Callable[..., Times]:
+    """`our_run`, in whatever process this is called."""
+    cv2.setNumThreads(1)
+    return our_run
 
 
 def plain_run(build: Callable, layout: str, loss: Loss, loaders: list, epochs: int, folder: Path) -> Times:
@@ -435,16 +449,20 @@ def _times(epoch_ends: list[float], start: float) -> Times:
     return Times(epochs, time.perf_counter() - start)
 
 
-def measure_epoch(prepared: Prepared, layouts: dict[str, str], args: argparse.Namespace, folder: Path) -> Numbers:
+def measure_epoch(
+    prepared: Prepared, cache: Path, layouts: dict[str, str], args: argparse.Namespace, folder: Path
+) -> Numbers:
     """Images a second of each way to train; all take one turn, a whole run, a pass."""
-    settings = run_settings(args.batch, args.epochs)
+    settings = run_settings(args.batch, args.epochs, threads=args.threads)
     ms = measure_loss(args.batch, args.size, rounds=5)["ms"]
     ssim = min(PLAIN_LOSSES, key=ms.__getitem__)
     files = [PairFiles(prepared, part) for part in ("train", "val")]
-    loaders = [DataLoader(part, args.batch, shuffle=part is files[0]) for part in files]
+    more = {"num_workers": args.loaders, "persistent_workers": args.loaders > 0}
+    loaders = [DataLoader(part, args.batch, shuffle=part is files[0], **more) for part in files]
+    ours = Aside(runner)
     runs: dict[str, Callable[[Path], Times]] = {
-        "ours_cached": partial(our_run, settings, prepared),
-        "ours_first_run": partial(our_first_run, settings, prepared.settings),
+        "ours_cached": lambda folder: ours(settings, prepared.settings, cache, folder),
+        "ours_first_run": lambda folder: ours(settings, prepared.settings, folder / "cache", folder / "run"),
         "lightning": partial(lightning_run, combined_loss(settings), loaders, args.epochs),
     }
     for name, build in PEERS.items():
@@ -453,8 +471,8 @@ def measure_epoch(prepared: Prepared, layouts: dict[str, str], args: argparse.Na
     for number, (name, run) in itertools.product(range(args.passes), runs.items()):
         times[name].append(run(folder / name / str(number)))
     found = {name: _speeds(values, len(files[0]), args.epochs) for name, values in times.items()}
-    for ours, kind in (("cached", "images_per_s"), ("cached", "run_images_per_s"), ("first_run", "run_images_per_s")):
-        found[f"ours_{ours}"][f"ratio_{kind}"] = _ratios(found, f"ours_{ours}", kind)
+    for name, kind in (("cached", "images_per_s"), ("cached", "run_images_per_s"), ("first_run", "run_images_per_s")):
+        found[f"ours_{name}"][f"ratio_{kind}"] = _ratios(found, f"ours_{name}", kind)
     return {"images": [len(part) for part in files], "ssim": ssim, **found}
 
 
@@ -486,16 +504,18 @@ def measure(args: argparse.Namespace, folder: Path) -> Numbers:
     if {"step", "epoch"} & set(args.only):  # the epoch needs to know which memory format is the faster
         files = Path(args.data.removeprefix("pairs:")) if args.data else export_rooms(folder / "rooms", args.images)
         prepared = prepare(data_settings(files, args), folder / "cache")
-        result["step"] = measure_step(prepared, args.batch, args.rounds)
+        result["step"] = measure_step(prepared, folder / "cache", args)
     if "epoch" in args.only:
         layouts = {name: result["step"][name]["memory_format"] for name in PEERS}
         result["epoch, pictures as given" if args.data else "epoch, 320x240 JPEG"] = measure_epoch(
-            prepared, layouts, args, folder / "runs"
+            prepared, folder / "cache", layouts, args, folder / "runs"
         )
         for width, height in () if args.data else CAMERAS:
             larger = enlarge(files, folder / f"{width}", (width, height))
             prepared = prepare(data_settings(larger, args), folder / "cache")
-            result[f"epoch, {width}x{height} PNG"] = measure_epoch(prepared, layouts, args, folder / f"runs{width}")
+            result[f"epoch, {width}x{height} PNG"] = measure_epoch(
+                prepared, folder / "cache", layouts, args, folder / f"runs{width}"
+            )
     return result
 
 
@@ -508,7 +528,16 @@ def data_settings(files: Path, args: argparse.Namespace) -> DataSettings:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.peers", description=__doc__.partition("\n")[0])
-    counts = {"size": 64, "batch": 24, "images": 288, "rounds": 20, "epochs": 2, "passes": 2}
+    counts = {
+        "size": 64,
+        "batch": 24,
+        "images": 288,
+        "rounds": 20,
+        "epochs": 2,
+        "passes": 2,
+        "threads": 1,
+        "loaders": 0,
+    }
     for name, default in counts.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--data", help="pairs:PATH in place of rendered rooms")
@@ -524,11 +553,10 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Measure in silence, then print the result."""
     args, _library = parse(), declare_torchvision_operators()
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
-    os.sched_setaffinity(
-        0, {max(os.sched_getaffinity(0))}
-    )  # ours writes checkpoints beside its training: on this core, too
+    # Ours writes checkpoints beside its training: on these cores, too.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-args.threads :])
     torch.manual_seed(0)
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

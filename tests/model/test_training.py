@@ -1,5 +1,6 @@
 import json
 import math
+import platform
 import signal
 import subprocess
 import sys
@@ -408,6 +409,26 @@ def test_threads_are_set_by_training(pictures, make_settings, tmp_path):
     torch.set_num_threads(2)
     next(train(make_settings(), pictures, tmp_path, CPU))
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked to keep freed memory")
+def test_freed_memory_is_kept():
+    """Large maps are not got from the system page by page at every step: a process that trains faults each page in once."""
+    code = """
+import resource, torch
+from model.runtime import Runtime, apply_runtime
+from model.settings import TrainSettings
+apply_runtime(Runtime("cpu"), TrainSettings())
+def faults(maps):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(maps):
+        torch.ones(16, 1024, 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults(1), faults(10))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, later = map(int, done.stdout.split())
+    assert later < first  # a map of 64 MiB is 16,384 pages
 
 
 def test_bf16_trains_close_to_fp32(pictures, make_settings, tmp_path):
