@@ -41,6 +41,8 @@ SECTION_SETTINGS: dict[str, type[BaseModel]] = {
     "train": TrainSettings,
     "loss": LossSettings,
 }
+# How the machine computes, not what: in no run's identity, so trials that differ by one of them would share their runs.
+OF_THE_STUDY = ("train.precision", "train.threads", "train.deterministic")
 SECTIONS = ("study", *SECTION_SETTINGS, "search", "weights")
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -405,6 +407,10 @@ def _variable(name: str, value: Any) -> Variable:
         known = [f"{s}.{f}" for s, kind in SECTION_SETTINGS.items() for f in kind.model_fields]
         raise SpecError(
             f"search.{name} names no field{_nearest(name, known)}; expected one such as train.learning_rate"
+        )
+    if name in OF_THE_STUDY:
+        raise SpecError(
+            f"search.{name} cannot be swept, it is the whole study's: start a study for each, with --set {name}=..."
         )
     if isinstance(value, list) and value:
         return _choices(name, value)

@@ -90,6 +90,15 @@ def by_seeds(root: Path, counts: Sequence[int]) -> Rows:
     return found
 
 
+def by_workers(root: Path, counts: Sequence[int]) -> Rows:
+    """A grid of 200 trials by so many workers at once."""
+    found = {}
+    for count in counts:
+        _, seconds = conduct(grid_spec(200), root / f"workers{count}", slots=count)
+        found[count] = {"to fill (s)": seconds, "ms a trial": seconds / 200 * 1e3}
+    return found
+
+
 def by_pictures(root: Path, counts: Sequence[int]) -> Rows:
     """So many pictures of 64x64: to open them, to go through them once, and what memory of its own that takes."""
     found = {}
@@ -153,6 +162,7 @@ def measure(quick: bool) -> dict[str, Rows]:
             "Growth with trials (grid)": by_trials(root, QUICK_TRIALS if quick else TRIALS),
             "Growth with trials (TPE)": by_search(root, QUICK_TRIALS if quick else TRIALS[:3]),
             "Growth with seeds": by_seeds(root, (1, 2) if quick else (1, 4, 16, 64)),
+            "Growth with workers": by_workers(root, (1, 2) if quick else (1, 4, 16, 64)),
             "Growth with pictures": by_pictures(root, QUICK_PICTURES if quick else PICTURES),
         }
 
@@ -164,7 +174,7 @@ def plot(tables: dict[str, Rows], target: Path) -> None:
         for key in dict.fromkeys(key for row in rows.values() for key in row):
             known = {size: row[key] for size, row in rows.items() if key in row}
             figure.add_scatter(x=list(known), y=list(known.values()), name=f"{title}: {key}")
-    figure.update_xaxes(type="log", title="number of trials, seeds or pictures")
+    figure.update_xaxes(type="log", title="number of trials, seeds, workers or pictures")
     figure.update_yaxes(type="log", title="seconds, milliseconds or MiB")
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.write_html(target)

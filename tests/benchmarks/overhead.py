@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +65,21 @@ def demo_study(home: Path, name: str, epochs: int, weights: str) -> dict[str, fl
             first = time.time() - begun - row  # when the first epoch began
     wall = time.time() - begun
     assert process.returncode == 0
-    rows = """SELECT run, sum(seconds) FROM sweep_epoch WHERE split = 'val' AND run IN
-        (SELECT run FROM sweep_trial_run WHERE study = ?) GROUP BY run"""
+    rows = """SELECT sum(sweep_epoch.seconds), sweep_run.finished FROM sweep_epoch JOIN sweep_run USING (run)
+        WHERE split = 'val' AND run IN (SELECT run FROM sweep_trial_run WHERE study = ?) GROUP BY run"""
     with closing(sqlite3.connect(database)) as connection:
-        runs = [seconds for _, seconds in connection.execute(rows, (name,))]
+        found = connection.execute(rows, (name,)).fetchall()
+    runs = [seconds for seconds, _ in found]
+    *_, before, last = sorted(datetime.fromisoformat(finished) for _, finished in found)
+    idle = (last - before).total_seconds()  # the worker that found no run any more, beside the one with the last
     return {
         "runs": len(runs),
         "a run (s)": sum(runs) / len(runs),
         "command to first epoch (s)": first or float("nan"),
         "study (s)": wall,
-        "not training (share of the study's wall time)": 1 - sum(runs) / 2 / wall,
+        "not training (share of the workers' time)": 1 - sum(runs) / 2 / wall,
+        "... with no run left for one of them (share)": idle / 2 / wall,
+        "... all else (share)": 1 - (sum(runs) + idle) / 2 / wall,
     }
 
 

@@ -1,5 +1,7 @@
 """The spec: presets, overrides, strictness, what may be compared."""
 
+from typing import Any
+
 import pytest
 
 from sweep.errors import SpecError
@@ -96,6 +98,15 @@ def test_what_changes_the_meaning_of_a_result_cannot_be_searched() -> None:
         load_spec("lambda-search", {"search.train.epochs": [5, 10]})
     gridded = load_spec("silog-vs-ssim", {"search.train.epochs": [5, 10]})
     assert gridded.trial_count == 20
+
+
+@pytest.mark.parametrize(
+    ("field", "values"), [("precision", ["fp32", "bf16"]), ("threads", [1, 2]), ("deterministic", [True, False])]
+)
+def test_what_is_the_whole_studys_cannot_be_swept(field: str, values: list[Any]) -> None:
+    """Trials that differ only in how the machine computes would share their runs and look alike."""
+    with pytest.raises(SpecError, match=f"train.{field} cannot be swept.*--set train.{field}="):
+        load_spec("silog-vs-ssim", {f"search.train.{field}": values})
 
 
 def test_a_swept_field_changes_the_settings_of_its_trials() -> None:
