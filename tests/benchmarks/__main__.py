@@ -45,7 +45,7 @@ def main() -> None:
 def _run(name: str, quick: bool, data: str | None) -> str:
     """What a benchmark found, as Markdown."""
     if name == "peers":
-        return _peers(quick, data)
+        return "\n".join(_peers(quick, data, threads) for threads in sorted({1, machine.cores()}))
     module = importlib.import_module(f"tests.benchmarks.{name}")
     found = module.measure(quick)
     if name == "growth":
@@ -77,11 +77,12 @@ def _number(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _peers(quick: bool, data: str | None) -> str:
-    """Beside other people's code, in the environment of its own that `make bench` sets up."""
+def _peers(quick: bool, data: str | None, threads: int) -> str:
+    """Beside other people's code, in the environment of its own that `make bench` sets up; all on so many cores."""
     if not PEERS_PYTHON.exists():
         return "Not measured: `make bench` sets up the environment with the peers.\n"
-    command = [str(PEERS_PYTHON), "-m", "tests.benchmarks.peers", *(["--data", data] if data else [])]
+    command = [str(PEERS_PYTHON), "-m", "tests.benchmarks.peers", "--threads", str(threads)]
+    command += ["--data", data] if data else []
     command += ["--rounds", "2", "--images", "48"] if quick else []
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
     done = subprocess.run(command, cwd=HERE.parents[1], env=environment, stdout=subprocess.PIPE, text=True)
@@ -89,8 +90,9 @@ def _peers(quick: bool, data: str | None) -> str:
         return f"Failed with exit status {done.returncode}.\n"
     found = json.loads(done.stdout)
     BUILD.mkdir(parents=True, exist_ok=True)
-    (BUILD / "peers.json").write_text(done.stdout)
-    parts = [f"Left out: {json.dumps(found['unavailable'])}\n"] if found["unavailable"] else []
+    (BUILD / f"peers{threads}.json").write_text(done.stdout)
+    parts = [f"#### On {threads} core{'s' if threads > 1 else ''}\n"]
+    parts += [f"Left out: {json.dumps(found['unavailable'])}\n"] if found["unavailable"] else []
     parts += [f"{name}: {text}.\n" for name, text in found["notes"].items()]
     for title, value in found.items():
         if title not in ("about", "notes", "unavailable"):
