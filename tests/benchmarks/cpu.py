@@ -183,7 +183,7 @@ def measure(quick: bool) -> dict[str, dict[str, float]]:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        for size, images, rounds in ((64, 288, 5), (128, 144, 5), (256, 48, 3)):
+        for size, images, rounds in ((64, 288, 5), (128, 144, 5), (256, 48, 2)):
             images, rounds = (48, 1) if quick else (images, rounds)
             found[f"A step of ours beside a plain loop, {size}x{size}"] = loop(size, 4 * rounds, home / "cache")
             found[f"Sweeps of {RUNS} runs, {size}x{size}, width {WIDTH}, batch {BATCH}"] = sweep(
