@@ -79,9 +79,9 @@ class Pictures:
         return replace(self, rows=self.rows[chosen])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prepared:
-    """A dataset with its split and depth range: all that training needs to know of data."""
+    """A dataset with its split and depth range: all that training needs to know of data. Equal to itself alone."""
 
     dataset: DepthDataset
     split: Split

@@ -107,7 +107,7 @@ def _write_beside(path: Path, meta: Mapping[str, Any], arrays: Mapping[str, np.n
                 archive.writestr(META, blob)
                 for name, array in arrays.items():
                     with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+                        np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:

@@ -38,6 +38,9 @@ class FakePrepared(SimpleNamespace):
     identity = "fake"
     dataset = SimpleNamespace(folder=Path("nowhere"))
 
+    __hash__ = object.__hash__  # equal to itself alone, as Prepared is
+    __eq__ = object.__eq__
+
     def pictures(self, part):
         """A whole part."""
         return FakePictures(self.parts[part])
