@@ -45,7 +45,7 @@ lint: $(READY) ## mend what ruff can mend, then check style and types
 	$(BIN)/ruff format .
 	$(BIN)/mypy
 
-bench: $(READY) $(PEERS)/.ready ## measure speed beside other libraries (about 25 minutes), into tests/benchmarks/RESULTS.md
+bench: $(READY) $(PEERS)/.ready ## measure speed beside other libraries (about an hour), into tests/benchmarks/RESULTS.md
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 # The peers have an environment of their own: none of them is needed for anything else. torchvision's build for CUDA is kept

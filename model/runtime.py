@@ -57,7 +57,7 @@ def resolve_runtime(device: str, train: TrainSettings) -> Runtime:
 
 
 def apply_runtime(runtime: Runtime, train: TrainSettings) -> None:
-    """Set what is global in torch: CPU threads, deterministic algorithms, full float32.
+    """Set what is global in a process: CPU threads, deterministic algorithms, full float32, how freed memory is kept.
 
     A worker and a training in the caller's process both come through here, so that both give the same bits. The
     settings stay; `train` sets them again at each epoch, in case another user of the process has changed them.
@@ -80,7 +80,7 @@ def _keep_freed_memory() -> None:
     By itself it gives every map of more than 32 MiB, and much of what is smaller, back to the system and gets it again, page
     by page and zeroed: a tenth of a step at 128×128 and a quarter at 256×256 (width 16, batch 24).
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, -1)

@@ -41,7 +41,7 @@ SECTION_SETTINGS: dict[str, type[BaseModel]] = {
     "train": TrainSettings,
     "loss": LossSettings,
 }
-# How the machine computes, not what: in no run's identity, so trials that differ by one of them would share their runs.
+# How the machine computes is resolved once for a study: trials that differ by one of these would share their runs.
 OF_THE_STUDY = ("train.precision", "train.threads", "train.deterministic")
 SECTIONS = ("study", *SECTION_SETTINGS, "search", "weights")
 Section = TypeVar("Section", bound=BaseModel)

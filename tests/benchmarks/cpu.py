@@ -94,12 +94,12 @@ def _sweep_once(spec: Path, home: Path, name: str, seed: int) -> tuple[float, fl
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run(command, check=True, env=environment, capture_output=True, cwd=home)
     wall = time.perf_counter() - begun
-    rows = """SELECT seconds, images_per_second FROM sweep_epoch WHERE split = 'val' AND run IN
+    query = """SELECT seconds, images_per_second FROM sweep_epoch WHERE split = 'val' AND run IN
         (SELECT run FROM sweep_trial_run WHERE study = ?)"""
     with closing(sqlite3.connect(home / "sweep.db")) as connection:
-        rows_found = connection.execute(rows, (name,)).fetchall()
-    assert len(rows_found) == RUNS
-    return sum(row[0] for row in rows_found), statistics.median(row[1] for row in rows_found), wall
+        rows = connection.execute(query, (name,)).fetchall()
+    assert len(rows) == RUNS
+    return sum(row[0] for row in rows), statistics.median(row[1] for row in rows), wall
 
 
 def loop(size: int, rounds: int, cache: Path) -> dict[str, float]:
