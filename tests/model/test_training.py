@@ -413,7 +413,7 @@ def test_threads_are_set_by_training(pictures, make_settings, tmp_path):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked to keep freed memory")
 def test_freed_memory_is_kept():
-    """Large maps are not got from the system page by page at every step: a process that trains faults each page in once."""
+    """Large maps are not got from the system page by page at every step: a process that trains soon faults none in."""
     code = """
 import resource, torch
 from model.runtime import Runtime, apply_runtime
@@ -424,11 +424,11 @@ def faults(maps):
     for _ in range(maps):
         torch.ones(16, 1024, 1024)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(faults(1), faults(10))
+print(faults(16), faults(16))  # the first ones find their places
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    first, later = map(int, done.stdout.split())
-    assert later < first  # a map of 64 MiB is 16,384 pages
+    _, later = map(int, done.stdout.split())
+    assert later < 1000  # a single map of 64 MiB has 16,384 pages
 
 
 def test_bf16_trains_close_to_fp32(pictures, make_settings, tmp_path):
