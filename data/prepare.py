@@ -1,19 +1,19 @@
-"""From settings to tensors: open or build the cache, split it, hand out a part's pictures in batches on the device.
+"""From settings to pictures: open or build the cache, split it, hand out a part's pictures in batches on the device.
 
 prepared = prepare(DataSettings(source="rooms", image_size=64), Path("runs/cache"))
 for batch in prepared.pictures("train", device="cpu").batches(24): ...
+
+torch comes with the first pictures that are taken: a coordinator, which takes none, never waits for it.
 """
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import torch
 
 from data.cache import PREPROCESSING_VERSION, DepthDataset, Progress, build_cache, cache_folder, open_cache
 from data.errors import DataError
@@ -21,62 +21,14 @@ from data.settings import DataSettings
 from data.sources import open_source
 from data.split import Split, split_dataset
 
+if TYPE_CHECKING:
+    from data.tensors import Batch, Pictures
+
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 PERCENTILE_SAMPLE = 2_000_000
 """Depth percentiles of larger parts come from about so many evenly spaced pixels."""
-
-
-@dataclass
-class Batch:
-    """Pictures on a device: images (N, 3, H, W) uint8, depth (N, 1, H, W) float32 metres, mask (N, 1, H, W) bool.
-
-    The mask is true where depth is valid and within the depth range; elsewhere `depth` means nothing.
-    """
-
-    images: torch.Tensor
-    depth: torch.Tensor
-    mask: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """A part's pictures, taken in batches: from the device where that is an accelerator with room, else memory-mapped.
-
-    `images` is (M, H, W, 3) uint8 and `depth` (M, H, W) float32, tensors on the device or memory maps; `rows` (N,) int64
-    says which of them are the part's, on the device where they are. On a CPU nothing is copied but the batch at hand, so
-    the workers of a machine share the pictures, and more of them than memory holds are only slower.
-    """
-
-    images: Any
-    depth: Any
-    rows: torch.Tensor
-    depth_range: tuple[float, float]
-    device: torch.device
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, chosen: torch.Tensor | slice) -> Batch:
-        """The pictures of the given numbers, (B,) int64 on the device of `rows`; images lie channels last."""
-        rows = self.rows[chosen]
-        if isinstance(self.images, torch.Tensor):
-            images, depth = self.images[rows], self.depth[rows]
-        else:
-            images, depth = (torch.from_numpy(a[rows.numpy()]).to(self.device) for a in (self.images, self.depth))
-        depth, (low, high) = depth.unsqueeze(1), self.depth_range
-        # A depth of 0 is invalid, and below any depth range's lower end.
-        return Batch(images.permute(0, 3, 1, 2), depth, (depth >= low) & (depth <= high))
-
-    def batches(self, size: int) -> Iterator[Batch]:
-        """All pictures in order, `size` at a time."""
-        for start in range(0, len(self), size):
-            yield self.take(slice(start, start + size))
-
-    def subset(self, chosen: torch.Tensor | slice) -> "Pictures":
-        """These pictures alone, by number."""
-        return replace(self, rows=self.rows[chosen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,16 +42,14 @@ class Prepared:
     identity: str
     """A hash of everything that determines the tensors: content, size, preprocessing, split and depth range."""
 
-    def pictures(self, part: Part, device: torch.device | str = "cpu") -> Pictures:
+    def pictures(self, part: Part, device: str = "cpu") -> "Pictures":
         """A part's pictures, to be taken in batches on the device."""
-        chosen, device = self.split.part(part), torch.device(device)
-        stored = (self.dataset.images, self.dataset.depth)
-        if _has_room(device, len(chosen) * sum(array[:1].nbytes for array in stored)):
-            images, depth = (torch.from_numpy(array[chosen]).to(device) for array in stored)
-            return Pictures(images, depth, torch.arange(len(chosen), device=device), self.depth_range, device)
-        return Pictures(*stored, torch.from_numpy(chosen), self.depth_range, device)
+        from data.tensors import Pictures
 
-    def tensors(self, part: Part, device: torch.device | str = "cpu", limit: int | None = None) -> Batch:
+        stored = (self.dataset.images, self.dataset.depth)
+        return Pictures.load(*stored, self.split.part(part), self.depth_range, device)
+
+    def tensors(self, part: Part, device: str = "cpu", limit: int | None = None) -> "Batch":
         """A whole part, or its first `limit` pictures, as tensors; an empty part gives tensors of length 0."""
         return self.pictures(part, device).take(slice(limit))
 
@@ -127,13 +77,6 @@ class Prepared:
             "out_of_range_fraction": counts["outside"] / max(1, counts["valid"]),
             "depth_percentiles": {part: entry["percentiles"] for part, entry in statistics.items()},
         }
-
-
-def _has_room(device: torch.device, size: int) -> bool:
-    """Whether so many bytes of pictures are kept on a device: not on a CPU, and no more than half of what a GPU has free."""
-    if device.type == "cuda":
-        return size < torch.cuda.mem_get_info(device)[0] / 2
-    return device.type != "cpu"
 
 
 def _depth_statistics(prepared: Prepared, part: Part) -> dict[str, Any]:

@@ -1,113 +1,64 @@
-"""The trivial predictors every result stands beside: a network that doesn't beat them has learnt nothing from the pictures."""
+"""The numbers of the trivial predictors every result stands beside: a network that doesn't beat them has learnt nothing.
+
+They are remembered beside the cache; torch comes only with those that aren't known yet.
+"""
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from data.cache import remembered
-from data.prepare import PARTS, Batch, Part, Pictures, Prepared
-from model.errors import ModelError
-from model.losses import per_image_terms
-from model.metrics import MeanAccumulator, MetricAccumulator
-from model.names import BASELINES, EXTRA_METRICS, METRICS, TERMS
-from model.schedule import fixed_draw
+from data.prepare import PARTS, Prepared
 from model.settings import LossSettings
-
-BATCH_IMAGES = 32
 
 BASELINES_VERSION = 1
 """Raised when the same data and loss settings give other numbers than before."""
 
 
-@dataclass(frozen=True)
-class Baselines:
-    """Two predictions made without looking at the picture, in metres."""
-
-    median: float
-    """The median of all valid training pixels."""
-    mean_map: Tensor
-    """(1, 1, H, W): the geometric mean of each pixel's valid training depths; the median where there are none."""
-
-    def prediction(self, name: str) -> Tensor:
-        """The prediction called `name` (one of `BASELINES`) as (1, 1, H, W); ModelError for any other name."""
-        if name == "median":
-            return torch.full_like(self.mean_map, self.median)
-        if name == "mean_map":
-            return self.mean_map
-        raise ModelError(f"unknown baseline {name!r}; the baselines are {', '.join(BASELINES)}")
-
-
-def fit_baselines(batches: Callable[[], Iterable[Batch]]) -> Baselines:
-    """Fit both to training pictures, gone through three times, a batch in memory; ModelError if no pixel is valid.
-
-    The median is exact; that of an even number of pixels is the lower middle one.
-    """
-
-    def depths() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return ((batch.depth.cpu().numpy(), batch.mask.cpu().numpy()) for batch in batches())
-
-    median = _median(lambda: (depth[valid] for depth, valid in depths()))
-    total, count = np.zeros(()), np.zeros((), np.int64)
-    for depth, valid in depths():
-        total = total + np.log(depth, where=valid, out=np.zeros(depth.shape)).sum(axis=0)
-        count = count + valid.sum(axis=0)
-    mean_log = np.divide(total, count, out=np.full(total.shape, math.log(median)), where=count > 0)
-    return Baselines(median, torch.from_numpy(np.exp(mean_log).astype(np.float32))[None])
-
-
-def _median(values: Callable[[], Iterable[np.ndarray]]) -> float:
-    """The lower median of positive float32 values that need not fit into memory; they are gone through twice.
-
-    Positive floats are ordered as their bits are: count the upper halves of the bits, then the lower halves of those
-    values that share the median's upper half.
-    """
-    upper = sum((_counts(_bits(found) >> 16) for found in values()), np.zeros(1 << 16, np.int64))
-    if not upper.any():
-        raise ModelError("the training images hold no valid depth; check the source with `sweep data check`")
-    rank = (int(upper.sum()) - 1) // 2
-    high = int(np.searchsorted(np.cumsum(upper), rank, side="right"))
-    bits = (_bits(found) for found in values())
-    lower = sum((_counts(found[found >> 16 == high] & 0xFFFF) for found in bits), np.zeros(1 << 16, np.int64))
-    low = int(np.searchsorted(np.cumsum(lower), rank - int(upper[:high].sum()), side="right"))
-    return float(np.uint32(high << 16 | low).view(np.float32))
-
-
-def _bits(values: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(values, np.float32).view(np.uint32)
-
-
-def _counts(halves: np.ndarray) -> np.ndarray:
-    return np.bincount(halves, minlength=1 << 16)
-
-
 @lru_cache(maxsize=4)
-def known_baselines(prepared: Prepared) -> tuple[Baselines, float]:
-    """The baselines of a dataset's training part, and the validation rmse of the median in metres.
-
-    Computed once for a dataset, then remembered beside its cache, and by the process for its next run.
-    """
+def _fitted(prepared: Prepared) -> dict[str, Any]:
+    """The fitted baselines as numbers; read once a process, for its next run, too."""
 
     def fit() -> dict[str, Any]:
-        fitted = fit_baselines(lambda: prepared.pictures("train").batches(BATCH_IMAGES))
-        metrics = MetricAccumulator()
-        for batch in prepared.pictures("val").batches(BATCH_IMAGES):
-            metrics.add(fitted.prediction("median").expand_as(batch.depth), batch.depth, batch.mask)
-        return {
-            "median": fitted.median,
-            "mean_map": fitted.mean_map[0, 0].tolist(),
-            "val_rmse": metrics.result()["rmse"],
-        }
+        from model.predictors import fit_to
 
-    found = _remembered(prepared, "baselines", fit)
-    return Baselines(found["median"], torch.tensor(found["mean_map"])[None, None]), found["val_rmse"]
+        baselines, val_rmse = fit_to(prepared)
+        return {"median": baselines.median, "mean_map": baselines.mean_map[0, 0].tolist(), "val_rmse": val_rmse}
+
+    found: dict[str, Any] = _remembered(prepared, "baselines", fit)
+    return found
+
+
+def median_baseline(prepared: Prepared) -> tuple[float, float]:
+    """The median of a dataset's valid training pixels, and its rmse on the validation part; both in metres."""
+    found = _fitted(prepared)
+    return found["median"], found["val_rmse"]
+
+
+def evaluate_baselines(
+    prepared: Prepared, loss: LossSettings, train_images: int | None = None
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return {part: {baseline: {"term_<name>" and "metric_<name>": number}}}, all parts, fitted on train; JSON-able.
+
+    Computed as a network's numbers are: per image, then averaged; on train over the draw of `train_images` that a run is
+    evaluated on. All are NaN for a part without pictures.
+    """
+
+    def evaluate() -> dict[str, dict[str, dict[str, float]]]:
+        import torch
+
+        from model.predictors import Baselines, judge_baselines
+
+        known = _fitted(prepared)
+        baselines = Baselines(known["median"], torch.tensor(known["mean_map"])[None, None])
+        return {part: judge_baselines(prepared, part, baselines, loss, train_images) for part in PARTS}
+
+    found: dict[str, dict[str, dict[str, float]]] = _remembered(
+        prepared, [loss.model_dump(), train_images, prepared.depth_range], evaluate
+    )
+    return found
 
 
 def _remembered(prepared: Prepared, what: Any, compute: Callable[[], Any]) -> Any:
@@ -117,54 +68,3 @@ def _remembered(prepared: Prepared, what: Any, compute: Callable[[], Any]) -> An
     key = json.dumps([BASELINES_VERSION, prepared.identity, what], sort_keys=True)
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
     return remembered(prepared.dataset.folder.parent / "known" / f"{name}.json", compute)
-
-
-def evaluate_baselines(
-    prepared: Prepared, loss: LossSettings, train_images: int | None = None
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Return {part: {baseline: {"term_<name>" and "metric_<name>": number}}}, all parts, fitted on train; JSON-able.
-
-    Computed as a network's numbers are: per image, then averaged; on train over the draw of `train_images` that a run is
-    evaluated on. All are NaN for a part without pictures. Remembered beside the cache.
-    """
-
-    def evaluate() -> dict[str, dict[str, dict[str, float]]]:
-        baselines, _ = known_baselines(prepared)
-        return {part: _evaluate_part(prepared, part, baselines, loss, train_images) for part in PARTS}
-
-    found: dict[str, dict[str, dict[str, float]]] = _remembered(
-        prepared, [loss.model_dump(), train_images, prepared.depth_range], evaluate
-    )
-    return found
-
-
-def _evaluate_part(
-    prepared: Prepared, part: Part, baselines: Baselines, loss: LossSettings, train_images: int | None
-) -> dict[str, dict[str, float]]:
-    data_range = loss.ssim_data_range or prepared.depth_range[1]
-    pictures = prepared.pictures(part)
-    if part == "train" and train_images is not None:
-        pictures = pictures.subset(fixed_draw(len(pictures), train_images))
-    return {name: _evaluate(baselines.prediction(name), pictures, loss, data_range) for name in BASELINES}
-
-
-@torch.no_grad()
-def _evaluate(prediction: Tensor, pictures: Pictures, loss: LossSettings, data_range: float) -> dict[str, float]:
-    """Terms and metrics of one prediction (1, 1, H, W) for every picture of a part."""
-    metrics, terms = MetricAccumulator(), MeanAccumulator()
-    judge = partial(
-        per_image_terms,
-        data_range=data_range,
-        silog_alpha=loss.silog_alpha,
-        silog_form=loss.silog_form,
-        edge=loss.edge,
-    )
-    for batch in pictures.batches(BATCH_IMAGES):
-        pred = prediction.expand_as(batch.depth)
-        terms.add_values(judge(pred, batch.depth, batch.mask, batch.images.float() / 255))
-        metrics.add(pred, batch.depth, batch.mask)
-    term_means, metric_means = terms.result(), metrics.result()
-    return {
-        **{f"term_{name}": term_means.get(name, math.nan) for name in TERMS},
-        **{f"metric_{name}": metric_means[name] for name in (*METRICS, *EXTRA_METRICS)},
-    }

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.prepare import Pictures
+from data.tensors import Pictures
+from model.backend import autocast, memory_format
 from model.losses import CombinedLoss
 from model.metrics import MeanAccumulator, MetricAccumulator
 from model.runtime import Runtime
@@ -43,16 +44,11 @@ def combined_loss(settings: RunSettings) -> CombinedLoss:
     loss = settings.loss
     return CombinedLoss(
         settings.weights,
-        data_range=ssim_data_range(settings),
+        data_range=settings.ssim_data_range,
         silog_alpha=loss.silog_alpha,
         silog_form=loss.silog_form,
         edge=loss.edge,
     )
-
-
-def ssim_data_range(settings: RunSettings) -> float:
-    """SSIM's data range in metres: as set, else the far end of the depth range."""
-    return settings.loss.ssim_data_range or settings.depth_range[1]
 
 
 def as_input(images: Tensor) -> Tensor:
@@ -62,8 +58,8 @@ def as_input(images: Tensor) -> Tensor:
 
 def forward(network: nn.Module, images: Tensor, runtime: Runtime) -> Tensor:
     """Depth (B, 1, H, W) in metres, float32, from images (B, 3, H, W) in [0, 1], in the runtime's arithmetic."""
-    with runtime.autocast():
-        prediction: Tensor = network(images.contiguous(memory_format=runtime.torch_memory_format))
+    with autocast(runtime):
+        prediction: Tensor = network(images.contiguous(memory_format=memory_format(runtime)))
     return prediction.float()
 
 

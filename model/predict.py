@@ -19,10 +19,11 @@ from data.errors import naming
 from data.pictures import read_rgb
 from data.prepare import Part, Prepared
 from data.settings import DataSettings
+from model.backend import apply_runtime, memory_format
 from model.checkpoint import Checkpoint, DamagedFileError, newest_checkpoint, read_checkpoint, write_checkpoint
 from model.errors import ModelError
 from model.evaluation import combined_loss, evaluate, predict
-from model.runtime import Runtime, apply_runtime, resolve_runtime
+from model.runtime import Runtime, resolve_runtime
 from model.settings import RunSettings
 from model.unet import UNet
 
@@ -59,7 +60,7 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
             f"the model file {path} doesn't fit together ({type(error).__name__}); give the checkpoint of a run"
         ) from error
     runtime = resolve_runtime(device, settings.train)
-    placed = network.eval().to(runtime.device).to(memory_format=runtime.torch_memory_format)  # type: ignore[call-overload]
+    placed = network.eval().to(runtime.device).to(memory_format=memory_format(runtime))  # type: ignore[call-overload]
     return TrainedModel(placed, settings, runtime, image_size, checkpoint.epoch)
 
 

@@ -77,6 +77,11 @@ class RunSettings(Settings):
     seed: int = Field(ge=0)
     depth_range: tuple[float, float] = (0.1, 10.0)
 
+    @property
+    def ssim_data_range(self) -> float:
+        """SSIM's data range in metres: as set, else the far end of the depth range."""
+        return self.loss.ssim_data_range or self.depth_range[1]
+
     @field_validator("weights")
     @classmethod
     def _usable_weights(cls, value: dict[str, float]) -> dict[str, float]:

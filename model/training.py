@@ -7,8 +7,6 @@ It knows nothing of Optuna, SQLite or the command line. Nothing random is carrie
 augmentation come from (seed, epoch, step), so that a killed run and an undisturbed one give the same bits.
 """
 
-import hashlib
-import json
 import logging
 import math
 import statistics
@@ -23,31 +21,20 @@ import torch
 from torch import Tensor
 
 from data.augment import augment
-from data.prepare import Pictures, Prepared
-from model.baselines import known_baselines
+from data.prepare import Prepared
+from data.tensors import Pictures
+from model.backend import apply_runtime, memory_format
+from model.baselines import median_baseline
 from model.checkpoint import Checkpoint, CheckpointWriter, Note, load_checkpoint, lock_folder
-from model.evaluation import Evaluation, as_input, combined_loss, evaluate, forward, ssim_data_range
+from model.evaluation import Evaluation, as_input, combined_loss, evaluate, forward
+from model.identity import run_identity
 from model.names import TERMS
 from model.optimizer import Adam
 from model.outcomes import EpochRecord, Panels, RunResult, judge, load_result, write_result
-from model.runtime import Runtime, apply_runtime, environment_key, resolve_runtime
+from model.runtime import Runtime, environment_key
 from model.schedule import epoch_order, fixed_draw, learning_rate, steps_per_epoch, stream_seed
 from model.settings import RunSettings
 from model.unet import UNet
-
-__all__ = [
-    "EpochRecord",
-    "RunResult",
-    "Runtime",
-    "environment_key",
-    "load_result",
-    "resolve_runtime",
-    "run_identity",
-    "train",
-]
-
-TRAINING_VERSION = 2
-"""Raised when the same settings give other numbers than before; part of every run's identity."""
 
 PANELS = 6
 """How many validation pictures are kept with their prediction."""
@@ -58,29 +45,6 @@ logger = logging.getLogger("model.training")
 def never() -> bool:
     """The default `should_stop`: go on."""
     return False
-
-
-def run_identity(settings: RunSettings, runtime: Runtime, data_identity: str) -> str:
-    """The hash (sha256, hex) of what determines a run's numbers; `environment_key` says the rest.
-
-    Without the number of epochs where the rate is constant: a longer run then extends a shorter one.
-    """
-    train = settings.train.model_dump(exclude={"threads", "deterministic", "precision"})
-    if settings.train.schedule == "constant":
-        del train["epochs"]
-    parts = {
-        "version": TRAINING_VERSION,
-        "data": data_identity,
-        "model": settings.model.model_dump(),
-        "train": train,
-        "loss": settings.loss.model_dump() | {"ssim_data_range": ssim_data_range(settings)},
-        "weights": settings.weights,
-        "seed": settings.seed,
-        "depth_range": settings.depth_range,
-        "precision": runtime.precision,
-        "memory_format": runtime.memory_format,
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def train(
@@ -157,8 +121,8 @@ class _Training:
         self.batch_size = min(settings.train.batch_size, len(self.train_part))
         self.steps = steps_per_epoch(len(self.train_part), self.batch_size)
         self.panels = sorted({round(i * (len(self.val_part) - 1) / (PANELS - 1)) for i in range(PANELS)})
-        baselines, self.median_rmse = known_baselines(data)
-        self.network = _build_network(settings, baselines.median, runtime)
+        median, self.median_rmse = median_baseline(data)
+        self.network = _build_network(settings, median, runtime)
         self.optimizer = Adam(self.network.parameters(), settings.train)
         self.loss = combined_loss(settings).to(runtime.device)
         self.validated: Evaluation | None = None
@@ -335,7 +299,7 @@ def _build_network(settings: RunSettings, median: float, runtime: Runtime) -> UN
         torch.manual_seed(settings.seed)
         network = UNet(settings.model, settings.depth_range)
     network.init_head_bias(median)
-    return network.to(runtime.device).to(memory_format=runtime.torch_memory_format)  # type: ignore[call-overload]
+    return network.to(runtime.device).to(memory_format=memory_format(runtime))  # type: ignore[call-overload]
 
 
 def _array(tensor: Tensor) -> np.ndarray:

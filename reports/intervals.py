@@ -32,10 +32,12 @@ def t_interval(values: Sequence[float] | np.ndarray, confidence: float = CONFIDE
 
     With an infinite value the mean is infinite; with a NaN, or none at all, it is NaN. One has no interval.
     """
+    n = len(values)
+    if n < 2:
+        return Interval(float(values[0]) if n else math.nan, math.nan, math.nan, math.nan, n)
     array = np.asarray(values, dtype=float)
-    n = len(array)
-    mean = float(array.mean()) if n else math.nan
-    if n < 2 or not math.isfinite(mean):
+    mean = float(array.mean())
+    if not math.isfinite(mean):
         return Interval(mean, math.nan, math.nan, math.nan, n)
     error = float(array.std(ddof=1)) / math.sqrt(n)
     half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * error

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +22,7 @@ class SeedValue:
     seed: int
     value: float
     outcome: str  # one of OUTCOMES, "failed", or the run's state while it has none
+    is_finished: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,28 @@ def ranking_measure(record: StudyRecord) -> Measure:
 
 def final_values(record: StudyRecord, column: str, split: str = "val") -> dict[str, float]:
     """Run -> the mean of a column over its last `record.window` epochs, for the runs that have any."""
-    epochs = record.epochs
-    if column not in epochs.columns or epochs.empty:
+    if column not in record.epochs.columns:
         return {}
-    rows = epochs[epochs["split"] == split].sort_values("epoch")
-    numbers = pd.to_numeric(rows[column], errors="coerce").to_numpy(dtype=float)
-    found: dict[str, list[float]] = {}
-    for run, value in zip(rows["run"], numbers, strict=True):
-        found.setdefault(str(run), []).append(value)
+    numbers = pd.to_numeric(record.epochs[column], errors="coerce").to_numpy(dtype=float)
     # A plain mean: it keeps a NaN, where pandas' own would skip it.
-    return {run: float(np.mean(values[-record.window :])) for run, values in found.items()}
+    return {
+        run: float(numbers[rows[0]] if len(rows) == 1 else np.mean(numbers[rows]))
+        for run, rows in _last_rows(record, split).items()
+    }
+
+
+def _last_rows(record: StudyRecord, split: str) -> dict[str, list[int]]:
+    """Run -> where in `record.epochs` its last `record.window` epochs stand."""
+    key = (_last_rows, split)
+    if key not in record.remembered:
+        epochs = record.epochs.reset_index(drop=True)
+        rows = epochs[epochs["split"] == split].sort_values("epoch")
+        found: dict[str, list[int]] = {}
+        for place, run in zip(rows.index, rows["run"], strict=True):
+            found.setdefault(str(run), []).append(int(place))
+        record.remembered[key] = {run: places[-record.window :] for run, places in found.items()}
+    known: dict[str, list[int]] = record.remembered[key]
+    return known
 
 
 def trial_results(record: StudyRecord, what: Measure | None = None, split: str = "val") -> tuple[TrialResult, ...]:
@@ -99,42 +112,53 @@ def trial_results(record: StudyRecord, what: Measure | None = None, split: str =
     what = what or objective_measure(record)
     key = (trial_results, what.column, split)
     if key not in record.remembered:
-        record.remembered[key] = _trial_results(record, what, split)
+        values = final_values(record, what.column, split)
+        record.remembered[key] = tuple(
+            replace(trial, seeds=tuple(_seed_value(seed, values, what) for seed in trial.seeds))
+            for trial in _trials_without_values(record)
+        )
     found: tuple[TrialResult, ...] = record.remembered[key]
     return found
 
 
-def _trial_results(record: StudyRecord, what: Measure, split: str) -> tuple[TrialResult, ...]:
-    values = final_values(record, what.column, split)
-    runs: dict[int, list[Mapping]] = {}
-    for row in record.runs.sort_values("seed").to_dict("records"):
-        runs.setdefault(int(row["trial"]), []).append(row)
-    expected = len(record.seeds)
-    return tuple(
-        TrialResult(
-            number=int(row["number"]),
-            label=trial_label(record, row),
-            weights=_weights(record, row),
-            state=str(row["state"]),
-            expected=expected,
-            seeds=tuple(_seed_value(run, values, what) for run in runs.get(int(row["number"]), [])),
+def _trials_without_values(record: StudyRecord) -> tuple[TrialResult, ...]:
+    """Every trial as no measure changes it; its seeds have no value yet."""
+    key = (_trials_without_values,)
+    if key not in record.remembered:
+        seeds: dict[int, list[SeedValue]] = {}
+        for row in record.runs.sort_values("seed").to_dict("records"):
+            seeds.setdefault(int(row["trial"]), []).append(_seed(row))
+        record.remembered[key] = tuple(
+            TrialResult(
+                number=int(row["number"]),
+                label=trial_label(record, row),
+                weights=_weights(record, row),
+                state=str(row["state"]),
+                expected=len(record.seeds),
+                seeds=tuple(seeds.get(int(row["number"]), ())),
+            )
+            for row in record.trials.sort_values("number").to_dict("records")
         )
-        for row in record.trials.sort_values("number").to_dict("records")
-    )
+    found: tuple[TrialResult, ...] = record.remembered[key]
+    return found
 
 
 def _weights(record: StudyRecord, row: Mapping) -> dict[str, float]:
     return {term: float(row[f"weight_{term}"]) for term in record.terms}
 
 
-def _seed_value(row: Mapping, values: Mapping[str, float], what: Measure) -> SeedValue:
+def _seed(row: Mapping) -> SeedValue:
     outcome, state = row["outcome"], str(row["state"])
-    value = values.get(str(row["run"]), math.nan) if state == "finished" else math.nan
-    # Whatever the last number was, a run that went non-finite is the worst there is.
-    if state == "finished" and (outcome == "non_finite" or math.isinf(value)):
-        value = what.worst
     known = isinstance(outcome, str) and outcome and state == "finished"
-    return SeedValue(str(row["run"]), int(row["seed"]), value, str(outcome) if known else state)
+    return SeedValue(str(row["run"]), int(row["seed"]), math.nan, str(outcome) if known else state, state == "finished")
+
+
+def _seed_value(seed: SeedValue, values: Mapping[str, float], what: Measure) -> SeedValue:
+    value = values.get(seed.run, math.nan) if seed.is_finished else math.nan
+    # Whatever the last number was, a run that went non-finite is the worst there is.
+    if seed.outcome == "non_finite" or math.isinf(value):
+        value = what.worst
+    return SeedValue(seed.run, seed.seed, value, seed.outcome, seed.is_finished)
 
 
 def trial_label(record: StudyRecord, row: Mapping) -> str:

@@ -1,7 +1,7 @@
 """The command line: parses, calls, prints. The only place that turns errors into one line and an exit code.
 
 Exit codes: 0 done; 1 done, but some runs failed; 2 the request or its input was bad; 130 interrupted, resumable.
-Results go to stdout, everything else to stderr. What needs torch is imported inside the command that needs it.
+Results go to stdout, everything else to stderr. What takes long to import is imported inside the command that needs it.
 """
 
 import json
@@ -16,16 +16,18 @@ from contextlib import closing
 from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from data.errors import DataError
 from sweep import __version__
-from sweep.errors import SpecError, StudyError, SweepError
-from sweep.executors import check_executor, make_executor
+from sweep.errors import SpecError, StudyError, SweepError, hide_password
+from sweep.executors import Executor, check_executor, make_executor
 from sweep.paths import Home
-from sweep.store import Store, hide_password
+
+if TYPE_CHECKING:
+    from sweep.store import Store
 
 LISTED = 5
 """How many diverged or failed runs `sweep status` lists."""
@@ -123,6 +125,12 @@ def _storage(given: str | None) -> str | None:
     return given or os.environ.get("SWEEP_STORAGE")
 
 
+def _open(place: Home, storage: str | None) -> "Store":
+    from sweep.store import Store
+
+    return Store.open(place, _storage(storage))
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         print(f"sweep {__version__}")
@@ -179,24 +187,25 @@ def start(
     storage: StorageOption = None,
 ) -> int:
     """Start a study; one that exists with the same spec is resumed, with a larger spec grown."""
-    from sweep.spec import load_spec, override_seeds, parse_override
-
     check_executor(executor)
-    overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
-    if data is not None:
-        overrides["data.source"] = _absolute_source(data)
-    if seeds is not None:
-        overrides["study.seeds"] = list(override_seeds(seeds))
-    if name is not None:
-        overrides["study.name"] = name
-    study = load_spec(spec, overrides)
+    with closing(make_executor(executor, workers)) as hands:  # first of all: torch is imported while we go on
+        from sweep.spec import load_spec, override_seeds, parse_override
 
-    def work(begin: Any, show: Any, stop: Callable[[], bool]) -> Any:
-        from sweep.study import start as start_study
+        overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
+        if data is not None:
+            overrides["data.source"] = _absolute_source(data)
+        if seeds is not None:
+            overrides["study.seeds"] = list(override_seeds(seeds))
+        if name is not None:
+            overrides["study.name"] = name
+        study = load_spec(spec, overrides)
 
-        return start_study(study, overrides, begin, show, stop)
+        def work(begin: Any, show: Any, stop: Callable[[], bool]) -> Any:
+            from sweep.study import start as start_study
 
-    return _work(study.name, work, workers, device, executor, home, storage)
+            return start_study(study, overrides, begin, show, stop)
+
+        return _work(study.name, work, hands, workers, device, home, storage)
 
 
 @app.command()
@@ -211,14 +220,15 @@ def resume(
     """Go on exactly where a study stopped; nothing that would change its results can be set."""
     check_executor(executor)
     moved = _absolute_source(data) if data is not None else None
-    Store.open(Home.choose(home), _storage(storage)).require(name)
+    with closing(make_executor(executor, workers)) as hands:
+        _open(Home.choose(home), storage).require(name)
 
-    def work(begin: Any, show: Any, stop: Callable[[], bool]) -> Any:
-        from sweep.study import resume as resume_study
+        def work(begin: Any, show: Any, stop: Callable[[], bool]) -> Any:
+            from sweep.study import resume as resume_study
 
-        return resume_study(name, moved, begin, show, stop)
+            return resume_study(name, moved, begin, show, stop)
 
-    return _work(name, work, workers, "auto", executor, home, storage)
+        return _work(name, work, hands, workers, "auto", home, storage)
 
 
 def _absolute_source(source: str) -> str:
@@ -230,22 +240,20 @@ def _absolute_source(source: str) -> str:
 def _work(
     name: str,
     work: Callable[[Any, Any, Callable[[], bool]], Any],
+    hands: Executor,
     workers: int | None,
     device: str,
-    executor: str,
     home: Path | None,
     storage: str | None,
 ) -> int:
     """Work on a study under a progress display and signal handlers; print how it ended."""
-    place = Home.choose(home)
-    # The executor first: it forks its workers while this process has no threads, locks or connections.
-    with Stopper() as stop, closing(make_executor(executor, workers)) as hands:
-        from sweep.display import ProgressDisplay
-        from sweep.study import Begin
+    from sweep.display import ProgressDisplay
+    from sweep.study import Begin
 
-        command = shlex.join(["sweep", *map(hide_password, sys.argv[1:])])
-        with ProgressDisplay() as show:
-            end = work(Begin(place, _storage(storage), workers, device, hands, command), show, stop)
+    place = Home.choose(home)
+    command = shlex.join(["sweep", *map(hide_password, sys.argv[1:])])
+    with Stopper() as stop, ProgressDisplay() as show:
+        end = work(Begin(place, _storage(storage), workers, device, hands, command), show, stop)
     where = f" --home {shlex.quote(str(home))}" if home else ""
     where += f" --storage {shlex.quote(hide_password(storage))}" if storage else ""
     if not end.finished:
@@ -261,7 +269,7 @@ def _work(
 def _print_end(place: Home, storage: str | None, name: str, where: str) -> None:
     from sweep.status import status as study_status
 
-    found = study_status(Store.open(place, _storage(storage)), place, name, LISTED)
+    found = study_status(_open(place, storage), place, name, LISTED)
     best = found["best"]
     if best:
         weights = _weights(best["weights"])
@@ -283,7 +291,7 @@ def status(
     from sweep.status import status as study_status
 
     place = Home.choose(home)
-    store = Store.open(place, _storage(storage))
+    store = _open(place, storage)
     names = [name] if name else [row["name"] for row in store.studies()]
     found = [study_status(store, place, each, None if as_json else LISTED) for each in names]
     if as_json:
@@ -352,7 +360,7 @@ def list_(
             "created": r["created"],
             "updated": r["updated"],
         }
-        for r in Store.open(place, _storage(storage)).studies()
+        for r in _open(place, storage).studies()
     ]
     if as_json:
         _print_json(rows)
@@ -417,7 +425,7 @@ def report(
     from sweep.results import study_record
 
     place = Home.choose(home)
-    store = Store.open(place, _storage(storage))
+    store = _open(place, storage)
     for name in names:
         store.require(name)
     path = output or place.report(names[0])
@@ -431,7 +439,7 @@ def report(
         write_report([study_record(store, place, name) for name in names], path)
 
 
-def _any_running(store: Store, place: Home, names: list[str]) -> bool:
+def _any_running(store: "Store", place: Home, names: list[str]) -> bool:
     from sweep.claims import holder
 
     return any(holder(store, name, place.lock(name)) for name in names)
@@ -450,7 +458,7 @@ def export(
     from sweep.export import write_export
 
     place = Home.choose(home)
-    write_export(Store.open(place, _storage(storage)), name, format_, table, output)
+    write_export(_open(place, storage), name, format_, table, output)
 
 
 @app.command()
@@ -466,7 +474,7 @@ def best(
     from sweep.results import need_finished, study_record
 
     place = Home.choose(home)
-    store = Store.open(place, _storage(storage))
+    store = _open(place, storage)
     record = study_record(store, place, name)
     need_finished(record)
     found = recommend(record)
@@ -489,7 +497,7 @@ def _print_recommendation(found: Any) -> None:
     print(found.reason)
 
 
-def _save_checkpoint(store: Store, place: Home, name: str, trial: int, target: Path) -> None:
+def _save_checkpoint(store: "Store", place: Home, name: str, trial: int, target: Path) -> None:
     """Save the model of the recommended trial's first seed whose checkpoint is whole, without optimiser state."""
     from model.errors import ModelError
     from model.predict import save_model

@@ -265,8 +265,15 @@ class Coordinator:
         run.curve, run.epoch, run.seconds, run.images_per_second = [], 0, 0.0, 0.0
         mixed = bool(row.get("mixed")) or (bool(row.get("started")) and row.get("environment") != run.new.environment)
         shorter = self.store.shorter_run(run.new, run.epochs)
-        begun = {"attempts": int(row.get("attempts") or 0) + 1, "started": row.get("started") or now()}
-        self.store.update_run(run.key, state="running", mixed=mixed, reason=None, details=None, **begun)
+        self.store.update_run(
+            run.key,
+            state="running",
+            mixed=mixed,
+            reason=None,
+            details=None,
+            started=row.get("started") or now(),
+            attempts=RUN.c.attempts + 1,  # counted by the database, where another study may count the same run
+        )
         self.executor.submit(
             RunRequest(
                 run=run.key,

@@ -8,6 +8,8 @@ SweepError
 └── LeaseLostError      another coordinator has taken the study over: stop before writing
 """
 
+import re
+
 
 class SweepError(Exception):
     """Base of all errors a user can mend. The message is one line: what was given, what was expected, what to do."""
@@ -31,3 +33,13 @@ class StorageError(SweepError):
 
 class LeaseLostError(SweepError):
     """Another coordinator has taken the study over; this one must not write any more."""
+
+
+def hide_password(text: str) -> str:
+    """A text fit to be shown: in database URLs, a password and one given as a query parameter are replaced by ***.
+
+    A text that is one URL, or --option=URL, may have anything in its password; within other texts it ends at a space.
+    """
+    any_ = "." if re.match(r"(--[a-z]+=)?[\w+.-]+://", text) else r"\S"
+    shown = re.sub(rf"(?s)(://[^:/@\s]*):{any_}*@", r"\1:***@", text)
+    return re.sub(r"(?i)([?&](?:password|passwd|pwd|sslpassword)=)[^&\s]*", r"\1***", shown)

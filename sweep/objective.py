@@ -12,8 +12,10 @@ from typing import Any
 import optuna
 
 from data.prepare import Prepared, prepare
+from model.identity import run_identity
+from model.runtime import resolve_runtime
 from model.settings import RunSettings
-from model.training import resolve_runtime, run_identity, train
+from model.training import train
 from sweep.paths import Home
 from sweep.projection import EDGE, distributions, simplex_point
 from sweep.spec import StudySpec

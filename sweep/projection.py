@@ -21,10 +21,10 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import DatabaseError
 
-from sweep.errors import StorageError
+from sweep.errors import StorageError, hide_password
 from sweep.space import Choices, plain
 from sweep.spec import StudySpec
-from sweep.store import Store, configure, hide_password
+from sweep.store import Store, configure
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=ExperimentalWarning)

@@ -45,7 +45,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, ProgrammingError
 
 from model.names import EXTRA_METRICS, METRICS, TERMS
-from sweep.errors import SpecError, StorageError, StudyError
+from sweep.errors import SpecError, StorageError, StudyError, hide_password
 from sweep.paths import Home, check_name
 
 SCHEMA_VERSION = 1
@@ -189,16 +189,6 @@ MIGRATIONS: list[Callable[[Connection], None]] = [_migrate_1]
 def now() -> str:
     """The time as stored: ISO 8601, UTC, seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def hide_password(text: str) -> str:
-    """A text fit to be shown: in database URLs, a password and one given as a query parameter are replaced by ***.
-
-    A text that is one URL, or --option=URL, may have anything in its password; within other texts it ends at a space.
-    """
-    any_ = "." if re.match(r"(--[a-z]+=)?[\w+.-]+://", text) else r"\S"
-    shown = re.sub(rf"(?s)(://[^:/@\s]*):{any_}*@", r"\1:***@", text)
-    return re.sub(r"(?i)([?&](?:password|passwd|pwd|sslpassword)=)[^&\s]*", r"\1***", shown)
 
 
 def storage_url(home: Home, storage: str | None) -> str:

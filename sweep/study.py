@@ -1,4 +1,7 @@
-"""Starting, resuming and growing a study: from a validated spec to a coordinator at work. Imports torch when it begins."""
+"""Starting, resuming and growing a study: from a validated spec to a coordinator at work.
+
+Nothing here imports torch, but for what is to be computed of pictures seen for the first time: workers do, meanwhile.
+"""
 
 import hashlib
 import json
@@ -14,7 +17,8 @@ from typing import Any
 from data.prepare import Prepared, open_prepared, prepare
 from data.settings import DataSettings, DataSummary
 from model.baselines import evaluate_baselines
-from model.training import Runtime, environment_key, resolve_runtime, run_identity
+from model.identity import run_identity
+from model.runtime import Machine, Runtime, environment_key, resolve_runtime
 from sweep import __version__
 from sweep.claims import Claim
 from sweep.coordinator import Coordinator, Display, TrialPlan
@@ -50,8 +54,15 @@ class End:
 class Planner:
     """Turns points into runs: prepares each data setting once, and gives every run its key."""
 
-    def __init__(self, spec: StudySpec, home: Home, runtime: Runtime, on_progress: Callable[[int, int], None]) -> None:
-        self.spec, self.home, self.runtime, self.on_progress = spec, home, runtime, on_progress
+    def __init__(
+        self,
+        spec: StudySpec,
+        home: Home,
+        runtime: Runtime,
+        machine: Callable[[], Machine],
+        on_progress: Callable[[int, int], None],
+    ) -> None:
+        self.spec, self.home, self.runtime, self.machine, self.on_progress = spec, home, runtime, machine, on_progress
         self._prepared: dict[DataSettings, Prepared] = {}
 
     def prepared(self, settings: DataSettings) -> Prepared:
@@ -71,7 +82,7 @@ class Planner:
         planned = []
         for settings in runs:
             identity = run_identity(settings, self.runtime, prepared.identity)
-            environment = json.dumps(environment_key(self.runtime, settings.train), sort_keys=True)
+            environment = json.dumps(environment_key(self.runtime, settings.train, self.machine()), sort_keys=True)
             key = run_key(identity, environment, settings.train.epochs)
             planned.append((settings, NewRun(key, identity, environment, settings.model_dump_json(), settings.seed)))
         return TrialPlan(data, prepared.dataset.fingerprint, tuple(planned))
@@ -133,8 +144,13 @@ def _create(
     on_progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
     """Prepare the data, resolve what depends on the machine once, and write the study's row."""
-    runtime = resolve_runtime(begin.device, spec.train)
-    prepared = Planner(spec, begin.home, runtime, on_progress).prepared(spec.data)
+    if begin.device not in ("auto", "cpu"):  # refused before pictures are prepared, which can take long
+        resolve_runtime(begin.device, spec.train, begin.executor.machine())
+    prepared = prepare(spec.data, begin.home.cache, on_progress)
+    data = json.dumps(prepared.summary())
+    baselines = json.dumps(evaluate_baselines(prepared, spec.loss, spec.train.eval_images))
+    machine = begin.executor.machine()  # last of all: it waits for torch to be imported
+    runtime = resolve_runtime(begin.device, spec.train, machine)
     row = {
         "name": spec.name,
         "optuna_name": spec.name,
@@ -145,10 +161,10 @@ def _create(
         "grown_hash": spec.grown_hash,
         "version": __version__,
         "command": begin.command,
-        "environment": json.dumps(_environment(runtime, spec)),
+        "environment": json.dumps(_environment(runtime, spec, machine)),
         "runtime": json.dumps(asdict(runtime)),
-        "data": json.dumps(prepared.summary()),
-        "baselines": json.dumps(evaluate_baselines(prepared, spec.loss, spec.train.eval_images)),
+        "data": data,
+        "baselines": baselines,
         "created": now(),
     }
     store.save_study(row)
@@ -160,12 +176,12 @@ def run_key(identity: str, environment: str, epochs: int) -> str:
     return hashlib.sha256(f"{identity}|{environment}|{epochs}".encode()).hexdigest()[:32]
 
 
-def _environment(runtime: Runtime, spec: StudySpec) -> dict[str, Any]:
+def _environment(runtime: Runtime, spec: StudySpec, machine: Machine) -> dict[str, Any]:
     packages = {
         name: installed(name) for name in ("torch", "optuna", "numpy", "sqlalchemy", "opencv-python") if _has(name)
     }
-    machine = {"python": platform.python_version(), "platform": platform.platform(), **packages}
-    return {**machine, **environment_key(runtime, spec.train), **asdict(runtime)}
+    system = {"python": platform.python_version(), "platform": platform.platform(), **packages}
+    return {**system, **environment_key(runtime, spec.train, machine), **asdict(runtime)}
 
 
 def _has(name: str) -> bool:
@@ -262,7 +278,7 @@ def _try_failures_again(spec: StudySpec, row: Mapping[str, Any], store: Store, s
         show.note(f"study {spec.name}: {failed} failed trials stay failed, since its search went on from them")
         return row
     show.note(f"study {spec.name}: {failed} failed trials are tried again")
-    store.regrow_study(spec.name, optuna_name=_next_name(row))
+    store.regrow_study(spec.name, optuna_name=_next_name(row), state="running")
     return store.require(spec.name)
 
 
@@ -277,8 +293,7 @@ def _conduct(
 ) -> End:
     """Check that the data is the study's, then drive the study to its end or to the first stop."""
     runtime = store.decoded(row, "runtime", Runtime)
-    resolve_runtime(runtime.device, spec.train)  # refuses in words where the study's device is not on this machine
-    planner = Planner(spec, begin.home, runtime, _watched(show, claim, should_stop))
+    planner = Planner(spec, begin.home, runtime, begin.executor.machine, _watched(show, claim, should_stop))
     workers = default_workers(runtime) if begin.workers is None else begin.workers
 
     def alive_and_asked_to_stop() -> bool:
@@ -289,6 +304,8 @@ def _conduct(
     _check_data(planner.prepared(spec.data), row["name"], store.decoded(row, "data", DataSummary))
     _remember_source(spec, row, store)
     row = _try_failures_again(spec, row, store, show)
+    if row["state"] != "finished":  # refused in words where the study's device is not on this machine
+        resolve_runtime(runtime.device, spec.train, begin.executor.machine())
     store.update_study(spec.name, state="running")
     project = partial(Projection, store, spec, row["optuna_name"], claim.guard)
     coordinator = Coordinator(

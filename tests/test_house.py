@@ -82,6 +82,17 @@ def test_light_commands_do_not_import_torch(arguments: list[str], tmp_path: Path
     assert found.returncode == 0, found.stderr
 
 
+def test_a_coordinator_does_not_import_torch(tmp_path: Path) -> None:
+    """Only workers train: a study on known pictures is opened, and goes on, while the first of them imports torch."""
+    study = '["start", "demo", "--workers", "1", "--set", "train.epochs=1", "--set", "data.image_size=16", "--set", "search.w=[0.3]"]'
+    code = f"import sys; from sweep.cli import run; code = run([*{study}, *sys.argv[1:]]); print(code, 'torch' in sys.modules)"
+    environment = {"SWEEP_HOME": str(tmp_path), "PATH": "/usr/bin", "PYTHONPATH": str(ROOT)}
+    for name, known in (("first", False), ("second", True)):
+        command = [sys.executable, "-c", code, "--name", name, "--seeds", "1" if known else "2"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=120)
+        assert done.stdout.splitlines()[-1] == f"0 {not known}", done.stderr
+
+
 def test_a_stranger_of_the_same_name_is_named(tmp_path: Path) -> None:
     """A model.py in the working folder that hides ours is reported with its path, not as a puzzling ImportError."""
     (tmp_path / "model.py").write_text("")

@@ -6,9 +6,12 @@ An executor is handed requests and gives back events; it knows nothing of studie
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sweep.errors import SweepError
+
+if TYPE_CHECKING:
+    from model.runtime import Machine  # settings come with it, and the first worker is started before they are needed
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ class Executor(Protocol):
     def open(self, workers: int, should_stop: Callable[[], bool]) -> None:
         """Say how many runs may be trained at once, and whom to ask where a run is trained in this process."""
 
+    def machine(self) -> "Machine":
+        """What torch finds where runs are trained; waits until that is known."""
+
     def free(self) -> int:
         """How many more runs can be submitted now."""
 
@@ -77,5 +83,5 @@ def make_executor(name: str, workers: int | None) -> Executor:
     """The executor of that name; `local` with no workers (0, not None) trains in this process."""
     check_executor(name)
     module, _, kind = _EXECUTORS["inline" if workers == 0 else name].partition(":")
-    made: Executor = getattr(import_module(module), kind)(workers)
+    made: Executor = getattr(import_module(module), kind)()
     return made

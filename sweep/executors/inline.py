@@ -2,15 +2,19 @@
 
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from sweep.executors import Event, RunRequest
 from sweep.executors.worker import train_run
+
+if TYPE_CHECKING:
+    from model.runtime import Machine
 
 
 class InlineExecutor:
     """Trains in the coordinator's own process; the same numbers as any number of workers."""
 
-    def __init__(self, workers: int | None) -> None:
+    def __init__(self) -> None:
         self.should_stop: Callable[[], bool] = lambda: False
         self.run: str | None = None
         self.cancelled = False
@@ -19,6 +23,12 @@ class InlineExecutor:
     def open(self, workers: int, should_stop: Callable[[], bool]) -> None:
         """Remember whom to ask at every step."""
         self.should_stop = should_stop
+
+    def machine(self) -> "Machine":
+        """This one."""
+        from model.backend import this_machine
+
+        return this_machine()
 
     def free(self) -> int:
         """One run at a time."""

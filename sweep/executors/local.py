@@ -1,74 +1,130 @@
 """Runs in worker processes on this machine, a run a worker at a time; workers are warm and reused.
 
-On Linux the first workers are forked from the coordinator as soon as it has imported torch: one import serves all of them,
-and its pages are shared. That is safe as long as the process has computed nothing yet, neither on a GPU nor in threads.
-Later ones, and all where the process is not fresh (a notebook, a test), are programs of their own.
+The first one is started at once, so that torch is imported while the coordinator, which does without it, opens the study.
+On Linux workers are forked by a small program that imports torch for all of them; elsewhere each is a program of its own.
 """
 
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sweep.errors import StudyError
 from sweep.executors import Event, RunRequest
-from sweep.executors.worker import work
+from sweep.executors.forkserver import NUMBER
+
+if TYPE_CHECKING:
+    from model.runtime import Machine
+
+MAX_DEATHS = 3
+"""So many workers killed before the first one is ready are no accident."""
 
 HOUSE = str(Path(__file__).resolve().parent.parent.parent)
 
 
-class _Fork:
-    """A forked worker, as far as `subprocess.Popen` is needed here."""
+def _program(module: str, inherited: int) -> "subprocess.Popen[bytes]":
+    """Run a module of ours that is given a file descriptor and our process number."""
+    # -P: the working folder may hold a model.py of the user's; our own house is named instead.
+    command = [sys.executable, "-P", "-m", module, str(inherited), str(os.getpid())]
+    paths = os.pathsep.join([HOUSE, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.Popen(
+        command, pass_fds=[inherited], stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": paths}
+    )
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.code: int | None = None
 
-    def kill(self) -> None:
-        """End it, if it is still there."""
-        if self.code is None:
-            os.kill(self.pid, signal.SIGKILL)
+class _ForkServer:
+    """Our end of `sweep.executors.forkserver`. What is asked before it is ready waits in its socket."""
 
-    def wait(self) -> int:
-        """How it ended: an exit status, or a signal as a negative number."""
-        if self.code is None:
-            self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        return self.code
+    def __init__(self) -> None:
+        self.requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with closing(theirs):
+            self.process = _program("sweep.executors.forkserver", theirs.fileno())
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can still be asked."""
+        return self.process.poll() is None
+
+    def fork(self, pipe: Connection) -> None:
+        """Ask for a worker on that pipe."""
+        try:
+            socket.send_fds(self.requests, [NUMBER.pack(0)], [pipe.fileno()])
+        except OSError:
+            pass  # it died: the pipe closes without a word, as it does where the server dies later
+
+    def wait(self, worker: int | None) -> int:
+        """How a worker ended; one that never spoke, or whose server is gone, ended as the server did."""
+        try:
+            if worker is not None:
+                self.requests.send(NUMBER.pack(worker))
+                (code,) = NUMBER.unpack(self.requests.recv(NUMBER.size))
+                return int(code)
+        except (OSError, struct.error):
+            pass
+        return self.process.wait()
+
+    def close(self) -> None:
+        """End it, and with it workers that have not spoken yet."""
+        self.process.kill()
+        self.process.wait()
+        self.requests.close()
 
 
 @dataclass
 class _Worker:
-    process: "subprocess.Popen[bytes] | _Fork"
+    """A worker's pipe, and who is its parent: the fork server, or the worker itself as a program of ours."""
+
     pipe: Connection
+    parent: "_ForkServer | subprocess.Popen[bytes]"
+    process: int | None = None
+    is_ready: bool = False
     run: str | None = None
-    spoke: bool = False
+
+    def kill(self) -> None:
+        """End it, if it is there."""
+        if self.process is not None:
+            os.kill(self.process, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """How it ended: an exit status, or a signal as a negative number."""
+        return self.parent.wait(self.process) if isinstance(self.parent, _ForkServer) else self.parent.wait()
 
 
 class LocalExecutor:
-    """Up to `workers` processes, started at once where they are forked, else when needed; replaced when they die."""
+    """Up to as many processes as it is opened for, started when needed; replaced when they die."""
 
-    def __init__(self, workers: int | None) -> None:
-        self.size = 0
+    def __init__(self) -> None:
+        self.size = 1
         self.workers: list[_Worker] = []
-        if sys.platform == "linux" and "torch" not in sys.modules:
-            import torch
-
-            import model.training  # noqa: F401  before the fork, for all
-
-            # Without CUDA there will be a worker a core; with it, most likely one. See `sweep.study.default_workers`.
-            guess = 1 if torch.backends.cuda.is_built() else len(os.sched_getaffinity(0))
-            for _ in range(guess if workers is None else workers):
-                self._fork()
-        else:
-            self._start()
+        self.server: _ForkServer | None = None
+        self.found: Machine | None = None
+        self._start()
 
     def open(self, workers: int, should_stop: Callable[[], bool]) -> None:
-        """Set the number of processes; a worker too many stays idle."""
+        """Set the number of processes."""
         self.size = workers
+
+    def machine(self) -> "Machine":
+        """What the first worker found."""
+        deaths = 0
+        while self.found is None:
+            worker = self.workers[0] if self.workers else self._start()
+            try:
+                self._received(worker)
+            except (EOFError, OSError):
+                self._buried(worker)
+                deaths += 1
+                if deaths == MAX_DEATHS:
+                    raise StudyError("workers are killed before they are ready: is there memory for one?") from None
+        return self.found
 
     def free(self) -> int:
         """Idle workers, and those that may still be started."""
@@ -91,7 +147,7 @@ class LocalExecutor:
             worker = pipes[ready]  # type: ignore[index]
             try:
                 while worker.pipe.poll(0):
-                    events.append(self._received(worker, Event(**worker.pipe.recv())))
+                    events += self._received(worker)
             except (EOFError, OSError):
                 events += self._buried(worker)
         return events
@@ -108,51 +164,45 @@ class LocalExecutor:
     def close(self) -> None:
         """Kill all workers: what they had finished is in their checkpoints, which are written atomically."""
         for worker in self.workers:
-            worker.process.kill()
+            worker.kill()
         for worker in self.workers:
-            worker.process.wait()
+            if worker.process is not None:
+                worker.wait()
             worker.pipe.close()
         self.workers.clear()
-
-    def _fork(self) -> None:
-        ours, theirs = Pipe()
-        coordinator = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            # The coordinator's ends of the pipes must close when it dies, so nobody else may keep one.
-            for pipe in (ours, *(worker.pipe for worker in self.workers)):
-                pipe.close()
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            work(theirs, coordinator)
-        theirs.close()
-        self.workers.append(_Worker(_Fork(pid), ours))
+        if self.server is not None:
+            self.server.close()
 
     def _start(self) -> _Worker:
         ours, theirs = Pipe()
-        # -P: the working folder may hold a model.py of the user's; our own house is named instead.
-        command = [sys.executable, "-P", "-m", "sweep.executors.worker", str(theirs.fileno()), str(os.getpid())]
-        paths = os.pathsep.join([HOUSE, *filter(None, [os.environ.get("PYTHONPATH")])])
-        process = subprocess.Popen(
-            command,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": paths},
-        )
-        theirs.close()
-        self.workers.append(_Worker(process, ours))
+        with closing(theirs):
+            if sys.platform == "linux":
+                if self.server is not None and not self.server.is_alive:
+                    self.server.close()
+                    self.server = None
+                self.server = self.server or _ForkServer()
+                self.server.fork(theirs)
+                self.workers.append(_Worker(ours, self.server))
+            else:
+                self.workers.append(_Worker(ours, _program("sweep.executors.worker", theirs.fileno())))
         return self.workers[-1]
 
-    def _received(self, worker: _Worker, event: Event) -> Event:
-        worker.spoke = True
-        if event.kind not in ("epoch", "note"):
+    def _received(self, worker: _Worker) -> list[Event]:
+        """The next thing a worker says; EOFError or OSError where it says nothing any more."""
+        kind, value = worker.pipe.recv()
+        if kind == "process":
+            worker.process = value
+        elif kind == "machine":
+            worker.is_ready, self.found = True, self.found or value
+        elif value.kind not in ("epoch", "note"):
             worker.run = None
-        return event
+        return [value] if kind == "event" else []
 
     def _buried(self, worker: _Worker) -> list[Event]:
         self.workers.remove(worker)
         worker.pipe.close()
-        code = worker.process.wait()
-        if code > 0 and not worker.spoke:
-            raise StudyError(f"a worker could not start (exit status {code}); what it said stands above")
+        code = worker.wait()
         how = f"by signal {-code}" if code < 0 else f"with exit status {code}"
+        if code > 0 and not worker.is_ready:
+            raise StudyError(f"a worker could not start: it ended {how}; what it said stands above")
         return [Event(worker.run, "died", {"reason": f"its worker ended {how}"})] if worker.run else []

@@ -1,7 +1,10 @@
 """A worker: trains the runs that arrive on its pipe, one after the other.
 
-It is forked, or run as `python -m sweep.executors.worker FD COORDINATOR`; see `sweep.executors.local`.
-It ends when the pipe closes, and on Linux with its coordinator (PR_SET_PDEATHSIG), so that none outlives a SIGKILL.
+It is forked, or run as `python -m sweep.executors.worker FD PARENT`; see `sweep.executors.local`. It ends when the pipe
+closes, and on Linux with its parent (PR_SET_PDEATHSIG), so that none outlives a SIGKILL.
+
+It sends pairs of a kind and a value: "process" and its number, first of all; "machine" and what torch finds there, once it
+is ready; then "event" and an `Event`, for each.
 """
 
 import ctypes
@@ -12,7 +15,6 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -58,8 +60,9 @@ def train_run(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[
 
 def _events(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Event]:
     from model.checkpoint import adopt_checkpoint
+    from model.runtime import Runtime
     from model.settings import RunSettings
-    from model.training import Runtime, train
+    from model.training import train
 
     if request.begin_from:
         adopt_checkpoint(Path(request.begin_from), Path(request.folder))
@@ -127,18 +130,21 @@ def serve(pipe: Connection) -> None:
         request = pipe.recv()
         if isinstance(request, dict):
             for event in train_run(RunRequest(**request), cancelled):
-                pipe.send(asdict(event))
+                pipe.send(("event", event))
 
 
-def work(pipe: Connection, coordinator: int) -> None:
-    """Be a worker of the process `coordinator` until the pipe closes; never returns."""
+def work(pipe: Connection, parent: int) -> None:
+    """Be a worker until the pipe closes or the process `parent`, which started this one, ends; never returns."""
     # Ctrl-C reaches the whole process group; ending is the coordinator's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    die_with_parent(coordinator)
+    die_with_parent(parent)
     try:
-        import model.training  # noqa: F401  torch is imported once a worker, while it waits for its first run
+        pipe.send(("process", os.getpid()))
+        import model.training  # noqa: F401  torch is imported while the worker waits for its first run
+        from model.backend import this_machine
 
+        pipe.send(("machine", this_machine()))
         serve(pipe)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(0)

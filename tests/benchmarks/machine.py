@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from model.runtime import _cpu_model
+from model.backend import this_machine
 
 MATRIX = 2048
 
@@ -23,7 +23,8 @@ def about() -> str:
     commit = _git("rev-parse", "--short", "HEAD") + (
         " and uncommitted changes" if _git("status", "--porcelain") else ""
     )
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu_model()
+    machine = this_machine()
+    device = machine.cards[0] if machine.cards else machine.cpu
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return f"{date}, commit {commit}, {device}, {cores()} cores, torch {torch.__version__}, Python {platform.python_version()}"
 

@@ -10,8 +10,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from model.backend import this_machine
 from model.names import EXTRA_METRICS, METRICS, TERMS
-from model.training import resolve_runtime
+from model.runtime import Machine, resolve_runtime
 from sweep.coordinator import Coordinator
 from sweep.executors import Event, RunRequest
 from sweep.paths import Home
@@ -66,6 +67,10 @@ class InstantExecutor:
 
     def open(self, workers: int, should_stop: Callable[[], bool]) -> None:
         """Nothing to start."""
+
+    def machine(self) -> Machine:
+        """This one."""
+        return this_machine()
 
     def free(self) -> int:
         """As many as there are slots."""

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from data.prepare import Batch
-from model.baselines import evaluate_baselines, fit_baselines
+from data.tensors import Batch
+from model.baselines import evaluate_baselines
 from model.errors import ModelError
 from model.losses import per_image_terms
 from model.metrics import evaluate_metrics
 from model.names import BASELINES, EXTRA_METRICS, METRICS, TERMS
+from model.predictors import fit_baselines
 from model.settings import LossSettings
 
 torch.set_num_threads(1)

@@ -15,10 +15,11 @@ import torch
 
 from model.checkpoint import CHECKPOINT, PREVIOUS, read_checkpoint
 from model.errors import ModelError, RunLockedError
+from model.identity import run_identity
 from model.names import EXTRA_METRICS, METRICS, OUTCOMES, TERMS
 from model.outcomes import EpochRecord, judge, load_result
 from model.runtime import Runtime, environment_key, resolve_runtime
-from model.training import run_identity, train
+from model.training import train
 
 CPU = Runtime("cpu")
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,7 +198,8 @@ def test_sigkill_costs_at_most_the_epoch_under_way(pictures, hard_settings, undi
         import importlib.util
         from pathlib import Path
         from model.settings import RunSettings
-        from model.training import Runtime, train
+        from model.runtime import Runtime
+        from model.training import train
         spec = importlib.util.spec_from_file_location("pictures", {str(ROOT / "tests/model/conftest.py")!r})
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -416,7 +418,8 @@ def test_freed_memory_is_kept():
     """Large maps are not got from the system page by page at every step: a process that trains soon faults none in."""
     code = """
 import resource, torch
-from model.runtime import Runtime, apply_runtime
+from model.backend import apply_runtime
+from model.runtime import Runtime
 from model.settings import TrainSettings
 apply_runtime(Runtime("cpu"), TrainSettings())
 def faults(maps):

@@ -106,6 +106,16 @@ class Lab:
         texts = tuple(frame.to_csv(index=False, float_format="%.17g") for frame in kept)
         return texts[0], texts[1], texts[2]
 
+    def descendants(self, process: subprocess.Popen) -> list[int]:
+        """The processes that a coordinator started, and those that these started: its workers come last."""
+        below = [process.pid]
+        for pid in below:
+            try:
+                below += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+            except FileNotFoundError:
+                pass
+        return below[1:]
+
     def wait_for(self, condition: Callable[[], bool], timeout: float = 120) -> None:
         """Wait until something holds."""
         end = time.monotonic() + timeout

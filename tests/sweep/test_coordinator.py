@@ -56,16 +56,12 @@ def test_workers_do_not_outlive_a_killed_coordinator(lab) -> None:
     """SIGKILL to the coordinator alone takes its workers with it, and frees the study at once."""
     process = lab.spawn("start", lab.spec(epochs="200"), "--workers", "2")
     lab.wait_for_epochs(1, process)
-    children = _children(process.pid)
-    assert len(children) == 2
+    below = lab.descendants(process)
     process.kill()
     process.communicate()
-    lab.wait_for(lambda: not any(_alive(child) for child in children), timeout=10)
+    assert len(below) == 3  # workers, and who forked them
+    lab.wait_for(lambda: not any(_alive(child) for child in below), timeout=10)
     assert holder(lab.store, "line", lab.home.lock("line")) is None
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _alive(pid: int) -> bool:
@@ -81,7 +77,7 @@ def test_a_killed_worker_costs_only_its_epoch(lab, new_lab) -> None:
     assert alone.run("start", alone.spec(epochs="12"), "--workers", "0") == 0
     process = lab.spawn("start", lab.spec(epochs="12"), "--workers", "1")
     lab.wait_for_epochs(6, process)
-    os.kill(_children(process.pid)[0], signal.SIGKILL)
+    os.kill(lab.descendants(process)[-1], signal.SIGKILL)
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     assert "goes on from its checkpoint" in errors

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from sweep.cli import run
-from sweep.store import hide_password
+from sweep.errors import hide_password
 
 from .conftest import ROOT, Lab
 

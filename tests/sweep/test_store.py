@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from model.names import TERMS
-from sweep.errors import StorageError, StudyError
+from sweep.errors import StorageError, StudyError, hide_password
 from sweep.paths import Home
-from sweep.store import SCHEMA_VERSION, NewRun, Store, epoch_rows, hide_password, storage_url
+from sweep.store import SCHEMA_VERSION, NewRun, Store, epoch_rows, storage_url
 
 
 @pytest.fixture

@@ -14,19 +14,12 @@ KILLS = int(os.environ.get("SWEEP_STRESS_KILLS", "4"))
 VICTIMS = ("coordinator", "worker", "both", "coordinator", "both", "terminated")
 
 
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
-
-
-def _kill(process, victim: str, chance: random.Random) -> None:
-    """SIGKILL to the coordinator, to one of its workers, or to all; or SIGTERM to the coordinator."""
+def _kill(lab, process, victim: str, chance: random.Random) -> None:
+    """SIGKILL to the coordinator, to one of its workers or who forks them, or to all; or SIGTERM to the coordinator."""
     if victim == "worker":
-        children = _children(process.pid)
-        if children:
-            os.kill(chance.choice(children), signal.SIGKILL)
+        below = lab.descendants(process)
+        if below:
+            os.kill(chance.choice(below), signal.SIGKILL)
     elif victim == "both":
         os.killpg(process.pid, signal.SIGKILL)
     else:
@@ -53,7 +46,7 @@ def test_killed_again_and_again_a_study_ends_as_one_left_alone(new_lab, capsys) 
                     process.wait(chance.uniform(0.3, 9.0))
                 except Exception as error:  # still at work: subprocess.TimeoutExpired
                     assert type(error).__name__ == "TimeoutExpired"
-                    _kill(process, chance.choice(VICTIMS), chance)
+                    _kill(other, process, chance.choice(VICTIMS), chance)
                     kills += 1
             _, errors = process.communicate(timeout=600)
             assert "Traceback" not in errors, errors
