@@ -63,7 +63,8 @@ NOTES = {
     "epoch": "images_per_s: of the epochs after the first; run_images_per_s: of whole runs, set-up and result included. An "
     "epoch trains, validates, writes a checkpoint and a record; ours also evaluates 64 training images, and by more "
     "metrics. ours_cached reads the pictures from the cache that a study builds once, ours_first_run builds it; peers "
-    "decode them each epoch, and learn by the plain loss with the faster SSIM; lightning has our network and our loss",
+    "decode them each epoch, and learn by the plain loss with the faster SSIM. lightning has our network and our loss; "
+    "lightning_plain has the same network as one writes it (upsample, concatenate, convolve), and the plain loss",
     "loss": "four terms, forward and backward; the peers' SSIM sees holes filled with the truth, which costs least",
 }
 
@@ -405,8 +406,18 @@ def plain_run(build: Callable, layout: str, loss: Loss, loaders: list, epochs: i
     return _times(marks, start)
 
 
-def lightning_run(loss: Loss, loaders: list, epochs: int, folder: Path) -> Times:
-    """A run of our network in our memory format under Lightning's Trainer."""
+def our_network() -> nn.Module:
+    """Ours as it is."""
+    return UNet(ModelSettings(width=WIDTH), (LOW, HIGH))
+
+
+def our_network_plain() -> nn.Module:
+    """The same as one writes it."""
+    return in_plain_form(UNet(ModelSettings(width=WIDTH), (LOW, HIGH)))
+
+
+def lightning_run(build: Callable, loss: Loss, loaders: list, epochs: int, folder: Path) -> Times:
+    """A run of a network in our memory format under Lightning's Trainer."""
     from lightning.pytorch import LightningModule, Trainer
 
     marks: list[float] = []
@@ -416,7 +427,7 @@ def lightning_run(loss: Loss, loaders: list, epochs: int, folder: Path) -> Times
 
         def __init__(self) -> None:
             super().__init__()
-            self.network = InLayout(UNet(ModelSettings(width=WIDTH), (LOW, HIGH)), "channels_last")
+            self.network = InLayout(build(), "channels_last")
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.Adam(self.parameters(), lr=RATE)
@@ -463,7 +474,8 @@ def measure_epoch(
     runs: dict[str, Callable[[Path], Times]] = {
         "ours_cached": lambda folder: ours(settings, prepared.settings, cache, folder),
         "ours_first_run": lambda folder: ours(settings, prepared.settings, folder / "cache", folder / "run"),
-        "lightning": partial(lightning_run, combined_loss(settings), loaders, args.epochs),
+        "lightning": partial(lightning_run, our_network, combined_loss(settings), loaders, args.epochs),
+        "lightning_plain": partial(lightning_run, our_network_plain, PLAIN_LOSSES[ssim], loaders, args.epochs),
     }
     for name, build in PEERS.items():
         runs[name] = partial(plain_run, build, layouts[name], PLAIN_LOSSES[ssim], loaders, args.epochs)
@@ -486,7 +498,7 @@ def _speeds(times: list[Times], images: int, epochs: int) -> Numbers:
 
 
 def _ratios(found: dict[str, Numbers], ours: str, kind: str) -> dict[str, float]:
-    ratios = {peer: found[ours][kind] / found[peer][kind] for peer in ("lightning", *PEERS)}
+    ratios = {peer: found[ours][kind] / found[peer][kind] for peer in found if not peer.startswith("ours")}
     return ratios | {"best_peer": min(ratios.values())}
 
 

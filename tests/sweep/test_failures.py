@@ -287,6 +287,18 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
+def test_workers_that_cannot_start_are_said_once(lab, tmp_path: Path, monkeypatch, capfd) -> None:
+    """Where torch cannot be imported, its own words come first, then one line and exit 2; a later start goes on."""
+    (tmp_path / "torch.py").write_text("raise ImportError('libcudart is missing')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert lab.run("start", lab.spec(epochs="1"), "--workers", "1") == 2
+    errors = capfd.readouterr().err
+    assert "libcudart is missing" in errors
+    assert errors.splitlines()[-1].startswith("sweep: a worker could not start")
+    monkeypatch.undo()
+    assert lab.run("start", lab.spec(epochs="1"), "--workers", "1") == 0
+
+
 def test_deaths_count_from_the_last_progress(lab, long_reference) -> None:
     """A run whose workers, or who forks them, are killed again and again still ends, if it gets further in between."""
     process = lab.spawn("start", lab.spec(epochs="60"), "--workers", "1")
