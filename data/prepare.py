@@ -3,7 +3,7 @@
 prepared = prepare(DataSettings(source="rooms", image_size=64), Path("runs/cache"))
 for batch in prepared.pictures("train", device="cpu").batches(24): ...
 
-torch comes with the first pictures that are taken: a coordinator, which takes none, never waits for it.
+torch comes with the first pictures that are taken: a coordinator, which takes none once they are known, does without.
 """
 
 import hashlib

@@ -19,9 +19,12 @@ M_MMAP_MAX = -4
 
 
 @cache
-def this_machine() -> Machine:
-    """This machine as torch finds it; starts CUDA where there is a card, so a process that asks must not fork any more."""
-    cards = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+def this_machine(device: str) -> Machine:
+    """This machine as torch finds it, for work on a device.
+
+    Unless that is "cpu", CUDA is started where there is a card, and the process must not fork any more.
+    """
+    cards = range(torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else 0)
     return Machine(
         torch=str(torch.__version__),
         cpu=_cpu_model(),
@@ -54,7 +57,7 @@ def apply_runtime(runtime: Runtime, train: TrainSettings) -> None:
     if runtime.kind != "cuda":
         _keep_freed_memory()
         return  # CPU kernels are deterministic for a given number of threads
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     torch.use_deterministic_algorithms(train.deterministic)
     torch.backends.cudnn.benchmark = not train.deterministic
     torch.backends.cuda.matmul.fp32_precision = "ieee"  # fp32 means fp32; bf16 is the fast choice

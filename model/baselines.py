@@ -17,9 +17,8 @@ BASELINES_VERSION = 1
 """Raised when the same data and loss settings give other numbers than before."""
 
 
-@lru_cache(maxsize=4)
 def _fitted(prepared: Prepared) -> dict[str, Any]:
-    """The fitted baselines as numbers; read once a process, for its next run, too."""
+    """The fitted baselines as numbers."""
 
     def fit() -> dict[str, Any]:
         from model.predictors import fit_to
@@ -31,8 +30,12 @@ def _fitted(prepared: Prepared) -> dict[str, Any]:
     return found
 
 
+@lru_cache(maxsize=4)
 def median_baseline(prepared: Prepared) -> tuple[float, float]:
-    """The median of a dataset's valid training pixels, and its rmse on the validation part; both in metres."""
+    """The median of a dataset's valid training pixels, and its rmse on the validation part; both in metres.
+
+    Kept by the process for its next run.
+    """
     found = _fitted(prepared)
     return found["median"], found["val_rmse"]
 

@@ -16,7 +16,7 @@ class Machine:
     capability: str
     """The widest vector instructions that torch uses there."""
     cards: tuple[str, ...]
-    """The models of its CUDA cards."""
+    """The models of its CUDA cards; none where nobody asked for them."""
     cuda: str | None
     cudnn: int | None
     fast_bf16: bool
@@ -49,7 +49,7 @@ def resolve_runtime(device: str, train: TrainSettings, machine: Machine | None =
     channels_last wherever convolutions have a kernel for it. `machine` is where it will be trained; by default this one.
     Raises ModelError if the device is not there.
     """
-    machine = machine or _this_machine()
+    machine = machine or _this_machine(device)
     runtime = Runtime(_choose_device(device, machine))
     is_fast = runtime.kind == "cuda" and machine.fast_bf16
     return Runtime(
@@ -61,7 +61,7 @@ def resolve_runtime(device: str, train: TrainSettings, machine: Machine | None =
 
 def environment_key(runtime: Runtime, train: TrainSettings, machine: Machine | None = None) -> dict[str, Any]:
     """What may change bits though the run's identity is the same: device model, threads, versions, determinism."""
-    machine = machine or _this_machine()
+    machine = machine or _this_machine(runtime.device)
     key = {"device": runtime.kind, "torch": machine.torch, "deterministic": train.deterministic}
     if runtime.kind == "cuda":
         name = machine.cards[int(runtime.device.partition(":")[2] or 0)]
@@ -69,10 +69,10 @@ def environment_key(runtime: Runtime, train: TrainSettings, machine: Machine | N
     return key | {"model": machine.cpu, "capability": machine.capability, "threads": train.threads}
 
 
-def _this_machine() -> Machine:
+def _this_machine(device: str) -> Machine:
     from model.backend import this_machine  # torch comes with it
 
-    return this_machine()
+    return this_machine(device)
 
 
 def _choose_device(device: str, machine: Machine) -> str:

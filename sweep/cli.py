@@ -246,14 +246,15 @@ def _work(
     home: Path | None,
     storage: str | None,
 ) -> int:
-    """Work on a study under a progress display and signal handlers; print how it ended."""
-    from sweep.display import ProgressDisplay
-    from sweep.study import Begin
-
+    """Work on a study under a progress display and signal handlers, let go of its workers, print how it ended."""
     place = Home.choose(home)
-    command = shlex.join(["sweep", *map(hide_password, sys.argv[1:])])
-    with Stopper() as stop, ProgressDisplay() as show:
-        end = work(Begin(place, _storage(storage), workers, device, hands, command), show, stop)
+    with Stopper() as stop, closing(hands):
+        from sweep.display import ProgressDisplay
+        from sweep.study import Begin
+
+        command = shlex.join(["sweep", *map(hide_password, sys.argv[1:])])
+        with ProgressDisplay() as show:
+            end = work(Begin(place, _storage(storage), workers, device, hands, command), show, stop)
     where = f" --home {shlex.quote(str(home))}" if home else ""
     where += f" --storage {shlex.quote(hide_password(storage))}" if storage else ""
     if not end.finished:

@@ -39,7 +39,7 @@ class TrialPlan:
 
 
 class Planner(Protocol):
-    """Turns a point of the space into runs (see `sweep.study.make_planner`); apart, because it imports torch."""
+    """Turns a point of the space into runs (see `sweep.study.Planner`)."""
 
     def __call__(self, point: Mapping[str, Any]) -> TrialPlan:
         """The plan of a trial at that point."""

@@ -1,6 +1,6 @@
 """Starting, resuming and growing a study: from a validated spec to a coordinator at work.
 
-Nothing here imports torch, but for what is to be computed of pictures seen for the first time: workers do, meanwhile.
+torch is imported by the executor's workers meanwhile, and here only to compute what isn't known of pictures yet.
 """
 
 import hashlib
@@ -98,10 +98,13 @@ def start(
     try:
         row = store.study(spec.name)
         if row is None:
-            row = _create(spec, overrides, begin, store, _watched(show, claim, should_stop))
+            on_progress, machine = _watched(show, claim, should_stop), _machine(begin, begin.device, claim, should_stop)
+            row = _create(spec, overrides, begin, store, on_progress, machine)
         else:
-            _admit(spec, row, store, begin)
+            runtime = _admit(spec, row, store, begin)
             if spec.grown_hash != row["grown_hash"]:
+                # Refused, where the study's device is not here, before anything is changed.
+                resolve_runtime(runtime.device, spec.train, _machine(begin, runtime.device, claim, should_stop)())
                 _grow(spec, overrides, row, store)
                 show.note(f"study {spec.name} grows: what is done is kept, only what is missing is trained")
             row = store.require(spec.name)
@@ -129,11 +132,21 @@ def _watched(show: Display, claim: Claim, should_stop: Callable[[], bool]) -> Ca
 
     def on_progress(done: int, total: int) -> None:
         show.preparing(done, total)
-        claim.renew()
-        if should_stop():
-            raise KeyboardInterrupt
+        _stay(claim, should_stop)
 
     return on_progress
+
+
+def _machine(begin: Begin, device: str, claim: Claim, should_stop: Callable[[], bool]) -> Callable[[], Machine]:
+    """What torch finds where runs are trained; the wait for its import is interruptible, and keeps the lease alive."""
+    return partial(begin.executor.machine, device, partial(_stay, claim, should_stop))
+
+
+def _stay(claim: Claim, should_stop: Callable[[], bool]) -> None:
+    """Keep the lease alive; raise KeyboardInterrupt if told to stop."""
+    claim.renew()
+    if should_stop():
+        raise KeyboardInterrupt
 
 
 def _create(
@@ -142,15 +155,15 @@ def _create(
     begin: Begin,
     store: Store,
     on_progress: Callable[[int, int], None],
+    machine: Callable[[], Machine],
 ) -> dict[str, Any]:
     """Prepare the data, resolve what depends on the machine once, and write the study's row."""
     if begin.device not in ("auto", "cpu"):  # refused before pictures are prepared, which can take long
-        resolve_runtime(begin.device, spec.train, begin.executor.machine())
+        resolve_runtime(begin.device, spec.train, machine())
     prepared = prepare(spec.data, begin.home.cache, on_progress)
     data = json.dumps(prepared.summary())
     baselines = json.dumps(evaluate_baselines(prepared, spec.loss, spec.train.eval_images))
-    machine = begin.executor.machine()  # last of all: it waits for torch to be imported
-    runtime = resolve_runtime(begin.device, spec.train, machine)
+    runtime = resolve_runtime(begin.device, spec.train, machine())  # last of all: it waits for torch to be imported
     row = {
         "name": spec.name,
         "optuna_name": spec.name,
@@ -161,7 +174,7 @@ def _create(
         "grown_hash": spec.grown_hash,
         "version": __version__,
         "command": begin.command,
-        "environment": json.dumps(_environment(runtime, spec, machine)),
+        "environment": json.dumps(_environment(runtime, spec, machine())),
         "runtime": json.dumps(asdict(runtime)),
         "data": data,
         "baselines": baselines,
@@ -192,8 +205,8 @@ def _has(name: str) -> bool:
     return True
 
 
-def _admit(spec: StudySpec, row: Mapping[str, Any], store: Store, begin: Begin) -> None:
-    """Refuse a spec that is not the study's own or that spec, grown; name the keys that differ."""
+def _admit(spec: StudySpec, row: Mapping[str, Any], store: Store, begin: Begin) -> Runtime:
+    """Refuse a spec that is not the study's own or that spec, grown; name the keys that differ. Return its runtime."""
     stored = stored_spec(row, store.shown_url)
     changed = _changed(stored.fixed(), spec.fixed())
     if changed:
@@ -212,6 +225,7 @@ def _admit(spec: StudySpec, row: Mapping[str, Any], store: Store, begin: Begin) 
         raise StudyError(
             f"the study {spec.name!r} was begun on {runtime.device}, not {begin.device}: go on there, or use --name for another"
         )
+    return runtime
 
 
 def _changed(old: Any, new: Any, path: str = "") -> list[str]:
@@ -293,7 +307,8 @@ def _conduct(
 ) -> End:
     """Check that the data is the study's, then drive the study to its end or to the first stop."""
     runtime = store.decoded(row, "runtime", Runtime)
-    planner = Planner(spec, begin.home, runtime, begin.executor.machine, _watched(show, claim, should_stop))
+    machine = _machine(begin, runtime.device, claim, should_stop)
+    planner = Planner(spec, begin.home, runtime, machine, _watched(show, claim, should_stop))
     workers = default_workers(runtime) if begin.workers is None else begin.workers
 
     def alive_and_asked_to_stop() -> bool:
@@ -302,10 +317,10 @@ def _conduct(
 
     begin.executor.open(workers, alive_and_asked_to_stop)
     _check_data(planner.prepared(spec.data), row["name"], store.decoded(row, "data", DataSummary))
+    if row["state"] != "finished" or store.failed_trials(spec.name):  # there may be something to train
+        resolve_runtime(runtime.device, spec.train, machine())  # refuses in words where the study's device is not here
     _remember_source(spec, row, store)
     row = _try_failures_again(spec, row, store, show)
-    if row["state"] != "finished":  # refused in words where the study's device is not on this machine
-        resolve_runtime(runtime.device, spec.train, begin.executor.machine())
     store.update_study(spec.name, state="running")
     project = partial(Projection, store, spec, row["optuna_name"], claim.guard)
     coordinator = Coordinator(

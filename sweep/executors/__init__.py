@@ -48,8 +48,8 @@ class Executor(Protocol):
     def open(self, workers: int, should_stop: Callable[[], bool]) -> None:
         """Say how many runs may be trained at once, and whom to ask where a run is trained in this process."""
 
-    def machine(self) -> "Machine":
-        """What torch finds where runs are trained; waits until that is known."""
+    def machine(self, device: str, on_wait: Callable[[], None]) -> "Machine":
+        """What torch finds where runs are trained, cards only where `device` may be one; calls `on_wait` while it waits."""
 
     def free(self) -> int:
         """How many more runs can be submitted now."""

@@ -2,8 +2,10 @@
 
 Forking is safe as long as the process has computed nothing, neither on a GPU nor in threads; and this one never does. It
 runs as `python -m sweep.executors.forkserver FD COORDINATOR` and ends with its coordinator; see `sweep.executors.local`.
-Each message on its socket is one number: 0 with a pipe attached asks for a worker on that pipe, another number is the
-process of a worker that ended, and is answered by how.
+
+Each message on its socket is a command and the number of a worker, which its coordinator chose. FORK brings the worker's
+pipe, KILL ends it, WAIT is answered by its number and how it ended. Only its parent can do that safely: until it is waited
+for, a process's number is nobody else's.
 """
 
 import gc
@@ -12,29 +14,39 @@ import signal
 import socket
 import struct
 import sys
+import traceback
 from multiprocessing.connection import Connection
 
 from sweep.executors.worker import die_with_parent, work
 
-NUMBER = struct.Struct("i")
+MESSAGE = struct.Struct("ii")
+FORK, KILL, WAIT = range(3)
 
 
 def serve(requests: socket.socket) -> None:
-    """Fork and bury workers until the coordinator is gone."""
-    server = os.getpid()
+    """Fork, end and bury workers until the coordinator is gone."""
+    server, workers = os.getpid(), dict[int, int]()
     while True:
-        message, pipes, _, _ = socket.recv_fds(requests, NUMBER.size, 1)
+        message, pipes, _, _ = socket.recv_fds(requests, MESSAGE.size, 1)
         if not message:
             return
-        if not pipes:
-            (worker,) = NUMBER.unpack(message)
-            _, status = os.waitpid(worker, 0)
-            requests.send(NUMBER.pack(os.waitstatus_to_exitcode(status)))
-        elif os.fork() == 0:
-            requests.close()
-            work(Connection(pipes[0]), server)
-        else:
+        command, worker = MESSAGE.unpack(message)
+        if command == FORK:
+            try:
+                process = os.fork()
+            except OSError:  # its pipe closes without a word, and those that are at work go on
+                traceback.print_exc()
+            else:
+                if process == 0:
+                    requests.close()
+                    work(Connection(pipes[0]), server)
+                workers[worker] = process
             os.close(pipes[0])
+        elif command == KILL and worker in workers:
+            os.kill(workers[worker], signal.SIGKILL)
+        elif command == WAIT:
+            code = os.waitstatus_to_exitcode(os.waitpid(workers.pop(worker), 0)[1]) if worker in workers else 1
+            requests.send(MESSAGE.pack(worker, code))
 
 
 def main() -> None:

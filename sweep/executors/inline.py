@@ -24,11 +24,11 @@ class InlineExecutor:
         """Remember whom to ask at every step."""
         self.should_stop = should_stop
 
-    def machine(self) -> "Machine":
+    def machine(self, device: str, on_wait: Callable[[], None]) -> "Machine":
         """This one."""
         from model.backend import this_machine
 
-        return this_machine()
+        return this_machine(device)
 
     def free(self) -> int:
         """One run at a time."""

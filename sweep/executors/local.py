@@ -5,21 +5,20 @@ On Linux workers are forked by a small program that imports torch for all of the
 """
 
 import os
-import signal
 import socket
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
+from itertools import count
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.errors import StudyError
 from sweep.executors import Event, RunRequest
-from sweep.executors.forkserver import NUMBER
+from sweep.executors.forkserver import FORK, KILL, MESSAGE, WAIT
 
 if TYPE_CHECKING:
     from model.runtime import Machine
@@ -27,6 +26,10 @@ if TYPE_CHECKING:
 MAX_DEATHS = 3
 """So many workers killed before the first one is ready are no accident."""
 
+WAIT_S = 0.5
+"""How often a caller hears that the first worker is not ready yet."""
+
+WORKER = "sweep.executors.worker"
 HOUSE = str(Path(__file__).resolve().parent.parent.parent)
 
 
@@ -47,55 +50,56 @@ class _ForkServer:
         self.requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with closing(theirs):
             self.process = _program("sweep.executors.forkserver", theirs.fileno())
+        self.numbers = count()
 
     @property
     def is_alive(self) -> bool:
         """Whether it can still be asked."""
         return self.process.poll() is None
 
-    def fork(self, pipe: Connection) -> None:
-        """Ask for a worker on that pipe."""
-        try:
-            socket.send_fds(self.requests, [NUMBER.pack(0)], [pipe.fileno()])
-        except OSError:
-            pass  # it died: the pipe closes without a word, as it does where the server dies later
-
-    def wait(self, worker: int | None) -> int:
-        """How a worker ended; one that never spoke, or whose server is gone, ended as the server did."""
-        try:
-            if worker is not None:
-                self.requests.send(NUMBER.pack(worker))
-                (code,) = NUMBER.unpack(self.requests.recv(NUMBER.size))
-                return int(code)
-        except (OSError, struct.error):
-            pass
-        return self.process.wait()
+    def fork(self, pipe: Connection) -> "_Forked":
+        """Ask for a worker on that pipe. Where the server is gone, the pipe closes without a word."""
+        worker = next(self.numbers)
+        with suppress(OSError):
+            socket.send_fds(self.requests, [MESSAGE.pack(FORK, worker)], [pipe.fileno()])
+        return _Forked(self, worker)
 
     def close(self) -> None:
-        """End it, and with it workers that have not spoken yet."""
+        """End it, and with it all of its workers."""
         self.process.kill()
         self.process.wait()
         self.requests.close()
 
 
 @dataclass
-class _Worker:
-    """A worker's pipe, and who is its parent: the fork server, or the worker itself as a program of ours."""
+class _Forked:
+    """A forked worker, as far as `subprocess.Popen` is needed here. Without its server it is dead, too."""
 
-    pipe: Connection
-    parent: "_ForkServer | subprocess.Popen[bytes]"
-    process: int | None = None
-    is_ready: bool = False
-    run: str | None = None
+    server: _ForkServer
+    number: int
 
     def kill(self) -> None:
         """End it, if it is there."""
-        if self.process is not None:
-            os.kill(self.process, signal.SIGKILL)
+        with suppress(OSError):
+            self.server.requests.send(MESSAGE.pack(KILL, self.number))
 
     def wait(self) -> int:
-        """How it ended: an exit status, or a signal as a negative number."""
-        return self.parent.wait(self.process) if isinstance(self.parent, _ForkServer) else self.parent.wait()
+        """How it ended, or its server: an exit status, or a signal as a negative number."""
+        with suppress(OSError):
+            self.server.requests.send(MESSAGE.pack(WAIT, self.number))
+            while answer := self.server.requests.recv(MESSAGE.size):
+                number, code = MESSAGE.unpack(answer)
+                if number == self.number:  # else an answer that nobody stayed to hear
+                    return int(code)
+        return self.server.process.wait()
+
+
+@dataclass
+class _Worker:
+    process: "subprocess.Popen[bytes] | _Forked"
+    pipe: Connection
+    is_ready: bool = False
+    run: str | None = None
 
 
 class LocalExecutor:
@@ -105,26 +109,31 @@ class LocalExecutor:
         self.size = 1
         self.workers: list[_Worker] = []
         self.server: _ForkServer | None = None
-        self.found: Machine | None = None
+        self.found: dict[str, Machine] = {}
         self._start()
 
     def open(self, workers: int, should_stop: Callable[[], bool]) -> None:
         """Set the number of processes."""
         self.size = workers
 
-    def machine(self) -> "Machine":
-        """What the first worker found."""
+    def machine(self, device: str, on_wait: Callable[[], None]) -> "Machine":
+        """What an idle worker finds, the first one as a rule; asked once."""
         deaths = 0
-        while self.found is None:
-            worker = self.workers[0] if self.workers else self._start()
+        while device not in self.found:
+            worker = self._idle()
             try:
-                self._received(worker)
+                worker.pipe.send(("machine", device))
+                while device not in self.found:
+                    if worker.pipe.poll(WAIT_S):
+                        self._received(worker)
+                    else:
+                        on_wait()
             except (EOFError, OSError):
                 self._buried(worker)
                 deaths += 1
                 if deaths == MAX_DEATHS:
                     raise StudyError("workers are killed before they are ready: is there memory for one?") from None
-        return self.found
+        return self.found[device]
 
     def free(self) -> int:
         """Idle workers, and those that may still be started."""
@@ -132,12 +141,10 @@ class LocalExecutor:
 
     def submit(self, request: RunRequest) -> None:
         """Send the run to an idle worker."""
-        worker = next((w for w in self.workers if w.run is None), None) or self._start()
+        worker = self._idle()
         worker.run = request.run
-        try:
+        with suppress(OSError):  # it died while idle: the next poll sees the closed pipe and reports the run as died
             worker.pipe.send(asdict(request))
-        except OSError:
-            pass  # it died while idle: the next poll sees the closed pipe and reports the run as died
 
     def poll(self, timeout: float) -> list[Event]:
         """Events of all workers."""
@@ -156,52 +163,53 @@ class LocalExecutor:
         """Tell the run's worker to stop at its next step."""
         for worker in self.workers:
             if worker.run == run:
-                try:
+                with suppress(OSError):  # already dead; poll reports it
                     worker.pipe.send("cancel")
-                except OSError:
-                    pass  # already dead; poll reports it
 
     def close(self) -> None:
         """Kill all workers: what they had finished is in their checkpoints, which are written atomically."""
         for worker in self.workers:
-            worker.kill()
+            worker.process.kill()
         for worker in self.workers:
-            if worker.process is not None:
-                worker.wait()
+            worker.process.wait()
             worker.pipe.close()
         self.workers.clear()
         if self.server is not None:
             self.server.close()
+            self.server = None
+
+    def _idle(self) -> _Worker:
+        return next((worker for worker in self.workers if worker.run is None), None) or self._start()
 
     def _start(self) -> _Worker:
         ours, theirs = Pipe()
         with closing(theirs):
-            if sys.platform == "linux":
-                if self.server is not None and not self.server.is_alive:
-                    self.server.close()
-                    self.server = None
-                self.server = self.server or _ForkServer()
-                self.server.fork(theirs)
-                self.workers.append(_Worker(ours, self.server))
-            else:
-                self.workers.append(_Worker(ours, _program("sweep.executors.worker", theirs.fileno())))
+            process = self._forked(theirs) if sys.platform == "linux" else _program(WORKER, theirs.fileno())
+        self.workers.append(_Worker(process, ours))
         return self.workers[-1]
+
+    def _forked(self, pipe: Connection) -> _Forked:
+        if self.server is not None and not self.server.is_alive:
+            self.server.close()
+            self.server = None
+        self.server = self.server or _ForkServer()
+        return self.server.fork(pipe)
 
     def _received(self, worker: _Worker) -> list[Event]:
         """The next thing a worker says; EOFError or OSError where it says nothing any more."""
-        kind, value = worker.pipe.recv()
-        if kind == "process":
-            worker.process = value
-        elif kind == "machine":
-            worker.is_ready, self.found = True, self.found or value
-        elif value.kind not in ("epoch", "note"):
+        said = worker.pipe.recv()
+        worker.is_ready = True
+        if isinstance(said, tuple):
+            device, self.found[device] = said
+            return []
+        if said.kind not in ("epoch", "note"):
             worker.run = None
-        return [value] if kind == "event" else []
+        return [said]
 
     def _buried(self, worker: _Worker) -> list[Event]:
         self.workers.remove(worker)
         worker.pipe.close()
-        code = worker.wait()
+        code = worker.process.wait()
         how = f"by signal {-code}" if code < 0 else f"with exit status {code}"
         if code > 0 and not worker.is_ready:
             raise StudyError(f"a worker could not start: it ended {how}; what it said stands above")

@@ -3,8 +3,8 @@
 It is forked, or run as `python -m sweep.executors.worker FD PARENT`; see `sweep.executors.local`. It ends when the pipe
 closes, and on Linux with its parent (PR_SET_PDEATHSIG), so that none outlives a SIGKILL.
 
-It sends pairs of a kind and a value: "process" and its number, first of all; "machine" and what torch finds there, once it
-is ready; then "event" and an `Event`, for each.
+It is sent requests for runs, "cancel" while one is under way, and a pair of "machine" and a device; it answers by `Event`s, and
+by a pair of the device and the `Machine` it is on.
 """
 
 import ctypes
@@ -130,7 +130,11 @@ def serve(pipe: Connection) -> None:
         request = pipe.recv()
         if isinstance(request, dict):
             for event in train_run(RunRequest(**request), cancelled):
-                pipe.send(("event", event))
+                pipe.send(event)
+        elif isinstance(request, tuple):
+            from model.backend import this_machine
+
+            pipe.send((request[1], this_machine(request[1])))
 
 
 def work(pipe: Connection, parent: int) -> None:
@@ -140,11 +144,8 @@ def work(pipe: Connection, parent: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent(parent)
     try:
-        pipe.send(("process", os.getpid()))
         import model.training  # noqa: F401  torch is imported while the worker waits for its first run
-        from model.backend import this_machine
 
-        pipe.send(("machine", this_machine()))
         serve(pipe)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(0)

@@ -23,7 +23,7 @@ def about() -> str:
     commit = _git("rev-parse", "--short", "HEAD") + (
         " and uncommitted changes" if _git("status", "--porcelain") else ""
     )
-    machine = this_machine()
+    machine = this_machine("auto")
     device = machine.cards[0] if machine.cards else machine.cpu
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return f"{date}, commit {commit}, {device}, {cores()} cores, torch {torch.__version__}, Python {platform.python_version()}"

@@ -68,9 +68,9 @@ class InstantExecutor:
     def open(self, workers: int, should_stop: Callable[[], bool]) -> None:
         """Nothing to start."""
 
-    def machine(self) -> Machine:
+    def machine(self, device: str, on_wait: Callable[[], None]) -> Machine:
         """This one."""
-        return this_machine()
+        return this_machine(device)
 
     def free(self) -> int:
         """As many as there are slots."""

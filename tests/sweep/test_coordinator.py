@@ -64,6 +64,16 @@ def test_workers_do_not_outlive_a_killed_coordinator(lab) -> None:
     assert holder(lab.store, "line", lab.home.lock("line")) is None
 
 
+def test_a_signal_to_the_whole_group_interrupts_a_study(lab) -> None:
+    """As `timeout` and service managers send it: workers are gone at once, the study says how it goes on, exit 130."""
+    process = lab.spawn("start", lab.spec(epochs="200"), "--workers", "3")
+    lab.wait_for_epochs(1, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.splitlines()[-1].startswith("interrupted; go on with: sweep resume line")
+
+
 def _alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"

@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from model import checkpoint
+from model.runtime import Runtime
 from sweep import claims
 from sweep.errors import StorageError
 
@@ -246,6 +248,19 @@ def test_a_failed_run_is_tried_again_by_resume(lab, new_lab, reference, capsys) 
     assert lab.run("resume", "line", "--workers", "0") == 0
     assert lab.numbers("line") == reference
     assert [row["attempts"] for row in lab.store.runs("line")][1:] == [1] * 5
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA card is there")
+def test_a_study_of_another_device_is_refused_as_it_is(lab, capsys) -> None:
+    """Resumed or grown where its device is not, a study keeps all it has."""
+    assert lab.run("start", lab.spec(epochs="1"), "--workers", "0") == 0
+    lab.store.update_study("line", runtime=json.dumps(Runtime("cuda").as_dict()), state="interrupted")
+    before = lab.store.require("line"), lab.numbers("line")
+    for command in (["resume", "line"], ["start", lab.spec(epochs="2")]):
+        capsys.readouterr()
+        assert lab.run(*command, "--workers", "1") == 2
+        assert "'cuda' is not there" in capsys.readouterr().err
+        assert (lab.store.require("line"), lab.numbers("line")) == before
 
 
 def test_a_database_error_while_a_run_trains_here_is_the_studys(lab, reference, monkeypatch, capsys) -> None:
