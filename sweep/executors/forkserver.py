@@ -4,8 +4,7 @@ Forking is safe as long as the process has computed nothing, neither on a GPU no
 runs as `python -m sweep.executors.forkserver FD COORDINATOR` and ends with its coordinator; see `sweep.executors.local`.
 
 Each message on its socket is a command and the number of a worker, which its coordinator chose. FORK brings the worker's
-pipe, KILL ends it, WAIT is answered by its number and how it ended. Only its parent can do that safely: until it is waited
-for, a process's number is nobody else's.
+pipe, WAIT is answered by its number and how it ended. Workers end with the server.
 """
 
 import gc
@@ -20,11 +19,11 @@ from multiprocessing.connection import Connection
 from sweep.executors.worker import die_with_parent, work
 
 MESSAGE = struct.Struct("ii")
-FORK, KILL, WAIT = range(3)
+FORK, WAIT = range(2)
 
 
 def serve(requests: socket.socket) -> None:
-    """Fork, end and bury workers until the coordinator is gone."""
+    """Fork and bury workers until the coordinator is gone."""
     server, workers = os.getpid(), dict[int, int]()
     while True:
         message, pipes, _, _ = socket.recv_fds(requests, MESSAGE.size, 1)
@@ -42,9 +41,7 @@ def serve(requests: socket.socket) -> None:
                     work(Connection(pipes[0]), server)
                 workers[worker] = process
             os.close(pipes[0])
-        elif command == KILL and worker in workers:
-            os.kill(workers[worker], signal.SIGKILL)
-        elif command == WAIT:
+        else:
             code = os.waitstatus_to_exitcode(os.waitpid(workers.pop(worker), 0)[1]) if worker in workers else 1
             requests.send(MESSAGE.pack(worker, code))
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from sweep.errors import StudyError
 from sweep.executors import Event, RunRequest
-from sweep.executors.forkserver import FORK, KILL, MESSAGE, WAIT
+from sweep.executors.forkserver import FORK, MESSAGE, WAIT
 
 if TYPE_CHECKING:
     from model.runtime import Machine
@@ -77,11 +77,6 @@ class _Forked:
 
     server: _ForkServer
     number: int
-
-    def kill(self) -> None:
-        """End it, if it is there."""
-        with suppress(OSError):
-            self.server.requests.send(MESSAGE.pack(KILL, self.number))
 
     def wait(self) -> int:
         """How it ended, or its server: an exit status, or a signal as a negative number."""
@@ -168,15 +163,18 @@ class LocalExecutor:
 
     def close(self) -> None:
         """Kill all workers: what they had finished is in their checkpoints, which are written atomically."""
-        for worker in self.workers:
-            worker.process.kill()
-        for worker in self.workers:
-            worker.process.wait()
-            worker.pipe.close()
-        self.workers.clear()
         if self.server is not None:
             self.server.close()
             self.server = None
+        for worker in self.workers:
+            if not isinstance(worker.process, _Forked):
+                worker.process.kill()
+                worker.process.wait()
+            with suppress(EOFError, OSError):  # until it is gone, and with it its hold on a run's folder
+                while True:
+                    worker.pipe.recv()
+            worker.pipe.close()
+        self.workers.clear()
 
     def _idle(self) -> _Worker:
         return next((worker for worker in self.workers if worker.run is None), None) or self._start()
