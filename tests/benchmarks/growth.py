@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from data.cache import PREPROCESSING_VERSION, _ArrayFile, open_cache, write_atomically
 from data.prepare import Prepared
@@ -168,14 +168,19 @@ def measure(quick: bool) -> dict[str, Rows]:
 
 
 def plot(tables: dict[str, Rows], target: Path) -> None:
-    """All growth on one page: each quantity against size, both logarithmic."""
-    figure = go.Figure()
-    for title, rows in tables.items():
+    """All growth on one page: a panel a question, each quantity against size, both axes logarithmic."""
+    titles = [title.replace("Growth with ", "Number of ") for title in tables]
+    figure = make_subplots(math.ceil(len(tables) / 2), 2, subplot_titles=titles, horizontal_spacing=0.25)
+    for place, rows in enumerate(tables.values()):
+        where, legend = {"row": place // 2 + 1, "col": place % 2 + 1}, f"legend{place + 1}"
         for key in dict.fromkeys(key for row in rows.values() for key in row):
             known = {size: row[key] for size, row in rows.items() if key in row}
-            figure.add_scatter(x=list(known), y=list(known.values()), name=f"{title}: {key}")
-    figure.update_xaxes(type="log", title="number of trials, seeds, workers or pictures")
-    figure.update_yaxes(type="log", title="seconds, milliseconds or MiB")
+            figure.add_scatter(x=list(known), y=list(known.values()), name=key, legend=legend, **where)
+        axis_x, axis_y = (next(select(**where)) for select in (figure.select_xaxes, figure.select_yaxes))
+        figure.update_layout({legend: {"x": axis_x.domain[1] + 0.01, "y": axis_y.domain[1], "yanchor": "top"}})
+    figure.update_xaxes(type="log")
+    figure.update_yaxes(type="log")
+    figure.update_layout(template="plotly_white", width=1200, height=1000)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.write_html(target)
 
