@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from data.errors import DataError
 from sweep import __version__
@@ -34,8 +35,21 @@ LISTED = 5
 
 DONE, SOME_FAILED, BAD_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
+
+class _Commands(TyperGroup):
+    """All commands; what interrupts one is left to `run`, where typer would end in silence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Abort from None
+
+
 app = typer.Typer(
     name="sweep",
+    cls=_Commands,
     help="Find the loss weights of a depth network: start a study, resume it, open its report.",
     add_completion=False,
     pretty_exceptions_enable=False,

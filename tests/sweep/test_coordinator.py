@@ -74,6 +74,18 @@ def test_a_signal_to_the_whole_group_interrupts_a_study(lab) -> None:
     assert errors.splitlines()[-1].startswith("interrupted; go on with: sweep resume line")
 
 
+def test_an_early_interrupt_says_so(lab) -> None:
+    """Ctrl-C while torch is still being imported: exit 130 and a word, and the same command goes on."""
+    process = lab.spawn("start", lab.spec(epochs="1"), "--workers", "1")
+    lab.wait_for(lambda: bool(lab.descendants(process)))
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    # Python itself ends by the signal, which shells call 130, too, if it came in the midst of a dataclass being made.
+    assert process.returncode in (130, -signal.SIGINT), errors
+    assert "interrupted" in errors.splitlines()[-1] and "Traceback" not in errors
+    assert lab.run("start", lab.spec(epochs="1"), "--workers", "1") == 0
+
+
 def _alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
