@@ -319,11 +319,14 @@ def status(
 
 def _status_text(found: Mapping[str, Any]) -> str:
     trials = found["trials"]
-    others = ", ".join(f"{trials[s]} {s}" for s in ("running", "pruned", "failed") if trials[s])
+    # With nobody at work, what was begun is not running.
+    words = {} if found["state"] == "running" else {"running": "begun"}
+    others = ", ".join(f"{trials[s]} {words.get(s, s)}" for s in ("running", "pruned", "failed") if trials[s])
     lines = [
         f"{found['name']}: {found['state']}" + (f" ({found['held_by']})" if found["held_by"] else ""),
         f"  trials    {trials['complete']} of {trials['total']} complete" + (f", {others}" if others else ""),
-        "  runs      " + (", ".join(f"{n} {state}" for state, n in sorted(found["runs"].items())) or "none yet"),
+        "  runs      "
+        + (", ".join(f"{n} {words.get(state, state)}" for state, n in sorted(found["runs"].items())) or "none yet"),
         "  outcomes  "
         + (", ".join(f"{n} {outcome}" for outcome, n in sorted(found["outcomes"].items())) or "none yet"),
     ]
