@@ -202,7 +202,8 @@ def start(
 ) -> int:
     """Start a study; one that exists with the same spec is resumed, with a larger spec grown."""
     check_executor(executor)
-    with closing(make_executor(executor, workers)) as hands:  # first of all: torch is imported while we go on
+    # The handlers first, for an interrupt is lost in some libraries' imports; then workers, which import torch meanwhile.
+    with Stopper() as stop, closing(make_executor(executor, workers)) as hands:
         from sweep.spec import load_spec, override_seeds, parse_override
 
         overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
@@ -219,7 +220,7 @@ def start(
 
             return start_study(study, overrides, begin, show, stop)
 
-        return _work(study.name, work, hands, workers, device, home, storage)
+        return _work(study.name, work, stop, hands, workers, device, home, storage)
 
 
 @app.command()
@@ -234,7 +235,7 @@ def resume(
     """Go on exactly where a study stopped; nothing that would change its results can be set."""
     check_executor(executor)
     moved = _absolute_source(data) if data is not None else None
-    with closing(make_executor(executor, workers)) as hands:
+    with Stopper() as stop, closing(make_executor(executor, workers)) as hands:
         _open(Home.choose(home), storage).require(name)
 
         def work(begin: Any, show: Any, stop: Callable[[], bool]) -> Any:
@@ -242,7 +243,7 @@ def resume(
 
             return resume_study(name, moved, begin, show, stop)
 
-        return _work(name, work, hands, workers, "auto", home, storage)
+        return _work(name, work, stop, hands, workers, "auto", home, storage)
 
 
 def _absolute_source(source: str) -> str:
@@ -254,15 +255,16 @@ def _absolute_source(source: str) -> str:
 def _work(
     name: str,
     work: Callable[[Any, Any, Callable[[], bool]], Any],
+    stop: Stopper,
     hands: Executor,
     workers: int | None,
     device: str,
     home: Path | None,
     storage: str | None,
 ) -> int:
-    """Work on a study under a progress display and signal handlers, let go of its workers, print how it ended."""
+    """Work on a study under a progress display, let go of its workers, print how it ended."""
     place = Home.choose(home)
-    with Stopper() as stop, closing(hands):
+    with closing(hands):
         from sweep.display import ProgressDisplay
         from sweep.study import Begin
 
