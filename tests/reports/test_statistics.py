@@ -138,7 +138,7 @@ def test_a_diverged_reference_has_no_difference(study):
 def test_a_simplex_is_held_against_equal_weights_table_2_and_single_terms(study):
     """Fixed points of a search are recognised by their weights."""
     record = study("simplex", trials=5)
-    points = [(1, 1, 1, 1), (0.55, 0.45, 0, 0.05), (0, 0, 0, 1), (0.5, 0.2, 0.2, 0.1), (0.2, 0.5, 0.2, 0.1)]
+    points = [(1, 1, 1, 1), (0, 0.55, 0.45, 0.05), (0, 0, 0, 1), (0.5, 0.2, 0.2, 0.1), (0.2, 0.5, 0.2, 0.1)]
     for number, point in enumerate(points):
         for term, weight in zip(("silog", "ssim", "edge", "l1"), point, strict=True):
             record.trials.loc[number, f"weight_{term}"] = weight / sum(point)
