@@ -18,7 +18,8 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, event, insert,
 from sqlalchemy.exc import IntegrityError
 
 from sweep.errors import LeaseLostError, StorageError, StudyHeldError
-from sweep.store import LEASE, Store
+from sweep.store import Store
+from sweep.tables import LEASE
 
 GRACE_S = 120.0
 RENEW_S = 10.0

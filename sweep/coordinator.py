@@ -22,7 +22,8 @@ from sweep.paths import Home
 from sweep.projection import Projection, Suggester
 from sweep.pruning import pruned_at
 from sweep.spec import StudySpec
-from sweep.store import RUN, NewRun, Store, epoch_rows, now
+from sweep.store import NewRun, Store, epoch_rows, now
+from sweep.tables import RUN
 
 MAX_ATTEMPTS = 3
 POLL_S = 0.5
@@ -212,7 +213,7 @@ class Coordinator:
     def _ask(self) -> None:
         while len(self.trials) < self.spec.trial_count and len(self.trials) - self.told < self.spec.search.parallel:
             number, (params, drawn) = len(self.trials), self.suggester.ask()
-            plan = self.planner(params)
+            plan = self._with_copies(self.planner(params))
             first = plan.runs[0][0]
             trial = Trial(number, params, dict(first.weights), first.train.epochs, now(), [])
             row = {"drawn": drawn, **{k: getattr(trial, k) for k in ("number", "params", "weights", "epochs", "asked")}}
@@ -220,6 +221,19 @@ class Coordinator:
             trial.runs = [self._take_up(settings, new, plan) for settings, new in plan.runs]
             self._prune(trial)
             self.trials.append(trial)
+
+    def _with_copies(self, plan: TrialPlan) -> TrialPlan:
+        """The plan with finished runs that were copied here in place of those that would be trained.
+
+        By identity alone; trained in another environment, they may differ from ours in the last bits, and are marked.
+        """
+        runs = []
+        for settings, new in plan.runs:
+            copy = self.store.copied_run(new, settings.train.epochs)
+            if copy and copy["environment"] != new.environment:
+                self.store.update_run(copy["run"], mixed=True)
+            runs.append((settings, replace(new, run=copy["run"]) if copy else new))
+        return replace(plan, runs=tuple(runs))
 
     def _take_up(self, settings: RunSettings, new: NewRun, plan: TrialPlan) -> Run:
         """The run of that key: in hand already, finished before (by us or another study), or to be trained."""
@@ -328,10 +342,9 @@ class Coordinator:
     def _finish(self, run: Run, result: Mapping[str, Any]) -> None:
         run.state, run.outcome = "finished", result["outcome"]
         run.curve = self.store.curve(run.key, self.spec.column, run.epochs)  # what is told is what is stored
-        columns = {"seconds": run.seconds, "images_per_second": run.images_per_second / max(1, len(run.curve))}
-        self.store.update_run(
-            run.key, state="finished", finished=now(), device=self.runtime["device"], **columns, **result
-        )
+        pace = run.images_per_second / max(1, len(run.curve))
+        columns = {"seconds": run.seconds, "images_per_second": pace, "device": self.runtime["device"]}
+        self.store.finish_run(run.key, run.epoch, **{**columns, **result})
 
     def _retry(self, run: Run, reason: str) -> None:
         """A worker that died takes down only its run, which goes on from its checkpoint, a bounded number of times."""

@@ -21,7 +21,8 @@ from sweep import __version__
 from sweep.claims import GRACE_S, holder, is_locked
 from sweep.errors import SpecError, StorageError, SweepError
 from sweep.paths import Home
-from sweep.store import LEASE, RUN, STUDY, TRIAL_RUN, Store
+from sweep.store import Store
+from sweep.tables import LEASE, RUN, STUDY, TRIAL_RUN
 
 LOW_DISK_BYTES = 1 << 30
 MOST = 5

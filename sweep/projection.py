@@ -8,7 +8,7 @@ import hashlib
 import math
 import warnings
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -19,12 +19,13 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
+from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError
 
+from sweep.database import Database, configure
 from sweep.errors import StorageError, hide_password
 from sweep.space import Choices, plain
 from sweep.spec import StudySpec
-from sweep.store import Store, configure
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
@@ -154,7 +155,7 @@ def _readable(url: str) -> Iterator[None]:
 class Projection:
     """Our trials, as they end, written into an Optuna study of the same database. It may lag; `reconcile` catches up."""
 
-    def __init__(self, store: Store, spec: StudySpec, optuna_name: str, guard: Any) -> None:
+    def __init__(self, store: Database, spec: StudySpec, guard: Callable[[Engine], None] | None = None) -> None:
         self.url = store.engine.url.render_as_string(hide_password=False)
         self.spec = spec
         self.distributions = grid_distributions(spec) if spec.search.sampler == "grid" else distributions(spec)
@@ -163,9 +164,10 @@ class Projection:
                 self.storage = RDBStorage(self.url, engine_kwargs={"hide_parameters": True})
             configure(self.storage.engine, wal=not store.is_on_network_disk)
             self.storage.engine.dispose()  # so that every connection from here on has our settings
-            guard(self.storage.engine)
+            if guard:
+                guard(self.storage.engine)
             self.study = optuna.create_study(
-                storage=self.storage, study_name=optuna_name, direction=spec.direction, load_if_exists=True
+                storage=self.storage, study_name=spec.name, direction=spec.direction, load_if_exists=True
             )
             if "objective" not in self.study.user_attrs:
                 self.study.set_user_attr("objective", spec.study.objective)

@@ -16,7 +16,7 @@ from reports.samples import panel_runs
 from sweep.errors import StudyError
 from sweep.paths import Home
 from sweep.spec import StudySpec, stored_overrides, stored_spec
-from sweep.store import EPOCH, Store
+from sweep.store import Store
 
 TRIAL_COLUMNS = ("number", "state", "value")
 RUN_COLUMNS = (
@@ -64,7 +64,9 @@ def trial_frame(store: Store, name: str) -> pd.DataFrame:
     for trial in store.trials(name):
         row = {key: trial[key] for key in TRIAL_COLUMNS}
         row |= {f"var_{key}": value for key, value in trial["params"].items()}
-        row |= {f"weight_{term}": trial["weights"].get(term, 0.0) for term in TERMS}
+        row |= {
+            f"weight_{term}": trial["weights"].get(term, 0.0) for term in {**dict.fromkeys(TERMS), **trial["weights"]}
+        }
         rows.append(row)
     frame = pd.DataFrame(rows, columns=None if rows else [*TRIAL_COLUMNS, *(f"weight_{t}" for t in TERMS)])
     frame["value"] = frame["value"].astype(float)
@@ -81,7 +83,7 @@ def run_frame(store: Store, name: str) -> pd.DataFrame:
 
 def epoch_frame(store: Store, name: str) -> pd.DataFrame:
     """One row a (run, epoch, split)."""
-    columns = [column.name for column in EPOCH.columns]
+    columns = store.epoch_table.columns.keys()
     frame = pd.DataFrame(store.epochs(name), columns=columns)
     numbers = [c for c in columns if c not in ("run", "split")]
     frame[numbers] = frame[numbers].astype(float)

@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, func, select
 from sweep.claims import holder
 from sweep.paths import Home
 from sweep.spec import StudySpec, stored_spec
-from sweep.store import OBJECTS, RUN, TRIAL, TRIAL_RUN, Store
+from sweep.store import OBJECTS, Store
+from sweep.tables import RUN, TRIAL, TRIAL_RUN
 
 BREAK = {"epoch": "Int64", "step": "Int64", "term": "object", "grad_norm": "float64"}
 """What is known of where a run became non-finite, and the type of its column in a table."""

@@ -102,10 +102,11 @@ def start(
             row = _create(spec, overrides, begin, store, on_progress, machine)
         else:
             runtime = _admit(spec, row, store, begin)
-            if spec.grown_hash != row["grown_hash"]:
+            # The stored hash may be of a version that knew fewer keys, so the stored spec is hashed as it is read today.
+            if spec.grown_hash != stored_spec(row, store.shown_url).grown_hash:
                 # Refused, where the study's device is not here, before anything is changed.
                 resolve_runtime(runtime.device, spec.train, _machine(begin, runtime.device, claim, should_stop)())
-                _grow(spec, overrides, row, store)
+                _grow(spec, overrides, store)
                 show.note(f"study {spec.name} grows: what is done is kept, only what is missing is trained")
             row = store.require(spec.name)
         return _conduct(spec, row, begin, store, claim, show, should_stop)
@@ -260,8 +261,8 @@ def _shrunk(old: StudySpec, new: StudySpec) -> str | None:
     return None
 
 
-def _grow(spec: StudySpec, overrides: Mapping[str, Any], row: Mapping[str, Any], store: Store) -> None:
-    """Take the larger spec on. Told trials are immutable in Optuna, so a grid is projected anew as NAME@2, @3, ..."""
+def _grow(spec: StudySpec, overrides: Mapping[str, Any], store: Store) -> None:
+    """Take the larger spec on. Told trials are immutable in Optuna, so a grid is projected anew."""
     columns: dict[str, Any] = {
         "spec_text": spec.text,
         "overrides": overrides_json(overrides),
@@ -271,13 +272,7 @@ def _grow(spec: StudySpec, overrides: Mapping[str, Any], row: Mapping[str, Any],
     if spec.search.sampler != "grid":
         store.update_study(spec.name, **columns)
         return
-    store.regrow_study(spec.name, optuna_name=_next_name(row), **columns)
-
-
-def _next_name(row: Mapping[str, Any]) -> str:
-    """The name of the study's next projection."""
-    _, _, generation = row["optuna_name"].rpartition("@") if row["optuna_name"] != row["name"] else ("", "", "1")
-    return f"{row['name']}@{int(generation) + 1}"
+    store.regrow_study(spec.name, **columns)
 
 
 def _try_failures_again(spec: StudySpec, row: Mapping[str, Any], store: Store, show: Display) -> Mapping[str, Any]:
@@ -292,7 +287,7 @@ def _try_failures_again(spec: StudySpec, row: Mapping[str, Any], store: Store, s
         show.note(f"study {spec.name}: {failed} failed trials stay failed, since its search went on from them")
         return row
     show.note(f"study {spec.name}: {failed} failed trials are tried again")
-    store.regrow_study(spec.name, optuna_name=_next_name(row), state="running")
+    store.regrow_study(spec.name, state="running")
     return store.require(spec.name)
 
 
@@ -322,7 +317,7 @@ def _conduct(
     _remember_source(spec, row, store)
     row = _try_failures_again(spec, row, store, show)
     store.update_study(spec.name, state="running")
-    project = partial(Projection, store, spec, row["optuna_name"], claim.guard)
+    project = partial(Projection, store, spec, claim.guard)
     coordinator = Coordinator(
         spec, begin.home, store, claim, project, planner, asdict(runtime), begin.executor, show, should_stop
     )

@@ -95,7 +95,9 @@ def _events(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Ev
         yield Event(request.run, "stopped")
     else:
         ended = {"outcome": result.outcome, "reason": result.reason, "host": socket.gethostname()}
-        yield Event(request.run, "finished", ended)
+        scenes = tuple(prepared.dataset.scenes[index] for index in prepared.split.part("val"))
+        pictures = {"keys": result.keys, "scenes": scenes, "values": result.per_image}
+        yield Event(request.run, "finished", {**ended, "per_image": {"val": pictures}})
 
 
 def _hashable(value: Any) -> Any:

@@ -15,7 +15,8 @@ from sqlalchemy import select, update
 from sweep.claims import GRACE_S, Claim, holder
 from sweep.errors import LeaseLostError, StudyHeldError
 from sweep.paths import Home
-from sweep.store import LEASE, STUDY, Store
+from sweep.store import Store
+from sweep.tables import LEASE, STUDY
 
 HOLD = """
 import sys, time

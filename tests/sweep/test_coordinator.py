@@ -153,10 +153,12 @@ def test_a_study_grows_knowingly(lab, new_lab) -> None:
     assert lab.numbers("line") == at_once.numbers("line")
     assert {s.study_name for s in optuna.get_all_study_summaries(lab.store.url)} == {
         "line",
+        "line@1",
         "line@2",
         "line@3",
-        "line@4",
     }
+    grown = optuna.load_study(study_name="line", storage=lab.store.url)
+    assert [t.value for t in grown.trials] == [row["value"] for row in lab.store.trials("line")]
     attempts = {row["run"]: row["attempts"] for row in lab.store.runs("line")}
     assert sorted(attempts.values()) == [1] * 12
 

@@ -12,7 +12,7 @@ from sqlalchemy import insert, select
 
 from data.cache import cache_lock
 from sweep.claims import Claim
-from sweep.store import LEASE
+from sweep.tables import LEASE
 
 
 def flip(path: Path) -> None:

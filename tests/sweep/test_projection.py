@@ -71,7 +71,7 @@ def row(number: int, state: str = "running", value: float | None = None) -> dict
 
 def test_optuna_reads_the_projection(store: Store) -> None:
     """`optuna.load_study` sees our trials as they ended under our numbers: params, weights, values, infinity included."""
-    projection = Projection(store, load_spec("silog-vs-ssim"), "s", lambda engine: None)
+    projection = Projection(store, load_spec("silog-vs-ssim", {"study.name": "s"}))
     projection.reconcile([row(0, "complete", 0.5), row(1, "complete", float("inf")), row(2, "failed"), row(3)])
     projection.close()
     study = optuna.load_study(study_name="s", storage=store.url)
@@ -84,7 +84,7 @@ def test_optuna_reads_the_projection(store: Store) -> None:
 
 def test_reconciling_catches_up_and_tells_nothing_twice(store: Store) -> None:
     """A coordinator that died between our commit and Optuna's leaves nothing behind that resume cannot mend."""
-    projection = Projection(store, load_spec("silog-vs-ssim"), "s", lambda engine: None)
+    projection = Projection(store, load_spec("silog-vs-ssim", {"study.name": "s"}))
     projection.reconcile([row(0)])
     for _ in range(2):
         projection.reconcile([row(0, "complete", 0.5), row(1, "pruned", 0.7), row(2)])

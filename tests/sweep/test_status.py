@@ -12,7 +12,7 @@ from sqlalchemy import insert, text
 from model.names import TERMS
 from sweep.results import epoch_frame, study_record, trial_frame
 from sweep.status import break_of, status
-from sweep.store import RUN, TRIAL, TRIAL_RUN
+from sweep.tables import RUN, TRIAL, TRIAL_RUN
 
 BREAK = {"epoch": 2, "step": 7, "term": "silog", "grad_norm": math.nan}
 POINT = json.dumps({"silog": 0.25, "l1": 0.75, "edge": 0.0})

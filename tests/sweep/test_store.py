@@ -8,9 +8,11 @@ import pytest
 from sqlalchemy import text
 
 from model.names import TERMS
+from sweep.database import storage_url
 from sweep.errors import StorageError, StudyError, hide_password
 from sweep.paths import Home
-from sweep.store import SCHEMA_VERSION, NewRun, Store, epoch_rows, storage_url
+from sweep.store import NewRun, Store, epoch_rows
+from sweep.tables import SCHEMA_VERSION
 
 
 @pytest.fixture

@@ -1,0 +1,285 @@
+"""The database of a home: which file or URL it is, how it is opened, migrated and read, and what it can suffer from.
+
+SQLite at HOME/sweep.db, or any URL of SQLAlchemy's. What is asked of the tables stands in `sweep.store`.
+"""
+
+import fcntl
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Result,
+    StaticPool,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, ProgrammingError
+
+from sweep.errors import StorageError, hide_password
+from sweep.paths import Home
+from sweep.tables import MIGRATIONS, SCHEMA_VERSION, VERSION, python_types
+
+NETWORK_FILESYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "9p", "afs")
+BUSY_TIMEOUT_S = 60
+
+
+@cache
+def _adapter(kind: Any) -> Any:
+    from pydantic import TypeAdapter  # `sweep list` can do without
+
+    return TypeAdapter(kind)
+
+
+def storage_url(home: Home, storage: str | None) -> str:
+    """The SQLAlchemy URL of `--storage` (a URL or an SQLite file), by default the home folder's file."""
+    if storage is None or "://" not in storage:
+        path = home.database if storage is None else Path(storage).absolute()
+        if any(sign in str(path) for sign in "?#%"):
+            raise StorageError(
+                f"the database {path} cannot be named in a URL: its path holds '?', '#' or '%'; "
+                f"choose another place with --home or --storage"
+            )
+        return f"sqlite:///{path}"
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", storage)
+
+
+def on_network_disk(path: Path) -> bool:
+    """Whether a file lies on a disk shared by hosts, where SQLite's WAL does not work (Linux; elsewhere: no)."""
+    mounts = Path("/proc/mounts")
+    if not mounts.exists():
+        return False
+    entries = [line.split() for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines()]
+    holding = [e for e in entries if len(e) > 2 and path.resolve().is_relative_to(e[1].replace("\\040", " "))]
+    return bool(holding) and max(holding, key=lambda e: len(e[1]))[2].startswith(NETWORK_FILESYSTEMS)
+
+
+def configure(engine: Engine, wal: bool = True) -> None:
+    """SQLite as we want it: WAL (never across hosts), a busy timeout, a commit that survives a killed process.
+
+    With `wal` the file is brought to WAL; it stays in it, so who only reads need not write that into its header.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def _pragmas(connection: sqlite3.Connection, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+        if wal:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        if cursor.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+            cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.close()
+
+
+class Database:
+    """An open database of our schema. One object a process; its engine is safe to share with the lease's listener."""
+
+    def __init__(self, engine: Engine, url: str, is_on_network_disk: bool = False) -> None:
+        self.engine = engine
+        self.url = url
+        self.is_on_network_disk = is_on_network_disk
+
+    @classmethod
+    def open(cls, home: Home, storage: str | None = None, create: bool = False) -> Self:
+        """Open the database (making it only where `create`), bring it to our schema, or raise `StorageError`."""
+        url = storage_url(home, storage)
+        engine = _engine(url, create)
+        is_file = engine.dialect.name == "sqlite"
+        path = str(engine.url.database)
+        found = cls(engine, url, is_file and on_network_disk(Path(path)))
+        is_read_only = path.startswith("file:")
+        configure(engine, wal=create and is_file and not is_read_only and not found.is_on_network_disk)
+        with found.errors():
+            found._migrate(create, is_read_only)
+        return found
+
+    @classmethod
+    def in_memory(cls, name: str, version: int = SCHEMA_VERSION) -> Self:
+        """An empty database of some version of our schema that lives no longer than this object; `name` is shown in errors."""
+        engine = create_engine("sqlite://", poolclass=StaticPool, hide_parameters=True)
+        made = cls(engine, name)
+        with engine.begin() as connection:
+            made._step(connection, 0, version)
+        return made
+
+    @property
+    def shown_url(self) -> str:
+        """The database's URL without its password."""
+        return hide_password(self.url)
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn what a database can suffer from (damage, a full disk, no permission) into one line naming it."""
+        try:
+            yield
+        except DatabaseError as error:
+            if error.statement is not None and isinstance(error, (IntegrityError, ProgrammingError)):
+                raise  # a fault of ours; without a statement, the URL asks for something that there is not
+            reason = hide_password(str(error.orig)).splitlines()[0]
+            raise StorageError(f"the database {self.shown_url} cannot be used: {reason}") from None
+        except UnicodeDecodeError:  # SQLite quotes a damaged page in its message
+            raise self.damaged("its text is not UTF-8") from None
+
+    def damaged(self, what: str) -> StorageError:
+        """The error that names this database as damaged."""
+        return StorageError(
+            f"the database {self.shown_url} is damaged ({what}): put a copy of it in its place, or move it away"
+        )
+
+    def require_sound(self) -> None:
+        """Raise `StorageError` where the file is damaged: nothing is written to such a file."""
+        found = self.integrity()
+        if found != "ok":
+            raise self.damaged(" ".join(found.split())[:200])
+
+    def integrity(self) -> str:
+        """ "ok", or what SQLite's own check found."""
+        if self.engine.dialect.name != "sqlite":
+            return "ok"
+        with self.errors(), self.engine.connect() as connection:
+            return str(connection.scalar(text("PRAGMA quick_check")))
+
+    # The schema
+
+    def _migrate(self, create: bool, is_read_only: bool) -> None:
+        with self.engine.connect() as connection:
+            version = self._version(connection)
+        if version == SCHEMA_VERSION:
+            return
+        if version == 0 and not create:
+            raise StorageError(
+                f"the database {self.shown_url} holds no studies: start one first (sweep start demo), "
+                f"name another with --home or --storage, or, if it is a copy, copy its -wal file, too"
+            )
+        if is_read_only:
+            self._go_on_in_memory()
+        with self.alone(), self.engine.begin() as connection:
+            self._step(connection, self._version(connection))  # asked again: another process may have been first
+
+    def _step(self, connection: Connection, version: int, to: int = SCHEMA_VERSION) -> None:
+        for migration in MIGRATIONS[version:to]:
+            migration(connection)
+        connection.execute(delete(VERSION))
+        connection.execute(insert(VERSION).values(version=to))
+
+    def _version(self, connection: Connection) -> int:
+        """The schema's version, 0 where there is none of our tables; refuses one that is newer, or none at all."""
+        if not inspect(connection).has_table(VERSION.name):
+            return 0
+        version = connection.scalar(select(func.max(VERSION.c.version))) or 0
+        if not isinstance(version, int) or version < 0:
+            raise self.damaged(f"its schema is called {version!r:.40}")
+        if version > SCHEMA_VERSION:
+            raise StorageError(
+                f"the database {self.shown_url} has schema {version}, this version knows up to "
+                f"{SCHEMA_VERSION}: use the newer version of sweep that made it"
+            )
+        return version
+
+    def _go_on_in_memory(self) -> None:
+        """Read a copy from here on: an old database that cannot be written cannot be migrated in its place."""
+        copy = create_engine("sqlite://", poolclass=StaticPool, hide_parameters=True)
+        with closing(self.engine.raw_connection()) as ours, closing(copy.raw_connection()) as theirs:
+            ours.driver_connection.backup(theirs.driver_connection)  # type: ignore[union-attr]
+        self.engine = copy
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One process at a time makes or migrates tables, ours or Optuna's."""
+        if self.engine.dialect.name == "sqlite" and self.engine.url.database:
+            with Path(f"{self.engine.url.database}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        elif self.engine.dialect.name == "postgresql":
+            with self.engine.connect() as connection:  # the lock ends with the connection's transaction
+                connection.execute(text("SELECT pg_advisory_xact_lock(83267)"))
+                yield
+        else:
+            yield
+
+    # Rows
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One transaction, its errors in one line."""
+        with self.errors(), self.engine.begin() as connection:
+            yield connection
+
+    def rows(self, query: Any) -> list[dict[str, Any]]:
+        """All rows of a query as dicts; `StorageError` where a value is not of its column's type."""
+        with self.errors(), self.engine.connect() as connection:
+            return self.fetched(connection.execute(query))
+
+    def fetched(self, result: Result[Any]) -> list[dict[str, Any]]:
+        """As `rows`, within a transaction."""
+        names = tuple(result.keys())
+        try:
+            rows = [tuple(row) for row in result]
+        except (ValueError, TypeError, OverflowError) as error:
+            raise self.damaged(" ".join(str(error).split())) from error
+        for name, column in zip(names, zip(*rows, strict=True), strict=False):
+            there = set(map(type, column))
+            wrong = there - (python_types(name) or there)
+            if wrong:
+                raise self.damaged(f"the column {name} holds a {wrong.pop().__name__}")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def decoded(self, row: Mapping[str, Any], column: str, kind: Any = dict[str, Any]) -> Any:
+        """The JSON of a row's column, which must be a `kind`; `StorageError` where it is something else."""
+        try:
+            return _adapter(kind).validate_python(json.loads(row[column]))
+        except (ValueError, RecursionError) as error:
+            raise self.damaged(f"the column {column} cannot be read") from error
+
+
+def _engine(url: str, create: bool) -> Engine:
+    try:
+        if not url.startswith("sqlite") and url.count("@") > 1:  # taken for the host's, a piece of it would be shown
+            raise ValueError("an @ in a user's name or password must be written %40")
+        parsed = make_url(url)
+        if parsed.drivername.startswith("sqlite"):
+            file = Path(str(parsed.database))
+            _check_file(file, create)
+            if file.exists() and not os.access(file.parent, os.W_OK):
+                # WAL needs a writable folder even to read, unless nothing is left in it to be read.
+                whole = not Path(f"{file}-wal").exists()
+                parsed = make_url(f"sqlite:///file:{quote(str(file))}?mode=ro&immutable={int(whole)}&uri=true")
+        return create_engine(parsed, hide_parameters=True)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
+        reason = hide_password(str(error)).splitlines()[0]
+        raise StorageError(f"the database {hide_password(url)} cannot be used: {reason}") from None
+
+
+def _check_file(path: Path, create: bool) -> None:
+    """Refuse, in words, an SQLite file that is missing or is something else, before SQLite touches it."""
+    if not path.exists():
+        if not create:
+            raise StorageError(
+                f"there is no database at {path}: start a study first (sweep start demo), or name its --home"
+            )
+        return
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise StorageError(f"the database {path} cannot be read: {error.strerror}") from error
+    if head and head != b"SQLite format 3\0":
+        raise StorageError(f"the file {path} is not an SQLite database: move it away, or name another with --storage")
