@@ -424,6 +424,71 @@ def doctor(
     return code
 
 
+@app.command()
+def copy(
+    name: Annotated[str, typer.Argument(help="The study.")],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            help="FILE.db, a home folder, a database URL, or a folder of text (a CSV a table). Default: this home.",
+        ),
+    ] = None,
+    source: Annotated[str | None, typer.Option("--from", help="The same, to copy from. Default: this home.")] = None,
+    new_name: Annotated[str | None, typer.Option("--name", help="Call the copy so.")] = None,
+    files_: Annotated[bool, typer.Option("--files", help="Its runs' checkpoints and predictions, too.")] = False,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """Copy a study's numbers to another database, or to text that a repository can hold, and back.
+
+    What was copied is taken up by start and resume instead of trained again, and marked where it was trained elsewhere.
+    """
+    from sweep.copies import Place, copy_study
+
+    if to is None and source is None:
+        raise SpecError(
+            "say where the copy is to go (--to) or to come from (--from): FILE.db, a home folder, a URL or a folder"
+        )
+    here = Place(Home.choose(home), _storage(storage))
+    target = Place.named(to) if to else here
+    done = copy_study(name, Place.named(source) if source else here, target, new_name, files_)
+    files = f", the files of {_many(done.files, 'run')}" if files_ else ""
+    print(
+        f"copied {new_name or name} to {target.shown}: {_many(done.trials, 'trial')}, {_many(done.runs, 'run')}{files}"
+    )
+
+
+@app.command()
+def delete(
+    name: Annotated[str, typer.Argument(help="The study.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> int:
+    """Delete a study with its report and its runs; runs that other studies share stay."""
+    from sweep.deletion import delete_study, extent
+
+    place = Home.choose(home)
+    store = _open(place, storage)
+    found = extent(store, place, name)
+    stays = f"; {_many(found.shared, 'run')} shared with other studies stay" if found.shared else ""
+    what = f"{_many(found.trials, 'trial')}, {_many(len(found.runs), 'run')}, {found.bytes / 1e6:.1f} MB{stays}"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise SpecError(f"deleting {name} ({what}) needs a yes: say --yes")
+        if not typer.confirm(f"delete {name}: {what}?", err=True):
+            return DONE
+    delete_study(store, place, name)
+    print(f"deleted {name}: {what}")
+    return DONE
+
+
+def _many(count: int, noun: str) -> str:
+    """ "1 run", "2 runs"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 # Results
 
 

@@ -108,7 +108,10 @@ class Database:
         is_read_only = path.startswith("file:")
         configure(engine, wal=create and is_file and not is_read_only and not found.is_on_network_disk)
         with found.errors():
-            found._migrate(create, is_read_only)
+            found._require_studies(create)
+            if is_read_only and found.version < SCHEMA_VERSION:
+                found._go_on_in_memory()
+            found.migrate()
         return found
 
     @classmethod
@@ -116,8 +119,7 @@ class Database:
         """An empty database of some version of our schema that lives no longer than this object; `name` is shown in errors."""
         engine = create_engine("sqlite://", poolclass=StaticPool, hide_parameters=True)
         made = cls(engine, name)
-        with engine.begin() as connection:
-            made._step(connection, 0, version)
+        made.migrate(version)
         return made
 
     @property
@@ -159,26 +161,28 @@ class Database:
 
     # The schema
 
-    def _migrate(self, create: bool, is_read_only: bool) -> None:
-        with self.engine.connect() as connection:
-            version = self._version(connection)
-        if version == SCHEMA_VERSION:
-            return
-        if version == 0 and not create:
+    @property
+    def version(self) -> int:
+        """The schema's version now, 0 where there is none of our tables."""
+        with self.errors(), self.engine.connect() as connection:
+            return self._version(connection)
+
+    def _require_studies(self, create: bool) -> None:
+        if not create and self.version == 0:
             raise StorageError(
                 f"the database {self.shown_url} holds no studies: start one first (sweep start demo), "
                 f"name another with --home or --storage, or, if it is a copy, copy its -wal file, too"
             )
-        if is_read_only:
-            self._go_on_in_memory()
-        with self.alone(), self.engine.begin() as connection:
-            self._step(connection, self._version(connection))  # asked again: another process may have been first
 
-    def _step(self, connection: Connection, version: int, to: int = SCHEMA_VERSION) -> None:
-        for migration in MIGRATIONS[version:to]:
-            migration(connection)
-        connection.execute(delete(VERSION))
-        connection.execute(insert(VERSION).values(version=to))
+    def migrate(self, to: int = SCHEMA_VERSION) -> None:
+        """Bring the tables to that version of the schema; nothing happens where they are there already."""
+        if self.version >= to:
+            return
+        with self.alone(), self.begin() as connection:
+            for migration in MIGRATIONS[self._version(connection) : to]:  # asked again: another may have been first
+                migration(connection)
+            connection.execute(delete(VERSION))
+            connection.execute(insert(VERSION).values(version=to))
 
     def _version(self, connection: Connection) -> int:
         """The schema's version, 0 where there is none of our tables; refuses one that is newer, or none at all."""

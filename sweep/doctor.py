@@ -204,7 +204,7 @@ def _runs(it: _Examination) -> Iterator[Finding]:
     of_a_study = RUN.c.run.in_(select(TRIAL_RUN.c.run))
     found: dict[tuple[Level, str], list[Path]] = {}
     count = 0
-    for row in it.rows(select(RUN.c.run, RUN.c.state, RUN.c.host).where(of_a_study).order_by(RUN.c.run)):
+    for row in it.rows(select(RUN.c.run, RUN.c.state, RUN.c.host, RUN.c.origin).where(of_a_study).order_by(RUN.c.run)):
         try:
             folder = it.home.run(row["run"])
         except StorageError as error:
@@ -226,6 +226,8 @@ def _ailments(it: _Examination, row: dict[str, Any], folder: Path) -> Iterator[t
         return
     elif folder.is_dir():
         yield from _finished(folder)
+    elif row["origin"]:
+        yield "note", "were copied here without their files"
     elif it.shared and row["host"] != socket.gethostname():
         yield "note", "finished on other hosts, not in this home"
     else:

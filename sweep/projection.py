@@ -26,6 +26,7 @@ from sweep.database import Database, configure
 from sweep.errors import StorageError, hide_password
 from sweep.space import Choices, plain
 from sweep.spec import StudySpec
+from sweep.tables import optuna_names
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
@@ -150,6 +151,22 @@ def _readable(url: str) -> Iterator[None]:
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise StorageError(f"Optuna's tables in the database {hide_password(url)} cannot be read: {reason}") from error
+
+
+def forget(store: Database, name: str) -> None:
+    """Delete every projection of a study: NAME, and NAME@1, NAME@2, ... of before it grew."""
+    with store.begin() as connection:
+        names = optuna_names(connection, name)
+    if not names:
+        return
+    url = store.engine.url.render_as_string(hide_password=False)
+    with _database_errors(url), _readable(url):
+        storage = RDBStorage(url, engine_kwargs={"hide_parameters": True})
+        configure(storage.engine, wal=False)
+        for each in names:
+            optuna.delete_study(study_name=each, storage=storage)
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 class Projection:

@@ -1,5 +1,6 @@
 """What a study found, read from its tables: records for the report, plain rows for export and status. Never torch."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from data.cache import cache_folder, open_cache
+from data.errors import DataError
 from data.settings import DataSummary
 from model.errors import ModelError
 from model.names import TERMS
@@ -21,7 +24,7 @@ from sweep.store import Store
 TRIAL_COLUMNS = ("number", "state", "value")
 RUN_COLUMNS = (
     *("run", "trial", "seed", "state", "outcome", "reason", "epochs", "attempts", "seconds"),
-    *("device", "images_per_second", "mixed", "details"),
+    *("device", "images_per_second", "mixed", "details", "origin"),
 )
 
 
@@ -119,6 +122,24 @@ def read_panels(folder: Path) -> Panels:
     return Panels(**vars(result.panels))
 
 
+def kept_images(home: Home, run: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What every validation picture amounts to in a run of a version that kept that in the run's folder alone.
+
+    As `sweep.store.image_rows` takes it; empty where the folder or the study's cache is not here.
+    """
+    data = json.loads(study["data"])
+    try:
+        cache = open_cache(cache_folder(home.cache, data["fingerprint"], tuple(data["image_size"])))
+        result = load_result(home.run(run["run"]), on_note=lambda _: None)
+    except (DataError, OSError):
+        return {}
+    scenes = dict(zip(cache.keys, cache.scenes, strict=True))
+    if result is None or not {*result.keys} <= {*scenes}:
+        return {}
+    found = {"keys": result.keys, "scenes": [scenes[key] for key in result.keys], "values": result.per_image}
+    return {"val": found}
+
+
 def _notes(row: Mapping[str, Any], spec: StudySpec, trials: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:
     notes = []
     told = int((trials["state"] != "running").sum()) if len(trials) else 0
@@ -128,8 +149,11 @@ def _notes(row: Mapping[str, Any], spec: StudySpec, trials: pd.DataFrame, runs: 
         )
     if runs["mixed"].fillna(False).astype(bool).any():
         notes.append(
-            "Some runs were continued on another machine or with other versions; their numbers may differ in the last bits."
+            "Some runs were trained or continued on another machine or with other versions; their numbers may differ in the last bits."
         )
+    origins = sorted({str(origin) for origin in runs["origin"].dropna()})
+    if origins:
+        notes.append(f"{runs['origin'].notna().sum()} runs were not trained here, but copied: {'; '.join(origins)}.")
     failed = runs[runs["state"] == "failed"]
     if len(failed):
         notes.append(f"{len(failed)} runs failed by an error, not as a result; the first: {failed.iloc[0]['reason']}")

@@ -20,6 +20,7 @@ from sweep.errors import SpecError, StudyError
 from sweep.paths import check_name
 from sweep.tables import (
     EPOCH,
+    LEASE,
     OPEN_PREFIXES,
     PER_IMAGE,
     PICTURES,
@@ -230,7 +231,7 @@ class Store(Database):
         new = [{**{k: getattr(r, k) for k in ("run", "identity", "environment", "settings")}, **fresh} for r in runs]
         with self.begin() as connection:
             connection.execute(insert(TRIAL).values(study=study, state="running", **{**trial, **texts}))
-            self._insert_new(connection, RUN, new)
+            self.insert_new(connection, RUN, new)
             links = [{"study": study, "trial": trial["number"], "seed": r.seed, "run": r.run} for r in runs]
             connection.execute(insert(TRIAL_RUN), links)
 
@@ -246,23 +247,11 @@ class Store(Database):
             connection.execute(update(RUN).where(RUN.c.run == run).values(**columns))
 
     def finish_run(self, run: str, epochs: int, per_image: Mapping[str, Mapping[str, Any]], **columns: Any) -> None:
-        """Record how a run ended, with what every picture of a split amounts to after its last epoch.
-
-        `per_image` is split -> `keys` and `scenes` of the pictures, and `values`: measure -> one number a picture.
-        """
-        lists, rows = [], []
-        for split, found in per_image.items():
-            keys, scenes = (json.dumps(list(found[part])) for part in ("keys", "scenes"))
-            pictures = hashlib.blake2b(f"{keys}{scenes}".encode(), digest_size=16).hexdigest()
-            lists.append({"pictures": pictures, "keys": keys, "scenes": scenes})
-            row = {"run": run, "epoch": epochs, "split": split, "pictures": pictures}
-            rows += [
-                {**row, "measure": measure, "values": " ".join(map(str, values))}
-                for measure, values in found["values"].items()
-            ]
+        """Record how a run ended, with what every picture amounts to after its last epoch (see `image_rows`)."""
+        lists, rows = image_rows(run, epochs, per_image)
         with self.begin() as connection:
-            self._insert_new(connection, PICTURES, lists)
-            self._insert_new(connection, PER_IMAGE, rows)
+            self.insert_new(connection, PICTURES, lists)
+            self.insert_new(connection, PER_IMAGE, rows)
             connection.execute(update(RUN).where(RUN.c.run == run).values(state="finished", finished=now(), **columns))
 
     def drop_run(self, run: str, study: str, reason: str) -> None:
@@ -276,6 +265,30 @@ class Store(Database):
             where = (RUN.c.run == run) & (RUN.c.state != "finished") & ~awaited.exists()
             connection.execute(update(RUN).where(where).values(state="dropped", reason=reason))
 
+    def own_runs(self, name: str) -> tuple[list[str], int]:
+        """The study's runs that no other study has, and how many others have, too."""
+        mine = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name)
+        others = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study != name)
+        runs = [row["run"] for row in self.rows(mine.distinct().order_by(TRIAL_RUN.c.run))]
+        shared = {row["run"] for row in self.rows(mine.distinct().where(TRIAL_RUN.c.run.in_(others)))}
+        return [run for run in runs if run not in shared], len(shared)
+
+    def delete_study(self, name: str) -> None:
+        """Delete a study's rows, and those of its runs that no other study has."""
+        others = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study != name)
+        own = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name, TRIAL_RUN.c.run.not_in(others))
+        with self.begin() as connection:
+            for table in (EPOCH, PER_IMAGE, RUN):
+                connection.execute(delete(table).where(table.c.run.in_(own)))
+            connection.execute(delete(PICTURES).where(PICTURES.c.pictures.not_in(select(PER_IMAGE.c.pictures))))
+            for table, column in ((TRIAL_RUN, "study"), (TRIAL, "study"), (STUDY, "name")):
+                connection.execute(delete(table).where(table.c[column] == name))
+
+    def forget_lease(self, name: str) -> None:
+        """Delete the lease of a study that there is no more; one that somebody has taken since stays."""
+        with self.begin() as connection:
+            connection.execute(delete(LEASE).where(LEASE.c.study == name, LEASE.c.renewed == 0.0))
+
     def failed_trials(self, name: str) -> int:
         """How many of the study's trials failed."""
         where = (TRIAL.c.study == name) & (TRIAL.c.state == "failed")
@@ -284,13 +297,13 @@ class Store(Database):
     def add_epochs(self, run: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take epoch rows in; those that are there already stay as they are, so that receiving twice is harmless."""
         found = list(rows)
-        self._add_columns({name for row in found for name in row})
+        self.add_measures({name for row in found for name in row})
         with self.begin() as connection:
-            self._insert_new(connection, self.epoch_table, [{**row, "run": run} for row in found])
+            self.insert_new(connection, self.epoch_table, [{**row, "run": run} for row in found])
             last = select(func.max(EPOCH.c.epoch)).where(EPOCH.c.run == run).scalar_subquery()
             connection.execute(update(RUN).where(RUN.c.run == run).values(epochs=last))
 
-    def _add_columns(self, names: set[str]) -> None:
+    def add_measures(self, names: set[str]) -> None:
         """Make room for terms and metrics that this database has not met before."""
         if all(name in self.epoch_table.c for name in names):
             return
@@ -300,7 +313,8 @@ class Store(Database):
                 add_column(connection, EPOCH.name, Column(name, Float))
         del self.epoch_table
 
-    def _insert_new(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    def insert_new(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+        """Insert the rows whose key is not there yet."""
         if not rows:
             return
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
@@ -320,3 +334,23 @@ def epoch_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         **{k: record[k] for k in ("images_per_second", "seconds")},
     }
     return [{**common, "split": split, **values} for split, values in record["splits"].items()]
+
+
+def image_rows(
+    run: str, epoch: int, per_image: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What pictures amount to after an epoch, as rows of sweep_pictures and of sweep_per_image.
+
+    `per_image` is split -> `keys` and `scenes` of the pictures, and `values`: measure -> one number a picture.
+    """
+    lists, rows = [], []
+    for split, found in per_image.items():
+        keys, scenes = (json.dumps(list(found[part])) for part in ("keys", "scenes"))
+        pictures = hashlib.blake2b(f"{keys}{scenes}".encode(), digest_size=16).hexdigest()
+        lists.append({"pictures": pictures, "keys": keys, "scenes": scenes})
+        row = {"run": run, "epoch": epoch, "split": split, "pictures": pictures}
+        rows += [
+            {**row, "measure": measure, "values": " ".join(map(str, values))}
+            for measure, values in found["values"].items()
+        ]
+    return lists, rows

@@ -1,0 +1,286 @@
+"""`sweep copy`: a study's numbers from one database to another, or to a folder of text that a repository can hold.
+
+What is copied is what the tables say: spec, trials, runs, epochs and per-image metrics; never pixels. A folder of text holds one
+CSV a table; it is read by way of a database in memory, so that the text of an older version goes through its migrations.
+"""
+
+import csv
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Boolean, Column, Connection, Float, Integer, MetaData, String, Table, delete, insert, select
+from sqlalchemy.exc import ArgumentError, IntegrityError
+
+from sweep.errors import StorageError, StudyError, hide_password
+from sweep.paths import Home, check_name
+from sweep.projection import Projection
+from sweep.results import kept_images
+from sweep.spec import overrides_json, stored_overrides, stored_spec
+from sweep.store import Store, image_rows, now
+from sweep.tables import EPOCH, PER_IMAGE, PICTURES, RUN, SCHEMA_VERSION, STUDY, TRIAL, TRIAL_RUN
+
+Rows = dict[str, list[dict[str, Any]]]
+"""Table -> its rows of one study."""
+
+VERSION_FILE = "sweep_version.csv"
+TABLES = (STUDY.name, TRIAL.name, TRIAL_RUN.name, RUN.name, EPOCH.name, PICTURES.name, PER_IMAGE.name)
+OF_A_RUN = (EPOCH.name, PER_IMAGE.name)
+UNTOUCHED = ("lock", ".tmp")
+"""Endings of files in a run's folder that belong to whoever is at work there."""
+
+csv.field_size_limit(1 << 30)  # the measures of many pictures are one field
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study is copied from or to: a database, or a folder of text."""
+
+    home: Home
+    storage: str | None
+    text: Path | None = None
+
+    @classmethod
+    def named(cls, given: str) -> "Place":
+        """A database's URL; an SQLite file (FILE.db); a home folder; else a folder of text."""
+        if "://" in given:
+            return cls(Home.choose(None), given)
+        path = Path(given).expanduser().absolute()
+        if path.suffix in (".db", ".sqlite", ".sqlite3") or path.is_file():
+            return cls(Home(path.parent), str(path))
+        home = Home(path)
+        return cls(home, None) if home.database.exists() else cls(home, None, path)
+
+    @property
+    def shown(self) -> str:
+        """How it is called in messages."""
+        return hide_password(str(self.text or self.storage or self.home.database))
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What was copied, in numbers."""
+
+    trials: int
+    runs: int
+    files: int
+
+
+def copy_study(name: str, source: Place, target: Place, new_name: str | None = None, with_files: bool = False) -> Copy:
+    """Copy a study's numbers, with `with_files` its runs' checkpoints and predictions, too.
+
+    A run that the target has finished stays as it is there. Raises StudyError where the study is not in the source, or is
+    in the target already; StorageError where one of them cannot be used. All or nothing in the tables.
+    """
+    if with_files and (target.text or source.text or "://" in f"{source.storage}{target.storage}"):
+        raise StudyError("--files copies between home folders: name an SQLite file or a home folder, not text or a URL")
+    found = _renamed(_source_rows(name, source), check_name(new_name or name))
+    if target.text:
+        _write_text(found, target.text)
+        files = 0
+    else:
+        _write(found, target, origin=source.shown)
+        files = sum(_copy_files(source.home, target.home, row["run"]) for row in found[RUN.name]) if with_files else 0
+    return Copy(len(found[TRIAL.name]), len(found[RUN.name]), files)
+
+
+# Reading
+
+
+def _source_rows(name: str, source: Place) -> Rows:
+    store = _read_text(source.text) if source.text else Store.open(source.home, source.storage)
+    store.require(name)
+    rows = study_rows(store, name)
+    there = {row["run"] for row in rows[PER_IMAGE.name]}
+    for run in (row for row in rows[RUN.name] if row["state"] == "finished" and row["run"] not in there):
+        lists, values = image_rows(run["run"], run["epochs"], kept_images(source.home, run, rows[STUDY.name][0]))
+        rows[PICTURES.name] += [row for row in lists if row not in rows[PICTURES.name]]
+        rows[PER_IMAGE.name] += values
+    return rows
+
+
+def study_rows(store: Store, name: str) -> Rows:
+    """Every row of a study, as they stand at one instant."""
+    runs = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name)
+    epoch = store.epoch_table
+    pictures = select(PER_IMAGE.c.pictures).where(PER_IMAGE.c.run.in_(runs))
+    queries: dict[Table, Any] = {
+        STUDY: STUDY.c.name == name,
+        TRIAL: TRIAL.c.study == name,
+        TRIAL_RUN: TRIAL_RUN.c.study == name,
+        RUN: RUN.c.run.in_(runs),
+        epoch: epoch.c.run.in_(runs),
+        PICTURES: PICTURES.c.pictures.in_(pictures),
+        PER_IMAGE: PER_IMAGE.c.run.in_(runs),
+    }
+    with store.begin() as connection:
+        return {
+            table.name: store.fetched(
+                connection.execute(select(table).where(of_study).order_by(*table.primary_key.columns))
+            )
+            for table, of_study in queries.items()
+        }
+
+
+def _renamed(rows: Rows, name: str) -> Rows:
+    """The rows under the study's new name; nobody is at work on a copy."""
+    study = rows[STUDY.name][0]
+    overrides = stored_overrides(study["overrides"]) | ({} if name == study["name"] else {"study.name": name})
+    state = "finished" if study["state"] == "finished" else "interrupted"
+    columns = {"name": name, "optuna_name": name, "state": state, "overrides": overrides_json(overrides)}
+    linked = {table: [row | {"study": name} for row in rows[table]] for table in (TRIAL.name, TRIAL_RUN.name)}
+    return {**rows, STUDY.name: [study | columns], **linked}
+
+
+# A database
+
+
+def _write(rows: Rows, target: Place, origin: str) -> None:
+    study = rows[STUDY.name][0]
+    store = Store.open(target.home.create(), target.storage, create=True)
+    store.require_sound()
+    if store.study(study["name"]):
+        raise StudyError(
+            f"the study {study['name']!r} is in {target.shown} already: copy it under another name, with --name"
+        )
+    store.add_measures({name for row in rows[EPOCH.name] for name, value in row.items() if value is not None})
+    with store.begin() as connection:
+        added = _insert_runs(store, connection, rows[RUN.name], f"{origin}, copied {now()}")
+        for table in (STUDY, TRIAL, TRIAL_RUN, store.epoch_table, PICTURES, PER_IMAGE):
+            new = [row for row in rows[table.name] if table.name not in OF_A_RUN or row["run"] in added]
+            store.insert_new(connection, table, [{c.name: row.get(c.name) for c in table.columns} for row in new])
+    projection = Projection(store, stored_spec(study, store.shown_url))
+    projection.reconcile(store.trials(study["name"]))
+    projection.close()
+
+
+def _insert_runs(store: Store, connection: Connection, runs: list[dict[str, Any]], origin: str) -> set[str]:
+    """Insert the runs that are not here, or are here and not finished, though they are there; returns their keys."""
+    here = {row["run"]: row["state"] for row in store.fetched(connection.execute(select(RUN.c.run, RUN.c.state)))}
+    new = [
+        row for row in runs if row["run"] not in here or (row["state"] == "finished" and here[row["run"]] != "finished")
+    ]
+    epoch = store.epoch_table
+    for row in new:
+        connection.execute(delete(RUN).where(RUN.c.run == row["run"]))
+        connection.execute(delete(epoch).where(epoch.c.run == row["run"]))
+        state = row["state"] if row["state"] in ("finished", "failed") else "waiting"
+        connection.execute(insert(RUN).values(**{**row, "state": state, "origin": row["origin"] or origin}))
+    return {row["run"] for row in new}
+
+
+def _copy_files(source: Home, target: Home, run: str) -> bool:
+    """Copy a run's folder where the target has none; whether anything was copied."""
+    folder, copy = source.run(run), target.run(run)
+    if copy.exists() or not folder.is_dir():
+        return False
+    building = copy.with_name(f".{copy.name}.{os.getpid()}.tmp")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copytree(folder, building, ignore=lambda _, names: [n for n in names if n.endswith(UNTOUCHED)])
+        building.rename(copy)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return True
+
+
+# A folder of text
+
+
+def _write_text(rows: Rows, folder: Path) -> None:
+    """Write one CSV a table into a new folder, or in place of an earlier copy of the same study; atomic."""
+    name = rows[STUDY.name][0]["name"]
+    _check_replaceable(folder, name)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    building.mkdir()
+    try:
+        _write_csv(building / VERSION_FILE, [{"version": SCHEMA_VERSION}])
+        for table, content in rows.items():
+            _write_csv(building / f"{table}.csv", content)
+        if folder.exists():
+            shutil.rmtree(folder)
+        building.rename(folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _check_replaceable(folder: Path, name: str) -> None:
+    """Refuse a folder that holds anything but an earlier copy of the same study."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    known = {VERSION_FILE, *(f"{table}.csv" for table in TABLES)}
+    strange = sorted(path.name for path in folder.iterdir() if path.name not in known)
+    earlier = _csv_rows(folder / f"{STUDY.name}.csv") if (folder / f"{STUDY.name}.csv").is_file() else []
+    if strange or [row["name"] for row in earlier] != [name]:
+        what = f"holds {strange[0]!r}" if strange else "is not a copy of that study"
+        raise StudyError(f"the folder {folder} {what}: name a new folder for the copy, or empty that one")
+
+
+def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Every number to its last bit; what is missing is empty."""
+    rows = list(rows)
+    used = {key: None for row in rows for key, value in row.items() if value is not None}
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(used), lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({k: int(v) if isinstance(v, bool) else v for k, v in row.items()} for row in rows)
+
+
+def _csv_rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        raise StorageError(
+            f"{path} is missing: expected a folder that `sweep copy NAME --to FOLDER` has written"
+        ) from None
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise StorageError(f"{path} cannot be read ({error}): expected a table as CSV") from None
+
+
+def _read_text(folder: Path) -> Store:
+    """A folder of text as a store in memory, brought to today's schema."""
+    if not folder.is_dir():
+        raise StorageError(f"{folder} does not exist: expected a database, a home folder, or a folder of text")
+    rows = _csv_rows(folder / VERSION_FILE)
+    version = int(rows[0]["version"]) if len(rows) == 1 and str(rows[0].get("version")).isdigit() else 0
+    if not 1 <= version <= SCHEMA_VERSION:
+        raise StorageError(
+            f"{folder / VERSION_FILE} says schema {version}, this version knows 1 to {SCHEMA_VERSION}: use the version that made it"
+        )
+    store, content = Store.in_memory(str(folder), version), {name: _csv_rows(folder / f"{name}.csv") for name in TABLES}
+    store.add_measures({name for row in content[EPOCH.name][:1] for name in row})
+    there = MetaData()
+    there.reflect(store.engine)
+    with store.begin() as connection:
+        for name in (name for name in TABLES if name in there.tables):
+            rows = [_typed_row(folder, there.tables[name], row) for row in content[name]]
+            try:
+                store.insert_new(connection, there.tables[name], rows)
+            except IntegrityError as error:
+                raise StorageError(f"{folder / name}.csv lacks a column that it needs ({error.orig})") from None
+    store.migrate()
+    return store
+
+
+def _typed_row(folder: Path, table: Table, row: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        return {name: _typed(table.c[name], value) for name, value in row.items()}
+    except (ValueError, LookupError, TypeError, ArgumentError) as error:
+        raise StorageError(f"{folder / table.name}.csv holds what none of its columns does: {error}") from None
+
+
+def _typed(column: Column, value: str) -> Any:
+    if value == "" and column.nullable:
+        return None
+    kinds: dict[type, Callable[[str], Any]] = {
+        Boolean: lambda text: bool(int(text)),
+        Integer: int,
+        Float: float,
+        String: str,
+    }
+    return next(read for kind, read in kinds.items() if isinstance(column.type, kind))(value)

@@ -1,0 +1,84 @@
+"""`sweep delete`: a study's rows, its projections in Optuna and its files; never a run that another study shares.
+
+The rows go first, in one transaction. Which run folders are to follow is written down before: killed in between, the same
+command finishes the work.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.cache import write_atomically
+from model.checkpoint import lock_folder
+from model.errors import RunLockedError
+from sweep.claims import Claim
+from sweep.paths import Home
+from sweep.projection import forget
+from sweep.store import Store
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What a study consists of: how much would be deleted, and how many runs stay since other studies share them."""
+
+    trials: int
+    runs: tuple[str, ...]
+    shared: int
+    bytes: int
+
+
+def extent(store: Store, home: Home, name: str) -> Extent:
+    """What deleting a study would take away; `StudyError` where there is none of that name."""
+    if not _unfinished(home, name):
+        store.require(name)
+    own, shared = store.own_runs(name)
+    runs = tuple({*own, *_unfinished(home, name)})
+    folders = [home.study(name), *(home.run(run) for run in runs)]
+    return Extent(len(store.trials(name)), runs, shared, sum(map(_size, folders)))
+
+
+def delete_study(store: Store, home: Home, name: str) -> Extent:
+    """Delete a study, its runs that no other study shares, and their files. `StudyHeldError` while it is worked on."""
+    found = extent(store, home, name)
+    claim = Claim.take(store, name, home.lock(name))
+    try:
+        write_atomically(_list(home, name), json.dumps(found.runs).encode())
+        store.delete_study(name)
+        forget(store, name)
+    finally:
+        claim.release()
+    for run in found.runs:
+        _remove(store, home, run)
+    shutil.rmtree(home.study(name))
+    store.forget_lease(name)
+    return found
+
+
+def _list(home: Home, name: str) -> Path:
+    return home.study(name) / "deleting.json"
+
+
+def _unfinished(home: Home, name: str) -> list[str]:
+    """The runs whose folders a deletion that was killed has left."""
+    try:
+        return [str(run) for run in json.loads(_list(home, name).read_bytes())]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def _remove(store: Store, home: Home, run: str) -> None:
+    """Remove a run's folder, unless another study has begun the same run meanwhile."""
+    folder = home.run(run)
+    if not folder.is_dir():
+        return
+    try:
+        with lock_folder(folder):
+            if store.run(run) is None:
+                shutil.rmtree(folder)
+    except RunLockedError:
+        pass  # somebody trains it: it is theirs now
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,184 @@
+"""`sweep copy` and `sweep delete`: numbers to another database, to text and back; nothing that is shared is lost."""
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+
+from sweep.copies import study_rows
+from sweep.store import Store
+
+NOT_COPIED = ("origin", "attempts")
+
+
+@pytest.fixture(scope="module")
+def trained(new_lab):
+    """A home with one small finished study."""
+    lab = new_lab()
+    assert lab.run("start", lab.spec(w="[0.0, 0.3]"), "--workers", "0") == 0
+    return lab
+
+
+def numbers(store: Store, name: str = "line") -> dict:
+    """All rows of a study but for where they were copied from."""
+    rows = study_rows(store, name)
+    rows["sweep_study"] = [{k: v for k, v in row.items() if k != "updated"} for row in rows["sweep_study"]]
+    rows["sweep_run"] = [{k: v for k, v in row.items() if k not in NOT_COPIED} for row in rows["sweep_run"]]
+    return rows
+
+
+def test_home_to_text_and_back_is_the_same_study(trained, new_lab, capsys) -> None:
+    """A folder of text holds every number to its last bit, and no pixels; what is read from it is the study."""
+    text, other = trained.folder / "text", new_lab()
+    assert trained.run("copy", "line", "--to", str(text)) == 0
+    assert {path.suffix for path in text.iterdir()} == {".csv"}
+    assert other.run("copy", "line", "--from", str(text)) == 0
+    assert numbers(other.store) == numbers(trained.store)
+    assert other.run("copy", "line", "--to", str(other.folder / "again")) == 0
+    for path in text.iterdir():
+        again = (other.folder / "again" / path.name).read_text()
+        if path.name == "sweep_run.csv":  # it says where the runs came from now
+            assert str(text) in again
+        else:
+            assert again == path.read_text()
+
+
+def test_a_copy_is_a_study_to_every_reader(trained, new_lab, capsys) -> None:
+    """Report, best, doctor and Optuna read a copied study; its page says that it was copied."""
+    target = new_lab()
+    assert target.run("copy", "line", "--from", str(trained.home.root)) == 0
+    assert target.run("report", "line") == 0
+    assert "but copied" in target.home.report("line").read_text(encoding="utf-8")
+    assert target.run("best", "line") == 0
+    assert target.run("doctor") == 0
+    assert len(optuna.load_study(study_name="line", storage=target.store.url).trials) == 2
+
+
+def test_what_was_copied_is_taken_up_instead_of_trained(trained, new_lab) -> None:
+    """A study that asks for the same runs takes them, whoever trained them, and trains only what is missing."""
+    target = new_lab()
+    assert target.run("copy", "line", "--from", str(trained.home.root)) == 0
+    with target.store.begin() as connection:  # as if it had been trained on another machine
+        for row in target.store.runs("line"):
+            foreign = json.dumps(json.loads(row["environment"]) | {"model": "another CPU"}, sort_keys=True)
+            key = row["run"][::-1]
+            for table in ("sweep_run", "sweep_epoch", "sweep_per_image", "sweep_trial_run"):
+                connection.exec_driver_sql(f"UPDATE {table} SET run = ? WHERE run = ?", (key, row["run"]))
+            connection.exec_driver_sql("UPDATE sweep_run SET environment = ? WHERE run = ?", (foreign, key))
+    copied = {row["run"] for row in target.store.runs("line")}
+    spec = target.spec(w="[0.0, 0.3, 0.6]")
+    assert target.run("start", spec, "--name", "larger", "--workers", "0") == 0
+    runs = target.store.runs("larger")
+    assert [row["run"] in copied for row in runs] == [True] * 4 + [False] * 2
+    assert [row["mixed"] for row in runs] == [True] * 4 + [False] * 2
+    assert [trial["value"] for trial in target.store.trials("larger")[:2]] == [
+        trial["value"] for trial in trained.store.trials("line")
+    ]
+
+
+def test_files_come_along_where_they_are_asked_for(trained, new_lab, capsys) -> None:
+    """With --files the model can be saved from the copy; without, it cannot, and one line says so."""
+    bare, whole = new_lab(), new_lab()
+    for lab, more in ((bare, []), (whole, ["--files"])):
+        assert trained.run("copy", "line", "--to", str(lab.home.database), *more) == 0
+    assert bare.run("best", "line", "--checkpoint", str(bare.folder / "m.npz")) == 2
+    assert whole.run("best", "line", "--checkpoint", str(whole.folder / "m.npz")) == 0
+    assert numbers(whole.store) == numbers(trained.store)
+
+
+def test_a_copy_never_replaces_what_is_there(trained, new_lab, capsys) -> None:
+    """A study of that name, a folder with something else in it: refused in one line, nothing changed."""
+    target = new_lab()
+    assert target.run("copy", "line", "--from", str(trained.home.root)) == 0
+    assert target.run("copy", "line", "--from", str(trained.home.root)) == 2
+    assert "--name" in capsys.readouterr().err
+    assert target.run("copy", "line", "--from", str(trained.home.root), "--name", "twin") == 0
+    assert [row["name"] for row in target.store.studies()] == ["line", "twin"]
+    diary = target.folder / "diary"
+    diary.mkdir()
+    (diary / "monday.txt").write_text("dear diary")
+    assert trained.run("copy", "line", "--to", str(diary)) == 2
+    assert "monday.txt" in capsys.readouterr().err
+    assert [path.name for path in diary.iterdir()] == ["monday.txt"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("sweep_version.csv", "version\n99\n", "schema 99"),
+        ("sweep_version.csv", None, "missing"),
+        ("sweep_trial.csv", "study,number,state\nline,one,complete\n", "none of its columns"),
+        ("sweep_trial.csv", "study,number,state\nline,1,complete\n", "lacks a column"),
+        ("sweep_epoch.csv", "run,epoch,split,total\nr,1,val,much\n", "none of its columns"),
+        ("sweep_run.csv", b"\xff\xfe", "cannot be read"),
+    ],
+)
+def test_damaged_text_is_named(trained, new_lab, capsys, file: str, content: str | bytes | None, said: str) -> None:
+    """A folder of text that is no copy is refused in one line, and nothing is taken from it."""
+    text, target = trained.folder / f"damaged-{file}-{said[:5]}", new_lab()
+    assert trained.run("copy", "line", "--to", str(text)) == 0
+    path = text / file
+    path.unlink() if content is None else path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    capsys.readouterr()
+    assert target.run("copy", "line", "--from", str(text)) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not target.home.database.exists()
+
+
+def test_places_that_are_none_are_refused(trained, tmp_path: Path, capsys) -> None:
+    """No place, a study that is not there, files into text: one line each."""
+    assert trained.run("copy", "line") == 2
+    assert trained.run("copy", "nothing", "--to", str(tmp_path / "x")) == 2
+    assert trained.run("copy", "line", "--from", str(tmp_path / "nowhere")) == 2
+    assert trained.run("copy", "line", "--to", str(tmp_path / "x"), "--files") == 2
+    assert capsys.readouterr().err.count("\n") == 4
+    assert not (tmp_path / "x").exists()
+
+
+def test_deleting_keeps_what_others_share(new_lab, capsys) -> None:
+    """A study goes with its own runs, its files and its projections; runs of another study stay whole."""
+    lab = new_lab()
+    assert lab.run("start", lab.spec(w="[0.0, 0.3]", seeds="[0]"), "--workers", "0") == 0
+    assert lab.run("start", lab.spec(w="[0.3, 0.6]", seeds="[0]"), "--name", "other", "--workers", "0") == 0
+    before = numbers(lab.store, "other")
+    folders = {row["run"]: lab.home.run(row["run"]) for row in lab.store.runs("line")}
+    assert lab.run("delete", "line") == 2  # nobody there to ask
+    assert "--yes" in capsys.readouterr().err
+    assert lab.run("delete", "line", "--yes") == 0
+    assert "1 run shared" in capsys.readouterr().out
+    assert numbers(lab.store, "other") == before
+    shared = {row["run"] for row in lab.store.runs("other")}
+    assert {run: folder.exists() for run, folder in folders.items()} == {run: run in shared for run in folders}
+    assert not lab.home.study("line").exists()
+    assert [s.study_name for s in optuna.get_all_study_summaries(lab.store.url)] == ["other"]
+    assert lab.run("start", lab.spec(w="[0.0, 0.3]", seeds="[0]"), "--workers", "0") == 0  # the name is free again
+    assert lab.run("doctor") == 0
+
+
+def test_a_deletion_that_was_killed_is_finished_by_the_same_command(new_lab) -> None:
+    """Killed after the rows were gone, the folders that are left are still known."""
+    lab = new_lab()
+    assert lab.run("start", lab.spec(w="[0.0]", seeds="[0]"), "--workers", "0") == 0
+    runs = [row["run"] for row in lab.store.runs("line")]
+    (lab.home.study("line") / "deleting.json").write_text(json.dumps(runs))
+    lab.store.delete_study("line")
+    assert lab.home.run(runs[0]).exists()
+    assert lab.run("delete", "line", "--yes") == 0
+    assert not lab.home.run(runs[0]).exists()
+    assert lab.run("delete", "line", "--yes") == 2
+
+
+def test_a_study_at_work_is_not_deleted(new_lab, capsys) -> None:
+    """Its holder is named, and it goes on."""
+    lab = new_lab()
+    process = lab.spawn("start", lab.spec(epochs="500"), "--workers", "1")
+    try:
+        lab.wait_for_epochs(1, process)
+        assert lab.run("delete", "line", "--yes") == 2
+        assert f"pid {process.pid}" in capsys.readouterr().err
+        assert lab.store.study("line") is not None
+    finally:
+        process.kill()
+        process.communicate()
