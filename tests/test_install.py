@@ -1,0 +1,69 @@
+"""The install that README shows for who has no make: a wheel in an environment of its own."""
+
+import os
+import re
+import shutil
+import site
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PARTS = ("data", "model", "reports", "sweep")
+SMALL = (
+    *("--set", "data.rooms=12", "--set", "data.image_size=16", "--set", "model.width=2"),
+    *("--set", "train.epochs=1", "--set", "search.w=[0.3]", "--seeds", "1", "--workers", "0"),
+)
+
+
+def readme_lines() -> list[str]:
+    """README's commands for an install without make."""
+    blocks = re.findall(r"```\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    return next(block for block in blocks if "pip wheel" in block).splitlines()
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of the repository that an install takes, elsewhere."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in PARTS:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_wheel_works_as_readme_says(checkout: Path) -> None:
+    """README's lines, one by one, end with a finished study; nothing of the checkout is needed any more.
+
+    Dependencies are those of this environment, so that nothing is fetched.
+    """
+    packages = [path for path in (*site.getsitepackages(), *sys.path) if path.endswith("site-packages")]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "SWEEP_", "PIP_"))}
+    environment |= {
+        "PIP_NO_BUILD_ISOLATION": "false",
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_INDEX": "1",
+        "SWEEP_HOME": str(checkout / "home"),
+    }
+    *lines, start = readme_lines()
+    for line in lines:
+        command = line.replace("python3", sys.executable, 1)
+        done = subprocess.run(["bash", "-c", command], cwd=checkout, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+        if "-m venv" in line:
+            target = next((checkout / "sweep-env").glob("lib/python*/site-packages"))
+            (target / "dependencies.pth").write_text("\n".join(packages))
+    for name in PARTS:
+        shutil.rmtree(checkout / name)
+    done = subprocess.run(
+        [*start.split(), *SMALL], cwd=checkout, env=environment, capture_output=True, text=True, errors="replace"
+    )
+    assert done.returncode == 0, done.stderr
+    report = subprocess.run(
+        [start.split()[0], "report", "demo"], cwd=checkout, env=environment, capture_output=True, text=True
+    )
+    assert Path(report.stdout.strip()).is_file(), report.stderr
