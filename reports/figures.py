@@ -195,11 +195,12 @@ def measure_chart(
     height: int = 250,
     band: tuple[float, float] | None = None,
     marked: int | None = None,
+    verdict: str = "",
     colours: Mapping[int, float] | None = None,
 ) -> Chart:
     """Seeds as points, means with 95 % t-intervals, trivial predictors as lines.
 
-    `band` is shaded (one standard error from the best), the trial `marked` is ringed (the recommended one), and
+    `band` is shaded (one standard error from the best), the trial `marked` is ringed and called by its `verdict`, and
     `colours` gives means a value to be coloured by.
     """
     chart = _chart(height, series.axis.title, series.measure.axis)
@@ -211,7 +212,7 @@ def measure_chart(
         box = {"type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": band[0], "y1": band[1], "layer": "below"}
         chart.layout["shapes"] = [{**box, "fillcolor": MEAN, "opacity": 0.13, "line": {"width": 0}}]
     if marked in series.trials:
-        _add_ring(chart, series, series.trials.index(marked))
+        _add_ring(chart, series, series.trials.index(marked), verdict)
     _place(chart, series.axis)
     return chart
 
@@ -248,14 +249,14 @@ def _add_means(chart: Chart, series: MeasureSeries, colours: Mapping[int, float]
     )
 
 
-def _add_ring(chart: Chart, series: MeasureSeries, index: int) -> None:
+def _add_ring(chart: Chart, series: MeasureSeries, index: int, verdict: str) -> None:
     _scatter(
         chart,
         x=[series.mean_x[index]],
         y=rounded([series.mean_y[index]]),
         mode="markers",
         marker={"symbol": "circle-open", "size": 20, "color": OUTCOME_COLOURS["learnt"], "line": {"width": 2.5}},
-        hovertemplate="recommended<extra></extra>",
+        hovertemplate=f"{verdict}<extra></extra>",
     )
 
 

@@ -84,6 +84,11 @@ def measure(column: str) -> Measure:
     return Measure(column, *known, higher_is_better=kind == "metric" and name in HIGHER_IS_BETTER)
 
 
+def objective_measure(objective: str) -> Measure:
+    """What a study minimises (or maximises): "val_rmse" is the column metric_rmse, "combined" is total."""
+    return measure("total" if objective == "combined" else f"metric_{objective.removeprefix('val_')}")
+
+
 def term_label(term: str) -> str:
     """A term's short name in prose."""
     return TERM_LABELS.get(term, term)

@@ -26,6 +26,7 @@ from plotly.offline import get_plotlyjs
 from reports import summary
 from reports.figures import TERM_COLOURS
 from reports.measures import BASELINE_LABELS, BROKEN, Measure, measure, number, rough, short, term_label
+from reports.naming import beside_weights, written
 from reports.records import StudyRecord
 from reports.samples import Samples, sample_panels
 from reports.sections import Section, study_sections
@@ -204,24 +205,25 @@ def _numeric(value: float, text: str | None = None) -> Cell:
 
 
 def trial_table(record: StudyRecord) -> Table:
-    """Every trial: weights, mean over its seeds, standard error, interval, outcomes, best first."""
+    """Every trial: what it is made of, mean over its seeds, standard error, interval, outcomes, best first."""
     what, advice = ranking_measure(record), recommend(record)
     results = trial_results(record, what)
     sign = -1 if what.higher_is_better else 1
     order = sorted(results, key=lambda t: (not t.complete, sign * t.mean if not math.isnan(t.mean) else math.inf))
-    terms = used_terms(record)
+    terms, swept = used_terms(record), tuple(beside_weights(results[0].params)) if results else ()
     value_columns = (f"mean {what.axis}", "± s.e.", "95 % interval", "n", "outcomes", "state")
-    rows = (_trial_cells(t, terms, _verdict(t, advice)) for t in order)
-    return Table(("trial", "verdict", *(term_label(t) for t in terms), *value_columns), tuple(rows))
+    rows = (_trial_cells(t, terms, swept, _verdict(t, advice)) for t in order)
+    return Table(("trial", "verdict", *swept, *(term_label(t) for t in terms), *value_columns), tuple(rows))
 
 
-def _trial_cells(trial: TrialResult, terms: Sequence[str], verdict: Cell) -> tuple[Cell, ...]:
+def _trial_cells(trial: TrialResult, terms: Sequence[str], swept: Sequence[str], verdict: Cell) -> tuple[Cell, ...]:
     interval = trial.interval
     bounds = f"{number(interval.low)} to {number(interval.high)}" if math.isfinite(interval.low) else "–"
     outcomes = ", ".join(f"{n} {name.replace('_', '-')}" for name, n in trial.outcomes.most_common())
     return (
         _numeric(trial.number, str(trial.number)),
         verdict,
+        *(_swept(trial.params[name]) for name in swept),
         *(_numeric(trial.weights[t], short(trial.weights[t])) for t in terms),
         _numeric(interval.mean),
         _numeric(interval.standard_error, rough(interval.standard_error)),
@@ -232,10 +234,15 @@ def _trial_cells(trial: TrialResult, terms: Sequence[str], verdict: Cell) -> tup
     )
 
 
+def _swept(value: Any) -> Cell:
+    """A swept value that is no weight."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return _numeric(float(value), written(value)) if is_number else Cell(written(value), written(value))
+
+
 def _verdict(trial: TrialResult, advice: Recommendation) -> Cell:
     if trial.number == advice.trial:
-        ahead = advice.beats_baselines is False
-        return Cell("ahead, but no advice" if ahead else "recommended", 0, "quiet" if ahead else "good")
+        return Cell(advice.verdict, 0, "quiet" if advice.beats_baselines is False else "good")
     if trial.number in advice.tied:
         return Cell("no difference", 1)
     return Cell("" if trial.complete else "not compared", 2 if trial.complete else 3, "quiet")

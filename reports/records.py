@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports.errors import ReportError
 
-KINDS = ("point", "line", "grid", "simplex")
+KINDS = ("point", "line", "grid", "points", "simplex")
 
 TRIAL_COLUMNS = ("number", "state", "value")
 RUN_COLUMNS = (

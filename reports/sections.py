@@ -23,7 +23,7 @@ from reports.series import (
     named_baselines,
     outcome_counts,
 )
-from reports.statistics import ranked, recommend
+from reports.statistics import Recommendation, ranked, recommend
 from reports.trials import TrialResult, ranking_measure, trial_results, varying_terms
 
 MAX_CURVES = 40  # trials drawn over epochs; the page says so when there are more
@@ -104,16 +104,18 @@ def _objective(record: StudyRecord) -> Section | None:
     single = len(found) == 1
     means = {t.number: t.mean for t in order}
     band = _band(order, what) if single and advice.trial is not None else None
+    shaded = f" Shaded: within one standard error of the best.{_called('Ringed', advice)}" if band else ""
     shown = [
         Figure(
             anchor=f"axis-{i}",
             title=f"Validation {what.label} against {axis.title}",
-            note=_note(record, what, band is not None) if single else "",
+            note=_note(record, what) + shaded if single else "",
             chart=figures.measure_chart(
                 measure_series(record, what, axis),
                 height=380 if single else 280,
                 band=band,
                 marked=advice.trial,
+                verdict=advice.verdict,
                 colours=None if single else means,
             ),
             wide=single,
@@ -123,11 +125,11 @@ def _objective(record: StudyRecord) -> Section | None:
     finite = [n for n, value in means.items() if math.isfinite(value)]
     if not single and len(finite) > 1:
         chart = figures.parallel_chart(found, what, means, advice.trial)
-        note = "One line a trial, coloured by its value: blue is better. The recommended trial is thick."
+        note = f"One line a trial, coloured by its value: blue is better.{_called('Thick', advice)}"
         shown.append(Figure("parallel", "All weights at once", note, chart, wide=True))
     title = f"Validation {what.label}: the measure that decides"
     lead = "This number does not know the weights, so it can be compared between them."
-    lead += "" if single else f" {_note(record, what, False)} Ringed: recommended. Means are coloured, blue is better."
+    lead += "" if single else f" {_note(record, what)}{_called('Ringed', advice)} Means are coloured, blue is better."
     return Section("objective", title, lead, tuple(shown), toggles_baselines=True)
 
 
@@ -138,13 +140,16 @@ def _band(order: Sequence[TrialResult], what: Measure) -> tuple[float, float] | 
     return (best.mean, best.mean + (-1 if what.higher_is_better else 1) * best.standard_error)
 
 
-def _note(record: StudyRecord, what: Measure, band: bool) -> str:
+def _called(mark: str, advice: Recommendation) -> str:
+    """What the marked trial is called."""
+    return f" {mark}: {advice.verdict}." if advice.verdict else ""
+
+
+def _note(record: StudyRecord, what: Measure) -> str:
     counts = [t.interval.n for t in trial_results(record, what) if t.interval.n]
     least, most = min(counts, default=1), max(counts, default=1)
     n = f"n = {most}" if least == most else f"n = {least} to {most}"
     text = f"Grey: each seed. Diamonds: means with 95 % t-intervals ({n} seeds). Dashed: trivial predictors."
-    if band:
-        text += " Shaded: within one standard error of the best. Ringed: recommended."
     if any(math.isinf(t.mean) for t in trial_results(record, what)):
         text += " A red cross at the top: a seed went non-finite, so the trial counts as infinite."
     return text
@@ -278,7 +283,7 @@ def _epoch_charts(record: StudyRecord, what: Measure, axis: Axis, groups: Mappin
 
 def _epoch_axis(record: StudyRecord) -> Axis:
     """Curves are coloured by the swept variable; by the trial's value where there are several."""
-    if record.kind in ("line", "point"):
+    if len(axes(record)) == 1:
         return main_axis(record)
     what = ranking_measure(record)
     finite = {t.number: t.mean for t in trial_results(record, what) if math.isfinite(t.mean)}

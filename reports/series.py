@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from reports.measures import BASELINE_LABELS, OUTCOMES, Measure, measure, term_label
+from reports.naming import recipe, written
 from reports.records import StudyRecord
+from reports.references import EQUAL, POINT
 from reports.statistics import baseline_values
 from reports.trials import TrialResult, ranking_measure, trial_results, used_terms, varying_terms
 
@@ -87,18 +89,19 @@ class Shares:
 
 
 def axes(record: StudyRecord) -> tuple[Axis, ...]:
-    """The axes a measure is drawn against: the swept variable, each variable of a grid, each weight of a simplex."""
+    """The axes a measure is drawn against: the swept variables, named points among them, or each weight of a simplex."""
     if record.kind == "simplex":
         return tuple(_column_axis(record, f"weight_{t}", f"weight of {term_label(t)}") for t in varying_terms(record))
     columns = [v for v in record.variables if f"var_{v}" in record.trials.columns]
     if not columns:
         return (trial_axis(record),)
-    return tuple(_column_axis(record, f"var_{v}", _variable_title(v)) for v in columns)
+    return tuple(_column_axis(record, f"var_{v}", _variable_title(record, v)) for v in columns)
 
 
 def main_axis(record: StudyRecord) -> Axis:
-    """One axis for figures that need a single one: the swept variable of a line, else the trial's number."""
-    return axes(record)[0] if record.kind in ("line", "point") else _number_axis(record)
+    """One axis for figures that need a single one: the only one there is, else the trial's number."""
+    found = axes(record)
+    return found[0] if len(found) == 1 else _number_axis(record)
 
 
 def trial_axis(record: StudyRecord) -> Axis:
@@ -113,7 +116,10 @@ def _number_axis(record: StudyRecord) -> Axis:
     return Axis("trial number", {n: float(n) for n in numbers})
 
 
-def _variable_title(name: str) -> str:
+def _variable_title(record: StudyRecord, name: str) -> str:
+    if record.kind == "points" and name == POINT:
+        equal = next((t.weights for t in trial_results(record) if t.params[POINT] == EQUAL), None)
+        return "reference point" + (f" ({recipe(equal, {POINT: EQUAL})})" if equal else "")
     return f"{name} (weight)" if "." not in name else name
 
 
@@ -123,8 +129,8 @@ def _column_axis(record: StudyRecord, column: str, title: str) -> Axis:
     numbers = [int(n) for n in record.trials["number"]]
     if numeric:
         return Axis(title, dict(zip(numbers, map(float, values), strict=True)))
-    names = tuple(dict.fromkeys(str(v) for v in values))
-    return Axis(title, {n: float(names.index(str(v))) for n, v in zip(numbers, values, strict=True)}, names)
+    names = tuple(dict.fromkeys(written(v) for v in values))
+    return Axis(title, {n: float(names.index(written(v))) for n, v in zip(numbers, values, strict=True)}, names)
 
 
 # Measures against weights

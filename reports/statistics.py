@@ -6,71 +6,71 @@ Functions of the record only: nothing is drawn, written or read. `recommend` is 
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
+from reports.advice import (
+    COMBINED,
+    OTHER_PICTURES,
+    Advice,
+    Contender,
+    advise,
+    cost,
+    objection_to,
+    predictor_values,
+)
 from reports.intervals import Interval, expected_best_of, proportion_interval, seed_correlation, t_interval
 from reports.measures import Measure, term_label
 from reports.records import StudyRecord
+from reports.references import PAPER, POINT, REFERENCES
 from reports.trials import (
     TrialResult,
     is_equal,
+    is_unfinished,
     line_values,
     normalised,
-    objective_measure,
     ranking_measure,
     trial_results,
     used_terms,
 )
 
-Status = Literal["recommended", "incomparable", "unfinished", "diverged"]
-OTHER_PICTURES = (
-    "The trials differ in their data, so their metrics are of other pixels and say nothing about which weights are "
-    "better. Read each setting of the data apart, or give each a study of its own."
-)
-INCOMPARABLE = (
-    "The objective is the combined loss, whose meaning changes with the weights: its minimum says nothing "
+OBJECTIONS = {
+    OTHER_PICTURES: "The trials differ in their data, so their metrics are of other pixels and say nothing about which weights "
+    "are better. Read each setting of the data apart, or give each a study of its own.",
+    COMBINED: "The objective is the combined loss, whose meaning changes with the weights: its minimum says nothing "
     "about which weights are better. Choose a validation metric, such as val_rmse, as the objective; trained "
-    "runs are used again."
-)
+    "runs are used again.",
+}
 DIVERGED = (
     "In every finished trial at least one seed went non-finite. Survivors are not averaged alone, so no trial "
     "has a value."
 )
-# The paper's Table 2, terms not named are 0.
-TABLE_2 = {"ssim": 0.55, "edge": 0.45, "l1": 0.05}
 
 
 @dataclass(frozen=True)
-class Recommendation:
-    """Which weights to use, and why. `trial` is None where nothing can be recommended; `reason` says why.
+class Recommendation(Advice):
+    """Which weights to use, and why: an `Advice` with its numbers. `reason` says why, or why there is none.
 
-    `mean`, `standard_error`, `low`, `high` (95 % t-interval) are of the objective, in its unit, over `seeds`
-    seeds. `tied` are all trials within one standard error of `best`, the trial with the best mean. `optimism`
-    is by how much the best of `compared` equally good trials would look better than it is, by luck alone.
+    `params` are the trial's swept values. `mean`, `standard_error`, `low`, `high` (95 % t-interval) are of the objective,
+    in its unit, over `seeds` seeds. `optimism` is by how much the best of `compared` equally good trials would look
+    better than it is, by luck alone.
     """
 
-    status: Status
-    objective: str
-    reason: str
-    trial: int | None = None
+    objective: str = ""
+    reason: str = ""
     label: str = ""
     weights: dict[str, float] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
     mean: float = math.nan
     standard_error: float = math.nan
     low: float = math.nan
     high: float = math.nan
-    seeds: int = 0
-    tied: tuple[int, ...] = ()
-    best: int | None = None
-    compared: int = 0
     missing: int = 0
     optimism: float = math.nan
     baselines: dict[str, float] = field(default_factory=dict)
-    beats_baselines: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able: numbers that are missing or infinite become None."""
@@ -82,84 +82,61 @@ class Recommendation:
 
 
 def recommend(record: StudyRecord) -> Recommendation:
-    """The weights to use, by the one-standard-error rule (Breiman et al. 1984).
+    """The weights to use, by the rule of `reports.advice`.
 
     Compared are trials of which every seed has finished; one with a non-finite run counts as infinitely bad.
-    Trials within one standard error of the best mean are "no difference", and among them the simplest is
-    taken: fewest non-zero terms, then the weights (scaled to sum to 1) closest to equal ones, then the lowest
-    trial number.
     """
-    results = trial_results(record)
-    complete = [t for t in results if t.complete]
-    missing = len(results) - len(complete)
-    if record.objective == "combined":
-        return Recommendation("incomparable", record.objective, INCOMPARABLE, compared=len(complete), missing=missing)
-    if any(name.startswith("data.") for name in record.variables):
-        return Recommendation("incomparable", record.objective, OTHER_PICTURES, compared=len(complete), missing=missing)
-    what = objective_measure(record)
+    what = ranking_measure(record)
+    results = {t.number: t for t in trial_results(record, what)}
+    complete = [t for t in results.values() if t.complete]
     baselines = baseline_values(record, what)
-    shared: dict[str, Any] = {"compared": len(complete), "missing": missing, "baselines": baselines}
+    advice = advise(
+        [Contender(t.number, t.values) for t in complete],
+        what,
+        baselines,
+        lambda numbers: {n: results[n].weights for n in numbers},
+        objection_to(record.objective, record.variables),
+        is_unfinished(record),
+    )
+    shared = {**vars(advice), "objective": record.objective, "missing": len(results) - len(complete)}
+    if advice.trial is None or advice.best is None:
+        return Recommendation(**shared, reason=_no_reason(advice), baselines={} if advice.objection else baselines)
+    chosen, best = results[advice.trial], results[advice.best]
     finite = [t for t in complete if math.isfinite(t.mean)]
-    if not finite:
-        return _nothing(record, complete, shared)
-    best = min(finite, key=lambda t: (_cost(t.mean, what), t.number))
-    tied = within_one_error(finite, best, what)
-    chosen = min(tied, key=lambda t: simplicity(t, used_terms(record)))
     return Recommendation(
-        status="recommended",
-        objective=record.objective,
-        reason=_reason(chosen, best, tied, what) if len(complete) > 1 else "It is the only trial that was compared.",
-        trial=chosen.number,
+        **shared,
+        reason=_reason(chosen, best, advice, what),
         label=chosen.label,
         weights=dict(chosen.weights),
+        params=dict(chosen.params),
         mean=chosen.mean,
         standard_error=chosen.interval.standard_error,
         low=chosen.interval.low,
         high=chosen.interval.high,
-        seeds=chosen.interval.n,
-        tied=tuple(t.number for t in tied),
-        best=best.number,
         optimism=optimism(finite, len(finite)),
-        beats_baselines=beats(chosen.mean, baselines, what),
-        **shared,
+        baselines=baselines,
     )
 
 
-def _nothing(record: StudyRecord, complete: Sequence[TrialResult], shared: dict[str, Any]) -> Recommendation:
-    if complete:
-        return Recommendation("diverged", record.objective, DIVERGED, **shared)
-    return Recommendation("unfinished", record.objective, "No trial has finished all of its seeds yet.", **shared)
+def _no_reason(advice: Advice) -> str:
+    if advice.objection:
+        return OBJECTIONS[advice.objection]
+    return DIVERGED if advice.compared else "No trial has finished all of its seeds yet."
 
 
-def _cost(value: float, what: Measure) -> float:
-    return -value if what.higher_is_better else value
-
-
-def within_one_error(finite: Sequence[TrialResult], best: TrialResult, what: Measure) -> list[TrialResult]:
-    """The trials whose mean is within one standard error (the best's own) of the best; it alone if unknown."""
-    error = best.interval.standard_error
-    limit = _cost(best.mean, what) + (error if math.isfinite(error) else 0.0)
-    return [t for t in finite if t is best or (math.isfinite(error) and _cost(t.mean, what) <= limit)]
-
-
-def simplicity(trial: TrialResult, terms: tuple[str, ...]) -> tuple[int, float, int]:
-    """How simple a trial is, least first: non-zero terms, distance from equal weights, trial number."""
-    count = sum(w > 0 for w in trial.weights.values())
-    distance = float(np.linalg.norm(normalised(trial.weights, terms) - 1 / max(len(terms), 1)))
-    return count, round(distance, 9), trial.number
-
-
-def _reason(chosen: TrialResult, best: TrialResult, tied: Sequence[TrialResult], what: Measure) -> str:
+def _reason(chosen: TrialResult, best: TrialResult, advice: Advice, what: Measure) -> str:
+    if advice.compared == 1:
+        return "It is the only trial that was compared."
     if best.interval.n < 2:
         return "The best of the finished trials, from one seed: an anecdote, perhaps only luck. Add seeds."
-    if len(tied) == 1:
+    if len(advice.tied) == 1:
         return "No other trial is within one standard error of it."
     if chosen is best:
         where = "which is also the best"
     else:
         where = f"while trial {best.number} ({best.label}) has the best mean, {what.write(best.mean)}"
     return (
-        f"{len(tied)} trials are within one standard error of the best: no difference that this study can show, "
+        f"{len(advice.tied)} trials are within one standard error of the best: no difference that this study can show, "
         f"so the simplest is taken (fewest non-zero terms, then closest to equal weights), {where}."
     )
 
@@ -173,40 +150,9 @@ def optimism(trials: Sequence[TrialResult], compared: int) -> float:
     return expected_best_of(compared) * math.sqrt(sum(squares) / len(squares)) if squares else math.nan
 
 
-# The trivial predictors
-
-
 def baseline_values(record: StudyRecord, what: Measure, split: str = "val") -> dict[str, float]:
     """Trivial predictor -> its value of a measure on a split; those that do not have it are left out."""
-    table = record.baselines.get(split) or {}
-    found = {name: _baseline(values, what) for name, values in table.items()}
-    return {name: value for name, value in found.items() if math.isfinite(value)}
-
-
-def _baseline(values: Mapping[str, Any], what: Measure) -> float:
-    # "silog" is a term and a metric: its plain name is the metric, and the term stands as "term_silog".
-    plain = None if what.column == "term_silog" else values.get(what.key)
-    value = values.get(what.column, plain)
-    return float(value) if isinstance(value, (int, float)) else math.nan
-
-
-def best_baseline(baselines: dict[str, float], what: Measure) -> tuple[str, float] | None:
-    """The better of the trivial predictors and its value."""
-    return min(baselines.items(), key=lambda item: _cost(item[1], what)) if baselines else None
-
-
-def beats(value: float, baselines: dict[str, float], what: Measure) -> bool | None:
-    """Whether a value is better than every trivial predictor's; None where none is known."""
-    best = best_baseline(baselines, what)
-    return None if best is None else _cost(value, what) < _cost(best[1], what)
-
-
-def beating_trials(record: StudyRecord) -> tuple[int, int]:
-    """How many complete trials beat every trivial predictor in the mean, and how many were compared."""
-    what = ranking_measure(record)
-    baselines = baseline_values(record, what)
-    complete = [t for t in trial_results(record, what) if t.complete]
-    return sum(bool(beats(t.mean, baselines, what)) for t in complete), len(complete)
+    return predictor_values(record.baselines.get(split) or {}, what)
 
 
 # Contrasts, paired by seed
@@ -227,7 +173,7 @@ def ranked(record: StudyRecord) -> list[TrialResult]:
     """The complete trials, best mean first; diverged ones last."""
     what = ranking_measure(record)
     complete = [t for t in trial_results(record, what) if t.complete]
-    return sorted(complete, key=lambda t: (_cost(t.mean, what), t.number))
+    return sorted(complete, key=lambda t: (cost(t.mean, what), t.number))
 
 
 def contrasts(record: StudyRecord) -> tuple[TrialResult | None, tuple[Contrast, ...]]:
@@ -243,15 +189,17 @@ def contrasts(record: StudyRecord) -> tuple[TrialResult | None, tuple[Contrast, 
 def references(record: StudyRecord, order: Sequence[TrialResult]) -> list[tuple[str, TrialResult]]:
     """What the best trial (the first of `order`) is held against: role and trial, each trial once.
 
-    The recommended trial, equal weights, the paper's Table 2 and single terms where the study has them; on a
-    line its neighbours and both ends; otherwise the runner-up.
+    The trial of the advice, equal weights, the paper's Table 2 and single terms where the study has them; all other
+    named points of a study over such; on a line its neighbours and both ends; otherwise the runner-up.
     """
     terms = used_terms(record)
     advice = recommend(record)
-    roles = [("recommended", t) for t in order if t.number == advice.trial]
+    roles = [(advice.verdict, t) for t in order if t.number == advice.trial]
     roles += [("equal weights", t) for t in order if is_equal(t.weights, terms)]
     roles += [("the paper's Table 2", t) for t in order if _is_table_2(t, terms)]
     roles += [(f"{term_label(single)} alone", t) for t in order if (single := _single(t))]
+    if record.kind == "points":
+        roles += [(str(t.params[POINT]), t) for t in order]
     roles += _line_references(record, order)
     named: dict[int, tuple[list[str], TrialResult]] = {}
     for role, trial in roles:
@@ -261,7 +209,8 @@ def references(record: StudyRecord, order: Sequence[TrialResult]) -> list[tuple[
 
 
 def _is_table_2(trial: TrialResult, terms: tuple[str, ...]) -> bool:
-    return bool(np.allclose(normalised(trial.weights, terms), normalised(TABLE_2, terms), atol=1e-6)) and len(terms) > 2
+    table_2 = normalised(REFERENCES[PAPER].weights, terms)
+    return bool(np.allclose(normalised(trial.weights, terms), table_2, atol=1e-6)) and len(terms) > 2
 
 
 def _single(trial: TrialResult) -> str | None:
@@ -281,7 +230,7 @@ def _line_references(record: StudyRecord, order: Sequence[TrialResult]) -> list[
 
 def _contrast(role: str, best: TrialResult, other: TrialResult, what: Measure) -> Contrast:
     mine = {s.seed: s.value for s in best.seeds}
-    pairs = [(_cost(s.value, what), _cost(mine[s.seed], what)) for s in other.seeds if s.seed in mine]
+    pairs = [(cost(s.value, what), cost(mine[s.seed], what)) for s in other.seeds if s.seed in mine]
     gains = [theirs - ours for theirs, ours in pairs if not math.isnan(theirs) and not math.isnan(ours)]
     return Contrast(role, other.number, other.label, t_interval(gains), any(math.isinf(g) for g in gains))
 

@@ -3,25 +3,29 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
+from reports.advice import Tone, beats, best_baseline
 from reports.intervals import proportion_interval
 from reports.measures import BASELINE_LABELS, BROKEN, measure, percent, rough, short
+from reports.naming import recipe
 from reports.records import StudyRecord
 from reports.statistics import (
     Breakage,
     Recommendation,
     baseline_values,
-    beating_trials,
-    beats,
-    best_baseline,
     breakage,
     ranked,
     recommend,
 )
-from reports.trials import TrialResult, line_values, objective_measure, ranking_measure, trial_results, weights_label
-
-Tone = Literal["good", "warn", "bad", "plain"]
+from reports.trials import (
+    TrialResult,
+    is_unfinished,
+    line_values,
+    objective_measure,
+    ranking_measure,
+    trial_results,
+)
 
 
 @dataclass(frozen=True)
@@ -48,36 +52,15 @@ class Answer:
 def answer(record: StudyRecord) -> Answer:
     """Sum a study up, whatever state it is in. Whether networks beat the trivial predictors comes first."""
     advice, broken = recommend(record), breakage(record)
-    headline, tone = _headline(record, advice)
+    headline, tone = advice.headline(recipe(advice.weights, advice.params))
     findings = (
-        _against_baselines(record),
+        _against_baselines(record, advice),
         Finding("Which weights?", _which(record, advice), "plain" if advice.trial is not None else "warn"),
         Finding("How sure is that?", _sure(record, advice), _sure_tone(advice)),
         Finding("Where does training break?", _breaks(record, broken), "warn" if broken.broken else "good"),
     )
     asked = [f for f in findings if f.text]
     return Answer(headline, tone, _progress(record), tuple(asked), _caveats(record), advice)
-
-
-def _headline(record: StudyRecord, advice: Recommendation) -> tuple[str, Tone]:
-    if advice.status == "unfinished":
-        return "No trial has finished yet", "plain"
-    beating, compared = beating_trials(record)
-    if compared and not beating and baseline_values(record, ranking_measure(record)):
-        return "Nothing was learnt: no trial beats the trivial predictors", "bad"
-    if advice.status == "incomparable":
-        return "No recommendation: the combined loss is not comparable", "warn"
-    if advice.status == "diverged":
-        return "No recommendation: every trial diverged", "bad"
-    if advice.seeds < 2:
-        return f"Ahead, from a single seed: {weights_label(advice.weights)}", "warn"
-    if _unfinished(record):
-        return f"So far: {weights_label(advice.weights)}", "warn"
-    if advice.compared == 1:
-        return f"Only one trial: {weights_label(advice.weights)}", "plain"
-    if len(advice.tied) == advice.compared:
-        return f"No difference that this study can show; the simplest are {weights_label(advice.weights)}", "warn"
-    return f"Use {weights_label(advice.weights)}", "good"
 
 
 def _progress(record: StudyRecord) -> str:
@@ -89,7 +72,7 @@ def _progress(record: StudyRecord) -> str:
         int((states == "pruned").sum()),
     )
     parts = []
-    if _unfinished(record):
+    if is_unfinished(record):
         asked = max(len(runs), len(states) * len(record.seeds))
         parts.append(f"Unfinished: {done} of {asked} runs so far, so all of this may still change.")
     if failed:
@@ -103,15 +86,10 @@ def _progress(record: StudyRecord) -> str:
     return " ".join(parts)
 
 
-def _unfinished(record: StudyRecord) -> bool:
-    states = record.trials["state"]
-    return not len(states) or not states.isin(["complete", "pruned", "failed"]).all()
-
-
 # Do the networks learn anything?
 
 
-def _against_baselines(record: StudyRecord) -> Finding:
+def _against_baselines(record: StudyRecord, advice: Recommendation) -> Finding:
     question = "Do the networks beat the trivial predictors?"
     what = ranking_measure(record)
     best = best_baseline(baseline_values(record, what), what)
@@ -123,9 +101,8 @@ def _against_baselines(record: StudyRecord) -> Finding:
         return Finding(question, f"Too early to say. The best of them is {name}, on the validation split.", "plain")
     if not math.isfinite(order[0].mean):
         return Finding(question, f"No. Every finished trial diverged; {name} stays ahead.", "bad")
-    beating, compared = beating_trials(record)
     leader = f"trial {order[0].number} ({order[0].label}) at {what.write(order[0].mean)}"
-    if not beating:
+    if advice.nothing_learnt:
         text = (
             f"No. The best trial is {leader} {what.label} on the validation split, and {name} does better without "
             "looking at the image. Until that changes, differences between weights say nothing about depth: train "
@@ -134,10 +111,10 @@ def _against_baselines(record: StudyRecord) -> Finding:
         return Finding(question, text, "bad")
     gain = abs(order[0].mean - best[1]) / abs(best[1]) if best[1] else math.nan
     text = (
-        f"{_count(beating, compared)}. The best is {leader} {what.label} on the validation "
+        f"{_count(advice.beating or 0, advice.compared)}. The best is {leader} {what.label} on the validation "
         f"split, {percent(gain)} better than {name}. {_clearly(order[0], best[1], what.higher_is_better)}"
     )
-    return Finding(question, text, "good" if beating == compared else "warn")
+    return Finding(question, text, "good" if advice.beating == advice.compared else "warn")
 
 
 def _count(part: int, whole: int) -> str:
@@ -161,7 +138,7 @@ def _which(record: StudyRecord, advice: Recommendation) -> str:
     if advice.trial is None:
         return advice.reason
     what = objective_measure(record)
-    value = f"Trial {advice.trial}: {weights_label(advice.weights)}, with a validation {what.label} of {what.write(advice.mean)}."
+    value = f"Trial {advice.trial}: {recipe(advice.weights, advice.params)}, with a validation {what.label} of {what.write(advice.mean)}."
     if not beats(advice.mean, advice.baselines, what) and advice.baselines:
         value += " It does not beat the trivial predictors, so this is an order of finish, not advice."
     return f"{value} {advice.reason}"
@@ -245,8 +222,7 @@ def _trivial(broken: Breakage) -> str:
 def _caveats(record: StudyRecord) -> tuple[str, ...]:
     size = record.data.get("image_size")
     pixels = f"{size[0]} × {size[1]} pixels" if isinstance(size, (list, tuple)) and len(size) == 2 else "its resolution"
-    head = (record.spec.get("model") or {}).get("head")
-    epochs = (record.spec.get("train") or {}).get("epochs")
+    head, epochs = _kept(record, "model", "head"), _kept(record, "train", "epochs")
     budget = f", {epochs} epochs" if epochs else ""
     found = [f"Weights hold for what they were found at: {pixels}, depth in metres, {head or 'this'} head{budget}."]
     found.append(
@@ -262,6 +238,11 @@ def _caveats(record: StudyRecord) -> tuple[str, ...]:
             "A trial with a non-finite run counts as infinitely bad; its surviving seeds are never averaged alone."
         )
     return (*found, *record.notes)
+
+
+def _kept(record: StudyRecord, section: str, field: str) -> Any:
+    """A setting that all trials share; None where it is swept."""
+    return None if f"{section}.{field}" in record.variables else (record.spec.get(section) or {}).get(field)
 
 
 def objective_sentence(record: StudyRecord) -> str:

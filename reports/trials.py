@@ -5,12 +5,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from reports import measures
+from reports.advice import ranking_of
 from reports.intervals import Interval, t_interval
-from reports.measures import BROKEN, NO_BREAK, Measure, measure, short, term_label
+from reports.measures import BROKEN, Measure
+from reports.naming import recipe, written
 from reports.records import StudyRecord
 
 
@@ -35,6 +39,7 @@ class TrialResult:
     number: int
     label: str
     weights: Mapping[str, float]
+    params: Mapping[str, Any]  # the swept values
     state: str
     expected: int
     seeds: tuple[SeedValue, ...]
@@ -42,7 +47,12 @@ class TrialResult:
     @cached_property
     def interval(self) -> Interval:
         """Mean and 95 % t-interval over the seeds that have a value so far."""
-        return t_interval([s.value for s in self.seeds if not math.isnan(s.value)])
+        return t_interval(self.values)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The final values of the seeds that have one so far."""
+        return tuple(s.value for s in self.seeds if not math.isnan(s.value))
 
     @property
     def mean(self) -> float:
@@ -71,14 +81,19 @@ class TrialResult:
 
 
 def objective_measure(record: StudyRecord) -> Measure:
-    """What the study minimises (or maximises): "val_rmse" is the column metric_rmse, "combined" is total."""
-    name = record.objective
-    return measure("total" if name == "combined" else f"metric_{name.removeprefix('val_')}")
+    """What the study minimises (or maximises)."""
+    return measures.objective_measure(record.objective)
 
 
 def ranking_measure(record: StudyRecord) -> Measure:
-    """What the page ranks trials by: the objective, or RMSE in place of the incomparable combined loss."""
-    return measure("metric_rmse") if record.objective == "combined" else objective_measure(record)
+    """What trials are ranked by: the objective, or RMSE in place of the incomparable combined loss."""
+    return ranking_of(record.objective)
+
+
+def is_unfinished(record: StudyRecord) -> bool:
+    """Whether trials are still to come, as far as the record knows."""
+    states = record.trials["state"]
+    return not len(states) or not states.isin(["complete", "pruned", "failed"]).all()
 
 
 def final_values(record: StudyRecord, column: str, split: str = "val") -> dict[str, float]:
@@ -133,6 +148,7 @@ def _trials_without_values(record: StudyRecord) -> tuple[TrialResult, ...]:
                 number=int(row["number"]),
                 label=trial_label(record, row),
                 weights=_weights(record, row),
+                params=_params(record, row),
                 state=str(row["state"]),
                 expected=len(record.seeds),
                 seeds=tuple(seeds.get(int(row["number"]), ())),
@@ -161,11 +177,16 @@ def _seed_value(seed: SeedValue, values: Mapping[str, float], what: Measure) -> 
     return SeedValue(seed.run, seed.seed, value, seed.outcome, seed.is_finished)
 
 
+def _params(record: StudyRecord, row: Mapping) -> dict[str, Any]:
+    return {name: row[f"var_{name}"] for name in record.variables if f"var_{name}" in row}
+
+
 def trial_label(record: StudyRecord, row: Mapping) -> str:
-    """How a trial is called: by its swept variables, else by its weights."""
-    if record.variables and record.kind != "simplex" and all(f"var_{v}" in row for v in record.variables):
-        return ", ".join(f"{name} = {_plain(row[f'var_{name}'])}" for name in record.variables)
-    return weights_label(_weights(record, row))
+    """How a trial is called: on a line or grid by its swept variables, else by all that it is made of."""
+    params = _params(record, row)
+    if record.kind in ("line", "grid") and len(params) == len(record.variables):
+        return ", ".join(f"{name} = {written(value)}" for name, value in params.items())
+    return recipe(_weights(record, row), params)
 
 
 def line_values(record: StudyRecord) -> dict[int, float]:
@@ -174,15 +195,6 @@ def line_values(record: StudyRecord) -> dict[int, float]:
     if column not in record.trials.columns or not pd.api.types.is_numeric_dtype(record.trials[column]):
         return {}
     return {int(n): float(v) for n, v in zip(record.trials["number"], record.trials[column], strict=True)}
-
-
-def weights_label(weights: Mapping[str, float]) -> str:
-    """Weights in one line, such as "SILog 0.55 · SSIM 0.45"; zero weights are left out."""
-    return " · ".join(f"{term_label(t)}{NO_BREAK}{w:.3g}" for t, w in weights.items() if w > 0) or "no weights"
-
-
-def _plain(value: object) -> str:
-    return short(float(value)) if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
 
 
 def used_terms(record: StudyRecord) -> tuple[str, ...]:

@@ -124,6 +124,16 @@ def _trials(kind: str, count: int, rng: np.random.Generator) -> tuple[pd.DataFra
         for term, column in zip(names, weights.T, strict=True):
             table[f"var_{term}"] = table[f"weight_{term}"] = column
         return table.assign(weight_smoothness=0.0), names
+    if kind == "points":
+        points = {
+            "paper-table-2": (0, 0.55, 0.45, 0.05),
+            "equal": (1, 1, 1, 1),
+            "l1": (0, 0, 0, 1),
+            "edge": (0, 0, 1, 0),
+        }
+        table["var_point"] = list(points)[:count]
+        weights = np.array([(*points[p], 0) for p in table["var_point"]], dtype=float)
+        return table.assign(**{f"weight_{t}": w for t, w in zip(TERMS, weights.T, strict=True)}), ("point",)
     w = np.round(np.linspace(0, 0.9, count), 3) if count > 1 else np.array([0.3])
     rate = np.array([1e-4, 1e-3])[np.arange(count) % 2]
     names = {"line": ("w",), "grid": ("w", "train.learning_rate"), "point": ()}[kind]

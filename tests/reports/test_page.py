@@ -15,6 +15,7 @@ STATES = {
     "simplex": {"kind": "simplex", "trials": 8},
     "grid": {"kind": "grid", "trials": 6},
     "point": {"kind": "point", "trials": 1},
+    "points": {"kind": "points", "trials": 4},
     "half-finished": {"finished": 4, "trials": 4},
     "nothing finished": {"finished": 0, "trials": 2},
     "one seed": {"seeds": 1, "trials": 3},
@@ -43,7 +44,7 @@ def test_a_page_comes_out_of_every_state_of_a_study(study, state):
         assert json.loads(text)["data"]
 
 
-@pytest.mark.parametrize("state", ["line", "simplex", "point", "combined"])
+@pytest.mark.parametrize("state", ["line", "simplex", "point", "points", "combined"])
 def test_figures_are_valid_plotly_figures(study, state):
     """They are built as plain dictionaries, so plotly's own classes check them here, every choice included."""
     for section in study_sections(study(**{**STATES[state], "panels": 0}), "study-1"):

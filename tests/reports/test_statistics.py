@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reports.measures import measure
-from reports.statistics import baseline_values, beating_trials, breakage, contrasts, optimism, pairing, recommend
+from reports.statistics import baseline_values, breakage, contrasts, optimism, pairing, recommend
 from reports.trials import trial_results
 
 
@@ -93,9 +93,11 @@ def test_a_recommendation_can_be_written_as_json(study):
 def test_networks_that_do_not_beat_the_trivial_predictors_are_told_apart(study):
     """Beating the median is not enough: the mean map is better, and it counts."""
     record = study(trials=2, baseline=1.0, values=values_of([0.95] * 3, [0.85] * 3))
-    assert beating_trials(record) == (1, 2)
-    assert recommend(record).beats_baselines is True
-    assert recommend(study(baseline=0.4)).beats_baselines is False
+    advice = recommend(record)
+    assert (advice.beating, advice.compared, advice.nothing_learnt) == (1, 2, False)
+    assert advice.beats_baselines is True and advice.verdict == "recommended"
+    lost = recommend(study(baseline=0.4))
+    assert lost.beats_baselines is False and lost.nothing_learnt and lost.verdict == "ahead, but no advice"
     assert recommend(replace(record, baselines={})).beats_baselines is None
 
 

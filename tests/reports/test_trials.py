@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from reports.errors import ReportError
-from reports.trials import final_values, is_equal, normalised, objective_measure, trial_results, weights_label
+from reports.naming import recipe, spec_recipe, weights_label
+from reports.trials import final_values, is_equal, normalised, objective_measure, trial_results
 
 
 def test_a_trial_is_the_mean_of_its_seeds_last_epochs(study):
@@ -82,3 +83,16 @@ def test_weights_are_compared_up_to_scale():
     assert is_equal({"silog": 2.0, "l1": 2.0}, ("silog", "l1"))
     assert not is_equal({"silog": 2.0, "l1": 2.1}, ("silog", "l1"))
     assert weights_label({"silog": 0.55, "edge": 0.0, "l1": 0.05}) == "SILog\u00a00.55 · L1\u00a00.05"
+
+
+def test_a_swept_field_is_named_beside_the_weights():
+    """Whoever reads a trial's name can train it again: its point, its weights, and the fields that differ between trials."""
+    weights, params = (
+        {"silog": 1.0, "l1": 1.0},
+        {"point": "equal", "train.learning_rate": 0.001, "model.batch_norm": True},
+    )
+    assert recipe(weights, params).replace("\u00a0", " ") == (
+        "equal: SILog 1 · L1 1 with train.learning_rate = 0.001, model.batch_norm = true"
+    )
+    assert spec_recipe(weights, params) == "equal: silog 1, l1 1, train.learning_rate 0.001, model.batch_norm true"
+    assert spec_recipe(weights, {"w": 0.3, "point": 0.5}) == "silog 1, l1 1"

@@ -1,0 +1,40 @@
+"""How a trial is called: by its reference point, its weights, and the swept fields that are no weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from reports.measures import NO_BREAK, short, term_label
+from reports.references import POINT
+
+
+def beside_weights(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The swept variables that do not speak through the weights: a reference point's name, and fields (dotted names)."""
+    return {name: value for name, value in params.items() if "." in name or (name == POINT and isinstance(value, str))}
+
+
+def written(value: object) -> str:
+    """A swept value as a spec has it: 0.3, true, a text without its quotes."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return short(float(value)) if isinstance(value, (int, float)) else str(value)
+
+
+def weights_label(weights: Mapping[str, float]) -> str:
+    """Weights in one line, such as "SILog 0.55 · SSIM 0.45"; zero weights are left out."""
+    return " · ".join(f"{term_label(t)}{NO_BREAK}{w:.3g}" for t, w in weights.items() if w > 0) or "no weights"
+
+
+def recipe(weights: Mapping[str, float], params: Mapping[str, Any]) -> str:
+    """All that a trial is made of, for a page: "equal: SILog 1 · SSIM 1 with train.learning_rate = 0.001"."""
+    named = {name: written(value) for name, value in beside_weights(params).items()}
+    point = f"{named.pop(POINT)}: " if POINT in named else ""
+    fields = ", ".join(f"{name} = {value}" for name, value in named.items())
+    return f"{point}{weights_label(weights)}{' with ' if fields else ''}{fields}"
+
+
+def spec_recipe(weights: Mapping[str, float], params: Mapping[str, Any]) -> str:
+    """The same for a terminal, by the names that a spec has: "equal: silog 1, ssim 1, train.learning_rate 0.001"."""
+    named = {name: written(value) for name, value in beside_weights(params).items()}
+    point = f"{named.pop(POINT)}: " if POINT in named else ""
+    used = {term: f"{weight:.4g}" for term, weight in weights.items() if weight}
+    return point + ", ".join(f"{name} {value}" for name, value in (used | named).items())

@@ -1,0 +1,75 @@
+"""Reference points: weights known by name, the paper's and those that other projects train with, each as read in its source."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+POINT = "point"
+"""The variable of a study that sweeps reference points."""
+
+EQUAL = "equal"
+EQUAL_TERMS = ("silog", "ssim", "edge", "l1")
+PAPER = "paper-table-2"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Weights by term (none for `equal`, whose terms the study says), and settings of the loss that belong to them."""
+
+    name: str
+    weights: Mapping[str, float]
+    note: str
+    read_in: str = ""
+    loss: Mapping[str, Any] = field(default_factory=dict)
+
+    def weights_with(self, terms: Sequence[str]) -> dict[str, float]:
+        """Its weights; 1 for each of `terms` where it is `equal`."""
+        return dict(self.weights) or dict.fromkeys(terms, 1.0)
+
+
+_GRADIENT = {"edge": "gradient"}
+_TIMES_TEN = "SILog alone, rooted, α 0.85; its factor 10 is a scale, which Adam ignores"
+
+
+def _rooted(alpha: float) -> dict[str, Any]:
+    return {"silog_form": "rooted", "silog_alpha": alpha}
+
+
+REFERENCES = {
+    reference.name: reference
+    for reference in (
+        Reference(
+            PAPER, {"ssim": 0.55, "edge": 0.45, "l1": 0.05}, "the paper's final weights", "its Table 2", _GRADIENT
+        ),
+        Reference(
+            "densedepth",
+            {"ssim": 0.5, "edge": 1.0, "l1": 0.1},
+            "made for inverse depth; here the terms are of depth in metres, whose sizes are others",
+            "ialhashim/DenseDepth loss.py",
+            _GRADIENT,
+        ),
+        Reference("bts", {"silog": 1.0}, _TIMES_TEN, "cleinc/bts bts.py", _rooted(0.85)),
+        Reference("newcrfs", {"silog": 1.0}, _TIMES_TEN, "NeWCRFs utils.py", _rooted(0.85)),
+        Reference("zoedepth", {"silog": 1.0}, _TIMES_TEN, "ZoeDepth config_zoedepth.json", _rooted(0.85)),
+        Reference(
+            "depth-anything-v2-metric",
+            {"silog": 1.0},
+            "SILog alone, rooted, α 0.5; ours has a factor 10 that theirs lacks, a scale, which Adam ignores",
+            "Depth-Anything-V2 metric_depth/util/loss.py",
+            _rooted(0.5),
+        ),
+        Reference("silog", {"silog": 1.0}, "SILog alone"),
+        Reference("ssim", {"ssim": 1.0}, "SSIM alone"),
+        Reference("edge", {"edge": 1.0}, "the edge term alone"),
+        Reference("l1", {"l1": 1.0}, "L1 alone"),
+        Reference("smoothness", {"smoothness": 1.0}, "smoothness alone, which does not look at the true depth"),
+        Reference(EQUAL, {}, "λ = 1 for each of search.terms"),
+    )
+}
+
+# Known, and not to be had: asked for, they are refused with the reason.
+LACKING = {
+    "midas": "it weighs a scale-and-shift-invariant error and multi-scale gradients of disparity",
+    "hu-2019": "it weighs log-offset errors of depth, gradients and surface normals",
+    "adabins": "it weighs a chamfer distance of its depth bins",
+}
