@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from data.settings import DataSettings
 from model.names import EXTRA_METRICS, HIGHER_IS_BETTER, METRICS, TERMS
 from model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
+from reports.references import EQUAL_TERMS, LACKING, POINT, REFERENCES
 from sweep.errors import SpecError
 from sweep.paths import check_name
 from sweep.space import (
@@ -52,11 +53,17 @@ class StudySection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    description: str = ""
-    objective: str = "val_rmse"
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, max_length=1000)
-    value: Literal["last"] | int = Field("last", description="or k: the mean of the last k epochs")
+    name: str = Field(description="what the study is called; by default as its file")
+    description: str = Field("", description="a line on what it is for: `sweep presets` and the report show it")
+    objective: str = Field(
+        "val_rmse", description="what is minimised: val_ and a metric, or combined, for a grid that only records it"
+    )
+    seeds: tuple[int, ...] = Field(
+        (0, 1, 2), min_length=1, max_length=1000, description="every trial is trained once under each of them"
+    )
+    value: Literal["last"] | int = Field(
+        "last", description="a run's final value: its last epoch's, or, for a number k, the mean of its last k epochs"
+    )
 
     @field_validator("seeds")
     @classmethod
@@ -78,12 +85,23 @@ class SearchSection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sampler: Literal["grid", "random", "tpe"] = "grid"
+    sampler: Literal["grid", "random", "tpe"] = Field(
+        "grid", description="every cell of the swept values, or points that are drawn: at random, or by Optuna's TPE"
+    )
     parallel: int = Field(4, ge=1, le=10_000, description="trial n is asked when n - parallel + 1 trials were told")
-    trials: int | None = Field(None, ge=1, le=1_000_000)
-    simplex: tuple[str, ...] = ()
+    trials: int | None = Field(None, ge=1, le=1_000_000, description="how many points are drawn; a grid has its cells")
+    simplex: tuple[str, ...] = Field(
+        (), description="terms whose weights are drawn so that they sum to 1, without [weights]"
+    )
+    points: tuple[str, ...] = Field((), description="reference points, swept by their names, without [weights]")
+    terms: tuple[str, ...] = Field(
+        EQUAL_TERMS, min_length=1, description='the terms that the point "equal" weighs by 1'
+    )
     seed: int = Field(0, ge=0, description="of the sampler; a run's seeds are in [study]")
-    pruner: Literal["none", "median", "percentile"] = "none"
+    pruner: Literal["none", "median", "percentile"] = Field(
+        "none",
+        description="stops a trial whose first seed does worse than half (or `percentile`) of the trials before it",
+    )
     percentile: float = Field(50.0, gt=0, lt=100, description="percentile pruner: keep trials up to this percentile")
     warmup_epochs: int = Field(3, ge=0, description="no trial is pruned before it finished so many epochs")
     startup_trials: int = Field(5, ge=1, description="no trial is pruned before so many were told")
@@ -140,9 +158,9 @@ class StudySpec:
 
     @property
     def kind(self) -> str:
-        """point, line, grid or simplex: how the report draws the space."""
-        if self.search.simplex:
-            return "simplex"
+        """point, line, grid, points or simplex: how the report draws the space."""
+        if self.search.simplex or self.search.points:
+            return "simplex" if self.search.simplex else "points"
         return ("point", "line")[len(self.variables)] if len(self.variables) < 2 else "grid"
 
     @cached_property
@@ -152,15 +170,21 @@ class StudySpec:
 
     def weights_at(self, point: Mapping[str, Any]) -> dict[str, float]:
         """The weight of every term at a point; refuses negative ones and all zero."""
-        values = {term: Decimal(str(point[term])) for term in self.search.simplex} or {
-            term: weight.value(point) for term, weight in self.weights.items()
-        }
+        values = self._weights_at(point)
         for term, value in values.items():
             if value < 0:
                 raise SpecError(f"the weight of {term} is {value} at {_point(point)}: weights must not be negative")
         if not any(values.values()):
             raise SpecError(f"the weights sum to nothing at {_point(point)}: at least one must be positive")
         return {term: float(values.get(term, 0)) for term in TERMS}
+
+    def _weights_at(self, point: Mapping[str, Any]) -> dict[str, Decimal]:
+        if self.search.points:
+            given = REFERENCES[point[POINT]].weights_with(self.search.terms)
+            return {term: Decimal(str(weight)) for term, weight in given.items()}
+        if self.search.simplex:
+            return {term: Decimal(str(point[term])) for term in self.search.simplex}
+        return {term: weight.value(point) for term, weight in self.weights.items()}
 
     def settings_at(self, point: Mapping[str, Any]) -> tuple[DataSettings, list[RunSettings]]:
         """What a trial's runs are made of: data settings, and run settings seed by seed."""
@@ -182,6 +206,8 @@ class StudySpec:
     def sections_at(self, point: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of every section at a point, validated."""
         sections = {name: getattr(self, name).model_dump() for name in SECTION_SETTINGS}
+        if self.search.points and POINT in point:
+            sections["loss"].update(REFERENCES[point[POINT]].loss)
         for name, value in point.items():
             section, _, field = name.partition(".")
             if field:
@@ -193,6 +219,8 @@ class StudySpec:
         sections = {
             name: getattr(self, name).model_dump(mode="json") for name in ("study", *SECTION_SETTINGS, "search")
         }
+        if not self.search.points:  # keys that came later: a study begun without them stays the same
+            del sections["search"]["points"], sections["search"]["terms"]
         sections["variables"] = [_variable_dict(v) for v in self.variables]
         sections["weights"] = {
             term: [str(w.constant), {n: str(c) for n, c in w.coefficients}] for term, w in self.weights.items()
@@ -206,7 +234,7 @@ class StudySpec:
             "study": ("name", "description", "seeds"),
             "train": ("epochs",),
             "data": ("source",),
-            "search": ("trials",),
+            "search": ("trials", "points"),
         }
         for section, keys in grows.items():
             for key in keys:
@@ -326,14 +354,16 @@ def _build(tree: dict[str, Any], text: str, given: str) -> StudySpec:
         if not isinstance(content, dict):
             raise SpecError(f"[{name}] must be a table, got {content!r}")
     study = {"name": Path(given).stem, **_floats(tree.get("study", {}))}
-    search, swept = _split_search(tree.get("search", {}))
+    settings, swept = _split_search(tree.get("search", {}))
+    search = _validated(SearchSection, _floats(settings), "search")
+    points = (Choices(POINT, search.points),) if search.points else ()
     sections: dict[str, Any] = {
         name: _validated(kind, _floats(tree.get(name, {})), name) for name, kind in SECTION_SETTINGS.items()
     }
     spec = StudySpec(
         study=_validated(StudySection, study, "study"),
-        search=_validated(SearchSection, _floats(search), "search"),
-        variables=tuple(_variable(name, value) for name, value in swept.items()),
+        search=search,
+        variables=points + tuple(_variable(name, value) for name, value in swept.items()),
         weights={term: parse_affine(_weight(term, value)) for term, value in tree.get("weights", {}).items()},
         text=text,
         **sections,
@@ -460,15 +490,45 @@ def check(spec: StudySpec) -> None:
             f"study.objective is {spec.study.objective!r}{_nearest(spec.study.objective, OBJECTIVES)}; "
             f"expected val_ and a metric, such as val_rmse, or combined for a grid"
         )
-    if spec.search.simplex:
+    if spec.search.points or spec.search.terms != EQUAL_TERMS:
+        _check_references(spec)
+    elif spec.search.simplex:
         _check_simplex(spec)
     elif not spec.weights:
-        raise SpecError("the spec has no [weights] and no search.simplex: say which terms are weighted, and how")
+        raise SpecError(
+            "the spec has no [weights], no search.simplex and no search.points: say which terms are weighted, and how"
+        )
     _check_variables(spec)
     if spec.search.sampler == "grid":
         _check_grid(spec)
     else:
         _check_search(spec)
+
+
+def _check_references(spec: StudySpec) -> None:
+    """Known points and terms, each once, and nothing beside them that gives weights."""
+    points, terms = spec.search.points, spec.search.terms
+    if not points:
+        raise SpecError('search.terms says what the point "equal" weighs: give search.points, too, or remove it')
+    for name in points:
+        if name in LACKING:
+            raise SpecError(f"search.points has {name!r}, which cannot be trained here: {LACKING[name]}")
+        if name not in REFERENCES:
+            raise SpecError(
+                f"search.points has an unknown point {name!r}{_nearest(name, REFERENCES)}; expected {', '.join(REFERENCES)}"
+            )
+    for term in terms:
+        _weight(term, 0)
+    for key, names in (("points", points), ("terms", terms)):
+        if len(set(names)) != len(names):
+            raise SpecError(f"search.{key} names one twice: {list(names)}")
+    if spec.weights or spec.search.simplex or sum("." not in v.name for v in spec.variables) > 1:
+        raise SpecError("search.points gives the weights: remove [weights], search.simplex and other weight variables")
+    if spec.search.sampler != "grid":
+        raise SpecError(f"search.points is a grid of names: expected sampler = 'grid', got {spec.search.sampler!r}")
+    for name in points:
+        for field in {f"loss.{field}" for field in REFERENCES[name].loss} & {v.name for v in spec.variables}:
+            raise SpecError(f"search.{field} is swept, but the point {name!r} sets it: sweep one of the two")
 
 
 def _check_simplex(spec: StudySpec) -> None:
@@ -488,14 +548,17 @@ def _check_variables(spec: StudySpec) -> None:
     used = {name for weight in spec.weights.values() for name in weight.names}
     for name in sorted(used - known):
         raise SpecError(f"a weight uses {name!r}{_nearest(name, known)}, which [search] does not sweep")
-    for variable in spec.variables:
+    for variable in spec.variables[1:] if spec.search.points else spec.variables:
         if "." not in variable.name and variable.name not in used:
             raise SpecError(f"search.{variable.name} is swept but no weight uses it (fields are swept by dotted names)")
-        numeric = isinstance(variable, Interval) or all(
-            isinstance(v, (int, Decimal)) and not isinstance(v, bool) for v in variable.values
-        )
-        if variable.name in used and not numeric:
+        if variable.name in used and not _is_numeric(variable):
             raise SpecError(f"search.{variable.name} is used in a weight, so its values must be numbers")
+
+
+def _is_numeric(variable: Variable) -> bool:
+    return isinstance(variable, Interval) or all(
+        isinstance(v, (int, Decimal)) and not isinstance(v, bool) for v in variable.values
+    )
 
 
 def _check_grid(spec: StudySpec) -> None:
@@ -556,7 +619,7 @@ def _check_corners(spec: StudySpec) -> None:
 def _ends(variable: Variable) -> Sequence[Scalar]:
     if isinstance(variable, Interval):
         return variable.low, variable.high
-    if "." in variable.name:
+    if "." in variable.name or not _is_numeric(variable):
         return variable.values
     numbers = [Decimal(value) for value in variable.values]
     return min(numbers), max(numbers)
