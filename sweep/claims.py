@@ -10,6 +10,7 @@ import fcntl
 import os
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, event, insert,
 from sqlalchemy.exc import IntegrityError
 
 from sweep.errors import LeaseLostError, StorageError, StudyHeldError
+from sweep.paths import Home
 from sweep.store import Store
 from sweep.tables import LEASE
 
@@ -95,6 +97,12 @@ def holder(store: Store, study: str, lock_file: Path) -> str | None:
         return f"pid {rows[0]['pid']} on {rows[0]['host']}" if is_locked(lock_file) else None
     alive = time.time() - rows[0]["renewed"] < GRACE_S
     return f"pid {rows[0]['pid']} on {rows[0]['host']}" if alive else None
+
+
+def state_of(store: Store, home: Home, row: Mapping[str, Any]) -> tuple[str, str | None]:
+    """running, interrupted or finished; and who is at work on it ("pid 12 on host"), if anyone."""
+    worker = holder(store, row["name"], home.lock(row["name"]))
+    return ("running" if worker else "interrupted" if row["state"] == "running" else row["state"]), worker
 
 
 def is_locked(lock_file: Path) -> bool:

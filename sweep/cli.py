@@ -22,6 +22,7 @@ import typer
 from typer.core import TyperGroup
 
 from data.errors import DataError
+from reports.naming import beside_weights, spec_recipe, written
 from sweep import __version__
 from sweep.errors import SpecError, StudyError, SweepError, hide_password
 from sweep.executors import Executor, check_executor, make_executor
@@ -287,14 +288,17 @@ def _print_end(place: Home, storage: str | None, name: str, where: str) -> None:
     from sweep.status import status as study_status
 
     found = study_status(_open(place, storage), place, name, LISTED)
-    best = found["best"]
-    if best:
-        weights = _weights(best["weights"])
-        print(f"{name}: finished; least" if found["objective"] == "combined" else f"{name}: finished; best", end=" ")
-        print(f"{found['objective']} {best['value']:.4g} in trial {best['trial']} ({weights})")
-    else:
-        print(f"{name}: finished; no trial has a finite value")
+    print(f"{name}: finished. {found['headline']}")
+    if found["best"]:
+        print(_trial_ahead(found))
     print(f"report: sweep report {name}{where}")
+
+
+def _trial_ahead(found: Mapping[str, Any]) -> str:
+    """The trial that is ahead, called as the report calls it, with all that it is made of."""
+    best = found["best"]
+    made_of = spec_recipe(best["weights"], best["params"])
+    return f"trial {best['trial']}, {best['verdict']}: {found['objective']} {best['value']:.4g} ({made_of})"
 
 
 @app.command()
@@ -321,22 +325,16 @@ def status(
 
 def _status_text(found: Mapping[str, Any]) -> str:
     trials = found["trials"]
-    # With nobody at work, what was begun is not running.
-    words = {} if found["state"] == "running" else {"running": "begun"}
-    others = ", ".join(f"{trials[s]} {words.get(s, s)}" for s in ("running", "pruned", "failed") if trials[s])
+    begun = _counted(found["state"], {s: trials[s] for s in ("running", "pruned", "failed")})
     lines = [
         f"{found['name']}: {found['state']}" + (f" ({found['held_by']})" if found["held_by"] else ""),
-        f"  trials    {trials['complete']} of {trials['total']} complete" + (f", {others}" if others else ""),
-        "  runs      "
-        + (", ".join(f"{n} {words.get(state, state)}" for state, n in sorted(found["runs"].items())) or "none yet"),
-        "  outcomes  "
-        + (", ".join(f"{n} {outcome}" for outcome, n in sorted(found["outcomes"].items())) or "none yet"),
+        f"  trials    {trials['complete']} of {trials['total']} complete" + (f", {begun}" if begun else ""),
+        f"  runs      {_counted(found['state'], found['runs']) or 'none yet'}",
+        f"  outcomes  {_counted(found['state'], found['outcomes']) or 'none yet'}",
+        f"  answer    {found['headline']}",
     ]
     if found["best"]:
-        best = found["best"]
-        weights = _weights(best["weights"])
-        note = " (not comparable between weights)" if found["objective"] == "combined" else ""
-        lines.append(f"  best      {found['objective']} {best['value']:.4g} in trial {best['trial']}: {weights}{note}")
+        lines.append(f"            {_trial_ahead(found)}")
     lines += _listed("diverged", found["diverged"], _break_text, found["outcomes"].get("non_finite", 0))
     lines += _listed(
         "failed", found["failed"], lambda run: run["reason"] or "no reason is known", found["runs"].get("failed", 0)
@@ -344,9 +342,16 @@ def _status_text(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _counted(state: str, counts: Mapping[str, int]) -> str:
+    """How many there are of what, such as "3 complete, 1 running"; with nobody at work, what was begun is not running."""
+    words = {} if state == "running" else {"running": "begun"}
+    return ", ".join(f"{n} {words.get(kind, kind)}" for kind, n in sorted(counts.items()) if n)
+
+
 def _listed(what: str, runs: Sequence[Mapping[str, Any]], say: Callable[[Any], str], count: int) -> list[str]:
     """A line a run, and how many more there are of its kind."""
-    lines = [f"trial {run['trial']} seed {run['seed']} ({_weights(run['weights'])}): {say(run)}" for run in runs]
+    made_of = [spec_recipe(run["weights"], run["params"]) for run in runs]
+    lines = [f"trial {r['trial']} seed {r['seed']} ({what}): {say(r)}" for r, what in zip(runs, made_of, strict=True)]
     if runs and count > len(runs):
         lines.append(f"... and {count - len(runs)} more (all: --json)")
     return [f"  {what if not i else '':8}  {_plain(' '.join(line.split()))}" for i, line in enumerate(lines)]
@@ -360,10 +365,6 @@ def _break_text(run: Mapping[str, Any]) -> str:
     )
 
 
-def _weights(weights: Mapping[str, float]) -> str:
-    return ", ".join(f"{term} {value:.4g}" for term, value in weights.items() if value)
-
-
 @app.command(name="list")
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
@@ -371,16 +372,19 @@ def list_(
     storage: StorageOption = None,
 ) -> None:
     """All studies, a line each."""
+    from sweep.claims import state_of
+
     place = Home.choose(home)
+    store = _open(place, storage)
     rows = [
         {
             "name": r["name"],
-            "state": r["state"],
+            "state": state_of(store, place, r)[0],
             "trials": r["trials"],
             "created": r["created"],
             "updated": r["updated"],
         }
-        for r in _open(place, storage).studies()
+        for r in store.studies()
     ]
     if as_json:
         _print_json(rows)
@@ -389,7 +393,7 @@ def list_(
         print("no studies yet; begin with: sweep start demo")
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        counts = ", ".join(f"{n} {state}" for state, n in sorted(row["trials"].items())) or "no trials yet"
+        counts = _counted(row["state"], row["trials"]) or "no trials yet"
         print(f"{row['name']:{width}}  {row['state']:11}  {row['created'][:16].replace('T', ' ')} UTC  {counts}")
 
 
@@ -549,12 +553,17 @@ def export(
 @app.command()
 def best(
     name: Annotated[str, typer.Argument(help="The study.")],
-    checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="Save the recommended model here.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Save the model of the trial that is ahead here.")
+    ] = None,
+    trial: Annotated[
+        int | None, typer.Option("--trial", min=0, help="Save this trial's model instead; with --checkpoint.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> None:
-    """The recommended weights, and how sure that is."""
+    """The answer: whether anything was learnt, which weights to use, and how sure that is, as the report has it."""
     from reports.statistics import recommend
     from sweep.results import need_finished, study_record
 
@@ -562,28 +571,43 @@ def best(
     store = _open(place, storage)
     record = study_record(store, place, name)
     need_finished(record)
+    _check_trial(name, trial, len(record.trials), checkpoint)
     found = recommend(record)
+    headline, _ = found.headline(spec_recipe(found.weights, found.params))
     if as_json:
-        _print_json(found.as_dict())
+        _print_json({"headline": headline, "verdict": found.verdict, **found.as_dict()})
     else:
-        _print_recommendation(found)
+        print("\n".join([headline, *_recommendation_lines(found), found.reason]))
     if checkpoint is not None:
-        if found.trial is None:
-            raise StudyError(f"no weights can be recommended from {name!r}: {found.reason}")
-        _save_checkpoint(store, place, name, found.trial, checkpoint)
+        chosen = found.trial if trial is None else trial
+        if chosen is None:
+            raise StudyError(f"no weights can be recommended from {name!r}: {found.reason} Or choose with --trial N")
+        _save_checkpoint(store, place, name, chosen, checkpoint)
+        if found.nothing_learnt or (chosen == found.trial and found.beats_baselines is False):
+            lost = "nothing was learnt: no trial beats" if found.nothing_learnt else f"trial {chosen} does not beat"
+            print(f"sweep: {lost} the trivial predictors, so the model that was saved is no advice", file=sys.stderr)
 
 
-def _print_recommendation(found: Any) -> None:
-    if found.trial is not None:
-        print(f"trial {found.trial}")
-        for term, weight in found.weights.items():
-            if weight:
-                print(f"{term:10} {weight:.6g}")
-    print(found.reason)
+def _check_trial(name: str, trial: int | None, count: int, checkpoint: Path | None) -> None:
+    if trial is not None and checkpoint is None:
+        raise StudyError(f"--trial {trial} says whose model --checkpoint saves: give that, too")
+    if trial is not None and trial >= count:
+        raise StudyError(f"--trial {trial}: the study {name!r} has the trials 0 to {count - 1}")
+
+
+def _recommendation_lines(found: Any) -> list[str]:
+    """The trial that is ahead, and all that it is made of, one a line."""
+    if found.trial is None:
+        return []
+    named = {name: written(value) for name, value in beside_weights(found.params).items()}
+    parts = named | {term: f"{weight:.6g}" for term, weight in found.weights.items() if weight}
+    width = max(10, *map(len, parts))
+    head = f"trial {found.trial}, {found.verdict}: {found.objective} {found.mean:.4g}"
+    return [head, *(f"{name:{width}} {value}" for name, value in parts.items())]
 
 
 def _save_checkpoint(store: "Store", place: Home, name: str, trial: int, target: Path) -> None:
-    """Save the model of the recommended trial's first seed whose checkpoint is whole, without optimiser state."""
+    """Save the model of a trial's first seed whose checkpoint is whole, without optimiser state."""
     from model.errors import ModelError
     from model.predict import save_model
 

@@ -121,7 +121,8 @@ class ProgressDisplay:
         if best is None or best.value is None:
             return ""
         where = ", ".join(f"{name} {_number(value)}" for name, value in best.params.items())
-        return f"best {coordinator.spec.study.objective} {best.value:.4g}{f' at {where}' if where else ''}"
+        word = "highest" if coordinator.spec.direction == "maximize" else "lowest"  # which is best is said at the end
+        return f"{word} {coordinator.spec.study.objective} {best.value:.4g}{f' at {where}' if where else ''}"
 
     def _left(self, done: int, total: int) -> str:
         if len(self.pace) < 3 or done >= total:

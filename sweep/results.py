@@ -19,6 +19,7 @@ from reports.samples import panel_runs
 from sweep.errors import StudyError
 from sweep.paths import Home
 from sweep.spec import StudySpec, stored_overrides, stored_spec
+from sweep.status import BASELINES
 from sweep.store import Store
 
 TRIAL_COLUMNS = ("number", "state", "value")
@@ -42,7 +43,7 @@ def study_record(store: Store, home: Home, name: str) -> StudyRecord:
         created=row["created"],
         environment=store.decoded(row, "environment"),
         data=store.decoded(row, "data", DataSummary),
-        baselines=store.decoded(row, "baselines", dict[str, dict[str, dict[str, float]]]),
+        baselines=store.decoded(row, "baselines", BASELINES),
         objective=spec.study.objective,
         variables=spec.variable_names,
         kind=spec.kind,

@@ -219,8 +219,6 @@ class StudySpec:
         sections = {
             name: getattr(self, name).model_dump(mode="json") for name in ("study", *SECTION_SETTINGS, "search")
         }
-        if not self.search.points:  # keys that came later: a study begun without them stays the same
-            del sections["search"]["points"], sections["search"]["terms"]
         sections["variables"] = [_variable_dict(v) for v in self.variables]
         sections["weights"] = {
             term: [str(w.constant), {n: str(c) for n, c in w.coefficients}] for term, w in self.weights.items()

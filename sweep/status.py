@@ -2,35 +2,42 @@
 
 import json
 import math
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, null, select
 
-from sweep.claims import holder
+from reports.advice import Advice, Contender, advise, objection_to, predictor_values, ranking_of
+from reports.measures import Measure
+from reports.naming import spec_recipe
+from sweep.claims import state_of
 from sweep.paths import Home
 from sweep.spec import StudySpec, stored_spec
 from sweep.store import OBJECTS, Store
-from sweep.tables import RUN, TRIAL, TRIAL_RUN
+from sweep.tables import RUN, STATES, TRIAL, TRIAL_RUN
 
 BREAK = {"epoch": "Int64", "step": "Int64", "term": "object", "grad_norm": "float64"}
 """What is known of where a run became non-finite, and the type of its column in a table."""
 
 
-def state_of(store: Store, home: Home, row: Any) -> tuple[str, str | None]:
-    """running, interrupted or finished; and who is at work on it ("pid 12 on host"), if anyone."""
-    worker = holder(store, row["name"], home.lock(row["name"]))
-    return ("running" if worker else "interrupted" if row["state"] == "running" else row["state"]), worker
+BASELINES = dict[str, dict[str, dict[str, float]]]
+"""Split -> trivial predictor -> measure -> its value, as a study's row has them."""
+
+LISTED = ("trial", "seed", "params", "weights", "run", "reason")
 
 
 def status(store: Store, home: Home, name: str, most: int | None = None) -> dict[str, Any]:
     """A study's state in numbers, JSON-able; counted by the database, so that ten thousand trials cost little.
 
-    Runs that diverged or failed are listed, the `most` first of each where it is given.
+    `headline` and `best` are what the report and `sweep best` say. Runs that diverged or failed are listed, the `most`
+    first of each where it is given.
     """
     row = store.require(name)
     spec = stored_spec(row, store.shown_url)
     state, worker = state_of(store, home, row)
     trials = _counts(store, select(TRIAL.c.state, func.count()).where(TRIAL.c.study == name).group_by(TRIAL.c.state))
+    headline, best = _answer(store, row, spec, not trials or trials.get("running", 0) > 0)
     of_study = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name).distinct().subquery()
     runs = select(RUN.c.state, func.count()).join(of_study, of_study.c.run == RUN.c.run).group_by(RUN.c.state)
     outcomes = (
@@ -46,11 +53,12 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
         "objective": spec.study.objective,
         "trials": {
             "total": spec.trial_count,
-            **{s: trials.get(s, 0) for s in ("running", "complete", "pruned", "failed")},
+            **{s: trials.get(s, 0) for s in STATES[TRIAL]},
         },
         "runs": _counts(store, runs),
         "outcomes": _counts(store, outcomes),
-        "best": _best(store, name, spec),
+        "headline": headline,
+        "best": best,
         "diverged": [_diverged(row) for row in _listed(store, name, RUN.c.outcome == "non_finite", most)],
         "failed": [_failed(row) for row in _listed(store, name, RUN.c.state == "failed", most)],
         "created": row["created"],
@@ -74,25 +82,30 @@ def _listed(store: Store, name: str, which: ColumnElement[bool], most: int | Non
         .subquery()
     )
     query = (
-        select(first.c.trial, first.c.seed, TRIAL.c.weights, RUN.c.run, RUN.c.reason, RUN.c.details)
+        select(first.c.trial, first.c.seed, TRIAL.c.params, TRIAL.c.weights, RUN.c.run, RUN.c.reason, RUN.c.details)
         .join(TRIAL, (TRIAL.c.number == first.c.trial) & (TRIAL.c.study == name))
         .join(RUN, RUN.c.run == first.c.run)
         .order_by(first.c.trial, first.c.seed)
     )
     rows = store.rows(query)
-    return [{**row, "weights": store.decoded(row, "weights", OBJECTS["weights"])} for row in rows]
+    return [_decoded(store, row) for row in rows]
+
+
+def _decoded(store: Store, row: dict[str, Any]) -> dict[str, Any]:
+    """A trial's row with its swept values and weights."""
+    return {**row, **{key: store.decoded(row, key, OBJECTS[key]) for key in ("params", "weights")}}
 
 
 def _diverged(row: dict[str, Any]) -> dict[str, Any]:
     """Where a run became non-finite: at which weights, and, where that is known, in which step."""
     where = break_of(row["details"]) or dict.fromkeys(BREAK)
-    return {**{key: row[key] for key in ("trial", "seed", "weights", "run", "reason")}, **where}
+    return {**{key: row[key] for key in LISTED}, **where}
 
 
 def _failed(row: dict[str, Any]) -> dict[str, Any]:
     found = _details(row["details"]).get("traceback")
     traceback = found if isinstance(found, str) else None
-    return {**{key: row[key] for key in ("trial", "seed", "weights", "run", "reason")}, "traceback": traceback}
+    return {**{key: row[key] for key in LISTED}, "traceback": traceback}
 
 
 def break_of(details: Any) -> dict[str, Any] | None:
@@ -117,13 +130,64 @@ def _details(details: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _best(store: Store, name: str, spec: StudySpec) -> dict[str, Any] | None:
-    """The complete trial of the best finite value."""
-    ranking = TRIAL.c.value.desc() if spec.direction == "maximize" else TRIAL.c.value
-    where = (TRIAL.c.study == name) & (TRIAL.c.state == "complete") & TRIAL.c.value.is_not(None)
-    rows = store.rows(select(TRIAL).where(where).order_by(ranking, TRIAL.c.number).limit(1))
-    if not rows or not math.isfinite(rows[0]["value"]):
+def _answer(
+    store: Store, row: Mapping[str, Any], spec: StudySpec, unfinished: bool
+) -> tuple[str, dict[str, Any] | None]:
+    """The answer in one line, and the trial that is ahead, as the report has them (`reports.advice`)."""
+    what = ranking_of(spec.study.objective)
+    finals = final_values(store, spec, what)
+    contenders = [Contender(n, values) for n, values in finals.items() if len(values) >= len(spec.study.seeds)]
+    advice = advise(
+        contenders,
+        what,
+        predictor_values(store.decoded(row, "baselines", BASELINES).get("val", {}), what),
+        lambda numbers: {n: trial["weights"] for n, trial in _trials(store, spec.name, numbers).items()},
+        objection_to(spec.study.objective, spec.variable_names),
+        unfinished,
+    )
+    best = _trial_ahead(store, spec, advice, contenders)
+    return advice.headline(spec_recipe(best["weights"], best["params"]) if best else "")[0], best
+
+
+def _trial_ahead(
+    store: Store, spec: StudySpec, advice: Advice, contenders: Sequence[Contender]
+) -> dict[str, Any] | None:
+    if advice.trial is None:
         return None
-    best = rows[0]
-    parts = {key: store.decoded(best, key, OBJECTS[key]) for key in ("params", "weights")}
-    return {"trial": best["number"], "value": best["value"], **parts}
+    found = _trials(store, spec.name, [advice.trial])[advice.trial]
+    value = next(c.mean for c in contenders if c.number == advice.trial)
+    about = {"trial": advice.trial, "verdict": advice.verdict, "value": value}
+    return {**about, "params": found["params"], "weights": found["weights"]}
+
+
+def final_values(store: Store, spec: StudySpec, what: Measure) -> dict[int, tuple[float, ...]]:
+    """Trial -> the final values of its seeds on val; the worst infinity for one that diverged, none for what is missing."""
+    epoch = store.epoch_table
+    last = 1 if spec.study.value == "last" else spec.study.value
+    column = epoch.c[what.column] if what.column in epoch.c else null()
+    counted = (epoch.c.epoch > TRIAL.c.epochs - last) & (epoch.c.epoch <= TRIAL.c.epochs)
+    query = (
+        select(TRIAL_RUN.c.trial, TRIAL_RUN.c.seed, RUN.c.outcome, column.label("value"))
+        .join(TRIAL, (TRIAL.c.study == TRIAL_RUN.c.study) & (TRIAL.c.number == TRIAL_RUN.c.trial))
+        .join(RUN, RUN.c.run == TRIAL_RUN.c.run)
+        .outerjoin(epoch, (epoch.c.run == TRIAL_RUN.c.run) & (epoch.c.split == "val") & counted)
+        .where(TRIAL_RUN.c.study == spec.name, TRIAL.c.state.in_(["running", "complete"]), RUN.c.state == "finished")
+    )
+    epochs: dict[tuple[int, int], list[float]] = {}
+    for row in store.rows(query):
+        value = math.nan if row["value"] is None else row["value"]
+        diverged = row["outcome"] == "non_finite" or math.isinf(value)
+        epochs.setdefault((row["trial"], row["seed"]), []).append(what.worst if diverged else value)
+    found: dict[int, tuple[float, ...]] = {}
+    for (trial, _), values in sorted(epochs.items()):
+        mean = statistics.fmean(values)
+        found[trial] = (*found.get(trial, ()), mean) if not math.isnan(mean) else found.get(trial, ())
+    return found
+
+
+def _trials(store: Store, name: str, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """These trials with their swept values and weights; asked for as a range, since a query takes so many numbers only."""
+    between = TRIAL.c.number.between(min(numbers), max(numbers))
+    query = select(TRIAL.c.number, TRIAL.c.params, TRIAL.c.weights).where(TRIAL.c.study == name, between)
+    asked = {*numbers}
+    return {row["number"]: _decoded(store, row) for row in store.rows(query) if row["number"] in asked}

@@ -65,13 +65,14 @@ class Store(Database):
             raise self.damaged(f"{table.name} has the state {unknown.pop()!r:.40}")
 
     def studies(self) -> list[dict[str, Any]]:
-        """One dict a study: name, state, numbers of trials by state."""
+        """One dict a study: its row, and the numbers of its trials by state."""
+        none = dict.fromkeys(STATES[TRIAL], 0)
         counts: dict[str, dict[str, int]] = {}
         query = select(TRIAL.c.study, TRIAL.c.state, func.count().label("n")).group_by(TRIAL.c.study, TRIAL.c.state)
         for row in self.rows(query):
-            counts.setdefault(row["study"], {})[row["state"]] = row["n"]
+            counts.setdefault(row["study"], dict(none))[row["state"]] = row["n"]
         rows = self.rows(select(STUDY).order_by(STUDY.c.created))
-        return [{**self._named(row), "trials": counts.get(row["name"], {})} for row in rows]
+        return [{**self._named(row), "trials": counts.get(row["name"], none)} for row in rows]
 
     def _named(self, row: dict[str, Any]) -> dict[str, Any]:
         """A study's row, its name fit to be part of a path."""
