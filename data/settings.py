@@ -11,14 +11,20 @@ class DataSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str = "rooms"
-    image_size: tuple[int, int] = Field((256, 256), description="the aspect ratio of the pictures is not kept")
-    split: Literal["auto", "scene", "folders", "random"] = "auto"
-    split_seed: int = Field(0, ge=0)
+    source: str = Field("rooms", description="rooms (rendered, needs nothing), diode:PATH or pairs:PATH")
+    image_size: tuple[int, int] = Field(
+        (256, 256),
+        description="pixels, height and width, or one number for both; divisible by 8, aspect ratio not kept",
+    )
+    split: Literal["auto", "scene", "folders", "random"] = Field(
+        "auto",
+        description="which pictures train and which judge: whole scenes, as folders say, or each picture by chance",
+    )
+    split_seed: int = Field(0, ge=0, description="of the draw of scenes or pictures")
     val_fraction: float = Field(0.15, gt=0, lt=1, description="of the scenes (of the images, for a random split)")
     test_fraction: float = Field(0.15, ge=0, lt=1, description="where the folders hold no test split")
     train_images: int | None = Field(None, ge=1, description="use only so many training images, drawn by split_seed")
-    val_images: int | None = Field(None, ge=1)
+    val_images: int | None = Field(None, ge=1, description="use only so many validation images, likewise")
     depth_range: tuple[float, float] = Field((0.1, 10.0), description="metres; truth beyond it is masked and counted")
     depth_scale: float = Field(0.001, gt=0, le=1000, description="pairs: metres a unit of the depth PNG")
     invalid_value: int = Field(0, ge=0, description="pairs: the PNG value that means no depth")

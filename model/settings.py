@@ -19,32 +19,42 @@ class ModelSettings(Settings):
     """The U-Net (see `model.unet`)."""
 
     width: int = Field(64, ge=1, le=1024, description="channels of the first block; the bottleneck has 8 x width")
-    batch_norm: bool = False
-    head: Literal["linear", "softplus", "log_sigmoid"] = "log_sigmoid"
+    batch_norm: bool = Field(False, description="batch norm after every convolution of the blocks")
+    head: Literal["linear", "softplus", "log_sigmoid"] = Field(
+        "log_sigmoid", description="what makes metres of the last channel; log_sigmoid stays within the depth range"
+    )
 
 
 class TrainSettings(Settings):
     """How a run is trained (see `model.training`)."""
 
-    epochs: int = Field(10, ge=1, le=1_000_000)
-    batch_size: int = Field(24, ge=1, le=1_000_000)
-    learning_rate: float = Field(2e-4, gt=0, allow_inf_nan=False)
-    schedule: Literal["constant", "cosine"] = "cosine"
-    optimizer: Literal["adam", "adamw"] = "adam"
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
-    clip_norm: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="absolute gradient-norm clip; none by default"
+    epochs: int = Field(10, ge=1, le=1_000_000, description="how often every training image is seen")
+    batch_size: int = Field(24, ge=1, le=1_000_000, description="images a step")
+    learning_rate: float = Field(2e-4, gt=0, allow_inf_nan=False, description="of the first step")
+    schedule: Literal["constant", "cosine"] = Field(
+        "cosine", description="the rate over the steps: constant, or falling to 0 along half a cosine"
     )
-    augment: tuple[Augmentation, ...] = ()
-    brightness: float = Field(0.2, ge=0, lt=1)
-    contrast: float = Field(0.2, ge=0, lt=1)
+    optimizer: Literal["adam", "adamw"] = Field("adam", description="adamw decays weights apart from the gradient")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's memory of the gradient")
+    beta2: float = Field(0.999, ge=0, lt=1, description="Adam's memory of its square")
+    weight_decay: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="of the network's weights, as the optimizer has it"
+    )
+    clip_norm: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="clip of the gradient's norm, an absolute one"
+    )
+    augment: tuple[Augmentation, ...] = Field(
+        (), description="random changes of the training images; each flip comes with probability 0.5"
+    )
+    brightness: float = Field(0.2, ge=0, lt=1, description="augment: the factor is drawn from 1 - this to 1 + this")
+    contrast: float = Field(0.2, ge=0, lt=1, description="augment: the factor is drawn from 1 - this to 1 + this")
     threads: int = Field(
         1, ge=1, le=1024, description="CPU threads of one worker; it changes bits, so it is never derived from cores"
     )
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    deterministic: bool = True
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="arithmetic of the network; auto is resolved once, where the study is started"
+    )
+    deterministic: bool = Field(True, description="the same numbers to the last bit whenever a run is repeated")
     eval_images: int = Field(
         64, ge=1, le=1_000_000, description="training images re-evaluated in eval mode after each epoch"
     )
@@ -60,11 +70,21 @@ class TrainSettings(Settings):
 class LossSettings(Settings):
     """How the terms are computed (see `model.losses`); their weights are given apart."""
 
-    weighting: Literal["fixed"] = "fixed"
-    edge: Literal["gradient", "smoothness"] = "gradient"
-    silog_alpha: float = Field(0.85, ge=0, le=1)
-    silog_form: Literal["plain", "rooted"] = "plain"
-    ssim_data_range: float | None = Field(None, gt=0, allow_inf_nan=False, description="metres; d_max by default")
+    weighting: Literal["fixed"] = Field("fixed", description="how the weights go over a training")
+    edge: Literal["gradient", "smoothness"] = Field(
+        "gradient",
+        description="the edge term: matched depth gradients (Eq. 9), or smoothness that looks at the image (Eq. 4)",
+    )
+    silog_alpha: float = Field(0.85, ge=0, le=1, description="how much of a common scale error SILog forgives")
+    silog_form: Literal["plain", "rooted"] = Field(
+        "plain", description="as in the paper, or 10 times its root, as depth toolboxes have it"
+    )
+    ssim_data_range: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="the depths, in metres, that SSIM's constants refer to; where it is not set: d_max",
+    )
 
 
 class RunSettings(Settings):

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from reports.measures import Measure, objective_measure
 
-Status = Literal["recommended", "incomparable", "unfinished", "diverged"]
+Status = Literal["recommended", "ahead", "incomparable", "unfinished", "diverged"]
+VERDICTS = {"recommended": "recommended", "ahead": "ahead, but no advice"}
 Tone = Literal["good", "warn", "bad", "plain"]
 NOTHING_LEARNT = "Nothing was learnt: no trial beats the trivial predictors"
 COMBINED, OTHER_PICTURES = "the combined loss is not comparable", "the trials differ in their data"
@@ -43,6 +44,8 @@ class Contender:
 class Advice:
     """What may be said of a study. `trial` is None where none is ahead; `objection` says why none can be.
 
+    It is recommended where it beats the trivial predictors, as far as these are known, and else only ahead.
+
     `tied` are all trials within one standard error of `best`, the trial with the best mean; `trial` is the simplest of
     them. `beating` trials of `compared` beat every trivial predictor; None where no predictor is known.
     """
@@ -66,9 +69,7 @@ class Advice:
     @property
     def verdict(self) -> str:
         """What `trial` is called wherever it is named; empty where there is none."""
-        if self.trial is None:
-            return ""
-        return "ahead, but no advice" if self.beats_baselines is False else "recommended"
+        return VERDICTS.get(self.status, "")
 
     def headline(self, name: str) -> tuple[str, Tone]:
         """The answer in one line, its trial called `name`."""
@@ -115,13 +116,14 @@ def advise(
     tied = _within_one_error(finite, best, what)
     weights = weights_of([c.number for c in tied])
     chosen = min(tied, key=lambda c: simplicity(weights[c.number], c.number))
+    is_better = beats(chosen.mean, baselines, what)
     return Advice(
-        "recommended",
+        "ahead" if is_better is False else "recommended",
         trial=chosen.number,
         best=best.number,
         tied=tuple(c.number for c in tied),
         seeds=len(chosen.values),
-        beats_baselines=beats(chosen.mean, baselines, what),
+        beats_baselines=is_better,
         **about,
     )
 

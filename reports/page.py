@@ -242,7 +242,7 @@ def _swept(value: Any) -> Cell:
 
 def _verdict(trial: TrialResult, advice: Recommendation) -> Cell:
     if trial.number == advice.trial:
-        return Cell(advice.verdict, 0, "quiet" if advice.beats_baselines is False else "good")
+        return Cell(advice.verdict, 0, "good" if advice.status == "recommended" else "quiet")
     if trial.number in advice.tied:
         return Cell("no difference", 1)
     return Cell("" if trial.complete else "not compared", 2 if trial.complete else 3, "quiet")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.advice import Tone, beats, best_baseline
+from reports.advice import Tone, best_baseline
 from reports.intervals import proportion_interval
 from reports.measures import BASELINE_LABELS, BROKEN, measure, percent, rough, short
 from reports.naming import recipe
@@ -139,7 +139,7 @@ def _which(record: StudyRecord, advice: Recommendation) -> str:
         return advice.reason
     what = objective_measure(record)
     value = f"Trial {advice.trial}: {recipe(advice.weights, advice.params)}, with a validation {what.label} of {what.write(advice.mean)}."
-    if not beats(advice.mean, advice.baselines, what) and advice.baselines:
+    if advice.status == "ahead":
         value += " It does not beat the trivial predictors, so this is an order of finish, not advice."
     return f"{value} {advice.reason}"
 
@@ -163,7 +163,7 @@ def _sure(record: StudyRecord, advice: Recommendation) -> str:
 
 
 def _sure_tone(advice: Recommendation) -> Tone:
-    doubtful = advice.seeds < 3 or len(advice.tied) > 1 or advice.beats_baselines is False
+    doubtful = advice.seeds < 3 or len(advice.tied) > 1 or advice.status == "ahead"
     return "warn" if doubtful else "good"
 
 

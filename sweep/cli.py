@@ -413,6 +413,14 @@ def presets(name: Annotated[str | None, typer.Argument(help="Print this preset's
 
 
 @app.command()
+def spec() -> None:
+    """Every key of a spec with its default, its meaning and its choices: a spec, ready to be saved and changed."""
+    from sweep.reference import spec_reference
+
+    print(spec_reference(), end="")
+
+
+@app.command()
 def doctor(
     repair: Annotated[bool, typer.Option("--repair", help="Mend what is safe to mend.")] = False,
     home: HomeOption = None,
@@ -543,7 +551,10 @@ def export(
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> None:
-    """All numbers of a study: its trials, runs and epochs."""
+    """All numbers of a study: its trials, runs and epochs.
+
+    A row of runs is whole: swept values (var_), weights (weight_), how it ended, and the numbers of its last epoch (final_epoch).
+    """
     from sweep.export import write_export
 
     place = Home.choose(home)
@@ -583,7 +594,7 @@ def best(
         if chosen is None:
             raise StudyError(f"no weights can be recommended from {name!r}: {found.reason} Or choose with --trial N")
         _save_checkpoint(store, place, name, chosen, checkpoint)
-        if found.nothing_learnt or (chosen == found.trial and found.beats_baselines is False):
+        if found.nothing_learnt or (chosen == found.trial and found.status == "ahead"):
             lost = "nothing was learnt: no trial beats" if found.nothing_learnt else f"trial {chosen} does not beat"
             print(f"sweep: {lost} the trivial predictors, so the model that was saved is no advice", file=sys.stderr)
 

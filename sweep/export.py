@@ -26,8 +26,9 @@ def write_export(store: Store, name: str, format_: str, table: str, output: Path
     if table not in TABLES:
         raise SpecError(f"--table {table!r}: expected one of {', '.join(TABLES)}")
     store.require(name)
-    runs = _with_breaks(run_frame(store, name))
-    frames = {"trials": trial_frame(store, name), "runs": runs, "epochs": epoch_frame(store, name)}
+    trials, epochs = trial_frame(store, name), epoch_frame(store, name)
+    runs = _with_finals(_with_points(_with_breaks(run_frame(store, name)), trials), epochs)
+    frames = {"trials": trials, "runs": runs, "epochs": epochs}
     if format_ == "parquet":
         _write_parquet(frames, output or Path(f"{name}-export"))
     elif format_ == "csv":
@@ -43,6 +44,23 @@ def _with_breaks(runs: pd.DataFrame) -> pd.DataFrame:
         [break_of(details) or {} for details in runs["details"]], index=runs.index, columns=list(BREAK)
     )
     return runs.join(found.astype(BREAK).add_prefix("break_"))
+
+
+def _with_points(runs: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """The runs with what they were trained at: swept values and weights."""
+    columns = [c for prefix in ("var_", "weight_") for c in trials.columns if c.startswith(prefix)]
+    return runs.join(trials.set_index("number")[columns], on="trial")
+
+
+def _with_finals(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+    """The runs with the numbers of their last epoch so far, `final_epoch`: train_metric_rmse, val_metric_rmse, ..."""
+    last = epochs.loc[epochs["epoch"] == epochs.groupby("run")["epoch"].transform("max")]
+    columns = [c for c in epochs.columns if c == "total" or c.startswith(("term_", "metric_"))]
+    found = runs.join(last.groupby("run")["epoch"].first().astype("Int64").rename("final_epoch"), on="run")
+    for split in ("train", "val"):
+        numbers = last.loc[last["split"] == split].set_index("run")[columns]
+        found = found.join(numbers.add_prefix(f"{split}_"), on="run")
+    return found
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 study = optuna.create_study()
 study.optimize(Objective(load_spec("lambda-search"), home=Path("runs")), n_trials=20)
+study.best_trial.user_attrs["weights"]  # λ by term, whatever it is that Optuna draws
 """
 
 import math
@@ -24,7 +25,8 @@ from sweep.spec import StudySpec
 class Objective:
     """Train a trial's runs seed by seed in this process and return the mean of the objective over them.
 
-    Runs that are in the home folder already are not trained again. A trial with a non-finite run is worth infinity.
+    Runs that are in the home folder already are not trained again. A trial with a non-finite run is worth infinity. Each
+    trial carries its λ by term as the user attribute `weights`, as the trials of `sweep start` do.
     """
 
     def __init__(self, spec: StudySpec, home: Path | None = None, device: str = "auto") -> None:
@@ -35,6 +37,7 @@ class Objective:
     def __call__(self, trial: optuna.Trial) -> float:
         """The objective's value at the trial's point."""
         data, runs = self.spec.settings_at(self._point(trial))
+        trial.set_user_attr("weights", runs[0].weights)
         prepared = prepare(data, self.home.cache)
         values = [self._train(settings, prepared) for settings in runs]
         return (

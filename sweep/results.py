@@ -15,6 +15,7 @@ from model.errors import ModelError
 from model.names import TERMS
 from model.outcomes import RESULT, load_result
 from reports.records import Panels, StudyRecord
+from reports.references import REFERENCES
 from reports.samples import panel_runs
 from sweep.errors import StudyError
 from sweep.paths import Home
@@ -155,6 +156,9 @@ def _notes(row: Mapping[str, Any], spec: StudySpec, trials: pd.DataFrame, runs: 
     origins = sorted({str(origin) for origin in runs["origin"].dropna()})
     if origins:
         notes.append(f"{runs['origin'].notna().sum()} runs were not trained here, but copied: {'; '.join(origins)}.")
+    for reference in (REFERENCES[name] for name in spec.search.points):
+        read_in = f" Read in {reference.read_in}." if reference.read_in else ""
+        notes.append(f"The point {reference.name}: {reference.note}.{read_in}")
     failed = runs[runs["state"] == "failed"]
     if len(failed):
         notes.append(f"{len(failed)} runs failed by an error, not as a result; the first: {failed.iloc[0]['reason']}")

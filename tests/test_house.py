@@ -74,9 +74,9 @@ def python(code: str, **kwargs) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, **kwargs)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["start", "--help"], ["presets"], ["list"], ["status"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["start", "--help"], ["presets"], ["spec"], ["list"], ["status"]])
 def test_light_commands_do_not_import_torch(arguments: list[str], tmp_path: Path) -> None:
-    """Help, presets, list and status answer at once."""
+    """Help, presets, spec, list and status answer at once."""
     code = f"import sys; from sweep.cli import run; code = run({[*arguments]!r}); sys.exit(3 if 'torch' in sys.modules else 0)"
     found = python(code, cwd=ROOT, env={"SWEEP_HOME": str(tmp_path), "PATH": "/usr/bin", "PYTHONPATH": str(ROOT)})
     assert found.returncode == 0, found.stderr

@@ -175,3 +175,24 @@ def test_the_trivial_predictors_have_a_table(study):
     table = baseline_table(study(trials=1))
     assert table.columns == ("measure", "predictor", "train", "val")
     assert [c.text for c in table.rows[1]] == ["RMSE (m)", "training median", "0.7100", "0.7100"]
+
+
+def test_named_points_are_categories_in_their_order(study):
+    """No line joins them, the ticks are their names, and the axis says what `equal` weighs."""
+    figure = study_sections(study("points", trials=4), "study-1")[0].figures[0]
+    assert figure.chart.layout["xaxis"]["ticktext"] == ["paper-table-2", "equal", "l1", "edge"]
+    assert "equal: SILog\u00a01 · SSIM\u00a01 · edge\u00a01 · L1\u00a01" in figure.title
+    assert all("lines" not in t["mode"] for t in figure.chart.data if t["type"] == "scatter" and t.get("meta") is None)
+
+
+def test_swept_fields_have_columns_of_their_own(study):
+    """A grid over the rate: the table of trials says at which rate each was trained, and a study of points which point."""
+    assert "train.learning_rate" in trial_table(study("grid", trials=4)).columns
+    table = trial_table(study("points", trials=2))
+    assert table.columns[2] == "point" and {row[2].text for row in table.rows} == {"paper-table-2", "equal"}
+
+
+def test_what_did_not_learn_is_nowhere_recommended(study):
+    """Tables, figures and contrasts call the trial that is ahead by the verdict of the answer."""
+    page = without_plotly(render([study(baseline=0.4, trials=4)]))
+    assert "ahead, but no advice" in page and "ecommended" not in page

@@ -172,3 +172,10 @@ def test_breakage_in_the_middle_has_no_onset(study):
     found = breakage(study(trials=5, diverged=(2,)))
     assert found.onset is None and [t.number for t in found.trials] == [2]
     assert breakage(study(trials=3, diverged=(0,))).onset == ("up to", 0.0)
+
+
+def test_named_points_are_held_against_each_other_by_name(study):
+    """In a study over reference points every other point is a reference."""
+    best, found = contrasts(study("points", trials=4, baseline=1.0))
+    names = {"paper-table-2", "equal", "l1", "edge"} - {best.params["point"]}
+    assert all(any(name in c.role for c in found) for name in names)

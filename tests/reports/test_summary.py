@@ -85,3 +85,19 @@ def test_notes_and_leaking_scenes_are_among_the_caveats(study):
     caveats = answer(replace(record, notes=("runs of mixed environment",), data=data)).caveats
     assert "runs of mixed environment" in caveats
     assert any(c.startswith("3 validation scenes are also trained on") for c in caveats)
+
+
+def test_trials_on_other_pictures_are_not_recommended_for_the_right_reason(study):
+    """A study that sweeps its data is refused advice because of that, not because of a combined loss."""
+    record = study("grid", trials=2, baseline=1.0)
+    names = {"var_train.learning_rate": "var_data.train_images"}
+    record = replace(record, trials=record.trials.rename(columns=names), variables=("w", "data.train_images"))
+    assert answer(record).headline == "No recommendation: the trials differ in their data"
+
+
+def test_the_headline_names_a_swept_field(study):
+    """What is recommended can be trained again: the rate belongs to it."""
+    record = study(
+        "grid", trials=2, baseline=1.0, values={(t, s): 0.4 + 0.1 * t + 0.01 * s for t in (0, 1) for s in (0, 1, 2)}
+    )
+    assert plain(answer(record).headline) == "Use SILog 0.05 · SSIM 0.9 · L1 0.05 with train.learning_rate = 0.0001"

@@ -63,7 +63,7 @@ NOT_NUMBERS = ("seconds", "images_per_second", "attempts", "details", "mixed")
 class Lab:
     """A home folder with specs, and ways to work in it."""
 
-    SEARCH = SEARCH
+    LINE, SEARCH = LINE, SEARCH
 
     def __init__(self, folder: Path, shared_cache: Path) -> None:
         self.folder = folder

@@ -77,6 +77,7 @@ def test_depth_of_another_size_is_named(lab, capsys, pairs: Path) -> None:
         (["status", "nothing"], ["no database"]),
         (["report", "nothing"], ["no database"]),
         (["presets", "nothing"], ["'nothing'"]),
+        (["start", "table-2", "--set", 'search.points=["equal"]'], ["remove [weights]"]),
         (["data", "check", "diode:/nowhere"], ["/nowhere"]),
         (["data", "fetch", "kitti"], ["kitti"]),
         (["predict", "/nowhere.npz", "/nowhere.png", "--output", "/tmp"], ["/nowhere.npz"]),
@@ -114,7 +115,7 @@ def test_a_finished_study_answers_every_question(lab, capsys, tmp_path: Path) ->
     """status, list, export, best, evaluate, predict and report of a small study give what they promise."""
     assert lab.run("start", lab.spec(), "--workers", "0") == 0
     out = capsys.readouterr().out
-    assert "finished; best val_rmse" in out
+    assert out.startswith("line: finished. ") and "val_rmse" in out
 
     assert lab.run("status", "line", "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -173,6 +174,106 @@ def test_the_model_that_best_saves_is_the_one_that_was_measured(lab, capsys, tmp
     settings = ("--set", "rooms=12")
     assert lab.run("evaluate", str(tmp_path / "m.npz"), "--data", "rooms", "--part", "val", "--json", *settings) == 0
     assert json.loads(capsys.readouterr().out)["model"]["rmse"] == pytest.approx(value, rel=1e-6)
+
+
+def test_a_study_that_learnt_nothing_says_so_everywhere(lab, capsys, tmp_path: Path) -> None:
+    """start, status, best and the page have one answer; the model can be had all the same, with a warning."""
+    assert lab.run("start", lab.spec(epochs="1", seeds="[0]", w="[0.3]"), "--workers", "0") == 0
+    headline, ahead = (
+        "Nothing was learnt: no trial beats the trivial predictors",
+        "trial 0, ahead, but no advice: val_rmse ",
+    )
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == f"line: finished. {headline}"
+    assert out[1].startswith(ahead) and out[1].endswith("(silog 0.6, ssim 0.3, l1 0.1)")
+    assert lab.run("status", "line") == 0
+    assert f"  answer    {headline}\n            {out[1]}\n" in capsys.readouterr().out
+    assert lab.run("best", "line", "--checkpoint", str(tmp_path / "m.npz")) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0] == headline and said.out.splitlines()[1].startswith(ahead)
+    assert (
+        "sweep: nothing was learnt: no trial beats the trivial predictors" in said.err and (tmp_path / "m.npz").exists()
+    )
+    assert lab.run("best", "line", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["headline"], found["status"], found["params"]) == (headline, "ahead", {"w": 0.3})
+    assert lab.run("report", "line") == 0
+    page = lab.home.report("line").read_text()
+    assert headline in page and "ahead, but no advice" in page and "recommended" not in page
+
+
+def test_a_swept_field_is_named_wherever_a_trial_is(lab, capsys) -> None:
+    """A sweep over the learning rate is answered with a rate: by start, status and best."""
+    text = lab.LINE.replace("w = { from = 0.0, to = 0.6, step = 0.3 }", '"train.learning_rate" = [0.001, 0.02]')
+    text = text.replace('"0.9 - w"', "0.9").replace('ssim = "w"', "ssim = 0")
+    assert lab.run("start", lab.spec(text, epochs="1", seeds="[0]"), "--workers", "0") == 0
+    for command in ("status", "best"):
+        assert lab.run(command, "line") == 0
+    for said in capsys.readouterr().out.split("line: finished"):
+        assert not said or "train.learning_rate 0.0" in said
+    assert lab.run("best", "line", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["params"]["train.learning_rate"] in (0.001, 0.02)
+
+
+def test_a_study_over_reference_points_grows_and_is_read_by_name(lab, capsys) -> None:
+    """Points are trials called by name and weights, in status, best, export and report; one more point trains that alone."""
+    rows = [
+        line for line in lab.LINE.splitlines() if not line.startswith(("w =", "silog =", "ssim =", "l1 =", "[weights]"))
+    ]
+    spec = lab.spec("\n".join([*rows, 'points = ["equal", "bts"]']), epochs="1", seeds="[0]")
+    assert lab.run("start", spec, "--workers", "0") == 0
+    more = ("--set", 'search.points=["equal", "bts", "l1"]')
+    before = lab.store.runs("line")
+    assert lab.run("start", spec, "--workers", "0", *more) == 0
+    assert lab.store.runs("line")[:2] == before
+    assert [trial["params"] for trial in lab.store.trials("line")] == [{"point": p} for p in ("equal", "bts", "l1")]
+    capsys.readouterr()
+    assert lab.run("status", "line") == 0 and lab.run("best", "line") == 0
+    out = capsys.readouterr().out
+    assert any(f"({name})" in out for name in ("equal: silog 1, ssim 1, edge 1, l1 1", "bts: silog 1", "l1: l1 1"))
+    assert "\npoint      " in out
+    assert lab.run("report", "line") == 0
+    page = lab.home.report("line").read_text()
+    assert (
+        "equal: SILog\u00a01 · SSIM\u00a01 · edge\u00a01 · L1\u00a01" in page
+        and "The point bts: SILog alone, rooted" in page
+    )
+
+
+def test_the_model_of_any_trial_can_be_saved(lab, capsys, tmp_path: Path) -> None:
+    """Where there is no advice, as on the combined loss, --trial chooses; a trial that is not there is named."""
+    model = str(tmp_path / "m.npz")
+    assert (
+        lab.run("start", lab.spec(epochs="1", seeds="[0]"), "--workers", "0", "--set", "study.objective=combined") == 0
+    )
+    capsys.readouterr()
+    for arguments, words in (
+        (("--checkpoint", model), ("no weights can be recommended", "--trial")),
+        (("--checkpoint", model, "--trial", "7"), ("--trial 7", "0 to 2")),
+        (("--trial", "1"), ("--checkpoint",)),
+    ):
+        assert lab.run("best", "line", *arguments) == 2
+        one_line(capsys, *words)
+    assert lab.run("best", "line", "--checkpoint", model, "--trial", "1") == 0
+    assert "seed 0 of trial 1" in capsys.readouterr().err
+
+
+def test_list_and_status_agree(lab, capsys) -> None:
+    """A study whose coordinator was killed is interrupted in both, and what it had begun is not called running."""
+    assert lab.run("start", lab.spec(epochs="1", seeds="[0]"), "--workers", "0") == 0
+    with lab.store.begin() as connection:
+        connection.execute(text("UPDATE sweep_study SET state = 'running'"))
+        connection.execute(text("UPDATE sweep_trial SET state = 'running' WHERE number = 2"))
+    capsys.readouterr()
+    assert lab.run("list") == 0 and lab.run("status") == 0
+    listed, *stood = capsys.readouterr().out.splitlines()
+    assert "interrupted" in listed and listed.endswith("2 complete, 1 begun")
+    assert stood[0] == "line: interrupted" and stood[1].endswith("2 of 3 complete, 1 begun")
+    assert lab.run("list", "--json") == 0 and lab.run("status", "line", "--json") == 0
+    decoder, out = json.JSONDecoder(), capsys.readouterr().out
+    (row,), end = decoder.raw_decode(out)
+    found, _ = decoder.raw_decode(out[end:].lstrip())
+    assert row["state"] == found["state"] == "interrupted" and found["trials"] == {"total": 3, **row["trials"]}
 
 
 def test_data_commands_look_before_training(capsys, pairs: Path, tmp_path: Path) -> None:

@@ -160,3 +160,72 @@ def test_malformed_specs_are_refused_in_one_line(text: str) -> None:
     with pytest.raises(SpecError) as caught:
         parse_spec(text, {})
     assert "\n" not in str(caught.value)
+
+
+POINTS = """
+[study]
+name = "points"
+[search]
+points = ["paper-table-2", "equal", "bts", "l1"]
+"""
+
+
+def test_reference_points_are_swept_by_name() -> None:
+    """A trial a point, in the order of the list, with the point's weights and the loss settings that belong to it."""
+    spec = parse_spec(POINTS, {})
+    assert (spec.kind, spec.variable_names, spec.trial_count) == ("points", ("point",), 4)
+    assert spec.cells[1] == {"point": "equal"}
+    weights = [{t: w for t, w in spec.weights_at(cell).items() if w} for cell in spec.cells]
+    assert weights[0] == {"ssim": 0.55, "edge": 0.45, "l1": 0.05}
+    assert weights[1] == {"silog": 1.0, "ssim": 1.0, "edge": 1.0, "l1": 1.0}
+    assert weights[2:] == [{"silog": 1.0}, {"l1": 1.0}]
+    losses = [spec.settings_at(cell)[1][0].loss for cell in spec.cells]
+    assert (losses[2].silog_form, losses[2].silog_alpha) == ("rooted", 0.85)
+    assert losses[0] == losses[1] == losses[3] == spec.loss
+
+
+def test_equal_weighs_the_terms_that_the_study_says() -> None:
+    """`search.terms` chooses them, and a field can be crossed with the points."""
+    spec = parse_spec(POINTS, {"search.terms": ["silog", "l1"], "search.train.batch_size": [8, 16]})
+    assert spec.trial_count == 8 and spec.cells[2] == {"point": "equal", "train.batch_size": 8}
+    assert {t: w for t, w in spec.weights_at(spec.cells[2]).items() if w} == {"silog": 1.0, "l1": 1.0}
+    assert spec.settings_at(spec.cells[3])[1][0].train.batch_size == 16
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"search.points": ["denssdepth"]}, "did you mean 'densedepth'"),
+        ({"search.points": ["midas"]}, "cannot be trained here.*disparity"),
+        ({"search.points": ["adabins"]}, "chamfer"),
+        ({"search.points": ["hu-2019"]}, "normals"),
+        ({"search.points": ["l1", "l1"]}, "names one twice"),
+        ({"search.terms": ["silog", "sssim"]}, "did you mean 'ssim'"),
+        ({"search.terms": ["l1", "l1"]}, "names one twice"),
+        ({"search.points": [], "search.terms": ["l1"]}, "give search.points"),
+        ({"weights.l1": 1}, r"remove \[weights\]"),
+        ({"search.w": [1, 2]}, "other weight variables"),
+        ({"search.simplex": ["l1", "silog"]}, "search.simplex"),
+        ({"search.sampler": "tpe", "search.trials": 9}, "expected sampler = 'grid'"),
+        ({"search.loss.silog_alpha": [0, 1]}, "the point 'bts' sets it"),
+    ],
+)
+def test_points_that_cannot_be_swept_are_refused_with_the_reason(overrides: dict, words: str) -> None:
+    """Unknown names come with the nearest known one, known ones that lack their terms here with what is lacking."""
+    with pytest.raises(SpecError, match=words) as caught:
+        parse_spec(POINTS, overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_study_grows_by_points() -> None:
+    """More points are the same study, grown; other terms of `equal` are another study."""
+    base = parse_spec(POINTS, {})
+    more = parse_spec(POINTS, {"search.points": ["paper-table-2", "equal", "bts", "l1", "ssim"]})
+    assert more.fixed_hash == base.fixed_hash and more.grown_hash != base.grown_hash
+    assert parse_spec(POINTS, {"search.terms": ["silog", "l1"]}).fixed_hash != base.fixed_hash
+
+
+def test_table_2_is_one_and_the_same_everywhere() -> None:
+    """The reference point and the preset weigh alike."""
+    point, preset = parse_spec(POINTS, {}), load_spec("table-2")
+    assert point.weights_at({"point": "paper-table-2"}) == preset.weights_at({})

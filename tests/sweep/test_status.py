@@ -5,14 +5,18 @@ import io
 import json
 import math
 import time
+from itertools import product
+from random import Random
 
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import insert, text, update
 
 from model.names import TERMS
+from reports.naming import spec_recipe
+from reports.statistics import recommend
 from sweep.results import epoch_frame, study_record, trial_frame
 from sweep.status import break_of, status
-from sweep.tables import RUN, TRIAL, TRIAL_RUN
+from sweep.tables import EPOCH, RUN, STUDY, TRIAL, TRIAL_RUN
 
 BREAK = {"epoch": 2, "step": 7, "term": "silog", "grad_norm": math.nan}
 POINT = json.dumps({"silog": 0.25, "l1": 0.75, "edge": 0.0})
@@ -46,6 +50,36 @@ def mixed(number: int) -> dict:
     return {"state": "failed", "reason": f"out of memory\n\x1b[31m in run {number}", "details": trace}
 
 
+@pytest.mark.parametrize("objective", ["val_rmse", "val_delta1", "combined"])
+@pytest.mark.parametrize("window", ["last", "2"])
+def test_status_says_what_the_report_says(lab, objective, window) -> None:
+    """Whatever the numbers are, ties, divergence and missing epochs included, both rest on one rule."""
+    settings = ("--set", f"study.objective={objective}", "--set", f"study.value={window}")
+    assert lab.run("start", lab.spec(epochs="2", w="[0.0, 0.2, 0.4, 0.6]"), "--workers", "0", *settings) == 0
+    runs, random, store = lab.store.runs("line"), Random(0), lab.store
+    said = set()
+    for _ in range(12):
+        spread = random.choice([0.001, 0.1])
+        with store.begin() as connection:
+            for run, epoch in product(runs, (1, 2)):
+                value = None if random.random() < 0.02 else 0.8 + random.gauss(0, spread)
+                where = (EPOCH.c.run == run["run"]) & (EPOCH.c.epoch == epoch)
+                connection.execute(update(EPOCH).where(where).values(metric_rmse=value, metric_delta1=value))
+                outcome = "non_finite" if random.random() < 0.03 else "learnt"
+                connection.execute(update(RUN).where(RUN.c.run == run["run"]).values(outcome=outcome))
+            trivial = {"val": {"median": dict.fromkeys(["rmse", "delta1"], random.choice([0.7, 0.8, 0.9]))}}
+            state = random.choice(["complete", "complete", "running", "pruned"])
+            connection.execute(update(STUDY).values(baselines=json.dumps(trivial)))
+            connection.execute(update(TRIAL).where(TRIAL.c.number == 3).values(state=state))
+        found, advice = status(store, lab.home, "line"), recommend(study_record(store, lab.home, "line"))
+        best = found["best"] or {"trial": None, "verdict": "", "weights": {}, "params": {}}
+        assert (best["trial"], best["verdict"], best["weights"]) == (advice.trial, advice.verdict, advice.weights)
+        assert found["headline"] == advice.headline(spec_recipe(advice.weights, advice.params))[0]
+        assert advice.trial is None or best["value"] == pytest.approx(advice.mean)
+        said.add(found["headline"].split(":")[0])
+    assert len(said) > 1
+
+
 def test_status_names_what_diverged_and_what_failed(study, capsys) -> None:
     """The first five of each with weights and place or reason, how many more, and nothing that steers a terminal."""
     add_trials(study, 14, mixed)
@@ -67,7 +101,14 @@ def test_the_json_lists_all_of_them(study, capsys) -> None:
     found = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     assert [run["trial"] for run in found["diverged"]] == [1, 3, 5, 7, 9, 11, 13]
     assert [run["trial"] for run in found["failed"]] == [2, 4, 6, 8, 10, 12, 14]
-    expected = {"trial": 1, "seed": 0, "weights": json.loads(POINT), "run": f"{1:032x}", "reason": "it broke"}
+    expected = {
+        "trial": 1,
+        "seed": 0,
+        "params": {},
+        "weights": json.loads(POINT),
+        "run": f"{1:032x}",
+        "reason": "it broke",
+    }
     assert found["diverged"][0] == expected | {"epoch": 2, "step": 7, "term": "silog", "grad_norm": None}
     assert found["failed"][0]["traceback"].startswith("Traceback")
 
@@ -109,6 +150,25 @@ def test_exported_runs_say_where_they_broke(study, capsys, tmp_path) -> None:
     assert [[row[c] for c in columns] for row in rows] == [[""] * 4, [""] * 4, ["2", "7", "silog", ""], [""] * 4]
     assert study.run("export", "line", "--format", "parquet", "--output", str(tmp_path / "t")) == 0
     assert pd.read_parquet(tmp_path / "t" / "runs.parquet")["break_step"].tolist()[2] == 7
+
+
+def test_an_exported_run_is_whole(lab, capsys) -> None:
+    """One table is enough: a run's row has the trial's swept values and weights, and all numbers of its last epoch."""
+    assert lab.run("start", lab.spec(epochs="2", seeds="[3]"), "--workers", "0") == 0
+    capsys.readouterr()
+    tables = {}
+    for name in ("runs", "epochs"):
+        assert lab.run("export", "line", "--table", name) == 0
+        tables[name] = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [run["var_w"] for run in tables["runs"]] == ["0.0", "0.3", "0.6"]
+    assert [run["weight_silog"] for run in tables["runs"]] == ["0.9", "0.6", "0.3"]
+    for run, split in product(tables["runs"], ("train", "val")):
+        (last,) = (e for e in tables["epochs"] if (e["run"], e["split"], e["epoch"]) == (run["run"], split, "2"))
+        numbers = {k: v for k, v in last.items() if k == "total" or k.startswith(("term_", "metric_"))}
+        assert run["final_epoch"] == "2"
+        assert {k.removeprefix(f"{split}_"): v for k, v in run.items() if k.startswith(f"{split}_")} == numbers
+    assert lab.run("export", "line", "--format", "json") == 0
+    assert list(json.loads(capsys.readouterr().out)["runs"][0]) == list(tables["runs"][0])
 
 
 def test_exported_json_is_exact(study, capsys) -> None:
