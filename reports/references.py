@@ -28,7 +28,9 @@ class Reference:
 
 
 _GRADIENT = {"edge": "gradient"}
-_TIMES_TEN = "SILog alone, rooted, α 0.85; its factor 10 is a scale, which Adam ignores"
+_TIMES_TEN = (
+    "SILog alone, rooted, α 0.85, so its term is another quantity; the factor 10 is a scale, which Adam ignores"
+)
 
 
 def _rooted(alpha: float) -> dict[str, Any]:
@@ -54,7 +56,7 @@ REFERENCES = {
         Reference(
             "depth-anything-v2-metric",
             {"silog": 1.0},
-            "SILog alone, rooted, α 0.5; ours has a factor 10 that theirs lacks, a scale, which Adam ignores",
+            "SILog alone, rooted, α 0.5, so its term is another quantity; ours has a factor 10, a scale, which Adam ignores",
             "Depth-Anything-V2 metric_depth/util/loss.py",
             _rooted(0.5),
         ),

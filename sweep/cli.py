@@ -308,7 +308,7 @@ def status(
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> None:
-    """Where a study stands: trials, runs, outcomes, the best so far, and what diverged or failed."""
+    """Where a study stands: trials, runs, outcomes, the answer so far, and what diverged or failed."""
     from sweep.status import status as study_status
 
     place = Home.choose(home)
@@ -415,7 +415,7 @@ def presets(name: Annotated[str | None, typer.Argument(help="Print this preset's
 @app.command()
 def spec() -> None:
     """Every key of a spec with its default, its meaning and its choices: a spec, ready to be saved and changed."""
-    from sweep.reference import spec_reference
+    from sweep.keys import spec_reference
 
     print(spec_reference(), end="")
 

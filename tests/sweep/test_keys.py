@@ -4,7 +4,7 @@ import pytest
 
 from data.settings import DataSettings
 from reports.references import LACKING, REFERENCES
-from sweep.reference import spec_reference
+from sweep.keys import spec_reference
 from sweep.spec import SECTION_SETTINGS, SearchSection, StudySection, parse_spec
 
 SECTIONS = {"study": StudySection, **SECTION_SETTINGS, "search": SearchSection}
