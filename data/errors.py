@@ -42,3 +42,23 @@ def naming(path: Path) -> Iterator[None]:
 
 class DataError(Exception):
     """Bad input data. The message is one line: what was given, what was expected, what to do."""
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """An OSError in here is a file that is missing or can't be read, and becomes a BadFileError of its name."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise BadFileError(path, "is missing") from None
+    except OSError as error:
+        raise BadFileError(path, f"cannot be read: {error.strerror}") from None
+
+
+class BadFileError(DataError):
+    """What is wrong with one file. Its `kind` is the message without names: the same for all files with this fault."""
+
+    def __init__(self, path: Path, kind: str, name: str | None = None) -> None:
+        """Take what is wrong in words that follow the file's path; NAME in them stands for `name`."""
+        super().__init__(f"{path} {kind if name is None else kind.replace('NAME', name)}")
+        self.kind = kind

@@ -1,5 +1,6 @@
 """Reading picture files strictly: OpenCV fills up a truncated file with grey and says so on stderr only."""
 
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -7,14 +8,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.errors import DataError
+from data.errors import BadFileError, reading
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong, our errors say
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+JPEG_START, JPEG_END, JPEG_SCAN = b"\xff\xd8", 0xD9, 0xDA
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-JPEG_BARE = {0x00, 0x01, *range(0xD0, 0xD9), 0xFF}  # no segment follows these
+JPEG_LEAST = 0xC0
+"""Markers below are reserved."""
+JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+"""The next marker that isn't a stuffed byte, a restart or a fill byte: within a scan, that is what ends it."""
+OTHERS = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"RIFF": "WebP", b"v/1\x01": "OpenEXR"}
+HEIC = (b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf", b"ftypavi")
 MOST_PIXELS = 1 << 28
 """A header is believed up to this size; a few bytes can claim so many pixels that decoding them takes all memory."""
 
@@ -31,17 +37,22 @@ def read_depth_png(path: Path) -> np.ndarray:
     if picture.dtype != np.uint16 or picture.ndim != 2:
         channels = 1 if picture.ndim == 2 else picture.shape[2]
         bits = 8 * picture.dtype.itemsize
-        raise DataError(f"{path} has {bits} bits and {channels} channel(s); depth is a PNG of 16 bits and 1 channel")
+        raise BadFileError(
+            path, f"has {bits} bits and {channels} channel(s); depth is a PNG of 16 bits and 1 channel: convert it"
+        )
     return picture
 
 
+def is_depth_png(path: Path) -> bool:
+    """Whether a file is a PNG of 16 bits and one channel, by its header (PNG specification, section 11.2.2). DataError if unreadable."""
+    with reading(path), path.open("rb") as file:
+        header = file.read(26)
+    return header.startswith(PNG_SIGNATURE) and header[24:26] == b"\x10\x00"
+
+
 def _decode(path: Path, flags: int) -> np.ndarray:
-    try:
+    with reading(path):
         data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
     fault = _fault(data)
     if fault is None:
         try:
@@ -51,7 +62,7 @@ def _decode(path: Path, flags: int) -> np.ndarray:
         if picture is not None:
             return picture
         fault = "cannot be decoded"
-    raise DataError(f"{path} {fault}; replace it, or remove it together with its pair")
+    raise BadFileError(path, f"{fault}; replace it by a whole PNG or JPEG, or move it away with its pair")
 
 
 def _fault(data: bytes) -> str | None:
@@ -60,26 +71,35 @@ def _fault(data: bytes) -> str | None:
     if data.startswith(PNG_SIGNATURE):
         return _png_fault(data)
     if data.startswith(JPEG_START):
-        # Marker bytes can't occur within a scan, but whole pictures can within the header (thumbnails): hence
-        # the end is looked for behind the last scan's start.
-        scan = data.rfind(JPEG_SCAN)
-        return _size_fault(*_jpeg_size(data)) if scan >= 0 and data.find(JPEG_END, scan) >= 0 else "is a truncated JPEG"
-    return "is neither PNG nor JPEG"
+        return _jpeg_fault(data)
+    other = next((name for start, name in OTHERS.items() if data.startswith(start)), None)
+    other = "HEIC or AVIF" if data[4:12].startswith(HEIC) else other
+    return f"is {other}, neither PNG nor JPEG" if other else "is neither PNG nor JPEG"
 
 
 def _size_fault(height: int, width: int) -> str | None:
     return f"claims to have {width}x{height} pixels" if not 0 < height * width <= MOST_PIXELS else None
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Height and width of a JPEG's first frame (ITU T.81, section B.2.2); zeros where it has none."""
-    place = len(JPEG_START)
-    while (place := data.find(b"\xff", place)) >= 0 and place + 9 <= len(data):
-        marker, length, height, width = struct.unpack_from(">xBHxHH", data, place)
-        if marker in JPEG_FRAMES:
-            return height, width
-        place += 1 if marker in JPEG_BARE else 2 + length
-    return 0, 0
+def _jpeg_fault(data: bytes) -> str | None:
+    """Walks a JPEG's markers up to its end of image (ITU T.81, annex B); what follows, such as a video, is not looked at.
+
+    Segments, and thumbnails in them, are stepped over; within a scan, stuffed bytes and restarts are no markers.
+    """
+    place, size, scanned = len(JPEG_START), None, False
+    while found := JPEG_MARKER.search(data, place):
+        marker, place = data[found.end() - 1], found.end()
+        if marker == JPEG_END:
+            return _size_fault(*size) if size and scanned else "is a damaged JPEG (it holds no picture)"
+        if marker == JPEG_START[1] or place + 2 > len(data):
+            break  # the next picture begins: this one has no end
+        (length,) = struct.unpack_from(">H", data, place)
+        if marker < JPEG_LEAST or length < 2:
+            return "is a damaged JPEG (it has an unknown marker)"
+        if marker in JPEG_FRAMES and place + 7 <= len(data):
+            size = struct.unpack_from(">HH", data, place + 3)
+        scanned, place = scanned or marker == JPEG_SCAN, place + length
+    return "is a truncated JPEG"
 
 
 def _png_fault(data: bytes) -> str | None:
