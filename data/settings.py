@@ -26,11 +26,36 @@ class DataSettings(BaseModel):
     train_images: int | None = Field(None, ge=1, description="use only so many training images, drawn by split_seed")
     val_images: int | None = Field(None, ge=1, description="use only so many validation images, likewise")
     depth_range: tuple[float, float] = Field((0.1, 10.0), description="metres; truth beyond it is masked and counted")
-    depth_scale: float = Field(0.001, gt=0, le=1000, description="pairs: metres a unit of the depth PNG")
+    depth_scale: float = Field(
+        0.001,
+        gt=0,
+        allow_inf_nan=False,
+        description='pairs: metres a unit of the depth PNG, also as a fraction such as "1/5000"',
+    )
     invalid_value: int = Field(0, ge=0, description="pairs: the PNG value that means no depth")
     scenes: Literal["all", "indoors", "outdoor"] = Field("all", description="diode: which part")
     rooms: int = Field(200, ge=3, le=100_000, description="rooms: how many rooms are rendered")
     views: int = Field(2, ge=1, le=100, description="rooms: pictures of each room")
+
+    @field_validator("depth_scale", mode="before")
+    @classmethod
+    def _fraction(cls, value: Any) -> Any:
+        if not isinstance(value, str) or "/" not in value:
+            return value
+        try:
+            above, below = map(float, value.split("/"))
+            return above / below
+        except (ValueError, ZeroDivisionError):
+            raise ValueError('expected metres a unit, as a number or a fraction such as "1/5000"') from None
+
+    @field_validator("depth_scale")
+    @classmethod
+    def _metres_a_unit(cls, value: float) -> float:
+        if value > 1:
+            raise ValueError(
+                f'expected metres a unit, at most 1; a PNG of {value:.6g} units a metre has "1/{value:.6g}"'
+            )
+        return value
 
     @field_validator("image_size", mode="before")
     @classmethod
