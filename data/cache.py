@@ -1,6 +1,7 @@
 """The decoded, resized pictures as memory-mapped arrays: built once, shared by every run and process.
 
-A cache lies at CACHE_ROOT/FINGERPRINT-HEIGHTxWIDTH-vVERSION/ and holds images.npy, depth.npy and index.json. The
+A cache lies at CACHE_ROOT/FINGERPRINT-HEIGHTxWIDTH-vVERSION/ (or ...WIDTH-any-vVERSION/, see `resize_depth`) and holds
+images.npy, depth.npy and index.json. The
 fingerprint is a hash of keys, scenes, folders and contents, so a cache is found again wherever the pictures lie, and
 a changed picture makes another cache. It is built in a folder beside its place, under an flock, and renamed when
 complete: readers see all of it or nothing.
@@ -19,18 +20,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import cv2
 import numpy as np
 
-from data.errors import DAMAGE, DataError, naming
+from data.errors import DAMAGE, DataError, naming, reading
+from data.resize import DepthResize, resize_depth, resize_image
 from data.settings import DataSettings
 from data.sources import DIGEST_CHUNK, Item, Source, file_digest
 
 PREPROCESSING_VERSION = 1
 """Raise it when the same files would give other arrays."""
-
-LEAST_VALID_AREA = 0.5
-"""A resized depth pixel is valid if at least this share of the area it covers was."""
 
 ARRAYS = ("images.npy", "depth.npy")
 
@@ -58,41 +56,6 @@ class DepthDataset:
         return len(self.keys)
 
 
-# Resizing --------------------------------------------------------------------------------------------------------
-
-
-def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A (H, W, 3) uint8 picture at `size` = (height, width): area average, bilinear where a side grows.
-
-    The aspect ratio is not kept: a 4:3 picture becomes as square as `size` is.
-    """
-    if image.shape[:2] == size:
-        return image
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if _shrinks(image, size) else cv2.INTER_LINEAR)
-
-
-def resize_depth(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A (H, W) float32 depth map at `size` = (height, width), 0 = invalid, invalid pixels never mixed in.
-
-    A pixel becomes the mean of the valid depth in the area it covers, and is invalid if less than half of that area
-    is valid. Where a side grows, the nearest pixel is taken.
-    """
-    if depth.shape == size:
-        return depth
-    if not _shrinks(depth, size):
-        return cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST)
-    valid = (depth > 0).astype(np.float32)
-    area = cv2.resize(valid, size[::-1], interpolation=cv2.INTER_AREA)
-    total = cv2.resize(depth * valid, size[::-1], interpolation=cv2.INTER_AREA)
-    enough = area >= LEAST_VALID_AREA - 1e-5  # float sums of a half are a hair off it
-    return np.divide(total, area, out=np.zeros_like(total), where=enough)
-
-
-def _shrinks(array: np.ndarray, size: tuple[int, int]) -> bool:
-    # OpenCV averages over areas only if both sides shrink.
-    return array.shape[0] >= size[0] and array.shape[1] >= size[1]
-
-
 # Identity --------------------------------------------------------------------------------------------------------
 
 
@@ -104,9 +67,15 @@ def fingerprint_of(items: Sequence[Item], contents: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def cache_folder(cache_root: Path, fingerprint: str, image_size: tuple[int, int]) -> Path:
-    """Where the cache of these pictures at this size lies, whether it exists or not."""
-    return cache_root / f"{fingerprint}-{image_size[0]}x{image_size[1]}-v{PREPROCESSING_VERSION}"
+def cache_folder(cache_root: Path, fingerprint: str, image_size: tuple[int, int], how: DepthResize = "area") -> Path:
+    """Where the cache of these pictures at this size lies, by how depth is resized, whether it exists or not."""
+    any_ = "-any" if how == "any" else ""  # "area" was there before there was a choice
+    return cache_root / f"{fingerprint}-{image_size[0]}x{image_size[1]}{any_}-v{PREPROCESSING_VERSION}"
+
+
+def depth_resize(settings: DataSettings) -> DepthResize:
+    """How depth is resized by settings for which that was chosen; what was left open is "area"."""
+    return "any" if settings.depth_resize == "any" else "area"
 
 
 class FileDigests:
@@ -123,10 +92,8 @@ class FileDigests:
 
     def __call__(self, path: Path) -> str:
         """The digest of one file. Raises DataError if it can't be read."""
-        try:
+        with reading(path):
             status = path.stat()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}") from None
         name, state = str(path.resolve()), [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         known = self._known.get(name)
         if known is not None and known[:3] == state:
@@ -210,7 +177,7 @@ def _lock_at_once(descriptor: int) -> bool:
     return True
 
 
-class _Pulse:
+class Pulse:
     """Calls `on_progress(n, 0)` now and then; the first time only once something has taken its time."""
 
     def __init__(self, on_progress: Progress | None) -> None:
@@ -227,9 +194,13 @@ class _Pulse:
 
 
 def build_cache(
-    source: Source, settings: DataSettings, cache_root: Path, on_progress: Progress | None = None
+    source: Source,
+    settings: DataSettings,
+    cache_root: Path,
+    on_progress: Progress | None = None,
+    fingerprint: str | None = None,
 ) -> DepthDataset:
-    """Opens the cache of a source's pictures, building it first if it isn't there.
+    """Opens the cache of a source's pictures, building it first if it isn't there. `fingerprint` is theirs, where known.
 
     `on_progress` is called after each picture decoded, and now and then else; what it raises ends the work. Two builders
     at once: the second waits for the first and uses its work. Raises DataError for the first bad picture, and for a
@@ -237,28 +208,38 @@ def build_cache(
     """
     items = source.items()
     try:
-        cache_root.mkdir(parents=True, exist_ok=True)
-        fingerprint = _fingerprint(source, items, cache_root, on_progress)
-        folder = cache_folder(cache_root, fingerprint, settings.image_size)
+        fingerprint = fingerprint or fingerprint_source(source, items, cache_root, on_progress)
+        folder = cache_folder(cache_root, fingerprint, settings.image_size, depth_resize(settings))
         if not folder.is_dir():
             with _locked(cache_lock(folder), lambda: on_progress(0, len(items)) if on_progress else None):
                 if not folder.is_dir():  # another builder may have finished while we waited
-                    _build(folder, fingerprint, source, items, settings.image_size, on_progress)
+                    _build(folder, fingerprint, source, items, settings, on_progress)
     except OSError as error:
-        raise DataError(f"the cache in {cache_root} cannot be written: {error.strerror or error}") from error
+        raise _unwritable(cache_root, error) from error
     verify_cache(folder, on_progress)  # training on a flipped bit would give every study here other numbers, in silence
     return open_cache(folder)
 
 
-def _fingerprint(source: Source, items: Sequence[Item], cache_root: Path, on_progress: Progress | None) -> str:
-    digests, contents, pulse = FileDigests(cache_root), list[str](), _Pulse(on_progress)
+def fingerprint_source(
+    source: Source, items: Sequence[Item], cache_root: Path, on_progress: Progress | None = None
+) -> str:
+    """The fingerprint of a source's pictures, whose files are read as far as they aren't known. DataError for a bad one."""
     try:
-        for item in items:
-            contents.append(source.content(item, digests))
-            pulse(len(contents))
-        return fingerprint_of(items, contents)
-    finally:  # stopped, too: the files that were read are not read again
-        digests.save()
+        cache_root.mkdir(parents=True, exist_ok=True)
+        digests, contents, pulse = FileDigests(cache_root), list[str](), Pulse(on_progress)
+        try:
+            for item in items:
+                contents.append(source.content(item, digests))
+                pulse(len(contents))
+            return fingerprint_of(items, contents)
+        finally:  # stopped, too: the files that were read are not read again
+            digests.save()
+    except OSError as error:
+        raise _unwritable(cache_root, error) from error
+
+
+def _unwritable(cache_root: Path, error: OSError) -> DataError:
+    return DataError(f"the cache in {cache_root} cannot be written: {error.strerror or error}")
 
 
 def _build(
@@ -266,7 +247,7 @@ def _build(
     fingerprint: str,
     source: Source,
     items: Sequence[Item],
-    size: tuple[int, int],
+    settings: DataSettings,
     on_progress: Progress | None,
 ) -> None:
     """Writes the cache into a folder of its own and renames it. The caller holds the lock of `folder`."""
@@ -275,12 +256,12 @@ def _build(
     building = folder.with_name(f".{folder.name}.building-{os.getpid()}")
     building.mkdir()
     try:
-        files = _write_arrays(building, source, items, size, on_progress)
+        files = _write_arrays(building, source, items, settings, on_progress)
         index = {
             "version": PREPROCESSING_VERSION,
             "fingerprint": fingerprint,
             "source": source.name,
-            "image_size": list(size),
+            "image_size": list(settings.image_size),
             "items": [asdict(item) for item in items],
             "files": files,
         }
@@ -293,10 +274,10 @@ def _build(
 
 
 def _write_arrays(
-    building: Path, source: Source, items: Sequence[Item], size: tuple[int, int], on_progress: Progress | None
+    building: Path, source: Source, items: Sequence[Item], settings: DataSettings, on_progress: Progress | None
 ) -> dict[str, dict[str, Any]]:
     """Writes images.npy and depth.npy; returns their sizes and checksums for the index."""
-    count = len(items)
+    count, size = len(items), settings.image_size
     with (
         _ArrayFile(building / "images.npy", (count, *size, 3), np.dtype(np.uint8)) as images,
         _ArrayFile(building / "depth.npy", (count, *size), np.dtype(np.float32)) as depths,
@@ -304,7 +285,7 @@ def _write_arrays(
         for done, item in enumerate(items, start=1):
             image, depth = source.load(item)
             images.append(resize_image(image, size))
-            depths.append(resize_depth(depth, size))
+            depths.append(resize_depth(depth, size, depth_resize(settings)))
             if on_progress is not None:
                 on_progress(done, count)
     return {"images.npy": images.record, "depth.npy": depths.record}
@@ -380,7 +361,7 @@ def verify_cache(folder: Path, on_progress: Progress | None = None) -> None:
     Raises DataError naming the damaged file. Whatever else the index lists is not looked at.
     """
     open_cache(folder)
-    pulse = _Pulse(on_progress)
+    pulse = Pulse(on_progress)
     try:
         expected = {name: _read_index(folder)["files"][name]["blake2b"] for name in ARRAYS}
     except (LookupError, TypeError):
@@ -390,7 +371,7 @@ def verify_cache(folder: Path, on_progress: Progress | None = None) -> None:
             raise _damaged(folder / name, "fails its checksum")
 
 
-def _array_digest(path: Path, pulse: _Pulse) -> str:
+def _array_digest(path: Path, pulse: Pulse) -> str:
     """The checksum of an array file's numbers."""
     digest = hashlib.blake2b(digest_size=16)
     try:

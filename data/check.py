@@ -1,18 +1,32 @@
 """A look at data before training on it: counts, depth statistics, every bad file by name, and a contact sheet."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 
 import cv2
 import numpy as np
 
-from data.cache import Progress, resize_depth, resize_image, write_atomically
-from data.errors import DataError
+from data.cache import Progress, write_atomically
+from data.errors import BadFileError, DataError
+from data.resize import DepthResize, resize_depth, resize_image
 from data.settings import DataSettings
-from data.sources import Item, open_source
-from data.split import split_dataset
+from data.sources import Item, names_of, open_source
+from data.split import PARTS, Part, Split, split_items
+from data.truth import (
+    SWITCHED,
+    Look,
+    candidates,
+    choose_resize,
+    lacking,
+    look_at,
+    loses,
+    refusal,
+    untrainable,
+    usable_of,
+)
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 SAMPLE_PER_PICTURE = 4096
@@ -20,6 +34,19 @@ SAMPLE_PER_PICTURE = 4096
 
 TILE_HEIGHT = 160
 LABEL_HEIGHT = 18
+
+
+@dataclass(frozen=True)
+class AtTrainingSize:
+    """What training sees at `image_size`, (height, width): fractions are of all pixels."""
+
+    image_size: tuple[int, int]
+    depth_resize: DepthResize
+    valid_fraction: float
+    usable_fraction: float
+    """Valid and within the depth range."""
+    ssim_windows: float
+    """Windows of SSIM that count, on average over the pictures."""
 
 
 @dataclass(frozen=True)
@@ -38,87 +65,153 @@ class CheckReport:
     depth_min: float | None
     depth_max: float | None
     depth_percentiles: dict[str, float]
+    at_training_size: AtTrainingSize | None
+    """None where no picture can be loaded."""
     parts: dict[str, int]
     """Pictures that the settings would train, validate and test on; empty if they can't be split."""
     split_error: str | None
     bad: tuple[tuple[str, str], ...]
     """Key and reason of every picture that can't be loaded."""
+    bad_by_kind: dict[str, tuple[str, ...]]
+    """The keys of these, by what is wrong with them, in words without names."""
+    refusals: tuple[str, ...]
+    """Why a study would not start, beside bad pictures."""
+    notes: tuple[str, ...]
+    """What is worth knowing before it starts."""
 
     @property
     def ok(self) -> bool:
-        """True if every picture loads, depth is there and the split works."""
-        return not self.bad and self.split_error is None and self.depth_max is not None
+        """True if a study on this source would start."""
+        return not self.bad and not self.refusals
 
 
 @dataclass
 class _Tally:
-    """Sums over the pictures seen so far."""
+    """What was found in the pictures seen so far."""
 
-    depth_range: tuple[float, float]
-    pixels: int = 0
-    valid: int = 0
-    outside: int = 0
-    low: float = float("inf")
-    high: float = 0.0
+    settings: DataSettings
+    looks: dict[Item, Look] = field(default_factory=dict)
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    kinds: dict[str, list[str]] = field(default_factory=dict)
     sizes: Counter[str] = field(default_factory=Counter)
     samples: list[np.ndarray] = field(default_factory=list)
 
-    def add(self, depth: np.ndarray) -> None:
+    def add(self, item: Item, depth: np.ndarray) -> None:
         values = depth[depth > 0]
         self.sizes[f"{depth.shape[0]}x{depth.shape[1]}"] += 1
-        self.pixels, self.valid = self.pixels + depth.size, self.valid + values.size
-        if values.size:
-            within = (values >= self.depth_range[0]) & (values <= self.depth_range[1])
-            self.outside += values.size - int(np.count_nonzero(within))
-            self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
-            self.samples.append(values[:: max(1, values.size // SAMPLE_PER_PICTURE)])
+        self.looks[item] = look_at(depth, self.settings)
+        self.samples.append(values[:: max(1, values.size // SAMPLE_PER_PICTURE)])
+
+    def add_bad(self, item: Item, error: DataError) -> None:
+        self.bad.append((item.key, str(error)))
+        self.kinds.setdefault(error.kind if isinstance(error, BadFileError) else str(error), []).append(item.key)
+
+    def total(self, count: Callable[[Look], int]) -> int:
+        return sum(map(count, self.looks.values()))
 
     def percentiles(self) -> dict[str, float]:
-        if not self.samples:
-            return {}
-        values = np.percentile(np.concatenate(self.samples), PERCENTILES)
-        return {f"p{p}": float(value) for p, value in zip(PERCENTILES, values, strict=True)}
+        sample = np.concatenate([*self.samples, np.empty(0, np.float32)])
+        values = np.percentile(sample, PERCENTILES) if sample.size else ()
+        return {f"p{p}": float(value) for p, value in zip(PERCENTILES, values, strict=False)}
 
 
 def check_source(settings: DataSettings, on_progress: Progress | None = None) -> CheckReport:
-    """Loads every picture of a source at its full size; goes on past bad ones and names them in the report.
+    """Loads every picture of a source, looks at its depth at full and at training size; goes on past bad ones.
 
     `on_progress(done, total)` is called after each picture. Raises DataError only if the source can't be opened.
     """
     source = open_source(settings)
-    items, tally, good, bad = source.items(), _Tally(settings.depth_range), [], []
+    items, tally = source.items(), _Tally(settings)
     for done, item in enumerate(items, start=1):
         try:
-            tally.add(source.load(item)[1])
-            good.append(item)
+            tally.add(item, source.load(item)[1])
         except DataError as error:
-            bad.append((item.key, str(error)))
+            tally.add_bad(item, error)
         if on_progress is not None:
             on_progress(done, len(items))
-    parts, split_error = _try_split(good, settings)
+    pixels, valid = tally.total(lambda look: look.pixels), tally.total(lambda look: look.valid)
+    split = _try_split(items, settings)
+    looks = {} if isinstance(split, str) else _looks_of_parts(split, items, tally.looks)
+    usable = usable_of(looks, settings)
+    how = choose_resize(settings, usable)
+    refusals = [split] if isinstance(split, str) else [*filter(None, [untrainable(split, settings)])]
+    refusals = refusals or [refusal(part, looks[part], settings, how) for part in lacking(usable, how)]
     return CheckReport(
         source=settings.source,
         pictures=len(items),
         scenes=len({item.scene for item in items}),
         folders=dict(Counter(item.folder or "" for item in items)),
         sizes=dict(tally.sizes),
-        valid_fraction=tally.valid / max(1, tally.pixels),
-        out_of_range_fraction=tally.outside / max(1, tally.valid),
-        depth_min=tally.low if tally.valid else None,
-        depth_max=tally.high if tally.valid else None,
+        valid_fraction=valid / max(1, pixels),
+        out_of_range_fraction=(valid - tally.total(lambda look: look.within)) / max(1, valid),
+        depth_min=min(look.low for look in tally.looks.values()) if valid else None,
+        depth_max=max(look.high for look in tally.looks.values()) if valid else None,
         depth_percentiles=tally.percentiles(),
-        parts=parts,
-        split_error=split_error,
-        bad=tuple(bad),
+        at_training_size=_at_training_size(tally, how),
+        parts={} if isinstance(split, str) else {part: len(split.part(part)) for part in PARTS},
+        split_error=split if isinstance(split, str) else None,
+        bad=tuple(tally.bad),
+        bad_by_kind={kind: tuple(keys) for kind, keys in tally.kinds.items()},
+        refusals=(*source.faults, *refusals),
+        notes=(*source.notes, *_notes(tally, how)),
     )
 
 
-def _try_split(items: Sequence[Item], settings: DataSettings) -> tuple[dict[str, int], str | None]:
+def _try_split(items: Sequence[Item], settings: DataSettings) -> Split | str:
+    """The split, or why there is none."""
     try:
-        split = split_dataset([item.scene for item in items], [item.folder for item in items], settings)
+        return split_items(items, settings)
     except DataError as error:
-        return {}, str(error)
-    return {part: len(split.part(part)) for part in ("train", "val", "test")}, None
+        return str(error)
+
+
+def _looks_of_parts(split: Split, items: Sequence[Item], looks: Mapping[Item, Look]) -> dict[Part, list[Look]]:
+    """What was seen of each part's pictures, as far as they could be loaded."""
+    parts = {part: [items[index] for index in split.part(part)] for part in PARTS}
+    return {part: [looks[item] for item in found if item in looks] for part, found in parts.items()}
+
+
+def _at_training_size(tally: _Tally, how: DepthResize) -> AtTrainingSize | None:
+    if not tally.looks:
+        return None
+    seen = [look.at_size(how) for look in tally.looks.values()]
+    return AtTrainingSize(
+        image_size=tally.settings.image_size,
+        depth_resize=how,
+        valid_fraction=fmean(each.valid for each in seen),
+        usable_fraction=fmean(each.within for each in seen),
+        ssim_windows=fmean(each.windows for each in seen),
+    )
+
+
+def _notes(tally: _Tally, how: DepthResize) -> list[str]:
+    """What is worth knowing, though a study would start with it."""
+    if not tally.looks:
+        return []
+    size = "x".join(map(str, tally.settings.image_size))
+    seen = [look.at_size(how) for look in tally.looks.values()]
+
+    def count(what: str, which: Callable[[Look], bool]) -> list[str]:
+        keys = [item.key for item, look in tally.looks.items() if which(look)]
+        return [f"{len(keys)} of {len(seen)} pictures {what} ({names_of(keys)})"] if keys else []
+
+    notes = [SWITCHED] if how != candidates(tally.settings)[0] else []
+    notes += count("hold no valid depth at all", lambda look: not look.valid)
+    notes += count(
+        "hold depth beyond the depth range only (data.depth_range)", lambda look: bool(look.valid) and not look.within
+    )
+    notes += count("hold some depth beyond the depth range", lambda look: 0 < look.within < look.valid)
+    notes += count(f"lose all of it at {size}", lambda look: bool(look.within) and not look.at_size(how).within)
+    notes += count(
+        f"have no window for SSIM at {size} (of its 11x11 pixels, half must be valid): the term says nothing of them",
+        lambda look: bool(look.at_size(how).within) and not look.at_size(how).windows,
+    )
+    before = fmean(look.valid / look.pixels for look in tally.looks.values())
+    if how == "area" and loses(before, after := fmean(each.valid for each in seen)):
+        notes.append(
+            f"resizing to {size} loses {1 - after / before:.0%} of the valid depth; for sparse depth: --set data.depth_resize=any"
+        )
+    return notes
 
 
 # The contact sheet -----------------------------------------------------------------------------------------------
@@ -137,7 +230,9 @@ def preview(settings: DataSettings, output: Path, count: int = 12) -> Path:
     chosen = [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int))]
     loaded = [source.load(item) for item in chosen]
     images = [resize_image(image, settings.image_size) for image, _ in loaded]
-    depths = [resize_depth(depth, settings.image_size) for _, depth in loaded]
+    looks = [look_at(depth, settings) for _, depth in loaded]
+    how = choose_resize(settings, usable_of({"train": looks}, settings))
+    depths = [resize_depth(depth, settings.image_size, how) for _, depth in loaded]
     low, high = _scale(depths)
     tiles = [_tile(*parts, low, high) for parts in zip(chosen, images, depths, strict=True)]
     encoded = cv2.imencode(".png", _grid(tiles))[1]

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data.errors import DAMAGE, DataError
+from data.errors import DAMAGE, BadFileError, DataError, reading
 from data.pictures import read_rgb
 from data.settings import DataSettings
-from data.sources import FOLDERS, Item, file_digest, list_files
+from data.sources import FOLDERS, Item, file_digest, list_files, refuse_faults
 
 PARTS = ("indoors", "outdoor")
+READ = (".png", ".npy")
 DECODER_VERSION = 1
 
 
@@ -33,13 +34,17 @@ class DiodeSource:
 
     def __init__(self, root: Path, settings: DataSettings) -> None:
         self._paths: dict[str, Path] = {}
-        paths = {path.relative_to(root): path for path in list_files(root) if path.suffix.lower() == ".png"}
+        listing = list_files(root)
+        listing.note_unread(root, READ)
+        self.faults, self.notes = listing.faults, listing.notes
+        paths = {path.relative_to(root): path for path in listing.files if path.suffix.lower() == ".png"}
         folders = {path.parts[0] for path in paths} & set(FOLDERS)
         self._split = "train" in folders
         for relative, path in paths.items():
             if settings.scenes == "all" or _part(relative) == settings.scenes:
                 self._paths[self._key(relative)] = path
         if not self._paths:
+            refuse_faults(self)
             what = "" if settings.scenes == "all" else f"{settings.scenes} "
             raise DataError(
                 f"{root} holds no {what}pictures of DIODE; expected val/indoors/scene_*/scan_*/*.png below it"
@@ -88,14 +93,14 @@ def _part(path: Path) -> str | None:
 
 def _read_map(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """A depth map or mask of shape (H, W) or (H, W, 1) as (H, W)."""
+    with reading(path):
+        data = path.read_bytes()
     try:
-        array = np.lib.format.read_array(io.BytesIO(path.read_bytes()), allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing beside its picture") from None
+        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except DAMAGE:
-        raise DataError(f"{path} is truncated or no array file; replace it") from None
+        raise BadFileError(path, "is truncated or no array file; replace it") from None
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.shape != shape or array.dtype.kind not in "fiub":
-        raise DataError(f"{path} holds {array.dtype} {array.shape}; expected numbers of the picture's shape {shape}")
+        raise BadFileError(path, f"holds {array.dtype} {array.shape}; expected numbers of the picture's shape {shape}")
     return array

@@ -8,18 +8,46 @@ they are stored: an orientation tag in them is ignored, because their depth has 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from data.errors import DataError
-from data.pictures import read_depth_png, read_rgb
+from data.errors import BadFileError, DataError
+from data.pictures import is_depth_png, read_depth_png, read_rgb
 from data.settings import DataSettings
-from data.sources import FOLDERS, Item, file_digest, list_files
+from data.sources import FOLDERS, Item, file_digest, list_files, refuse_faults
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-DEPTH_ENDING = "_depth.png"
+DEPTH_STEM = "_depth"
+DEPTH_ENDING = f"{DEPTH_STEM}.png"
+SAVE_AS = "save it as NAME_depth.png, a PNG of 16 bits and 1 channel"
 DECODER_VERSION = 1
+
+
+@dataclass
+class _Files:
+    """The files of one name: to be usable, one picture and one depth map."""
+
+    pictures: list[Path] = field(default_factory=list)
+    depth: Path | None = None
+    unread: Path | None = None
+    """What is called as a depth map is, but of another kind."""
+
+    def fault(self) -> str:
+        """What is wrong with the first of them, where they are not a pair."""
+        if not self.pictures:
+            return "has no picture beside it; expected NAME.jpg or NAME.png"
+        if len(self.pictures) > 1:
+            other = f"shares its name with NAME{self.pictures[1].suffix}"
+            if self.depth:
+                return f"{other}, and NAME_depth.png can be the depth of one only; rename the other, or move it away"
+            return f"{other}, and there is no NAME_depth.png; if one of the two is the depth, {SAVE_AS}"
+        if self.unread:
+            return f"has NAME_depth{self.unread.suffix} beside it, which is not read; {SAVE_AS}"
+        if is_depth_png(self.pictures[0]):
+            return "looks like depth (a PNG of 16 bits and 1 channel), but is not called X_depth.png beside a picture X.jpg"
+        return "has no depth beside it; expected NAME_depth.png"
 
 
 class PairsSource:
@@ -28,10 +56,14 @@ class PairsSource:
     name = "pairs"
 
     def __init__(self, root: Path, settings: DataSettings) -> None:
-        self._root, self._settings = root, settings
-        self._files = _find(root)
+        self._settings, listing = settings, list_files(root)
+        listing.note_unread(root, SUFFIXES)
+        self.faults, self.notes = listing.faults, listing.notes
+        self._files = _find(root, listing.files)
         if not self._files:
-            raise DataError(f"{root} holds no pictures; expected SCENE/NAME.jpg beside SCENE/NAME{DEPTH_ENDING}")
+            refuse_faults(self)
+            there = "; ".join(["", *self.notes])
+            raise DataError(f"{root} holds no pictures; expected SCENE/NAME.jpg beside SCENE/NAME{DEPTH_ENDING}{there}")
 
     def items(self) -> Sequence[Item]:
         """One item for each name, whether or not both of its files are there."""
@@ -42,9 +74,11 @@ class PairsSource:
         picture, depth_file = self._pair(item)
         image, raw = read_rgb(picture), read_depth_png(depth_file)
         if raw.shape != image.shape[:2]:
-            raise DataError(
-                f"{depth_file} is {raw.shape[1]}x{raw.shape[0]}, but its picture {picture.name} is "
-                f"{image.shape[1]}x{image.shape[0]}; both must be of one size"
+            raise BadFileError(
+                depth_file,
+                f"is {raw.shape[1]}x{raw.shape[0]}, but its picture NAME{picture.suffix} is "
+                f"{image.shape[1]}x{image.shape[0]}; both must be of one size",
+                _name(item),
             )
         depth = raw.astype(np.float32) * np.float32(self._settings.depth_scale)
         depth[raw == self._settings.invalid_value] = 0
@@ -57,33 +91,32 @@ class PairsSource:
         return f"pairs:{DECODER_VERSION}:{how}:{digest(picture)}:{digest(depth)}"
 
     def _pair(self, item: Item) -> tuple[Path, Path]:
-        pictures, depth = self._files[item.key]
-        if not pictures:
-            raise DataError(f"{depth} has no picture beside it; expected {_name(item)}.jpg or {_name(item)}.png")
-        if len(pictures) > 1:
-            raise DataError(f"{pictures[0]} and {pictures[1].name} share one depth map; keep one of them")
-        if depth is None:
-            raise DataError(f"{pictures[0]} has no depth beside it; expected {_name(item)}{DEPTH_ENDING}")
-        return pictures[0], depth
+        files = self._files[item.key]
+        if len(files.pictures) == 1 and files.depth:
+            return files.pictures[0], files.depth
+        first = next(path for path in (*files.pictures, files.depth) if path)
+        raise BadFileError(first, files.fault(), _name(item))
 
 
 def _name(item: Item) -> str:
     return item.key.rpartition("/")[2]
 
 
-def _find(root: Path) -> dict[str, tuple[list[Path], Path | None]]:
-    """Every name, as its path below the root without suffix, with its pictures and its depth file."""
-    found: dict[str, tuple[list[Path], Path | None]] = {}
-    for path in list_files(root):
-        if path.suffix.lower() not in SUFFIXES:
-            continue
+def _find(root: Path, paths: Sequence[Path]) -> dict[str, _Files]:
+    """Every name, as its path below the root without suffix, with its files."""
+    found: dict[str, _Files] = {}
+    unread: dict[str, Path] = {}
+    for path in paths:
         key = path.relative_to(root).as_posix()
+        stem = key[: -len(path.suffix)] if path.suffix else key
         if path.name.lower().endswith(DEPTH_ENDING):
-            key = key[: -len(DEPTH_ENDING)]
-            found[key] = (found.get(key, ([], None))[0], path)
-        else:
-            key = key[: -len(path.suffix)]
-            found.setdefault(key, ([], None))[0].append(path)
+            found.setdefault(key[: -len(DEPTH_ENDING)], _Files()).depth = path
+        elif path.suffix.lower() in SUFFIXES:
+            found.setdefault(stem, _Files()).pictures.append(path)
+        elif stem.lower().endswith(DEPTH_STEM):
+            unread[stem[: -len(DEPTH_STEM)]] = path
+    for key in found.keys() & unread.keys():
+        found[key].unread = unread[key]
     return found
 
 

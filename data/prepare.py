@@ -9,23 +9,33 @@ torch comes with the first pictures that are taken: a coordinator, which takes n
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.cache import PREPROCESSING_VERSION, DepthDataset, Progress, build_cache, cache_folder, open_cache
+from data.cache import (
+    PREPROCESSING_VERSION,
+    DepthDataset,
+    Progress,
+    Pulse,
+    build_cache,
+    cache_folder,
+    depth_resize,
+    fingerprint_source,
+    open_cache,
+)
 from data.errors import DataError
 from data.settings import DataSettings
-from data.sources import open_source
-from data.split import Split, split_dataset
+from data.sources import open_source, refuse_faults
+from data.split import PARTS, Part, Split, split_dataset, split_items
+from data.truth import CALLED, SWITCHED, candidates, choose_resize, find_usable, lacking, look_at, refusal, untrainable
 
 if TYPE_CHECKING:
     from data.tensors import Batch, Pictures
 
-Part = Literal["train", "val", "test"]
-PARTS: tuple[Part, ...] = get_args(Part)
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 PERCENTILE_SAMPLE = 2_000_000
 """Depth percentiles of larger parts come from about so many evenly spaced pixels."""
@@ -39,8 +49,11 @@ class Prepared:
     split: Split
     depth_range: tuple[float, float]
     settings: DataSettings
+    """With the way of resizing depth that was chosen, where it was left open."""
     identity: str
     """A hash of everything that determines the tensors: content, size, preprocessing, split and depth range."""
+    notes: tuple[str, ...] = ()
+    """What is worth knowing of how it was prepared, a line each."""
 
     def pictures(self, part: Part, device: str = "cpu") -> "Pictures":
         """A part's pictures, to be taken in batches on the device."""
@@ -67,12 +80,14 @@ class Prepared:
             "fingerprint": self.dataset.fingerprint,
             "identity": self.identity,
             "image_size": list(self.settings.image_size),
+            "depth_resize": depth_resize(self.settings),
             "depth_range": list(self.depth_range),
             "split": self.settings.split,
             "split_seed": self.settings.split_seed,
             "images": {part: len(self.split.part(part)) for part in PARTS},
             "scenes": {part: len(names) for part, names in scenes.items()},
             "scenes_shared_with_train": {part: len(scenes["train"] & scenes[part]) for part in ("val", "test")},
+            "images_without_depth": {part: entry["without"] for part, entry in statistics.items()},
             "valid_fraction": counts["valid"] / max(1, counts["pixels"]),
             "out_of_range_fraction": counts["outside"] / max(1, counts["valid"]),
             "depth_percentiles": {part: entry["percentiles"] for part, entry in statistics.items()},
@@ -80,38 +95,77 @@ class Prepared:
 
 
 def _depth_statistics(prepared: Prepared, part: Part) -> dict[str, Any]:
-    """Pixel counts of a part, and percentiles of its depth within the range (empty if there is none)."""
+    """Pixel counts of a part, percentiles of its depth within the range, and pictures that have none."""
     indices = prepared.split.part(part)
     low, high = prepared.depth_range
     pixels = len(indices) * int(np.prod(prepared.dataset.depth.shape[1:]))
     stride = max(1, pixels // PERCENTILE_SAMPLE)
-    counts, samples = Counter(pixels=pixels), [np.empty(0, np.float32)]
+    counts, samples, without = Counter(pixels=pixels), [np.empty(0, np.float32)], 0
     for index in indices:  # one picture at a time: a large dataset needn't fit into memory
         depth = prepared.dataset.depth[index].ravel()
         within = (depth >= low) & (depth <= high)
         valid = int(np.count_nonzero(depth > 0))
         counts.update(valid=valid, outside=valid - int(np.count_nonzero(within)))
         samples.append(depth[within][::stride])
+        without += not within.any()
     sample = np.concatenate(samples)
     values = np.percentile(sample, PERCENTILES) if sample.size else ()
     percentiles = {f"p{p}": float(value) for p, value in zip(PERCENTILES, values, strict=False)}
-    return {"counts": counts, "percentiles": percentiles}
+    return {"counts": counts, "percentiles": percentiles, "without": without}
+
+
+def without_depth(summary: Mapping[str, Any]) -> str | None:
+    """What is said of pictures that hold no depth that counts, given `Prepared.summary`; None where all have some."""
+    found = {part: number for part, number in summary["images_without_depth"].items() if number}
+    if not found:
+        return None
+    counts = ", ".join(f"{number} of {summary['images'][part]} {CALLED[part]}" for part, number in found.items())
+    return (
+        f"{counts} pictures hold no valid depth within the depth range: nothing is learnt from these (sweep data check)"
+    )
 
 
 def prepare(settings: DataSettings, cache_root: Path, on_progress: Progress | None = None) -> Prepared:
-    """Opens the source, builds the cache if it isn't there (`on_progress(done, total)`), and splits it.
+    """Opens the source, splits it, and builds the cache if it isn't there (`on_progress(done, total)`).
 
     Raises DataError for a bad source, a bad picture, a damaged cache or too few scenes.
     """
-    return _split(build_cache(open_source(settings), settings, cache_root, on_progress), settings)
+    return _prepare(settings, cache_root, on_progress, to_train=False)
+
+
+def prepare_training(settings: DataSettings, cache_root: Path, on_progress: Progress | None = None) -> Prepared:
+    """`prepare`, but what can't be trained on or judged by is refused before the cache is built.
+
+    Raises DataError where there are no training pictures, and where a part holds no valid depth within the depth range.
+    """
+    return _prepare(settings, cache_root, on_progress, to_train=True)
+
+
+def _prepare(settings: DataSettings, cache_root: Path, on_progress: Progress | None, to_train: bool) -> Prepared:
+    source = open_source(settings)
+    refuse_faults(source)
+    items, pulse = source.items(), Pulse(on_progress)
+    split = split_items(items, settings)
+    if to_train and (reason := untrainable(split, settings)):
+        raise DataError(reason)
+    fingerprint = fingerprint_source(source, items, cache_root, on_progress)
+    usable = find_usable(source, items, split, settings, fingerprint, cache_root, pulse)
+    how = choose_resize(settings, usable)
+    for part in lacking(usable, how) if to_train else ():  # looked at once more, to say why
+        looks = [look_at(source.load(items[index])[1], settings) for index in split.part(part)]
+        raise DataError(refusal(part, looks, settings, how))
+    notes = (*source.notes, *([SWITCHED] if how != candidates(settings)[0] else []))
+    settings = settings.model_copy(update={"depth_resize": how})
+    dataset = build_cache(source, settings, cache_root, on_progress, fingerprint)
+    return replace(_split(dataset, settings), notes=notes)
 
 
 def open_prepared(settings: DataSettings, cache_root: Path, fingerprint: str) -> Prepared:
-    """Opens a cache that `prepare` built, without touching the source: what a worker does.
+    """Opens a cache that `prepare` built, by its settings, without touching the source: what a worker does.
 
     Raises DataError if the cache is missing or damaged.
     """
-    folder = cache_folder(cache_root, fingerprint, settings.image_size)
+    folder = cache_folder(cache_root, fingerprint, settings.image_size, depth_resize(settings))
     if not folder.is_dir():
         raise DataError(f"the cache {folder} is missing; `sweep start` or `sweep resume` builds it")
     return _split(open_cache(folder), settings)
@@ -126,5 +180,7 @@ def _split(dataset: DepthDataset, settings: DataSettings) -> Prepared:
         "split": {part: split.part(part).tolist() for part in PARTS},
         "depth_range": list(settings.depth_range),
     }
+    if depth_resize(settings) == "any":  # "area" was there before there was a choice
+        parts["depth_resize"] = "any"
     identity = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return Prepared(dataset, split, settings.depth_range, settings, identity)

@@ -60,6 +60,8 @@ class RoomsSource:
     name = "rooms"
 
     def __init__(self, settings: DataSettings) -> None:
+        self.faults: list[str] = []
+        self.notes: list[str] = []
         self._settings = settings
         self._last: tuple[int, Room] | None = None
 

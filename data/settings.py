@@ -16,6 +16,11 @@ class DataSettings(BaseModel):
         (256, 256),
         description="pixels, height and width, or one number for both; divisible by 8, aspect ratio not kept",
     )
+    depth_resize: Literal["auto", "area", "any"] = Field(
+        "auto",
+        description="area: a pixel is valid where half of what it covers is; any, for sparse depth: the median of what is "
+        "valid there, if anything is; auto: area, but any where that leaves nothing to train or validate on",
+    )
     split: Literal["auto", "scene", "folders", "random"] = Field(
         "auto",
         description="which pictures train and which judge: whole scenes, as folders say, or each picture by chance",

@@ -3,21 +3,26 @@
 A source is written `rooms`, `diode:PATH` or `pairs:PATH`; its implementation is imported only when chosen.
 """
 
+import errno
 import hashlib
 import importlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import stat
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from data.errors import DataError
+from data.errors import DataError, reading
 from data.settings import DataSettings
 
 FOLDERS = ("train", "val", "test")
 DIGEST_CHUNK = 1 << 20
+
+NAMED = 3
+"""So many of many names are said."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +38,9 @@ class Item:
 def file_digest(path: Path) -> str:
     """BLAKE2b of a file's bytes, as hex. Raises DataError naming a file that can't be read."""
     digest = hashlib.blake2b(digest_size=16)
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(DIGEST_CHUNK):
-                digest.update(chunk)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    with reading(path), path.open("rb") as file:
+        while chunk := file.read(DIGEST_CHUNK):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -48,6 +48,10 @@ class Source(Protocol):
     """What the cache and the check need to know of a source."""
 
     name: str
+    faults: list[str]
+    """What can't be looked at (unreadable folders, broken links), a line each: nothing is trained until that is mended."""
+    notes: list[str]
+    """What is left out knowingly, a line each."""
 
     def items(self) -> Sequence[Item]:
         """All pictures, sorted by key. Raises DataError if there are none."""
@@ -94,20 +98,92 @@ def open_source(settings: DataSettings) -> Source:
 
 def _folder(path: str) -> Path:
     folder = Path(path).expanduser()
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise DataError(f"the data folder {folder} {what}; give the folder that holds the pictures")
-    return folder
+    try:
+        if stat.S_ISDIR(folder.stat().st_mode):
+            return folder
+        what = "is a file, not a folder"
+    except (FileNotFoundError, NotADirectoryError):
+        what = f"is a link to {folder.readlink()}, which is not there" if folder.is_symlink() else "does not exist"
+    except (OSError, ValueError) as error:
+        what = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    raise DataError(f"the data folder {folder} {what}; give the folder that holds the pictures")
 
 
-def list_files(root: Path) -> Iterator[Path]:
-    """All visible files under a folder, in sorted order; linked folders are followed, each real folder once."""
-    seen: set[Path] = set()
-    for parent, folders, names in os.walk(root, followlinks=True):
-        here = Path(parent).resolve()
-        if here in seen:
-            folders.clear()
+@dataclass
+class Listing:
+    """What lies below a folder: its visible files, and what can't be looked at or is left out, a line each."""
+
+    files: list[Path] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def note_unread(self, root: Path, read: Container[str]) -> None:
+        """Note how many files there are of each kind that nothing here reads, given the suffixes that are read."""
+        unread: dict[str, list[Path]] = {}
+        for path in self.files:
+            if path.suffix and path.suffix.lower() not in read:
+                unread.setdefault(path.suffix.lower(), []).append(path)
+        self.notes += [
+            f"not read: {len(paths)} {suffix} ({names_of([p.relative_to(root).as_posix() for p in paths])})"
+            for suffix, paths in sorted(unread.items())
+        ]
+
+
+def list_files(root: Path) -> Listing:
+    """Looks through a folder in sorted order; linked folders are followed, each real folder once."""
+    listing, seen, pending = Listing(), dict[Path, Path](), [root]
+    while pending:
+        folder = pending.pop()
+        first = seen.setdefault(folder.resolve(), folder)
+        if first is not folder:
+            listing.notes.append(f"{folder} is {first} once more, by a link: its files count once")
             continue
-        seen.add(here)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            listing.faults.append(
+                f"the folder {folder} cannot be read ({error.strerror}); get the right, or move it away"
+            )
+            continue
+        kinds = [(_kind_of(entry, listing), folder / entry.name) for entry in entries if not _is_systems(entry.name)]
+        listing.files += [path for kind, path in kinds if kind == "file"]
+        pending += [path for kind, path in reversed(kinds) if kind == "folder"]
+    return listing
+
+
+def _is_systems(name: str) -> bool:
+    return name.startswith(".") or name == "lost+found"
+
+
+def _kind_of(entry: "os.DirEntry[str]", listing: Listing) -> str | None:
+    """ "file" or "folder"; of anything else the listing is told."""
+    try:
+        mode = entry.stat().st_mode if entry.is_symlink() else None
+        if entry.is_dir() if mode is None else stat.S_ISDIR(mode):
+            return "folder"
+        if entry.is_file() if mode is None else stat.S_ISREG(mode):
+            return "file"
+        listing.faults.append(f"{entry.path} is neither a file nor a folder; move it away")
+    except OSError as error:
+        listing.faults.append(_broken(entry, error))
+    return None
+
+
+def _broken(entry: "os.DirEntry[str]", error: OSError) -> str:
+    if not entry.is_symlink():
+        return f"{entry.path} cannot be looked at ({error.strerror}); get the right, or move it away"
+    what = "which is not there" if error.errno == errno.ENOENT else f"which cannot be followed ({error.strerror})"
+    target = Path(entry.path).readlink()
+    return f"{entry.path} is a link to {target}, {what}; mount the disk it leads to, or remove the link"
+
+
+def refuse_faults(source: Source) -> None:
+    """Raises DataError where part of a source can't be looked at: training would go on without it."""
+    if source.faults:
+        more = f" (and {len(source.faults) - 1} more: sweep data check)" if len(source.faults) > 1 else ""
+        raise DataError(source.faults[0] + more)
+
+
+def names_of(names: Sequence[str]) -> str:
+    """The first few of many names."""
+    return ", ".join([*names[:NAMED], *(["..."] if len(names) > NAMED else [])])

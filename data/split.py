@@ -7,11 +7,16 @@ The order in which scenes are drawn comes from hashes of their names: no library
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
 from data.errors import DataError
 from data.settings import DataSettings
+from data.sources import Item
+
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Split:
 
     def part(self, name: str) -> np.ndarray:
         """The indices of "train", "val" or "test". Raises DataError for any other name."""
-        if name not in ("train", "val", "test"):
+        if name not in PARTS:
             raise DataError(f"unknown part {name!r} of the data; expected train, val or test")
         indices: np.ndarray = getattr(self, name)
         return indices
@@ -33,14 +38,15 @@ class Split:
 def split_dataset(scenes: Sequence[str], folders: Sequence[str | None], settings: DataSettings) -> Split:
     """Splits pictures, given the scene and the folder ("train", "val", "test" or None) of each, in dataset order.
 
-    `auto` follows the folders if they hold a train/ and else goes by scene; `scene` pools everything; `folders`
-    carves a missing val from train by scene and leaves a missing test empty; `random` ignores scenes.
+    `auto` follows the folders if they hold a train/, or nothing but test/, and else goes by scene; `scene` pools
+    everything; `folders` carves a missing val from train by scene and leaves a missing test empty; `random` ignores
+    scenes. Where all pictures lie in test/, the other parts are empty.
     `train_images` and `val_images` keep that many at most, drawn by `split_seed`; more are always a superset of fewer.
     Raises DataError if there are too few scenes or pictures.
     """
     mode = settings.split
     if mode == "auto":
-        mode = "folders" if "train" in folders else "scene"
+        mode = "folders" if "train" in folders or set(folders) == {"test"} else "scene"
     if mode == "folders":
         parts = _by_folder(scenes, folders, settings)
     elif mode == "scene":
@@ -52,38 +58,43 @@ def split_dataset(scenes: Sequence[str], folders: Sequence[str | None], settings
     return Split(_indices(train), _indices(val), _indices(parts["test"]))
 
 
-def _by_folder(scenes: Sequence[str], folders: Sequence[str | None], settings: DataSettings) -> dict[str, list[int]]:
-    parts = {name: [i for i, folder in enumerate(folders) if folder == name] for name in ("train", "val", "test")}
+def _by_folder(scenes: Sequence[str], folders: Sequence[str | None], settings: DataSettings) -> dict[Part, list[int]]:
+    parts: dict[Part, list[int]] = {name: [i for i, folder in enumerate(folders) if folder == name] for name in PARTS}
+    if len(parts["test"]) == len(folders):
+        return parts
     if not parts["train"]:
-        raise DataError('split = "folders", but the source has no train/ folder; use split = "scene"')
+        raise DataError('split = "folders", but the source has no train/ folder; use data.split = "scene"')
     outside = [i for i, folder in enumerate(folders) if folder is None]
     if outside:
         raise DataError(
             f"{len(outside)} pictures lie beside train/, val/ and test/, the first in {scenes[outside[0]]}; "
-            'move them into one of these, or use split = "scene"'
+            'move them into one of these, or use data.split = "scene"'
         )
     if not parts["val"]:
         names = _shuffled({scenes[i] for i in parts["train"]}, settings.split_seed, "val")
         if len(names) < 2:
-            raise DataError(f"the source has no val/ folder and {len(names)} training scene; 2 are needed to carve one")
+            raise DataError(
+                f'the source has no val/ folder and {len(names)} training scene; 2 are needed to carve one, or use data.split = "random"'
+            )
         chosen = set(names[: _count(settings.val_fraction, len(names))])
         parts["val"] = [i for i in parts["train"] if scenes[i] in chosen]
         parts["train"] = [i for i in parts["train"] if scenes[i] not in chosen]
     return parts
 
 
-def _by_group(groups: Sequence[str], what: str, settings: DataSettings) -> dict[str, list[int]]:
+def _by_group(groups: Sequence[str], what: str, settings: DataSettings) -> dict[Part, list[int]]:
     names = _shuffled(set(groups), settings.split_seed, "split")
     tests = _count(settings.test_fraction, len(names)) if settings.test_fraction else 0
     vals = _count(settings.val_fraction, len(names))
     if len(names) < 1 + vals + tests:
         needed = 2 + bool(settings.test_fraction)
+        instead = '; give more, or use data.split = "random"' if what == "scenes" else ""
         raise DataError(
             f"the source has {len(names)} {what if len(names) != 1 else what[:-1]}; a split by {what} needs {needed} at least, "
-            f"with val_fraction = {settings.val_fraction} and test_fraction = {settings.test_fraction}"
+            f"with val_fraction = {settings.val_fraction} and test_fraction = {settings.test_fraction}{instead}"
         )
     test, val = set(names[:tests]), set(names[tests : tests + vals])
-    parts: dict[str, list[int]] = {"train": [], "val": [], "test": []}
+    parts: dict[Part, list[int]] = {"train": [], "val": [], "test": []}
     for index, group in enumerate(groups):
         parts["test" if group in test else "val" if group in val else "train"].append(index)
     return parts
@@ -104,6 +115,11 @@ def _draw(indices: list[int], limit: int | None, seed: int, purpose: str) -> lis
     if limit is None or limit >= len(indices):
         return indices
     return [int(name) for name in _shuffled((str(i) for i in indices), seed, f"draw-{purpose}")[:limit]]
+
+
+def split_items(items: Sequence[Item], settings: DataSettings) -> Split:
+    """Splits pictures by what is known of them before any is opened; see `split_dataset`."""
+    return split_dataset([item.scene for item in items], [item.folder for item in items], settings)
 
 
 def _indices(values: list[int]) -> np.ndarray:

@@ -705,7 +705,10 @@ def data_check(
     set_: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> int:
-    """Count pictures, scenes, valid pixels and depths, and name each bad file."""
+    """Count pictures, scenes, valid pixels and depths, as they are and as training sees them, and name each bad file.
+
+    Exits as `sweep start` would with the same settings: 2 where it would refuse the data.
+    """
     from data.check import check_source
     from sweep.display import ProgressDisplay
 
@@ -715,11 +718,11 @@ def data_check(
         _print_json(asdict(found))
     else:
         print("\n".join(_check_lines(found)))
-    return BAD_REQUEST if found.bad or found.depth_max is None else DONE
+    return DONE if found.ok else BAD_REQUEST
 
 
 def _check_lines(found: Any) -> list[str]:
-    """What `sweep data check` prints; bad files last, each by name, so that they are not scrolled away."""
+    """What `sweep data check` prints; what is wrong comes last, so that it is not scrolled away."""
     counted = {"folders": found.folders, "sizes": found.sizes, "split": found.parts}
     texts = {
         key: ", ".join(f"{n} {name or 'in no split folder'}" for name, n in part.items())
@@ -730,13 +733,36 @@ def _check_lines(found: Any) -> list[str]:
         f"pictures   {found.pictures} of {found.scenes} scenes ({texts['folders']})",
         f"sizes      {texts['sizes'] or 'none'}",
         f"split      {found.split_error or texts['split']}",
-        f"valid      {found.valid_fraction:.1%} of all pixels; {found.out_of_range_fraction:.1%} of these beyond the depth range",
     ]
+    if found.at_training_size:
+        beyond = f"{found.out_of_range_fraction:.1%} of these beyond the depth range"
+        lines.append(f"valid      {found.valid_fraction:.1%} of all pixels; {beyond}")
     if found.depth_max is not None:
         spread = ", ".join(f"{name[1:]} %: {value:.2f}" for name, value in found.depth_percentiles.items())
         lines.append(f"depth      {found.depth_min:.2f} to {found.depth_max:.2f} m ({spread})")
+    if found.at_training_size:
+        lines.append(f"training   {_training_text(found.at_training_size)}")
     lines.append(f"bad files  {len(found.bad) or 'none'}")
-    return lines + [f"  {_plain(reason)}" for _, reason in found.bad]
+    lines += [f"  {_kind_text(found, kind, keys)}" for kind, keys in found.bad_by_kind.items()]
+    lines += [f"note       {text}" for text in found.notes]
+    return [_plain(line) for line in lines + [f"refused    {text}" for text in found.refusals]]
+
+
+def _training_text(seen: Any) -> str:
+    height, width = seen.image_size
+    return (
+        f"at {height}x{width} (depth_resize {seen.depth_resize}) {seen.valid_fraction:.1%} of all pixels are valid, "
+        f"{seen.usable_fraction:.1%} within the depth range; {seen.ssim_windows:.0f} windows a picture count for SSIM"
+    )
+
+
+def _kind_text(found: Any, kind: str, keys: Sequence[str]) -> str:
+    """One bad file by its name, many of a kind by the first few (all: --json)."""
+    from data.sources import names_of
+
+    if len(keys) == 1:
+        return str(dict(found.bad)[keys[0]])
+    return f"{len(keys)} times: {kind} ({names_of(keys)})"
 
 
 @data_app.command("preview")

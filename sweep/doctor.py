@@ -31,7 +31,7 @@ MOST = 5
 OLD_S = 3600.0
 """A temporary file that no lock speaks for is left over once it is so old."""
 
-CACHE = re.compile(r"[0-9a-f]{32}-\d+x\d+-v\d+")
+CACHE = re.compile(r"[0-9a-f]{32}-\d+x\d+(-any)?-v\d+")
 KEPT = "the numbers are kept in the database; put a copy in its place, or train the same spec in another --home"
 
 Level = Literal["ok", "note", "warning", "broken", "mended"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import optuna
 
-from data.prepare import Prepared, prepare
+from data.prepare import Prepared, prepare_training
 from model.identity import run_identity
 from model.runtime import resolve_runtime
 from model.settings import RunSettings
@@ -38,7 +38,7 @@ class Objective:
         """The objective's value at the trial's point."""
         data, runs = self.spec.settings_at(self._point(trial))
         trial.set_user_attr("weights", runs[0].weights)
-        prepared = prepare(data, self.home.cache)
+        prepared = prepare_training(data, self.home.cache)
         values = [self._train(settings, prepared) for settings in runs]
         return (
             self.spec.worst

@@ -14,7 +14,7 @@ from functools import partial
 from importlib.metadata import version as installed
 from typing import Any
 
-from data.prepare import Prepared, open_prepared, prepare
+from data.prepare import Prepared, open_prepared, prepare_training, without_depth
 from data.settings import DataSettings, DataSummary
 from model.baselines import evaluate_baselines
 from model.identity import run_identity
@@ -68,7 +68,7 @@ class Planner:
     def prepared(self, settings: DataSettings) -> Prepared:
         """The data, built into the cache where it is not there yet."""
         if settings not in self._prepared:
-            self._prepared[settings] = prepare(settings, self.home.cache, self.on_progress)
+            self._prepared[settings] = prepare_training(settings, self.home.cache, self.on_progress)
         return self._prepared[settings]
 
     def check(self, plan: TrialPlan) -> None:
@@ -85,7 +85,7 @@ class Planner:
             environment = json.dumps(environment_key(self.runtime, settings.train, self.machine()), sort_keys=True)
             key = run_key(identity, environment, settings.train.epochs)
             planned.append((settings, NewRun(key, identity, environment, settings.model_dump_json(), settings.seed)))
-        return TrialPlan(data, prepared.dataset.fingerprint, tuple(planned))
+        return TrialPlan(prepared.settings, prepared.dataset.fingerprint, tuple(planned))
 
 
 def start(
@@ -99,7 +99,7 @@ def start(
         row = store.study(spec.name)
         if row is None:
             on_progress, machine = _watched(show, claim, should_stop), _machine(begin, begin.device, claim, should_stop)
-            row = _create(spec, overrides, begin, store, on_progress, machine)
+            row = _create(spec, overrides, begin, store, on_progress, show.note, machine)
         else:
             runtime = _admit(spec, row, store, begin)
             # The stored hash may be of a version that knew fewer keys, so the stored spec is hashed as it is read today.
@@ -156,13 +156,18 @@ def _create(
     begin: Begin,
     store: Store,
     on_progress: Callable[[int, int], None],
+    note: Callable[[str], None],
     machine: Callable[[], Machine],
 ) -> dict[str, Any]:
     """Prepare the data, resolve what depends on the machine once, and write the study's row."""
     if begin.device not in ("auto", "cpu"):  # refused before pictures are prepared, which can take long
         resolve_runtime(begin.device, spec.train, machine())
-    prepared = prepare(spec.data, begin.home.cache, on_progress)
-    data = json.dumps(prepared.summary())
+    prepared = prepare_training(spec.data, begin.home.cache, on_progress)
+    summary = prepared.summary()
+    for text in (*prepared.notes, without_depth(summary)):
+        if text:
+            note(f"note: {text}")
+    data = json.dumps(summary)
     baselines = json.dumps(evaluate_baselines(prepared, spec.loss, spec.train.eval_images))
     runtime = resolve_runtime(begin.device, spec.train, machine())  # last of all: it waits for torch to be imported
     row = {

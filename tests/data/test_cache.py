@@ -1,4 +1,4 @@
-"""The memory-mapped cache: resizing, identity, two builders, killed builders, damage."""
+"""The memory-mapped cache: identity, two builders, killed builders, damage."""
 
 import fcntl
 import json
@@ -18,12 +18,11 @@ from data.cache import (
     cache_lock,
     open_cache,
     remembered,
-    resize_depth,
-    resize_image,
     verify_cache,
     write_atomically,
 )
 from data.errors import DataError
+from data.resize import resize_depth, resize_image
 from data.settings import DataSettings
 from data.sources import open_source
 
@@ -33,32 +32,6 @@ SPAWN = multiprocessing.get_context("spawn")
 def build(settings: DataSettings, cache_root: Path, **more):
     """Opens the source that the settings name, and its cache."""
     return build_cache(open_source(settings), settings, cache_root, **more)
-
-
-# Resizing
-
-
-def test_resized_depth_is_the_mean_of_valid_pixels():
-    """A block of 2 m, 4 m and two holes becomes 3 m; one with a single valid pixel becomes a hole."""
-    depth = np.array([[2, 0, 5, 0], [0, 4, 0, 0]], np.float32)
-    np.testing.assert_allclose(resize_depth(depth, (1, 2)), [[3, 0]])
-
-
-def test_invalid_pixels_never_bleed_into_valid_ones():
-    """However holes lie, a map of a constant depth stays at that depth or is invalid."""
-    rng = np.random.default_rng(0)
-    for size in ((16, 16), (24, 40), (64, 48), (16, 80)):
-        depth = np.where(rng.random((48, 64)) < 0.4, 0, 3.0).astype(np.float32)
-        small = resize_depth(depth, size)
-        assert small.shape == size
-        np.testing.assert_allclose(small[small > 0], 3.0, rtol=1e-5)
-        assert 0.05 < (small > 0).mean() < 0.95
-
-
-def test_pictures_shrink_by_area():
-    """A fine checkerboard becomes even grey rather than an aliased pattern."""
-    board = np.repeat((255 * (np.indices((32, 32)).sum(0) % 2)).astype(np.uint8)[..., None], 3, axis=2)
-    assert set(np.unique(resize_image(board, (16, 16)))) <= {127, 128}
 
 
 # Building and identity

@@ -1,5 +1,7 @@
 """The check of a source and its contact sheet."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -54,8 +56,69 @@ def test_depth_that_is_nowhere_valid(tmp_path, settings_of):
     for scene in range(3):
         write_pair(tmp_path, f"{scene}/x", np.zeros((16, 16)))
     report = check_source(settings_of(tmp_path))
+    assert "no pixel of the only training picture holds valid depth" in report.refusals[0]
     assert not report.ok and report.depth_min is None and report.depth_percentiles == {}
     assert preview(settings_of(tmp_path), tmp_path / "sheet.png").exists()
+
+
+def test_check_counts_what_training_will_see(tmp_path, settings_of):
+    """Valid depth at full and at training size, SSIM's windows there, and the key that keeps sparse depth."""
+    rng = np.random.default_rng(0)
+    for scene in range(4):
+        sparse = np.where(rng.random((48, 64)) < 0.25, 3.0, 0)
+        sparse[:24, :32] = 3.0
+        write_pair(tmp_path, f"{scene}/x", sparse)
+    report = check_source(settings_of(tmp_path))
+    seen = report.at_training_size
+    assert (seen.image_size, seen.depth_resize) == ((16, 16), "area")
+    assert report.valid_fraction > 0.4 > 0.3 > seen.valid_fraction == seen.usable_fraction > 0.2
+    assert any(re.search(r"loses \d\d% of the valid depth.*--set data.depth_resize=any", note) for note in report.notes)
+    kept = check_source(settings_of(tmp_path, depth_resize="any"))
+    assert kept.at_training_size.valid_fraction > 0.95 and kept.at_training_size.ssim_windows > 30
+    assert kept.ok and not kept.notes
+
+
+def test_check_warns_where_ssim_has_no_window(tmp_path, settings_of):
+    """Its term would say nothing, in silence."""
+    for scene in range(4):
+        depth = np.zeros((32, 32))
+        depth[::2, ::4] = 3.0
+        write_pair(tmp_path, f"{scene}/x", depth)
+    report = check_source(settings_of(tmp_path, image_size=32))
+    assert report.ok and report.at_training_size.ssim_windows == 0
+    assert any("4 of 4 pictures have no window for SSIM at 32x32" in note for note in report.notes)
+
+
+def test_check_names_pictures_beyond_the_range(pairs, settings_of, ramp):
+    """A truth that lies beyond the range, wholly or in part, and one that holds none, are counted and named."""
+    write_pair(pairs, "scene_0/000", np.zeros_like(ramp))
+    write_pair(pairs, "scene_1/000", np.full_like(ramp, 12.0))
+    write_pair(pairs, "scene_2/000", np.where(ramp > 2, 12.0, 2.0))
+    notes = check_source(settings_of(pairs)).notes
+    assert notes[0] == "1 of 12 pictures hold no valid depth at all (scene_0/000)"
+    assert notes[1].startswith("1 of 12 pictures hold depth beyond the depth range only") and "scene_1/000" in notes[1]
+    assert notes[2] == "1 of 12 pictures hold some depth beyond the depth range (scene_2/000)"
+
+
+def test_like_faults_are_one_kind(pairs, settings_of):
+    """Files that lack the same thing are counted together, in words without their names."""
+    for path in pairs.glob("scene_[1-3]/*_depth.png"):
+        path.unlink()
+    report = check_source(settings_of(pairs))
+    assert [(kind, len(keys)) for kind, keys in report.bad_by_kind.items()] == [
+        ("has no depth beside it; expected NAME_depth.png", 6)
+    ]
+    assert len(report.bad) == 6 and report.bad[0][1].endswith("expected 000_depth.png")
+
+
+def test_preview_shows_sparse_depth_as_training_sees_it(tmp_path, settings_of):
+    """What the default keeps of sparse depth is not shown as black."""
+    for scene in range(3):
+        depth = np.zeros((64, 64))
+        depth[::4, ::4] = np.linspace(2, 6, 16)
+        write_pair(tmp_path / "p", f"{scene}/x", depth)
+    sheet = cv2.imread(str(preview(settings_of(tmp_path / "p"), tmp_path / "sheet.png", count=1)))
+    assert (sheet[40:150, 190:300].max(2) > 0).mean() > 0.99
 
 
 def test_preview_is_a_contact_sheet(tmp_path):

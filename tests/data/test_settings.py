@@ -1,4 +1,4 @@
-"""The [data] section: units, and keys that came later."""
+"""The [data] section: the unit of depth."""
 
 import pytest
 from pydantic import ValidationError

@@ -1,5 +1,6 @@
 """Opening a source by its name, and what the pairs and DIODE sources accept and refuse."""
 
+import os
 import re
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from data.check import check_source
 from data.errors import DataError
+from data.prepare import prepare
 from data.settings import DataSettings
 from data.sources import Item, open_source
 
@@ -82,10 +85,95 @@ def test_pairs_scenes_keep_their_name_across_split_folders(tmp_path, ramp):
     assert [(item.scene, item.folder) for item in items] == [("kitchen", "test"), ("kitchen", "train")]
 
 
-def test_pairs_follow_links_once(pairs):
-    """Linked scene folders count; a link in a circle doesn't hang."""
+def test_pairs_follow_links_once(pairs, tmp_path):
+    """Linked scene folders count; a link in a circle doesn't hang, and a folder met twice is said to count once."""
     (pairs / "scene_0" / "circle").symlink_to(pairs)
-    assert len(open_source(DataSettings(source=f"pairs:{pairs}")).items()) == 12
+    (pairs / "scene_5").rename(tmp_path / "elsewhere")
+    for name in ("scene_5", "scene_6"):
+        (pairs / name).symlink_to(tmp_path / "elsewhere")
+    source = open_source(DataSettings(source=f"pairs:{pairs}"))
+    assert len(source.items()) == 12 and not source.faults
+    assert [note.partition(",")[0] for note in source.notes] == [
+        f"{pairs}/scene_0/circle is {pairs} once more",
+        f"{pairs}/scene_6 is {pairs}/scene_5 once more",
+    ]
+
+
+BROKEN = {
+    "scene_9": (lambda path: path.symlink_to("/no/such/disk/scene_9"), "a link to /no/such/disk/scene_9, which is not"),
+    "scene_0/5.png": (lambda path: path.symlink_to("gone.png"), "a link to gone.png, which is not there"),
+    "circle": (lambda path: path.symlink_to("circle"), "a link to circle, which cannot be followed"),
+    "pipe.png": (os.mkfifo, "is neither a file nor a folder"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_leads_nowhere_is_a_fault(pairs, settings_of, tmp_path, name):
+    """A link to a disk that is not mounted would leave a scene out in silence; so nothing is trained until it is mended."""
+    make, message = BROKEN[name]
+    make(pairs / name)
+    source = open_source(settings_of(pairs))
+    assert [f"{pairs}/{name} is" in fault and message in fault for fault in source.faults] == [True]
+    report = check_source(settings_of(pairs))
+    assert not report.ok and message in report.refusals[0] and report.pictures == 12
+    with pytest.raises(DataError, match=re.escape(message)):
+        prepare(settings_of(pairs), tmp_path / "cache")
+
+
+def test_hidden_and_system_folders_are_no_data(pairs):
+    """What begins with a dot, and a disk's lost+found, are passed by whatever is in them."""
+    for name in (".cache", "lost+found"):
+        (pairs / name).mkdir()
+        (pairs / name / "gone.png").symlink_to("gone")
+    source = open_source(DataSettings(source=f"pairs:{pairs}"))
+    assert len(source.items()) == 12 and not source.faults and not source.notes
+
+
+def test_files_that_nobody_reads_are_said(pairs, tmp_path):
+    """Pictures in other formats are counted by kind; a folder of nothing else is refused with what it holds."""
+    for name in ("a.heic", "b.HEIC", "notes.txt", "README"):
+        (pairs / name).touch()
+    notes = open_source(DataSettings(source=f"pairs:{pairs}")).notes
+    assert notes == ["not read: 2 .heic (a.heic, b.HEIC)", "not read: 1 .txt (notes.txt)"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "nyu.mat").touch()
+    with pytest.raises(DataError, match=r"holds no pictures; .*; not read: 1 \.mat \(nyu\.mat\)"):
+        open_source(DataSettings(source=f"pairs:{tmp_path / 'other'}"))
+
+
+def _save_depth_npy(folder: Path) -> None:
+    (folder / "1_depth.png").unlink()
+    np.save(folder / "1_depth.npy", np.ones((24, 32), np.float32))
+
+
+def _lay_out_as_densedepth(folder: Path) -> None:
+    (folder / "1_depth.png").unlink()
+    cv2.imwrite(str(folder / "1.jpg"), np.ones((24, 32, 3), np.uint8))
+    cv2.imwrite(str(folder / "1.png"), np.ones((24, 32), np.uint8))
+
+
+def _call_depth_otherwise(folder: Path) -> None:
+    (folder / "1.png").unlink()
+    (folder / "1_depth.png").rename(folder / "1.png")
+
+
+LAYOUTS = {
+    "npy": (_save_depth_npy, "1.png has 1_depth.npy beside it, which is not read; save it as 1_depth.png"),
+    "DenseDepth": (_lay_out_as_densedepth, "if one of the two is the depth, save it as 1_depth.png, a PNG of 16 bits"),
+    "depth by another name": (_call_depth_otherwise, "1.png looks like depth (a PNG of 16 bits and 1 channel)"),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_other_layouts_are_told_what_to_do(tmp_path, ramp, name):
+    """Depth in another shape is recognised, and nobody is told to remove it."""
+    change, message = LAYOUTS[name]
+    write_pair(tmp_path, "scene/1", ramp)
+    change(tmp_path / "scene")
+    source = open_source(DataSettings(source=f"pairs:{tmp_path}"))
+    with pytest.raises(DataError, match=re.escape(message)) as caught:
+        source.load(source.items()[0])
+    assert not re.search("remove|delete|keep one", str(caught.value))
 
 
 def _truncate(path: Path) -> None:
@@ -106,7 +194,10 @@ DAMAGES = {
     "text": (lambda p: (p / "1.png").write_text("hello"), "1.png is neither PNG nor JPEG"),
     "no depth": (lambda p: (p / "1_depth.png").unlink(), "has no depth beside it; expected 1_depth.png"),
     "no picture": (lambda p: (p / "1.png").unlink(), "has no picture beside it"),
-    "two pictures": (lambda p: (p / "1.jpg").write_bytes(b"x"), "share one depth map"),
+    "two pictures": (
+        lambda p: (p / "1.jpg").write_bytes(b"x"),
+        "shares its name with 1.png, and 1_depth.png can be the depth of one only",
+    ),
     "8 bits": (
         lambda p: cv2.imwrite(str(p / "1_depth.png"), np.ones((24, 32), np.uint8)),
         "1_depth.png has 8 bits and 1 channel(s); depth is a PNG of 16 bits",

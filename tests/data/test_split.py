@@ -77,6 +77,14 @@ def test_auto_goes_by_scene_without_a_train():
     assert (len(split.train), len(split.val), len(split.test)) == (6, 2, 2)
 
 
+@pytest.mark.parametrize("mode", ["auto", "folders"])
+def test_test_pictures_alone_are_all_test(mode):
+    """Where the only folder is test/, nothing is carved from it; a split by scene on request pools them."""
+    split = split_dataset(names(6), ["test"] * 6, DataSettings(split=mode))
+    assert (len(split.train), len(split.val), len(split.test)) == (0, 0, 6)
+    assert len(split_dataset(names(6), ["test"] * 6, DataSettings(split="scene")).train) == 4
+
+
 def test_folders_are_taken_as_they_are():
     """Three folders, three parts; a missing test stays empty."""
     settings = DataSettings(split="folders")
