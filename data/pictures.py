@@ -24,16 +24,18 @@ HEIC = (b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf", b"ftypavi")
 MOST_PIXELS = 1 << 28
 """A header is believed up to this size; a few bytes can claim so many pixels that decoding them takes all memory."""
 
+ADVICE = "replace it by a whole PNG or JPEG, or move it away with its pair"
+
 
 def read_rgb(path: Path) -> np.ndarray:
     """A JPEG or PNG as (H, W, 3) uint8 RGB, as stored: an orientation tag is ignored. DataError for a bad file."""
-    picture = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    picture = decode_picture(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
 def read_depth_png(path: Path) -> np.ndarray:
     """A 16-bit PNG of one channel as (H, W) uint16. DataError for a bad file or another kind of picture."""
-    picture = _decode(path, cv2.IMREAD_UNCHANGED)
+    picture = decode_picture(path, cv2.IMREAD_UNCHANGED)
     if picture.dtype != np.uint16 or picture.ndim != 2:
         channels = 1 if picture.ndim == 2 else picture.shape[2]
         bits = 8 * picture.dtype.itemsize
@@ -50,19 +52,26 @@ def is_depth_png(path: Path) -> bool:
     return header.startswith(PNG_SIGNATURE) and header[24:26] == b"\x10\x00"
 
 
-def _decode(path: Path, flags: int) -> np.ndarray:
+def decode_picture(path: Path, flags: int, advice: str = ADVICE) -> np.ndarray:
+    """A JPEG or PNG, decoded by OpenCV with these flags. DataError, with the advice, for a bad file."""
+    data = check_picture(path, advice)
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        picture = None
+    if picture is None:
+        raise BadFileError(path, f"cannot be decoded; {advice}")
+    return picture
+
+
+def check_picture(path: Path, advice: str = ADVICE) -> bytes:
+    """The bytes of a JPEG or PNG that is whole, as far as can be told without decoding it; DataError for another."""
     with reading(path):
         data = path.read_bytes()
     fault = _fault(data)
-    if fault is None:
-        try:
-            picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        except cv2.error:
-            picture = None
-        if picture is not None:
-            return picture
-        fault = "cannot be decoded"
-    raise BadFileError(path, f"{fault}; replace it by a whole PNG or JPEG, or move it away with its pair")
+    if fault is not None:
+        raise BadFileError(path, f"{fault}; {advice}")
+    return data
 
 
 def _fault(data: bytes) -> str | None:
@@ -77,7 +86,8 @@ def _fault(data: bytes) -> str | None:
     return f"is {other}, neither PNG nor JPEG" if other else "is neither PNG nor JPEG"
 
 
-def _size_fault(height: int, width: int) -> str | None:
+def size_fault(height: int, width: int) -> str | None:
+    """What is wrong with a picture's size, if anything is."""
     return f"claims to have {width}x{height} pixels" if not 0 < height * width <= MOST_PIXELS else None
 
 
@@ -90,7 +100,7 @@ def _jpeg_fault(data: bytes) -> str | None:
     while found := JPEG_MARKER.search(data, place):
         marker, place = data[found.end() - 1], found.end()
         if marker == JPEG_END:
-            return _size_fault(*size) if size and scanned else "is a damaged JPEG (it holds no picture)"
+            return size_fault(*size) if size and scanned else "is a damaged JPEG (it holds no picture)"
         if marker == JPEG_START[1] or place + 2 > len(data):
             break  # the next picture begins: this one has no end
         (length,) = struct.unpack_from(">H", data, place)
@@ -116,6 +126,6 @@ def _png_fault(data: bytes) -> str | None:
         if zlib.crc32(data[place + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
             return "is a damaged PNG (a checksum is wrong)"
         if kind == b"IEND":
-            return _size_fault(height, width)
+            return size_fault(height, width)
         place = end
     return "is a truncated PNG"
