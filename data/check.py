@@ -11,6 +11,7 @@ import numpy as np
 
 from data.cache import Progress, write_atomically
 from data.errors import BadFileError, DataError
+from data.png import encode_png, is_our_png
 from data.resize import DepthResize, resize_depth, resize_image
 from data.settings import DataSettings
 from data.sources import Item, names_of, open_source
@@ -34,6 +35,8 @@ SAMPLE_PER_PICTURE = 4096
 
 TILE_HEIGHT = 160
 LABEL_HEIGHT = 18
+PREVIEW = "preview"
+"""The title that a contact sheet carries."""
 
 
 @dataclass(frozen=True)
@@ -235,12 +238,17 @@ def preview(settings: DataSettings, output: Path, count: int = 12) -> Path:
     depths = [resize_depth(depth, settings.image_size, how) for _, depth in loaded]
     low, high = _scale(depths)
     tiles = [_tile(*parts, low, high) for parts in zip(chosen, images, depths, strict=True)]
-    encoded = cv2.imencode(".png", _grid(tiles))[1]
     try:
-        write_atomically(output, encoded.tobytes())
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(output, encode_png(_grid(tiles), PREVIEW))
     except OSError as error:
         raise DataError(f"the preview {output} cannot be written: {error.strerror}") from None
     return output
+
+
+def is_preview(path: Path) -> bool:
+    """Whether a file is a contact sheet that `preview` wrote."""
+    return is_our_png(path, PREVIEW)
 
 
 def _scale(depths: Sequence[np.ndarray]) -> tuple[float, float]:

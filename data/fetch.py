@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import hashlib
 import http.client
+import os
 import shutil
 import ssl
 import tarfile
@@ -42,6 +43,8 @@ def fetch_diode(target: Path, url: str = DIODE_URL, md5: str = DIODE_MD5, on_pro
     done = target / UNPACKED
     if done.is_dir():
         return target
+    if os.path.lexists(done):
+        raise DataError(f"{done} is there, and is no folder; move it away, or choose another folder")
     try:
         target.mkdir(parents=True, exist_ok=True)
         with _alone(target / ".fetch.lock"):

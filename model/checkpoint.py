@@ -176,6 +176,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
+def is_model_file(path: Path) -> bool:
+    """Whether a file is a portable model file, as `model.predict.save_model` writes it; a run's checkpoint is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            meta = json.loads(_member(archive, META))
+        return "identity" in meta and all(name.startswith("model/") for name in meta["arrays"])
+    except DAMAGE:
+        return False
+
+
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Make `checkpoint` the newest of a run's folder and keep the one before. Raises OSError, changing nothing.
 

@@ -3,11 +3,11 @@
 The file is a run's checkpoint, or the portable model file that `save_model` makes of one.
 """
 
-from collections import Counter
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from data.cache import resize_image, write_atomically
 from data.errors import naming
-from data.pictures import read_rgb
+from data.photos import check_photo, read_photo
+from data.png import encode_png, is_our_png
 from data.prepare import Part, Prepared
 from data.settings import DataSettings
 from model.backend import apply_runtime, memory_format
@@ -26,6 +27,15 @@ from model.evaluation import combined_loss, evaluate, predict
 from model.runtime import Runtime, resolve_runtime
 from model.settings import RunSettings
 from model.unet import UNet
+
+UNITS = (1000, 256, 100, 10, 1)
+"""What a metre may be in a depth PNG: millimetres up to 65.535 m, KITTI's units up to 255 m, then centimetres, ..."""
+
+LARGEST = np.iinfo(np.uint16).max
+FARTHEST = float(LARGEST)
+"""Metres: what the coarsest units reach."""
+
+DEPTH_TITLE, COLOUR_TITLE = "predicted depth", "predicted depth in colour"
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,7 @@ def save_model(source: Path, target: Path, epochs: int | None = None) -> None:
     if epochs is not None and checkpoint.epoch != epochs:
         raise ModelError(f"the newest readable checkpoint in {source} is of epoch {checkpoint.epoch}, not {epochs}")
     with naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
         write_checkpoint(target, replace(checkpoint, optimizer={}))
 
 
@@ -93,25 +104,66 @@ def predict_depth(model: TrainedModel, image: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.resize(depth, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def predict_images(checkpoint: Path, images: Sequence[Path], output: Path, device: str = "cpu") -> Iterator[Path]:
-    """Predict the depth of picture files, yielding what is written: NAME_depth.png and NAME_depth_colour.png each.
+class Predicted(NamedTuple):
+    """What was written for one photograph."""
 
-    The first is 16-bit in millimetres (at most 65.535 m), the second is for looking: near is red, far is blue.
-    Raises ModelError for a bad model file or two pictures of one name, DataError for a bad picture, OSError if
-    `output` cannot be written.
+    photo: Path
+    depth: Path
+    colour: Path
+    units: int
+    """How many units of the depth PNG a metre is."""
+    missing: float
+    """Share of the pixels without depth, 0 in the PNG: where the prediction is not finite, not positive, or beyond 65 km."""
+
+
+def prediction_paths(photos: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
+    """Where each photograph's depth goes, and its coloured twin.
+
+    Raises ModelError where two would be one file, also on a disk that does not tell case or Unicode spellings apart.
     """
-    twice = [name for name, count in Counter(path.stem for path in images).items() if count > 1]
-    if twice:
-        raise ModelError(f"two pictures are called {twice[0]!r}, and one would overwrite the other; predict them apart")
+    first: dict[str, Path] = {}
+    for photo in photos:
+        name = unicodedata.normalize("NFC", photo.stem).casefold()
+        other = first.setdefault(name, photo)
+        if other is not photo:
+            raise ModelError(
+                f"{other} and {photo} would both become {photo.stem}_depth.png; predict them into two folders"
+            )
+    return [(folder / f"{photo.stem}_depth.png", folder / f"{photo.stem}_depth_colour.png") for photo in photos]
+
+
+def is_prediction(path: Path) -> bool:
+    """Whether a file is one that `predict_images` wrote."""
+    return is_our_png(path, DEPTH_TITLE, COLOUR_TITLE)
+
+
+def predict_images(checkpoint: Path, photos: Sequence[Path], output: Path, device: str = "cpu") -> Iterator[Predicted]:
+    """Predict the depth of photographs, yielding what is written: NAME_depth.png and NAME_depth_colour.png each.
+
+    The first is 16-bit, in millimetres where the model's depth range ends below 65.535 m, else in coarser units, the same
+    for all pictures; a picture whose depth does not fit gets still coarser ones. The second is for looking: near is red,
+    far is blue. Raises ModelError for a bad model file or two pictures of one name, DataError for a bad picture (before
+    anything is predicted, if that can be told without decoding it), OSError if `output` cannot be written.
+    """
+    targets = prediction_paths(photos, output)
     model = load_model(checkpoint, device)
+    for photo in photos:
+        check_photo(photo)
     output.mkdir(parents=True, exist_ok=True)
-    for path in images:
-        depth = predict_depth(model, read_rgb(path))
-        millimetres = np.nan_to_num(depth * 1000, nan=0.0).clip(0, 65535).round().astype(np.uint16)
-        for ending, picture in (("depth", millimetres), ("depth_colour", _coloured(depth))):
-            target = output / f"{path.stem}_{ending}.png"
-            write_atomically(target, cv2.imencode(".png", picture)[1].tobytes())
-            yield target
+    usual = _units(model.settings.depth_range[1])
+    for photo, (depth_path, colour_path) in zip(photos, targets, strict=True):
+        depth = predict_depth(model, read_photo(photo))
+        depth[~((depth > 0) & (depth <= FARTHEST))] = 0
+        units = min(usual, _units(float(depth.max())))
+        stored = (depth * units).round().astype(np.uint16)
+        write_atomically(depth_path, encode_png(stored, DEPTH_TITLE, depth_scale=f"1/{units}", invalid_value="0"))
+        write_atomically(colour_path, encode_png(_coloured(depth), COLOUR_TITLE))
+        yield Predicted(photo, depth_path, colour_path, units, float((stored == 0).mean()))
+
+
+def _units(farthest: float) -> int:
+    """The finest units, as so many a metre, in which 16 bits reach that far: millimetres if they do."""
+    return next((units for units in UNITS if farthest * units <= LARGEST), UNITS[-1])
 
 
 def evaluate_checkpoint(path: Path, data: Prepared, part: Part, device: str = "cpu") -> dict[str, Any]:
@@ -142,7 +194,10 @@ def _read(path: Path) -> Checkpoint:
 
 
 def _coloured(depth: np.ndarray) -> np.ndarray:
-    """A depth map as a BGR picture, over the range of its own depths but for the outermost hundredths."""
-    low, high = np.nanpercentile(depth, (1, 99)) if np.isfinite(depth).all() else (0.0, 1.0)
-    nearness = np.nan_to_num((high - depth) / max(high - low, 1e-6), nan=0.0).clip(0, 1)
-    return np.asarray(cv2.applyColorMap((255 * nearness).astype(np.uint8), cv2.COLORMAP_TURBO))
+    """A depth map as a BGR picture, over the range of its own depths but for the outermost hundredths; black is no depth."""
+    known = depth > 0
+    low, high = np.percentile(depth[known], (1, 99)) if known.any() else (0.0, 1.0)
+    nearness = ((high - depth) / max(high - low, 1e-6)).clip(0, 1)
+    coloured = np.asarray(cv2.applyColorMap((255 * nearness).astype(np.uint8), cv2.COLORMAP_TURBO))
+    coloured[~known] = 0
+    return coloured

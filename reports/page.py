@@ -33,6 +33,12 @@ from reports.sections import Section, study_sections
 from reports.statistics import Contrast, Pairing, Recommendation, baseline_values, contrasts, pairing, recommend
 from reports.trials import TrialResult, final_values, ranking_measure, trial_results, used_terms
 
+MARK = "· Depth Loss Sweep</title>".encode()
+"""How the title of every page ends."""
+
+LONGEST_HEAD = 1 << 20
+"""Within so many bytes; it names all studies of the page."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -108,6 +114,15 @@ def write_report(records: Sequence[StudyRecord], path: Path) -> Path:
             error.filename, error.filename2 = str(path), None
         raise
     return path
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a page that `write_report` wrote, in this version or an earlier one."""
+    try:
+        with path.open("rb") as stream:
+            return MARK in stream.read(LONGEST_HEAD)
+    except OSError:
+        return False
 
 
 @contextmanager

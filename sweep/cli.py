@@ -26,13 +26,17 @@ from reports.naming import beside_weights, spec_recipe, written
 from sweep import __version__
 from sweep.errors import SpecError, StudyError, SweepError, hide_password
 from sweep.executors import Executor, check_executor, make_executor
-from sweep.paths import Home
+from sweep.outputs import check_outputs, file_at, folder_at
+from sweep.paths import Home, expanded
 
 if TYPE_CHECKING:
     from sweep.store import Store
 
 LISTED = 5
 """How many diverged or failed runs `sweep status` lists."""
+
+MILLIMETRES = 1000
+"""How many units of a depth PNG a metre usually is."""
 
 DONE, SOME_FAILED, BAD_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
@@ -69,6 +73,9 @@ WorkersOption = Annotated[
     typer.Option(
         "--workers", min=0, help="Worker processes; 0: train in this process. Default: one a core; one on a GPU."
     ),
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace what is there, even where this program did not make it.")
 ]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: section.key=value. Repeatable.")]
 
@@ -250,7 +257,7 @@ def resume(
 def _absolute_source(source: str) -> str:
     """A source whose path does not depend on the folder the command was given in."""
     kind, colon, path = source.partition(":")
-    return f"{kind}:{Path(path).expanduser().absolute()}" if colon and path else source
+    return f"{kind}:{expanded(path).absolute()}" if colon and path else source
 
 
 def _work(
@@ -508,8 +515,9 @@ def _many(count: int, noun: str) -> str:
 def report(
     names: Annotated[list[str], typer.Argument(help="One or more studies.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Default: HOME/studies/NAME/report.html.")
+        str | None, typer.Option("--output", "-o", help="File or folder; default: HOME/studies/NAME/report.html.")
     ] = None,
+    force: ForceOption = False,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Write it again every 30 s until the studies have ended.")
@@ -518,15 +526,15 @@ def report(
     storage: StorageOption = None,
 ) -> None:
     """Write one self-contained HTML file: which weights to use, how sure that is, where training breaks."""
-    from reports.page import write_report
+    from reports.page import is_report, write_report
     from sweep.results import study_record
 
     place = Home.choose(home)
     store = _open(place, storage)
     for name in names:
         store.require(name)
-    path = output or place.report(names[0])
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = place.report(names[0]) if output is None else file_at(output, f"{names[0]}-report.html")
+    check_outputs([path], is_report, _kept(store, place), force)
     write_report([study_record(store, place, name) for name in names], path)
     print(path)
     if open_:
@@ -534,6 +542,12 @@ def report(
     while watch and _any_running(store, place, names):
         time.sleep(30)
         write_report([study_record(store, place, name) for name in names], path)
+
+
+def _kept(store: "Store", place: Home) -> list[Path]:
+    """What no output may overwrite: what lies in the home, and the database where --storage put it."""
+    database = store.engine.url.database if store.engine.dialect.name == "sqlite" else None
+    return [place.root, *(Path(f"{database}{ending}") for ending in ("", "-wal", "-shm") if database)]
 
 
 def _any_running(store: "Store", place: Home, names: list[str]) -> bool:
@@ -547,7 +561,10 @@ def export(
     name: Annotated[str, typer.Argument(help="The study.")],
     format_: Annotated[str, typer.Option("--format", help="csv, json or parquet.")] = "csv",
     table: Annotated[str, typer.Option("--table", help="runs, epochs or trials (json holds all).")] = "runs",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File (csv, json) or folder (parquet).")] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="File or folder (csv, json), folder (parquet).")
+    ] = None,
+    force: ForceOption = False,
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> None:
@@ -558,49 +575,59 @@ def export(
     from sweep.export import write_export
 
     place = Home.choose(home)
-    write_export(_open(place, storage), name, format_, table, output)
+    store = _open(place, storage)
+    written = write_export(store, name, format_, table, output, _kept(store, place), force)
+    if format_ == "parquet":
+        print("\n".join(map(str, written)))
 
 
 @app.command()
 def best(
     name: Annotated[str, typer.Argument(help="The study.")],
     checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="Save the model of the trial that is ahead here.")
+        str | None,
+        typer.Option("--checkpoint", help="Save the model of the trial that is ahead in this file or folder."),
     ] = None,
     trial: Annotated[
         int | None, typer.Option("--trial", min=0, help="Save this trial's model instead; with --checkpoint.")
     ] = None,
+    force: ForceOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> None:
     """The answer: whether anything was learnt, which weights to use, and how sure that is, as the report has it."""
+    from model.checkpoint import is_model_file
     from reports.statistics import recommend
     from sweep.results import need_finished, study_record
 
     place = Home.choose(home)
     store = _open(place, storage)
+    store.require(name)
+    target = None if checkpoint is None else file_at(checkpoint, f"{name}-model.npz")
+    if target is not None:
+        check_outputs([target], is_model_file, _kept(store, place), force)
     record = study_record(store, place, name)
     need_finished(record)
-    _check_trial(name, trial, len(record.trials), checkpoint)
+    _check_trial(name, trial, len(record.trials), target)
     found = recommend(record)
     headline, _ = found.headline(spec_recipe(found.weights, found.params))
     if as_json:
         _print_json({"headline": headline, "verdict": found.verdict, **found.as_dict()})
     else:
         print("\n".join([headline, *_recommendation_lines(found), found.reason]))
-    if checkpoint is not None:
+    if target is not None:
         chosen = found.trial if trial is None else trial
         if chosen is None:
             raise StudyError(f"no weights can be recommended from {name!r}: {found.reason} Or choose with --trial N")
-        _save_checkpoint(store, place, name, chosen, checkpoint)
+        _save_checkpoint(store, place, name, chosen, target)
         if found.nothing_learnt or (chosen == found.trial and found.status == "ahead"):
             lost = "nothing was learnt: no trial beats" if found.nothing_learnt else f"trial {chosen} does not beat"
             print(f"sweep: {lost} the trivial predictors, so the model that was saved is no advice", file=sys.stderr)
 
 
-def _check_trial(name: str, trial: int | None, count: int, checkpoint: Path | None) -> None:
-    if trial is not None and checkpoint is None:
+def _check_trial(name: str, trial: int | None, count: int, target: Path | None) -> None:
+    if trial is not None and target is None:
         raise StudyError(f"--trial {trial} says whose model --checkpoint saves: give that, too")
     if trial is not None and trial >= count:
         raise StudyError(f"--trial {trial}: the study {name!r} has the trials 0 to {count - 1}")
@@ -677,16 +704,41 @@ def predict(
     checkpoint: Annotated[
         Path, typer.Argument(help="A model saved by sweep best --checkpoint, or a run's checkpoint.")
     ],
-    images: Annotated[list[Path], typer.Argument(help="JPEG or PNG pictures.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for NAME_depth.png (16-bit, mm) and NAME_depth_colour.png.")
+    images: Annotated[
+        list[Path], typer.Argument(help="Photographs (JPEG, PNG, WebP, TIFF, HEIC, ...), or folders of them.")
     ],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Folder for NAME_depth.png (16-bit) and NAME_depth_colour.png.")
+    ],
+    force: ForceOption = False,
 ) -> None:
-    """Depth of pictures: 16-bit PNG in millimetres, and a coloured one to look at."""
-    from model.predict import predict_images
+    """Depth of photographs, upright as they are seen: a 16-bit PNG each, and a coloured one to look at.
 
-    for path in predict_images(checkpoint, images, output):
-        print(path)
+    The 16-bit PNG is in millimetres, 0 is no depth. For a model whose depth range ends beyond 65.535 m it is in coarser
+    units, the same for all pictures: 1/256 m up to 255 m, then centimetres, ... That is said, and stands in the PNG as its
+    text "depth_scale". Of a folder, the photographs in it are predicted, and not those in folders below.
+    """
+    from data.photos import find_photos
+    from sweep.inference import predict_photos
+
+    photos, left_out = find_photos([expanded(path) for path in images])
+    units = MILLIMETRES
+    for found in predict_photos(expanded(checkpoint), photos, folder_at(output), force):
+        print(f"{found.depth}\n{found.colour}")
+        name = _plain(found.depth.name)
+        if found.units != units:
+            units = found.units
+            unit = "millimetres" if units == MILLIMETRES else f"units of 1/{units} m"
+            print(f"sweep: from {name} on, depth PNGs are in {unit}", file=sys.stderr)
+        if found.missing:
+            print(f"sweep: {name}: {found.missing:.1%} of the pixels have no depth", file=sys.stderr)
+    if left_out:
+        print(f"sweep: {_left_out(left_out)}", file=sys.stderr)
+
+
+def _left_out(files: Sequence[Path]) -> str:
+    names = _plain(", ".join(path.name for path in files[:3])) + (", ..." if len(files) > 3 else "")
+    return f"left out {len(files)} {'file' if len(files) == 1 else 'files'} (no photograph, or a depth map): {names}"
 
 
 # Data
@@ -768,21 +820,24 @@ def _kind_text(found: Any, kind: str, keys: Sequence[str]) -> str:
 @data_app.command("preview")
 def data_preview(
     source: Annotated[str, typer.Argument(help="rooms, diode:PATH or pairs:PATH.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path("preview.png"),
+    output: Annotated[str, typer.Option("--output", "-o", help="The PNG to write, or a folder.")] = "preview.png",
+    force: ForceOption = False,
     count: Annotated[int, typer.Option("--count", min=1, max=200, help="How many pictures.")] = 12,
     set_: SetOption = None,
 ) -> None:
     """Write a contact sheet: pictures beside their depth."""
-    from data.check import preview
+    from data.check import is_preview, preview
 
-    preview(_data_settings(source, set_), output, count)
-    print(output)
+    settings, path = _data_settings(source, set_), file_at(output, "preview.png")
+    folder = settings.source.partition(":")[2]
+    check_outputs([path], is_preview, [Path(folder)] if folder else [], force)
+    print(preview(settings, path, count))
 
 
 @data_app.command("fetch")
 def data_fetch(
     dataset: Annotated[str, typer.Argument(help="diode.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to put it in.")] = Path("diode"),
+    output: Annotated[str, typer.Option("--output", "-o", help="Folder to put it in.")] = "diode",
     url: Annotated[str | None, typer.Option("--url", help="A mirror of val.tar.gz.")] = None,
     md5: Annotated[str | None, typer.Option("--md5", help="The mirror's MD5, where it holds another archive.")] = None,
 ) -> None:
@@ -792,8 +847,9 @@ def data_fetch(
 
     if dataset != "diode":
         raise SpecError(f"the dataset {dataset!r} is unknown; expected diode")
+    folder = folder_at(output)
     with transfer_bar() as advance:
-        path = fetch_diode(output, url or DIODE_URL, md5 or DIODE_MD5, advance)
+        path = fetch_diode(folder, url or DIODE_URL, md5 or DIODE_MD5, advance)
     print(f"diode:{path}")
 
 

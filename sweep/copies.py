@@ -16,7 +16,7 @@ from sqlalchemy import Boolean, Column, Connection, Float, Integer, MetaData, St
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
 from sweep.errors import StorageError, StudyError, hide_password
-from sweep.paths import Home, check_name
+from sweep.paths import Home, check_name, expanded
 from sweep.projection import Projection
 from sweep.results import kept_images
 from sweep.spec import overrides_json, stored_overrides, stored_spec
@@ -48,7 +48,7 @@ class Place:
         """A database's URL; an SQLite file (FILE.db); a home folder; else a folder of text."""
         if "://" in given:
             return cls(Home.choose(None), given)
-        path = Path(given).expanduser().absolute()
+        path = expanded(given).absolute()
         if path.suffix in (".db", ".sqlite", ".sqlite3") or path.is_file():
             return cls(Home(path.parent), str(path))
         home = Home(path)

@@ -5,6 +5,7 @@ SweepError
 ├── StudyError          the named study does not exist, or cannot go on as asked
 │   └── StudyHeldError  another coordinator holds it
 ├── StorageError        the database or the home folder cannot be used
+├── OutputError         an output cannot be written where it was asked for
 └── LeaseLostError      another coordinator has taken the study over: stop before writing
 """
 
@@ -29,6 +30,10 @@ class StudyHeldError(StudyError):
 
 class StorageError(SweepError):
     """The database or the home folder cannot be used."""
+
+
+class OutputError(SweepError):
+    """An output cannot be written where it was asked for, or would destroy what is there."""
 
 
 class LeaseLostError(SweepError):

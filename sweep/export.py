@@ -2,40 +2,104 @@
 
 import json
 import math
-import os
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from data.cache import write_atomically
 from sweep.errors import SpecError, StorageError
-from sweep.results import epoch_frame, run_frame, trial_frame
+from sweep.outputs import check_outputs, file_at, folder_at
+from sweep.results import RUN_COLUMNS, TRIAL_COLUMNS, epoch_frame, run_frame, trial_frame
 from sweep.status import BREAK, break_of
 from sweep.store import Store
 
 TABLES = ("trials", "runs", "epochs")
 FORMATS = ("csv", "json", "parquet")
+COLUMNS = ({*TRIAL_COLUMNS}, {*RUN_COLUMNS}, {"run", "epoch", "split", "total", "learning_rate"})
+PREFIXES = ("weight_", "break_", "metric_")
+"""By which each of the tables is known: it has all columns of one set, and one that begins so."""
+
+LONGEST_HEADER = 1 << 16
 
 
-def write_export(store: Store, name: str, format_: str, table: str, output: Path | None) -> None:
-    """Write a study's tables; CSV and JSON to stdout unless `output` names a file, Parquet into the folder `output`."""
+def write_export(
+    store: Store,
+    name: str,
+    format_: str,
+    table: str,
+    output: str | None,
+    kept: Sequence[Path] = (),
+    force: bool = False,
+) -> list[Path]:
+    """Write a study's tables; CSV and JSON to stdout unless `output` names a file or folder, Parquet into a folder.
+
+    Returns the files written. `kept` and `force` are those of `check_outputs`.
+    """
     if format_ not in FORMATS:
         raise SpecError(f"--format {format_!r}: expected one of {', '.join(FORMATS)}")
     if table not in TABLES:
         raise SpecError(f"--table {table!r}: expected one of {', '.join(TABLES)}")
+    if format_ == "parquet" and find_spec("pyarrow") is None:
+        raise SpecError("--format parquet needs pyarrow: pip install 'depth-loss-sweep[parquet]'")
     store.require(name)
+    paths = _paths(name, format_, table, output)
+    check_outputs(paths.values(), is_export, kept, force)
     trials, epochs = trial_frame(store, name), epoch_frame(store, name)
     runs = _with_finals(_with_points(_with_breaks(run_frame(store, name)), trials), epochs)
     frames = {"trials": trials, "runs": runs, "epochs": epochs}
+    if not paths:
+        sys.stdout.write(_text(name, frames, format_, table))
+    for key, path in paths.items():
+        parquet = format_ == "parquet"
+        _write(path, frames[key].to_parquet() if parquet else _text(name, frames, format_, table).encode())
+    return list(paths.values())
+
+
+def _paths(name: str, format_: str, table: str, output: str | None) -> dict[str, Path]:
+    """Each file to write, by its table."""
     if format_ == "parquet":
-        _write_parquet(frames, output or Path(f"{name}-export"))
-    elif format_ == "csv":
-        _write_text(frames[table].to_csv(index=False), output)
-    else:
-        tables = {key: _records(frame) for key, frame in frames.items()}
-        _write_text(json.dumps({"study": name, **tables}, indent=1, allow_nan=False) + "\n", output)
+        folder = folder_at(output if output is not None else f"{name}-export")
+        return {key: folder / f"{key}.parquet" for key in TABLES}
+    usual = f"{name}-{table}.csv" if format_ == "csv" else f"{name}-export.json"
+    return {} if output is None else {table: file_at(output, usual)}
+
+
+def is_export(path: Path) -> bool:
+    """Whether a file is one that `write_export` wrote, told by its columns."""
+    try:
+        with path.open("rb") as file:
+            head = file.readline(LONGEST_HEADER) + file.readline(LONGEST_HEADER)
+    except OSError:
+        return False
+    if head.startswith(b"PAR1"):
+        return _are_ours(_parquet_columns(path))
+    return head.startswith(b'{\n "study": "') or _are_ours(head.partition(b"\n")[0].decode(errors="replace").split(","))
+
+
+def _are_ours(columns: Sequence[str]) -> bool:
+    return any(known <= set(columns) for known in COLUMNS) and any(name.startswith(PREFIXES) for name in columns)
+
+
+def _parquet_columns(path: Path) -> list[str]:
+    from pyarrow.lib import ArrowException
+    from pyarrow.parquet import read_schema
+
+    try:
+        with path.open("rb") as file:
+            return list(read_schema(file).names)
+    except (ArrowException, OSError):
+        return []
+
+
+def _text(name: str, frames: dict[str, pd.DataFrame], format_: str, table: str) -> str:
+    if format_ == "csv":
+        return frames[table].to_csv(index=False)
+    tables = {key: _records(frame) for key, frame in frames.items()}
+    return json.dumps({"study": name, **tables}, indent=1, allow_nan=False) + "\n"
 
 
 def _with_breaks(runs: pd.DataFrame) -> pd.DataFrame:
@@ -72,31 +136,9 @@ def _finite(value: Any) -> Any:
     return None if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)) else value
 
 
-def _write_text(text: str, output: Path | None) -> None:
-    if output is None:
-        sys.stdout.write(text)
-        return
-    _replace(output, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def _write_parquet(frames: dict[str, pd.DataFrame], folder: Path) -> None:
-    if find_spec("pyarrow") is None:
-        raise SpecError("--format parquet needs pyarrow: pip install 'depth-loss-sweep[parquet]'")
+def _write(path: Path, content: bytes) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
     except OSError as error:
-        raise StorageError(f"the folder {folder} cannot be made: {error.strerror}") from error
-    for key, frame in frames.items():
-        _replace(folder / f"{key}.parquet", frame.to_parquet)
-        print(folder / f"{key}.parquet")
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Write beside, then rename: nothing half-written is ever seen."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StorageError(f"the file {path} cannot be written: {error.strerror}") from error

@@ -1,15 +1,23 @@
-"""`sweep evaluate`: a saved model on a source of pictures, beside the trivial predictors on the same pixels."""
+"""`sweep evaluate` and `sweep predict`: a saved model on a source of pictures, and on photographs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from data.prepare import PARTS, prepare
 from model.baselines import evaluate_baselines
-from model.predict import evaluate_checkpoint, load_model
+from model.predict import (
+    Predicted,
+    evaluate_checkpoint,
+    is_prediction,
+    load_model,
+    predict_images,
+    prediction_paths,
+)
 from model.settings import LossSettings
 from sweep.display import ProgressDisplay
 from sweep.errors import SpecError
+from sweep.outputs import check_outputs
 from sweep.paths import Home
 from sweep.spec import parse_data_settings
 
@@ -39,3 +47,13 @@ def evaluate_source(
 
 def _metrics(values: dict[str, float]) -> dict[str, float]:
     return {key.removeprefix("metric_"): value for key, value in values.items() if key.startswith("metric_")}
+
+
+def predict_photos(checkpoint: Path, photos: Sequence[Path], folder: Path, force: bool) -> Iterator[Predicted]:
+    """As `predict_images`, once it is sure that nothing is destroyed: neither photographs nor their measured depth."""
+    measured = [
+        path for photo in photos for path, _ in prediction_paths([photo], photo.parent) if not is_prediction(path)
+    ]
+    outputs = [path for pair in prediction_paths(photos, folder) for path in pair]
+    check_outputs(outputs, is_prediction, [checkpoint, *photos, *measured], force)
+    return predict_images(checkpoint, photos, folder)

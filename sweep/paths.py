@@ -11,6 +11,14 @@ RUN = re.compile(r"(objective-)?[0-9a-f]{16,64}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+def expanded(path: Path | str) -> Path:
+    """A path with its leading ~ or ~user resolved; one that names no user's home stays as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def check_name(name: str) -> str:
     """Return a study's name, or raise `SpecError` where it could leave the home folder or break a page."""
     if not NAME.fullmatch(name) or ".." in name:

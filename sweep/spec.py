@@ -19,7 +19,7 @@ from model.names import EXTRA_METRICS, HIGHER_IS_BETTER, METRICS, TERMS
 from model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
 from reports.references import EQUAL_TERMS, LACKING, POINT, REFERENCES
 from sweep.errors import SpecError
-from sweep.paths import check_name
+from sweep.paths import check_name, expanded
 from sweep.space import (
     MAX_CELLS,
     Affine,
@@ -282,7 +282,7 @@ def preset_names() -> list[str]:
 
 def read_text(given: str) -> str:
     """The TOML text of a preset's name or of a file."""
-    path = Path(given)
+    path = expanded(given)
     if given in preset_names():
         return (files("sweep") / "presets" / f"{given}.toml").read_text(encoding="utf-8")
     if path.suffix != ".toml" and not path.is_file():

@@ -132,6 +132,7 @@ def test_preview_is_a_contact_sheet(tmp_path):
 
 def test_preview_into_nowhere(tmp_path):
     """An output that can't be written, and a count of none, are refused in one line."""
+    (tmp_path / "no").touch()
     settings = DataSettings(source="rooms", image_size=32, rooms=3, views=1)
     with pytest.raises(DataError, match="cannot be written"):
         preview(settings, tmp_path / "no" / "sheet.png", count=1)

@@ -1,10 +1,14 @@
+from dataclasses import replace
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from data.errors import DataError
-from model.checkpoint import CHECKPOINT, PREVIOUS
+from model.checkpoint import CHECKPOINT, PREVIOUS, is_model_file, newest_checkpoint, write_checkpoint
 from model.errors import ModelError
 from model.predict import evaluate_checkpoint, load_model, predict_depth, predict_images, save_model
 from model.runtime import Runtime
@@ -86,7 +90,8 @@ def test_saves_from_what_is_readable(run, tmp_path):
 def test_predicts_picture_files_at_their_own_size(run, photo, tmp_path):
     """Each picture becomes a 16-bit PNG in millimetres of its own size, and a coloured one."""
     folder, _, _ = run
-    paths = list(predict_images(folder / CHECKPOINT, [photo], tmp_path / "depth"))
+    [found] = predict_images(folder / CHECKPOINT, [photo], tmp_path / "depth")
+    paths = [found.depth, found.colour]
     assert [path.name for path in paths] == ["kitchen_depth.png", "kitchen_depth_colour.png"]
     depth = cv2.imread(str(paths[0]), cv2.IMREAD_UNCHANGED)
     assert depth.shape == (30, 44) and depth.dtype == np.uint16
@@ -96,17 +101,76 @@ def test_predicts_picture_files_at_their_own_size(run, photo, tmp_path):
     assert sorted(path.name for path in (tmp_path / "depth").iterdir()) == sorted(path.name for path in paths)
 
 
-def test_refuses_two_pictures_of_one_name(run, photo, tmp_path):
-    """A prediction never overwrites another of the same call."""
-    with pytest.raises(ModelError, match="two pictures are called 'kitchen'"):
-        list(predict_images(run[0] / CHECKPOINT, [photo, tmp_path / "elsewhere" / "kitchen.jpg"], tmp_path / "depth"))
+def constant_model(run, path: Path, depth: float, farthest: float) -> Path:
+    """A model file whose network says one depth everywhere, trained up to so many metres."""
+    checkpoint = newest_checkpoint(run[0])
+    model = checkpoint.model | {
+        "head.weight": np.zeros_like(checkpoint.model["head.weight"]),
+        "head.bias": np.full_like(checkpoint.model["head.bias"], depth),
+    }
+    head = {"model": checkpoint.settings["model"] | {"head": "linear"}}
+    settings = checkpoint.settings | head | {"depth_range": [0.1, farthest]}
+    write_checkpoint(path, replace(checkpoint, model=model, settings=settings, optimizer={}))
+    return path
 
 
-def test_a_truncated_picture_is_named(run, photo, tmp_path):
-    """A bad picture file gives one line that names it."""
-    photo.write_bytes(photo.read_bytes()[:200])
-    with pytest.raises(DataError, match=r"kitchen\.png"):
-        list(predict_images(run[0] / CHECKPOINT, [photo], tmp_path / "depth"))
+@pytest.mark.parametrize(
+    ("depth", "farthest", "units"),
+    [
+        (65.5, 10, 1000),
+        (65.5, 65.535, 1000),
+        (2, 80, 256),
+        (78.9, 80, 256),
+        (300, 80, 100),
+        (70, 10, 256),
+        (6e4, 80, 1),
+    ],
+)
+def test_no_depth_is_cut_off(run, photo, tmp_path, depth, farthest, units):
+    """In millimetres where they reach as far as the model's range and the picture's depth, else in a stated coarser unit."""
+    model = constant_model(run, tmp_path / "model.npz", depth, farthest)
+    [found] = predict_images(model, [photo], tmp_path / "out")
+    stored = cv2.imread(str(found.depth), cv2.IMREAD_UNCHANGED)
+    assert found.units == units and found.missing == 0
+    np.testing.assert_allclose(stored / units, depth, atol=0.51 / units)
+    with Image.open(found.depth) as picture:
+        assert picture.info["depth_scale"] == f"1/{units}"
+
+
+@pytest.mark.parametrize("depth", [-1.0, 0.0, np.nan, np.inf, 1e6])
+def test_what_is_no_depth_is_counted(run, photo, tmp_path, depth):
+    """A prediction that no depth can be becomes 0, and its share of the pixels is told."""
+    model = constant_model(run, tmp_path / "model.npz", depth, 10)
+    [found] = predict_images(model, [photo], tmp_path / "out")
+    assert found.missing == 1 and not cv2.imread(str(found.depth), cv2.IMREAD_UNCHANGED).any()
+    assert not cv2.imread(str(found.colour)).any()
+
+
+@pytest.mark.parametrize("other", ["kitchen.jpg", "KITCHEN.png", "elsewhere/kitchen.png", "kitche\u0301n.png"])
+def test_refuses_two_pictures_of_one_name(run, photo, tmp_path, other):
+    """A prediction never overwrites another of the same call, on a disk that ignores case or spelling, either."""
+    photo = photo.with_name("kitch\u00e9n.png") if "\u0301" in other else photo
+    with pytest.raises(ModelError, match=r"would both become .*_depth\.png"):
+        list(predict_images(run[0] / CHECKPOINT, [photo, tmp_path / other], tmp_path / "depth"))
+    assert not (tmp_path / "depth").exists()
+
+
+def test_a_bad_picture_is_named_before_the_first_is_predicted(run, photo, tmp_path):
+    """Of many pictures the last is truncated: nothing is written."""
+    other = tmp_path / "other.png"
+    other.write_bytes(photo.read_bytes()[:200])
+    with pytest.raises(DataError, match=r"other\.png is a truncated PNG"):
+        list(predict_images(run[0] / CHECKPOINT, [photo, other], tmp_path / "depth"))
+    assert not (tmp_path / "depth").exists()
+
+
+def test_a_model_file_is_told_from_a_checkpoint(run, tmp_path):
+    """Only what was saved to be kept is one: a run's checkpoint can be trained on, and a result is none."""
+    save_model(run[0], tmp_path / "model.npz")
+    assert is_model_file(tmp_path / "model.npz")
+    (tmp_path / "text.npz").write_bytes(b"hello")
+    for path in (run[0] / CHECKPOINT, run[0] / "result.npz", tmp_path / "text.npz", tmp_path / "none.npz"):
+        assert not is_model_file(path)
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "garbage", "result"])

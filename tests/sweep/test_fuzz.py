@@ -27,6 +27,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from reports.samples import sample_panels
 from sweep.cli import DONE, run
@@ -404,6 +405,19 @@ def test_damaged_checkpoints(judge: Judge, finished: Lab, tmp_path: Path) -> Non
         judge(
             f"checkpoint {judge.cases}", ["predict", str(bad), str(photo), "--output", str(tmp_path / "out")], str(bad)
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["WEBP", "BMP", "TIFF", "GIF", "AVIF", "PPM", "JPEG2000"])
+def test_damaged_photographs(judge: Judge, finished: Lab, tmp_path: Path, kind: str) -> None:
+    """A photograph that predict is given, in a format that training pictures do not have."""
+    model, good = str(finished.folder / "model.npz"), io.BytesIO()
+    decoded = cv2.imdecode(np.frombuffer(picture(".png"), np.uint8), cv2.IMREAD_COLOR)
+    Image.fromarray(decoded).save(good, kind)
+    for chance in cases(kind, 20):
+        bad = tmp_path / f"{judge.cases}.jpg"
+        bad.write_bytes(damaged(good.getvalue(), chance, (picture(".jpg"),)))
+        judge(f"{kind} {judge.cases}", ["predict", model, str(bad), "--output", str(tmp_path / "out")], str(bad))
 
 
 @pytest.mark.slow
