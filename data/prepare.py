@@ -160,6 +160,13 @@ def _prepare(settings: DataSettings, cache_root: Path, on_progress: Progress | N
     return replace(_split(dataset, settings), notes=notes)
 
 
+def prepare_whole(settings: DataSettings, cache_root: Path, on_progress: Progress | None = None) -> Prepared:
+    """As `prepare`, with every picture of the source in its test part, whatever the split; there is nothing to train on."""
+    dataset = build_cache(open_source(settings), settings, cache_root, on_progress)
+    none = np.empty(0, np.int64)
+    return _with_split(dataset, Split(none, none, np.arange(len(dataset))), settings)
+
+
 def open_prepared(settings: DataSettings, cache_root: Path, fingerprint: str) -> Prepared:
     """Opens a cache that `prepare` built, by its settings, without touching the source: what a worker does.
 
@@ -172,7 +179,10 @@ def open_prepared(settings: DataSettings, cache_root: Path, fingerprint: str) ->
 
 
 def _split(dataset: DepthDataset, settings: DataSettings) -> Prepared:
-    split = split_dataset(dataset.scenes, dataset.folders, settings)
+    return _with_split(dataset, split_dataset(dataset.scenes, dataset.folders, settings), settings)
+
+
+def _with_split(dataset: DepthDataset, split: Split, settings: DataSettings) -> Prepared:
     parts = {
         "fingerprint": dataset.fingerprint,
         "image_size": list(settings.image_size),

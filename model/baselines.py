@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from data.cache import remembered
-from data.prepare import PARTS, Prepared
+from data.prepare import PARTS, Part, Prepared
 from model.settings import LossSettings
 
 BASELINES_VERSION = 1
@@ -50,18 +50,29 @@ def evaluate_baselines(
     """
 
     def evaluate() -> dict[str, dict[str, dict[str, float]]]:
-        import torch
-
-        from model.predictors import Baselines, judge_baselines
-
-        known = _fitted(prepared)
-        baselines = Baselines(known["median"], torch.tensor(known["mean_map"])[None, None])
-        return {part: judge_baselines(prepared, part, baselines, loss, train_images) for part in PARTS}
+        return {part: _judged(prepared, prepared, part, loss, train_images) for part in PARTS}
 
     found: dict[str, dict[str, dict[str, float]]] = _remembered(
         prepared, [loss.model_dump(), train_images, prepared.depth_range], evaluate
     )
     return found
+
+
+def judge_beside(fitted: Prepared, judged: Prepared, part: Part, loss: LossSettings) -> dict[str, dict[str, float]]:
+    """{baseline: numbers} as of `evaluate_baselines`, on a part of other pictures than the predictors are fitted to."""
+    return _judged(fitted, judged, part, loss, None)
+
+
+def _judged(
+    fitted: Prepared, judged: Prepared, part: Part, loss: LossSettings, train_images: int | None
+) -> dict[str, dict[str, float]]:
+    import torch
+
+    from model.predictors import Baselines, judge_baselines
+
+    known = _fitted(fitted)
+    baselines = Baselines(known["median"], torch.tensor(known["mean_map"])[None, None])
+    return judge_baselines(judged, part, baselines, loss, train_images)
 
 
 def _remembered(prepared: Prepared, what: Any, compute: Callable[[], Any]) -> Any:

@@ -673,11 +673,13 @@ def evaluate(
     ],
     data: Annotated[str, typer.Option("--data", help="Source: rooms, diode:PATH or pairs:PATH.")],
     set_: SetOption = None,
-    part: Annotated[str, typer.Option("--part", help="train, val or test.")] = "test",
+    part: Annotated[str, typer.Option("--part", help="train, val, test or all.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     home: HomeOption = None,
 ) -> None:
-    """A model's metrics on a source, beside the trivial predictors'.
+    """A model's metrics on a source, beside the trivial predictors' (training median and training mean map).
+
+    --part all judges every picture of the source, whatever the split.
 
     On the pictures it was trained with, give the study's split settings (--set split=...), or it is judged on what it saw.
     """
@@ -685,18 +687,35 @@ def evaluate(
     from sweep.spec import parse_override
 
     overrides = dict(parse_override(text) for text in set_ or [])
-    found = evaluate_source(checkpoint, _absolute_source(data), overrides, part, Home.choose(home).create())
+    found = evaluate_source(expanded(checkpoint), _absolute_source(data), overrides, part, Home.choose(home).create())
     if as_json:
         _print_json(found)
-        return
-    columns = [c for c in ("model", "median", "mean_map") if c in found]
-    print(f"{'metric':16}" + "".join(f"{c:>12}" for c in columns) + f"   ({found['images']} images, {found['part']})")
+    else:
+        print("\n".join(_evaluation_lines(found)))
+
+
+def _evaluation_lines(found: Mapping[str, Any]) -> list[str]:
+    """A line a metric with its unit; fractions in per cent. What could not be had is "-"."""
+    columns = ("model", "median", "mean_map")
+    images = "1 image" if found["images"] == 1 else f"{found['images']} images"
+    lines = [f"{'metric':16}{'unit':8}" + "".join(f"{c:>12}" for c in columns) + f"   ({images}, {found['part']})"]
     for metric in found["model"]:
-        print(f"{metric:16}" + "".join(f"{_cell(found[c].get(metric)):>12}" for c in columns))
+        unit = _unit(metric)
+        cells = (_cell((found[c] or {}).get(metric), 100 if unit == "%" else 1) for c in columns)
+        lines.append(f"{metric:16}{unit:8}" + "".join(f"{cell:>12}" for cell in cells))
+    return lines + ([found["note"]] if found["note"] else [])
 
 
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _unit(metric: str) -> str:
+    """A metric's unit in ASCII, as a table's cell."""
+    from reports.measures import NO_UNIT, measure
+
+    unit = measure(f"metric_{metric}").unit
+    return {NO_UNIT: "none", "fraction": "%", "log₁₀": "log10"}.get(unit, unit)
+
+
+def _cell(value: float | None, factor: int) -> str:
+    return "-" if value is None or math.isnan(value) else f"{factor * value:.4f}"
 
 
 @app.command()
@@ -714,9 +733,11 @@ def predict(
 ) -> None:
     """Depth of photographs, upright as they are seen: a 16-bit PNG each, and a coloured one to look at.
 
-    The 16-bit PNG is in millimetres, 0 is no depth. For a model whose depth range ends beyond 65.535 m it is in coarser
-    units, the same for all pictures: 1/256 m up to 255 m, then centimetres, ... That is said, and stands in the PNG as its
-    text "depth_scale". Of a folder, the photographs in it are predicted, and not those in folders below.
+    The 16-bit PNG is in millimetres, 0 is no depth; for a model whose range ends beyond 65.535 m all are in 1/256 m, or coarser.
+
+    A unit that is no millimetre is said, and stands in each PNG as its text "depth_scale".
+
+    Of a folder, the photographs in it are predicted, and not those in folders below.
     """
     from data.photos import find_photos
     from sweep.inference import predict_photos

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.prepare import PARTS, prepare
-from model.baselines import evaluate_baselines
+from data.errors import DataError
+from data.prepare import PARTS, Prepared, open_prepared, prepare, prepare_whole
+from model.baselines import evaluate_baselines, judge_beside
+from model.names import BASELINES
 from model.predict import (
     Predicted,
     evaluate_checkpoint,
@@ -21,28 +23,62 @@ from sweep.outputs import check_outputs
 from sweep.paths import Home
 from sweep.spec import parse_data_settings
 
+ALL = "all"
+"""The part that is every picture of a source."""
+
+DEFAULT_LOSS = LossSettings.model_validate({})
+
 
 def evaluate_source(
     checkpoint: Path, source: str, overrides: Mapping[str, Any], part: str, home: Home
 ) -> dict[str, Any]:
-    """Metrics of the model, the training median and the training mean map on one part of a source.
+    """Metrics of the model, the training median and the training mean map on one part of a source, or on all of it.
 
-    Size and depth range are those the model was trained at, unless overridden.
+    Size and depth range are those the model was trained at, unless overridden. The predictors are None where the source
+    has no training pictures to fit them to; "note" says so, or what else is to be known of them.
     """
-    if part not in PARTS:
-        raise SpecError(f"--part {part!r}: expected one of {', '.join(PARTS)}")
+    if part not in (*PARTS, ALL):
+        raise SpecError(f"--part {part!r}: expected one of {', '.join(PARTS)}, {ALL}")
     model_file = load_model(checkpoint)
     trained = {"image_size": list(model_file.image_size), "depth_range": list(model_file.settings.depth_range)}
     settings = parse_data_settings(source, trained | {k.removeprefix("data."): v for k, v in overrides.items()})
     with ProgressDisplay() as show:
-        prepared = prepare(settings, home.cache, show.preparing)
-    images = len(prepared.split.part(part))
+        prepared = (prepare_whole if part == ALL else prepare)(settings, home.cache, show.preparing)
+    judged = "test" if part == ALL else next(name for name in PARTS if name == part)
+    images = len(prepared.split.part(judged))
     if not images:
         raise SpecError(f"the source {settings.source} has no {part} pictures: choose another with --part")
-    baselines = evaluate_baselines(prepared, LossSettings.model_validate({}))[part]
-    trivial = {name: _metrics(values) for name, values in baselines.items()}
-    model = _metrics(evaluate_checkpoint(checkpoint, prepared, part))
-    return {"part": part, "images": images, "model": model, **trivial}
+    model = _metrics(evaluate_checkpoint(checkpoint, prepared, judged))
+    trivial, note = _beside_all(prepared, home) if part == ALL else _beside(prepared, judged)
+    return {"part": part, "images": images, "note": note, "model": model, **trivial}
+
+
+Trivial = dict[str, dict[str, float] | None]
+
+
+def _beside(prepared: Prepared, part: Any) -> tuple[Trivial, str | None]:
+    if not len(prepared.split.train):
+        return _unfitted("the source has no training pictures")
+    found = evaluate_baselines(prepared, DEFAULT_LOSS)[part]
+    return {name: _metrics(values) for name, values in found.items()}, None
+
+
+def _beside_all(whole: Prepared, home: Home) -> tuple[Trivial, str | None]:
+    """The predictors on all pictures, fitted to those that the source's own split would train on."""
+    try:
+        split = open_prepared(whole.settings, home.cache, whole.dataset.fingerprint)
+    except DataError as error:
+        return _unfitted(str(error))
+    count = len(split.split.train)
+    if not count:
+        return _unfitted("the source has no training pictures")
+    found = judge_beside(split, whole, "test", DEFAULT_LOSS)
+    note = f"median and mean_map were fitted to the {count} training pictures, which are among all"
+    return {name: _metrics(values) for name, values in found.items()}, note
+
+
+def _unfitted(why: str) -> tuple[Trivial, str]:
+    return dict.fromkeys(BASELINES), f"median and mean_map could not be fitted: {why}"
 
 
 def _metrics(values: dict[str, float]) -> dict[str, float]:

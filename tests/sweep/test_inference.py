@@ -1,5 +1,6 @@
 """A saved model at work: on photographs, and judged on a source of pictures."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,19 @@ def lab(new_lab) -> Lab:
     return lab
 
 
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Five scenes of two small pictures with depth."""
+    random = np.random.default_rng(0)
+    for scene in range(5):
+        folder = tmp_path / "pairs" / f"scene_{scene}"
+        folder.mkdir(parents=True)
+        for number in range(2):
+            cv2.imwrite(str(folder / f"{number}.png"), random.integers(0, 255, (24, 32, 3), dtype=np.uint8))
+            cv2.imwrite(str(folder / f"{number}_depth.png"), random.integers(500, 5000, (24, 32)).astype(np.uint16))
+    return tmp_path / "pairs"
+
+
 def test_photographs_of_a_folder(lab, capsys, tmp_path: Path) -> None:
     """predict takes a folder, also as the place of its results; it can be given again, and says what it left out."""
     folder = tmp_path / "photos"
@@ -35,3 +49,41 @@ def test_photographs_of_a_folder(lab, capsys, tmp_path: Path) -> None:
             f"{name}_{ending}.png" for name in "ab" for ending in ("depth", "depth_colour")
         ]
         assert left_out in captured.err and len(captured.err.splitlines()) == 1
+
+
+def test_evaluates_every_picture_of_a_source(lab, capsys, pairs: Path, tmp_path: Path) -> None:
+    """--part all ignores the split; the table has units; the trivial predictors are fitted to what would be trained on."""
+    evaluate = ("evaluate", str(lab.folder / "m.npz"), "--data", f"pairs:{pairs}", "--part")
+    capsys.readouterr()
+    found = {}
+    for part in ("train", "val", "test", "all"):
+        assert lab.run(*evaluate, part, "--json") == 0
+        found[part] = json.loads(capsys.readouterr().out)
+    counts = {part: each["images"] for part, each in found.items()}
+    assert counts["all"] == 10 == counts["train"] + counts["val"] + counts["test"]
+    for name in ("model", "median", "mean_map"):
+        parts = sum(counts[part] * found[part][name]["mae"] for part in ("train", "val", "test")) / 10
+        assert found["all"][name]["mae"] == pytest.approx(parts, rel=1e-5)
+    assert f"the {counts['train']} training pictures" in found["all"]["note"] and found["val"]["note"] is None
+
+    assert lab.run(*evaluate, "all") == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    units = {row[0]: row[1] for row in rows[1:-1]}
+    assert (units["rmse"], units["abs_rel"], units["delta1"]) == ("m", "none", "%")
+    table = {row[0]: row[2:] for row in rows[1:-1]}
+    assert float(table["delta1"][0]) == pytest.approx(100 * found["all"]["model"]["delta1"], abs=1e-3)
+
+
+def test_evaluates_a_source_that_nothing_can_be_fitted_to(lab, capsys, pairs: Path, tmp_path: Path) -> None:
+    """One scene is too little for a split: the model is judged on all of it, and the predictors are left open."""
+    (tmp_path / "one").mkdir()
+    (pairs / "scene_0").rename(tmp_path / "one" / "scene")
+    evaluate = ("evaluate", str(lab.folder / "m.npz"), "--data", f"pairs:{tmp_path / 'one'}", "--part", "all")
+    capsys.readouterr()
+    assert lab.run(*evaluate) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[0] == "rmse" and lines[1].split()[-2:] == ["-", "-"]
+    assert "could not be fitted" in lines[-1] and "1 scene" in lines[-1]
+    assert lab.run(*evaluate, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["median"] is None and found["mean_map"] is None and found["model"]["rmse"] > 0
