@@ -491,7 +491,7 @@ def delete(
     place = Home.choose(home)
     store = _open(place, storage)
     found = extent(store, place, name)
-    stays = f"; {_many(found.shared, 'run')} shared with other studies stay" if found.shared else ""
+    stays = f"; {_many(len(found.shared), 'run')} shared with other studies stay" if found.shared else ""
     what = f"{_many(found.trials, 'trial')}, {_many(len(found.runs), 'run')}, {found.bytes / 1e6:.1f} MB{stays}"
     if not yes:
         if not sys.stdin.isatty():

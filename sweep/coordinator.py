@@ -277,7 +277,7 @@ class Coordinator:
         run.state = "running"
         # The worker sends all records again, from its checkpoint.
         run.curve, run.epoch, run.seconds, run.images_per_second = [], 0, 0.0, 0.0
-        mixed = bool(row.get("mixed")) or (bool(row.get("started")) and row.get("environment") != run.new.environment)
+        mixed = bool(row.get("mixed")) or row.get("environment", run.new.environment) != run.new.environment
         shorter = self.store.shorter_run(run.new, run.epochs)
         self.store.update_run(
             run.key,

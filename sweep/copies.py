@@ -7,28 +7,42 @@ CSV a table; it is read by way of a database in memory, so that the text of an o
 import csv
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Connection, Float, Integer, MetaData, String, Table, delete, insert, select
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    delete,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
+from sweep.claims import Claim
 from sweep.errors import StorageError, StudyError, hide_password
 from sweep.paths import Home, check_name, expanded
 from sweep.projection import Projection
 from sweep.results import kept_images
 from sweep.spec import overrides_json, stored_overrides, stored_spec
 from sweep.store import Store, image_rows, now
-from sweep.tables import EPOCH, PER_IMAGE, PICTURES, RUN, SCHEMA_VERSION, STUDY, TRIAL, TRIAL_RUN
+from sweep.tables import EPOCH, PER_IMAGE, PICTURES, RUN, SCHEMA_VERSION, STUDY, STUDY_RUN, TRIAL, TRIAL_RUN
 
 Rows = dict[str, list[dict[str, Any]]]
 """Table -> its rows of one study."""
 
 VERSION_FILE = "sweep_version.csv"
 TABLES = (STUDY.name, TRIAL.name, TRIAL_RUN.name, RUN.name, EPOCH.name, PICTURES.name, PER_IMAGE.name)
-OF_A_RUN = (EPOCH.name, PER_IMAGE.name)
 UNTOUCHED = ("lock", ".tmp")
 """Endings of files in a run's folder that belong to whoever is at work there."""
 
@@ -78,12 +92,14 @@ def copy_study(name: str, source: Place, target: Place, new_name: str | None = N
     if with_files and (target.text or source.text or "://" in f"{source.storage}{target.storage}"):
         raise StudyError("--files copies between home folders: name an SQLite file or a home folder, not text or a URL")
     found = _renamed(_source_rows(name, source), check_name(new_name or name))
+    files = 0
     if target.text:
         _write_text(found, target.text)
-        files = 0
     else:
-        _write(found, target, origin=source.shown)
-        files = sum(_copy_files(source.home, target.home, row["run"]) for row in found[RUN.name]) if with_files else 0
+        with _claimed(found[STUDY.name][0]["name"], target) as store:
+            if with_files:  # first, so that a copy that was killed can be made again
+                files = sum(_copy_files(source.home, target.home, row["run"]) for row in found[RUN.name])
+            _write(found, store, origin=source.shown)
     return Copy(len(found[TRIAL.name]), len(found[RUN.name]), files)
 
 
@@ -96,7 +112,7 @@ def _source_rows(name: str, source: Place) -> Rows:
     rows = study_rows(store, name)
     there = {row["run"] for row in rows[PER_IMAGE.name]}
     for run in (row for row in rows[RUN.name] if row["state"] == "finished" and row["run"] not in there):
-        lists, values = image_rows(run["run"], run["epochs"], kept_images(source.home, run, rows[STUDY.name][0]))
+        lists, values = image_rows(run["run"], run["epochs"], kept_images(store, source.home, run, rows[STUDY.name][0]))
         rows[PICTURES.name] += [row for row in lists if row not in rows[PICTURES.name]]
         rows[PER_IMAGE.name] += values
     return rows
@@ -116,7 +132,7 @@ def study_rows(store: Store, name: str) -> Rows:
         PICTURES: PICTURES.c.pictures.in_(pictures),
         PER_IMAGE: PER_IMAGE.c.run.in_(runs),
     }
-    with store.begin() as connection:
+    with store.snapshot() as connection:
         return {
             table.name: store.fetched(
                 connection.execute(select(table).where(of_study).order_by(*table.primary_key.columns))
@@ -138,37 +154,56 @@ def _renamed(rows: Rows, name: str) -> Rows:
 # A database
 
 
-def _write(rows: Rows, target: Place, origin: str) -> None:
-    study = rows[STUDY.name][0]
+@contextmanager
+def _claimed(name: str, target: Place) -> Iterator[Store]:
+    """The target's database, for as long as nobody else may begin a study of that name there."""
     store = Store.open(target.home.create(), target.storage, create=True)
     store.require_sound()
-    if store.study(study["name"]):
-        raise StudyError(
-            f"the study {study['name']!r} is in {target.shown} already: copy it under another name, with --name"
-        )
+    claim = Claim.take(store, name, target.home.lock(name))
+    try:
+        if store.study(name):
+            raise StudyError(
+                f"the study {name!r} is in {target.shown} already: copy it under another name, with --name"
+            )
+        yield store
+    finally:
+        claim.release()
+
+
+def _write(rows: Rows, store: Store, origin: str) -> None:
+    study = rows[STUDY.name][0]
     store.add_measures({name for row in rows[EPOCH.name] for name, value in row.items() if value is not None})
+    asked = [{"study": study["name"], "run": row["run"]} for row in rows[RUN.name]]
     with store.begin() as connection:
-        added = _insert_runs(store, connection, rows[RUN.name], f"{origin}, copied {now()}")
-        for table in (STUDY, TRIAL, TRIAL_RUN, store.epoch_table, PICTURES, PER_IMAGE):
-            new = [row for row in rows[table.name] if table.name not in OF_A_RUN or row["run"] in added]
-            store.insert_new(connection, table, [{c.name: row.get(c.name) for c in table.columns} for row in new])
+        new = _insert_runs(store, connection, rows[RUN.name], f"{origin}, copied {now()}")
+        for table in (STUDY, TRIAL, TRIAL_RUN):
+            if rows[table.name]:
+                connection.execute(insert(table), [_of(table, row) for row in rows[table.name]])
+        # A run of one key has the same numbers wherever it was trained, so what is there already may stay.
+        for table in (store.epoch_table, PICTURES, PER_IMAGE):
+            store.insert_new(connection, table, [_of(table, row) for row in rows[table.name]])
+        store.insert_new(connection, STUDY_RUN, asked)
+        for row in (row for row in rows[RUN.name] if row["run"] not in new):
+            fewer = (RUN.c.run == row["run"]) & (RUN.c.epochs < row["epochs"])
+            connection.execute(update(RUN).where(fewer).values(epochs=row["epochs"]))
     projection = Projection(store, stored_spec(study, store.shown_url))
     projection.reconcile(store.trials(study["name"]))
     projection.close()
 
 
+def _of(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {column.name: row.get(column.name) for column in table.columns}
+
+
 def _insert_runs(store: Store, connection: Connection, runs: list[dict[str, Any]], origin: str) -> set[str]:
     """Insert the runs that are not here, or are here and not finished, though they are there; returns their keys."""
     here = {row["run"]: row["state"] for row in store.fetched(connection.execute(select(RUN.c.run, RUN.c.state)))}
-    new = [
-        row for row in runs if row["run"] not in here or (row["state"] == "finished" and here[row["run"]] != "finished")
-    ]
-    epoch = store.epoch_table
+    new = [r for r in runs if r["run"] not in here or (r["state"] == "finished" and here[r["run"]] != "finished")]
     for row in new:
+        is_ended = row["state"] in ("finished", "failed", "dropped")
+        columns = {"origin": row["origin"] or origin} if is_ended else {"state": "waiting"}
         connection.execute(delete(RUN).where(RUN.c.run == row["run"]))
-        connection.execute(delete(epoch).where(epoch.c.run == row["run"]))
-        state = row["state"] if row["state"] in ("finished", "failed") else "waiting"
-        connection.execute(insert(RUN).values(**{**row, "state": state, "origin": row["origin"] or origin}))
+        connection.execute(insert(RUN).values(**{**row, **columns}))
     return {row["run"] for row in new}
 
 
@@ -195,15 +230,20 @@ def _write_text(rows: Rows, folder: Path) -> None:
     name = rows[STUDY.name][0]["name"]
     _check_replaceable(folder, name)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    building = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    building, earlier = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("tmp", "old"))
     building.mkdir()
     try:
         _write_csv(building / VERSION_FILE, [{"version": SCHEMA_VERSION}])
         for table, content in rows.items():
             _write_csv(building / f"{table}.csv", content)
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(earlier)
         building.rename(folder)
+        shutil.rmtree(earlier, ignore_errors=True)
+    except BaseException:
+        if earlier.exists() and not folder.exists():
+            earlier.rename(folder)
+        raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
@@ -225,7 +265,9 @@ def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     rows = list(rows)
     used = {key: None for row in rows for key, value in row.items() if value is not None}
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(used), lineterminator="\n", extrasaction="ignore")
+        writer = csv.DictWriter(
+            file, list(used), lineterminator="\n", extrasaction="ignore", quoting=csv.QUOTE_NONNUMERIC
+        )
         writer.writeheader()
         writer.writerows({k: int(v) if isinstance(v, bool) else v for k, v in row.items()} for row in rows)
 
@@ -267,14 +309,16 @@ def _read_text(folder: Path) -> Store:
     return store
 
 
-def _typed_row(folder: Path, table: Table, row: Mapping[str, str]) -> dict[str, Any]:
+def _typed_row(folder: Path, table: Table, row: Mapping[str, str | None]) -> dict[str, Any]:
     try:
         return {name: _typed(table.c[name], value) for name, value in row.items()}
     except (ValueError, LookupError, TypeError, ArgumentError) as error:
         raise StorageError(f"{folder / table.name}.csv holds what none of its columns does: {error}") from None
 
 
-def _typed(column: Column, value: str) -> Any:
+def _typed(column: Column, value: str | None) -> Any:
+    if value is None:
+        raise ValueError("a row is cut short")
     if value == "" and column.nullable:
         return None
     kinds: dict[type, Callable[[str], Any]] = {

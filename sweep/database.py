@@ -179,6 +179,8 @@ class Database:
         if self.version >= to:
             return
         with self.alone(), self.begin() as connection:
+            if self.engine.dialect.name == "sqlite":  # by itself its driver commits each change of a table at once
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             for migration in MIGRATIONS[self._version(connection) : to]:  # asked again: another may have been first
                 migration(connection)
             connection.execute(delete(VERSION))
@@ -225,6 +227,16 @@ class Database:
     def begin(self) -> Iterator[Connection]:
         """One transaction, its errors in one line."""
         with self.errors(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A connection whose queries all see the tables as they stand at one instant."""
+        is_file = self.engine.dialect.name == "sqlite"
+        engine = self.engine if is_file else self.engine.execution_options(isolation_level="REPEATABLE READ")
+        with self.errors(), engine.connect() as connection:
+            if is_file:
+                connection.exec_driver_sql("BEGIN")
             yield connection
 
     def rows(self, query: Any) -> list[dict[str, Any]]:

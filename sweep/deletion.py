@@ -24,31 +24,32 @@ class Extent:
 
     trials: int
     runs: tuple[str, ...]
-    shared: int
+    shared: tuple[str, ...]
     bytes: int
 
 
 def extent(store: Store, home: Home, name: str) -> Extent:
     """What deleting a study would take away; `StudyError` where there is none of that name."""
-    if not _unfinished(home, name):
+    if not _list(home, name).exists():
         store.require(name)
     own, shared = store.own_runs(name)
     runs = tuple({*own, *_unfinished(home, name)})
     folders = [home.study(name), *(home.run(run) for run in runs)]
-    return Extent(len(store.trials(name)), runs, shared, sum(map(_size, folders)))
+    return Extent(len(store.trials(name)), runs, tuple(shared), sum(map(_size, folders)))
 
 
 def delete_study(store: Store, home: Home, name: str) -> Extent:
     """Delete a study, its runs that no other study shares, and their files. `StudyHeldError` while it is worked on."""
-    found = extent(store, home, name)
+    extent(store, home, name)  # refuses a name that is none before a lock is made for it
     claim = Claim.take(store, name, home.lock(name))
     try:
-        write_atomically(_list(home, name), json.dumps(found.runs).encode())
-        store.delete_study(name)
+        found = extent(store, home, name)
+        write_atomically(_list(home, name), json.dumps(found.runs + found.shared).encode())
         forget(store, name)
+        store.delete_study(name)
     finally:
         claim.release()
-    for run in found.runs:
+    for run in found.runs + found.shared:  # shared by a study that is deleted at the same time, it is nobody's now
         _remove(store, home, run)
     shutil.rmtree(home.study(name))
     store.forget_lease(name)

@@ -286,7 +286,7 @@ def _orphans(it: _Examination) -> Iterator[Finding]:
 
     Only those in which nothing was kept are removed on repair: the others hold somebody's training.
     """
-    folders = [path for path in sorted(it.home.root.glob("runs/??/*")) if path.is_dir()]
+    folders = [p for p in sorted(it.home.root.glob("runs/??/*")) if p.is_dir() and not p.name.startswith(".")]
     known = {row["run"] for row in it.rows(select(RUN.c.run))}  # asked last: a run has its row before its folder
     orphans = [path for path in folders if path.name not in known]
     empty = [path for path in orphans if all(p.name == "lock" or p.name.endswith(".tmp") for p in path.iterdir())]
@@ -366,6 +366,7 @@ def _temporaries(home: Home) -> Iterator[tuple[Path, Path | None]]:
         yield path, None if path.name.startswith(".adopted.") else path.with_name("lock")
     for path in sorted(home.root.glob("studies/*/.*.tmp")):
         yield path, path
+    yield from ((path, None) for path in sorted(home.root.glob("runs/??/.*.tmp")))  # of a copy
 
 
 def _is_young(path: Path) -> bool:

@@ -1,6 +1,5 @@
 """What a study found, read from its tables: records for the report, plain rows for export and status. Never torch."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -124,14 +123,17 @@ def read_panels(folder: Path) -> Panels:
     return Panels(**vars(result.panels))
 
 
-def kept_images(home: Home, run: Mapping[str, Any], study: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def kept_images(
+    store: Store, home: Home, run: Mapping[str, Any], study: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     """What every validation picture amounts to in a run of a version that kept that in the run's folder alone.
 
     As `sweep.store.image_rows` takes it; empty where the folder or the study's cache is not here.
     """
-    data = json.loads(study["data"])
+    data = store.decoded(study, "data", DataSummary)
+    height, width = data["image_size"]
     try:
-        cache = open_cache(cache_folder(home.cache, data["fingerprint"], tuple(data["image_size"])))
+        cache = open_cache(cache_folder(home.cache, data["fingerprint"], (height, width)))
         result = load_result(home.run(run["run"]), on_note=lambda _: None)
     except (DataError, OSError):
         return {}

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Column, Connection, Float, Table, delete, func, insert, select, update
+from sqlalchemy import Column, Connection, Float, Table, delete, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from model.settings import RunSettings
@@ -27,6 +27,7 @@ from sweep.tables import (
     RUN,
     STATES,
     STUDY,
+    STUDY_RUN,
     TRIAL,
     TRIAL_RUN,
     add_column,
@@ -235,6 +236,7 @@ class Store(Database):
             self.insert_new(connection, RUN, new)
             links = [{"study": study, "trial": trial["number"], "seed": r.seed, "run": r.run} for r in runs]
             connection.execute(insert(TRIAL_RUN), links)
+            self.insert_new(connection, STUDY_RUN, [{"study": study, "run": r.run} for r in runs])
 
     def tell_trial(self, study: str, number: int, **columns: Any) -> None:
         """Record a trial's end: its state, value and how many epochs count."""
@@ -266,23 +268,26 @@ class Store(Database):
             where = (RUN.c.run == run) & (RUN.c.state != "finished") & ~awaited.exists()
             connection.execute(update(RUN).where(where).values(state="dropped", reason=reason))
 
-    def own_runs(self, name: str) -> tuple[list[str], int]:
-        """The study's runs that no other study has, and how many others have, too."""
-        mine = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name)
-        others = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study != name)
-        runs = [row["run"] for row in self.rows(mine.distinct().order_by(TRIAL_RUN.c.run))]
-        shared = {row["run"] for row in self.rows(mine.distinct().where(TRIAL_RUN.c.run.in_(others)))}
-        return [run for run in runs if run not in shared], len(shared)
+    def own_runs(self, name: str) -> tuple[list[str], list[str]]:
+        """All runs that the study ever asked for: those that no other study did, and the others."""
+        mine = select(STUDY_RUN.c.run).where(STUDY_RUN.c.study == name)
+        others = select(STUDY_RUN.c.run).where(STUDY_RUN.c.study != name)
+        runs = [row["run"] for row in self.rows(mine.order_by(STUDY_RUN.c.run))]
+        shared = {row["run"] for row in self.rows(mine.where(STUDY_RUN.c.run.in_(others)))}
+        return [run for run in runs if run not in shared], [run for run in runs if run in shared]
 
     def delete_study(self, name: str) -> None:
         """Delete a study's rows, and those of its runs that no other study has."""
-        others = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study != name)
-        own = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name, TRIAL_RUN.c.run.not_in(others))
+        others = select(STUDY_RUN.c.run).where(STUDY_RUN.c.study != name)
+        own = select(STUDY_RUN.c.run).where(STUDY_RUN.c.study == name, STUDY_RUN.c.run.not_in(others))
         with self.begin() as connection:
+            if self.engine.dialect.name == "postgresql":  # a run that another study asks for meanwhile stays whole
+                tables = ", ".join(table.name for table in (PICTURES, PER_IMAGE, RUN, STUDY_RUN))
+                connection.execute(text(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE"))
             for table in (EPOCH, PER_IMAGE, RUN):
                 connection.execute(delete(table).where(table.c.run.in_(own)))
             connection.execute(delete(PICTURES).where(PICTURES.c.pictures.not_in(select(PER_IMAGE.c.pictures))))
-            for table, column in ((TRIAL_RUN, "study"), (TRIAL, "study"), (STUDY, "name")):
+            for table, column in ((STUDY_RUN, "study"), (TRIAL_RUN, "study"), (TRIAL, "study"), (STUDY, "name")):
                 connection.execute(delete(table).where(table.c[column] == name))
 
     def forget_lease(self, name: str) -> None:

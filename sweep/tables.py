@@ -5,6 +5,7 @@ through those it lacks, and both end with the same tables. To change a table, ad
 Terms and metrics are columns under any name: those that `sweep_epoch` lacks are added when the first record has them.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -83,6 +84,12 @@ def _newest_takes_the_name(connection: Connection) -> None:
             rename_projection(connection, name, f"{name}@1")
             rename_projection(connection, newest, name)
         connection.execute(text("UPDATE sweep_study SET optuna_name = name WHERE name = :name"), {"name": name})
+
+
+def _second_rows(connection: Connection) -> None:
+    _newest_takes_the_name(connection)
+    links = "INSERT INTO sweep_study_run (study, run) SELECT DISTINCT study, run FROM sweep_trial_run"
+    connection.execute(text(links))
 
 
 _TERMS_1 = ("silog", "ssim", "edge", "l1", "smoothness")
@@ -185,6 +192,7 @@ _FIRST = Migration(
 
 _SECOND = Migration(
     tables={
+        "sweep_study_run": (_key("study", String(100)), _key("run", String(64))),  # all that a study has ever asked for
         "sweep_pictures": (
             _key("pictures", String(64)),  # the hash of the two lists
             _known("keys", Text),
@@ -200,7 +208,7 @@ _SECOND = Migration(
         ),
     },
     columns={"sweep_run": (_column("origin", Text),)},  # where a run was copied from
-    rows=_newest_takes_the_name,
+    rows=_second_rows,
 )
 
 MIGRATIONS = (_FIRST, _SECOND)
@@ -222,9 +230,20 @@ _COLUMNS = _sum(MIGRATIONS)
 METADATA = MetaData()
 for _name, _parts in _COLUMNS.items():
     Table(_name, METADATA, *(column() for column in _parts))
-VERSION, STUDY, TRIAL, RUN, TRIAL_RUN, EPOCH, LEASE, PICTURES, PER_IMAGE = (
+VERSION, STUDY, TRIAL, RUN, TRIAL_RUN, STUDY_RUN, EPOCH, LEASE, PICTURES, PER_IMAGE = (
     METADATA.tables[f"sweep_{name}"]
-    for name in ("version", "study", "trial", "run", "trial_run", "epoch", "lease", "pictures", "per_image")
+    for name in (
+        "version",
+        "study",
+        "trial",
+        "run",
+        "trial_run",
+        "study_run",
+        "epoch",
+        "lease",
+        "pictures",
+        "per_image",
+    )
 )
 
 OPEN_PREFIXES = ("term_", "metric_", "weight_", "share_")
@@ -266,8 +285,9 @@ def optuna_names(connection: Connection, study: str) -> list[str]:
     """The names of Optuna's studies of a study of ours: NAME, and NAME@1, NAME@2, ... of before it grew."""
     if not inspect(connection).has_table("studies"):
         return []
+    ours = re.compile(rf"{re.escape(study)}(@\d+)?")
     names = connection.scalars(text("SELECT study_name FROM studies"))
-    return [name for name in names if isinstance(name, str) and (name == study or name.startswith(f"{study}@"))]
+    return [name for name in names if isinstance(name, str) and ours.fullmatch(name)]
 
 
 def set_projection_aside(connection: Connection, study: str) -> None:

@@ -157,6 +157,33 @@ def test_deleting_keeps_what_others_share(new_lab, capsys) -> None:
     assert lab.run("doctor") == 0
 
 
+def test_a_growing_study_keeps_its_runs_while_another_is_deleted(new_lab) -> None:
+    """A study that is asked anew, to grow, still owns what it has trained; nobody's deletion takes that away."""
+    lab = new_lab()
+    assert lab.run("start", lab.spec(w="[0.0, 0.3]", seeds="[0]"), "--workers", "0") == 0
+    assert lab.run("start", lab.spec(w="[0.0, 0.3]", seeds="[0]"), "--name", "other", "--workers", "0") == 0
+    runs = [row["run"] for row in lab.store.runs("line")]
+    lab.store.regrow_study("line", state="interrupted")  # as a growth that was interrupted at once
+    assert lab.run("delete", "other", "--yes") == 0
+    assert all(lab.store.run(run)["state"] == "finished" and lab.home.run(run).exists() for run in runs)
+    assert lab.run("delete", "line", "--yes") == 0
+    assert not any(lab.store.run(run) or lab.home.run(run).exists() for run in runs)
+
+
+def test_a_run_trained_here_under_a_key_of_elsewhere_is_marked(trained, new_lab) -> None:
+    """A copy of a study that was asked on another machine and trained on this one is of mixed environment."""
+    lab = new_lab()
+    assert lab.run("copy", "line", "--from", str(trained.home.root)) == 0
+    with lab.store.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE sweep_run SET state = 'waiting', environment = '{}', started = NULL, origin = NULL"
+        )
+        connection.exec_driver_sql("UPDATE sweep_trial SET state = 'running', value = NULL, told = NULL")
+        connection.exec_driver_sql("UPDATE sweep_study SET state = 'interrupted'")
+    assert lab.run("resume", "line", "--workers", "0") == 0
+    assert [row["mixed"] for row in lab.store.runs("line")] == [True] * 4
+
+
 def test_a_deletion_that_was_killed_is_finished_by_the_same_command(new_lab) -> None:
     """Killed after the rows were gone, the folders that are left are still known."""
     lab = new_lab()

@@ -3,17 +3,21 @@
 import hashlib
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, func, insert, inspect, select, text
 
 from sweep.database import Database
 from sweep.paths import Home
 from sweep.store import Store, epoch_rows
-from sweep.tables import METADATA, MIGRATIONS, SCHEMA_VERSION
+from sweep.tables import METADATA, MIGRATIONS, SCHEMA_VERSION, TRIAL_RUN
 
-FROZEN = ("4bbffda78b67feb4", "2b9bc05523c1616b")
+ROOT = Path(__file__).parent.parent.parent
+
+FROZEN = ("4bbffda78b67feb4", "6fedf6087ca0a805")
 
 
 def definitions(database: Database) -> str:
@@ -106,3 +110,39 @@ def test_an_old_home_that_cannot_be_written_is_read(tmp_path: Path, monkeypatch:
     found = Store.open(Home(tmp_path)).run("r")
     assert found["origin"] is None and found["epochs"] == 2
     assert path.read_bytes() == before
+
+
+KILLED = """
+import os, sys
+from sweep import tables
+from sweep.paths import Home
+from sweep.store import Store
+from pathlib import Path
+old = tables.MIGRATIONS[1]
+dies = tables.Migration(old.tables, old.columns, rows=lambda connection: os._exit(9))
+import sweep.database
+sweep.database.MIGRATIONS = (tables.MIGRATIONS[0], dies)
+Store.open(Home(Path(sys.argv[1])), create=True)
+"""
+
+
+def test_a_migration_that_was_killed_happens_again_as_a_whole(tmp_path: Path) -> None:
+    """Killed between the tables and the version's number, the next command finds the database as it was."""
+    home = Home(tmp_path).create()
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert killed.returncode == 9
+    assert Store.open(home, create=True).version == SCHEMA_VERSION
+
+
+def test_a_snapshot_does_not_see_what_comes_later(tmp_path: Path) -> None:
+    """What is read together belongs together, whoever writes meanwhile."""
+    reader, writer = (Store.open(Home(tmp_path).create(), create=True) for _ in range(2))
+    count = select(func.count()).select_from(TRIAL_RUN)
+    with reader.snapshot() as connection:
+        before = connection.scalar(count)
+        with writer.begin() as other:
+            other.execute(insert(TRIAL_RUN).values(study="s", trial=0, seed=0, run="r"))
+        assert connection.scalar(count) == before == 0
+    assert reader.rows(count)[0]["count_1"] == 1
