@@ -18,6 +18,11 @@ M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
 
 
+# Measured to change the bits of a training (the last one: by its documentation, on Intel's CPUs). ATEN_CPU_CAPABILITY is seen in
+# `capability`; NumPy's BLAS (OPENBLAS_CORETYPE) makes no number of a run.
+INSTRUCTION_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS")
+
+
 @cache
 def this_machine(device: str) -> Machine:
     """This machine as torch finds it, for work on a device.
@@ -34,6 +39,7 @@ def this_machine(device: str) -> Machine:
         cudnn=torch.backends.cudnn.version(),
         fast_bf16=bool(cards) and torch.cuda.is_bf16_supported(including_emulation=False),
         mps=torch.backends.mps.is_available(),
+        instructions=tuple((name, os.environ[name]) for name in INSTRUCTION_VARIABLES if os.environ.get(name)),
     )
 
 

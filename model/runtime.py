@@ -22,6 +22,8 @@ class Machine:
     fast_bf16: bool
     """Whether its cards have hardware for bfloat16."""
     mps: bool
+    instructions: tuple[tuple[str, str], ...] = ()
+    """The environment variables there that change which instructions torch's libraries use; most often none is set."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ def environment_key(runtime: Runtime, train: TrainSettings, machine: Machine | N
     if runtime.kind == "cuda":
         name = machine.cards[int(runtime.device.partition(":")[2] or 0)]
         return key | {"model": name, "cuda": machine.cuda, "cudnn": machine.cudnn}
-    return key | {"model": machine.cpu, "capability": machine.capability, "threads": train.threads}
+    key |= {"model": machine.cpu, "capability": machine.capability, "threads": train.threads}
+    return key | ({"instructions": dict(machine.instructions)} if machine.instructions else {})
 
 
 def _this_machine(device: str) -> Machine:

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import platform
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.backend import INSTRUCTION_VARIABLES
 from model.checkpoint import CHECKPOINT, PREVIOUS, read_checkpoint
 from model.errors import ModelError, RunLockedError
 from model.identity import run_identity
@@ -404,6 +406,23 @@ def test_the_environment_names_what_may_change_bits(make_settings):
     assert key["device"] == "cpu" and key["threads"] == 2 and key["torch"] == torch.__version__
     assert json.loads(json.dumps(key)) == key
     assert key != environment_key(CPU, make_settings(threads=1).train)
+
+
+@pytest.mark.parametrize("name", ["", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR"])
+def test_the_environment_names_what_narrows_instructions(make_settings, name):
+    """A variable that changes the bits of torch's libraries makes another environment; without one the key is as ever."""
+    code = """
+import json
+from model.runtime import Runtime, environment_key
+from model.settings import TrainSettings
+print(json.dumps(environment_key(Runtime("cpu"), TrainSettings())))
+"""
+    variables = {key: value for key, value in os.environ.items() if key not in INSTRUCTION_VARIABLES}
+    variables |= {name: "AVX2"} if name else {}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True)
+    key = json.loads(done.stdout)
+    assert key.pop("instructions", None) == ({name: "AVX2"} if name else None)
+    assert set(key) == {"device", "torch", "deterministic", "model", "capability", "threads"}
 
 
 def test_threads_are_set_by_training(pictures, make_settings, tmp_path):
