@@ -1,23 +1,27 @@
 """Who may write: one coordinator a study. On one host an flock says so, across hosts a lease row with a growing token.
 
 The lock file names its holder. flock is freed by SIGKILL at once and kept through SIGSTOP, so a live or stopped holder
-on this host is refused and named, never displaced, and a dead one never blocks. Across hosts a lease that was not
-renewed for `GRACE_S` is taken over; the token grows, and every commit, ours and Optuna's, checks it inside its
-transaction: a coordinator that slept through a takeover writes nothing.
+on this host is refused and named, never displaced, and a dead one never blocks. A lease of an earlier boot of this
+machine is dead, too. One from elsewhere is alive if it was renewed within `GRACE_S`; where its clock says otherwise (silent
+for longer, or in the future), it is watched for so long by our own clock, and taken over if nobody renews it, whatever the
+clocks of the two hosts say. Then the token grows, and every commit, ours and Optuna's, checks it inside its transaction: a
+coordinator that slept through a takeover writes nothing.
 """
 
+import contextlib
 import fcntl
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, event, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from sweep.database import on_network_disk
 from sweep.errors import LeaseLostError, StorageError, StudyHeldError
 from sweep.paths import Home
 from sweep.store import Store
@@ -25,7 +29,10 @@ from sweep.tables import LEASE
 
 GRACE_S = 120.0
 RENEW_S = 10.0
-LOOKS, LOOK_S = 4, 0.05
+LOOKS, LOOK_S = 200, 0.05
+WATCH_S = 0.5
+"""How often a lease from elsewhere is looked at while it is watched."""
+
 _JUST_TAKEN = "the study {!r} was taken by another coordinator just now: wait for it, or try again"
 
 
@@ -40,11 +47,16 @@ class Claim:
     renewed: float
 
     @classmethod
-    def take(cls, store: Store, study: str, lock_file: Path) -> "Claim":
-        """Lock the study here and lease it in the database; `StudyHeldError` names a live holder."""
+    def take(
+        cls, store: Store, study: str, lock_file: Path, on_wait: Callable[[str], None] = lambda _: None
+    ) -> "Claim":
+        """Lock the study here and lease it in the database; `StudyHeldError` names a live holder.
+
+        `on_wait` is called with the reason again and again while a lease from elsewhere is watched.
+        """
         lock = _lock(study, lock_file)
         try:
-            token = _lease(store, study, _place(lock_file))
+            token = _lease(store, study, lock_file, on_wait)
         except BaseException:
             lock.close()
             raise
@@ -77,26 +89,29 @@ class Claim:
     def _mine(self) -> ColumnElement[bool]:
         return (LEASE.c.study == self.study) & (LEASE.c.token == self.token)
 
-    def release(self) -> None:
-        """Give the study back; harmless where it was already lost."""
+    def release(self, forget: bool = False) -> None:
+        """Give the study back; harmless where it was already lost. With `forget`, as if it had never been taken."""
         if event.contains(self.store.engine, "commit", self._check):
             event.remove(self.store.engine, "commit", self._check)
         try:
             with self.store.begin() as connection:
-                connection.execute(update(LEASE).where(self._mine()).values(renewed=0.0))
+                if forget and self.token == 1:  # a later token would start over, and an earlier holder might have it
+                    connection.execute(delete(LEASE).where(self._mine()))
+                else:
+                    connection.execute(update(LEASE).where(self._mine()).values(renewed=0.0))
+            if forget:
+                _remove(Path(self.lock.name))
         finally:
             self.lock.close()
 
 
 def holder(store: Store, study: str, lock_file: Path) -> str | None:
     """Who is at work on a study ("pid 12 on host"), or None; for status, changes nothing."""
-    rows = store.rows(select(LEASE).where(LEASE.c.study == study))
-    if not rows:
+    row = _row(store, study)
+    if row is None or _is_over(row, lock_file):
         return None
-    if rows[0]["place"] == _place(lock_file):
-        return f"pid {rows[0]['pid']} on {rows[0]['host']}" if is_locked(lock_file) else None
-    alive = time.time() - rows[0]["renewed"] < GRACE_S
-    return f"pid {rows[0]['pid']} on {rows[0]['host']}" if alive else None
+    alive = is_locked(lock_file) if _is_of_this_file(row, lock_file) else _age(row) < GRACE_S
+    return _who(row) if alive else None
 
 
 def state_of(store: Store, home: Home, row: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -117,74 +132,195 @@ def is_locked(lock_file: Path) -> bool:
     return False
 
 
+def silent(
+    store: Store, rows: Sequence[Mapping[str, Any]], on_wait: Callable[[], None] = lambda: None
+) -> list[Mapping[str, Any]]:
+    """Watch leases for the grace time, by our own clock: those that nobody renewed, gave back or took meanwhile."""
+    end = time.monotonic() + GRACE_S
+    while rows and time.monotonic() < end:
+        on_wait()
+        time.sleep(WATCH_S)
+        rows = [row for row in rows if _row(store, row["study"]) == row]
+    return list(rows)
+
+
+def as_seen(row: Mapping[str, Any]) -> ColumnElement[bool]:
+    """The lease, as long as it is what it was when it was read."""
+    return (LEASE.c.study == row["study"]) & (LEASE.c.token == row["token"]) & (LEASE.c.renewed == row["renewed"])
+
+
+# The lock file
+
+
 def _lock(study: str, lock_file: Path) -> IO[str]:
     try:
-        lock_file.parent.mkdir(parents=True, exist_ok=True)
-        lock = lock_file.open("a+")
+        lock = _locked(lock_file)
     except OSError as error:
         raise StorageError(f"the lock file {lock_file} cannot be written: {error.strerror}") from error
-    if not _locked(lock):
-        lock.seek(0)
-        who = lock.read().strip() or "another process on this host"
-        lock.close()
+    if lock is None:
         raise StudyHeldError(
-            f"the study {study!r} is being worked on by {who}: wait for it, or stop that process and resume"
-        ) from None
+            f"the study {study!r} is being worked on by {_named_in(lock_file)}: wait for it, or stop that process and resume"
+        )
     lock.truncate(0)
     lock.write(f"pid {os.getpid()} on {socket.gethostname()}")
     lock.flush()
     return lock
 
 
-def _locked(lock: IO[str]) -> bool:
-    """Lock a study's file; tried a few times, since `sweep status` looks by locking it for an instant."""
-    for attempt in range(LOOKS):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if attempt < LOOKS - 1:
-                time.sleep(LOOK_S)
-    return False
+def _locked(lock_file: Path) -> IO[str] | None:
+    """Lock a study's file, or None where a coordinator holds it; waits for `sweep status`, which shares it for an instant."""
+    for _ in range(LOOKS):
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # its folder was removed just now, by a start that was refused
+            lock = lock_file.open("a+", encoding="utf-8")
+            if _flocked(lock, fcntl.LOCK_EX) and _is_named(lock, lock_file):
+                return lock
+            is_held = not _flocked(lock, fcntl.LOCK_SH)
+            lock.close()
+            if is_held:
+                return None
+        time.sleep(LOOK_S)
+    return None
 
 
-def _place(lock_file: Path) -> str:
-    """Where the lock file speaks for its holder: this boot of this machine, and this very file.
+def _flocked(lock: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_named(lock: IO[str], lock_file: Path) -> bool:
+    """Whether the file that we opened is still the one that others find under its name."""
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), lock_file.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _named_in(lock_file: Path) -> str:
+    try:
+        return lock_file.read_text(encoding="utf-8", errors="replace").strip() or "another process on this host"
+    except OSError:
+        return "another process on this host"
+
+
+def _remove(lock_file: Path) -> None:
+    """Remove a lock file that we hold, and its folder if nothing else is in it."""
+    lock_file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        lock_file.parent.rmdir()
+
+
+# The lease
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an flock speaks for a lease's holder: in this boot of this machine, on this very file.
 
     By its inode: containers on one machine have files of one path, and a home that was moved has another path.
     """
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    machine = boot.read_text().strip() if boot.exists() else socket.gethostname()
+
+    boot: str
+    device: str = ""
+    inode: str = ""
+    machine: str = ""
+
+    @classmethod
+    def here(cls, lock_file: Path) -> "_Place":
+        """Of a lock file as it is now; without device and inode where there is none."""
+        boot = _read("/proc/sys/kernel/random/boot_id") or socket.gethostname()
+        try:
+            found = lock_file.stat()
+        except FileNotFoundError:
+            return cls(boot, machine=_read("/etc/machine-id"))
+        return cls(boot, str(found.st_dev), str(found.st_ino), _read("/etc/machine-id"))
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "_Place":
+        """Of a lease; earlier versions wrote no machine."""
+        return cls(*row["place"].split(":", 3))
+
+    def __str__(self) -> str:
+        return f"{self.boot}:{self.device}:{self.inode}:{self.machine}"
+
+
+def _read(path: str) -> str:
     try:
-        found = lock_file.stat()
-    except FileNotFoundError:
-        return machine
-    return f"{machine}:{found.st_dev}:{found.st_ino}"
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
-def _lease(store: Store, study: str, place: str) -> int:
-    """Take the lease row over, or refuse where a coordinator elsewhere renewed it within the grace time."""
-    mine = {"host": socket.gethostname(), "pid": os.getpid(), "place": place, "renewed": time.time()}
+def _is_of_this_file(row: Mapping[str, Any], lock_file: Path) -> bool:
+    """Whether the lock file speaks for the lease's holder."""
+    here, there = _Place.here(lock_file), _Place.of(row)
+    return bool(here.inode) and (here.boot, here.device, here.inode) == (there.boot, there.device, there.inode)
+
+
+def _is_over(row: Mapping[str, Any], lock_file: Path) -> bool:
+    """Whether a lease was given back, or its holder ended with an earlier boot of this machine.
+
+    Copied machines may share an id, and a lock file on a network disk is seen by all of them. A device's number may
+    change from boot to boot.
+    """
+    if row["renewed"] == 0:
+        return True
+    here, there = _Place.here(lock_file), _Place.of(row)
+    is_this_machine = row["host"] == socket.gethostname() and there.machine in ("", here.machine)
+    is_this_disk = here.inode != "" and there.inode == here.inode and not on_network_disk(lock_file)
+    return there.boot != here.boot and is_this_machine and is_this_disk
+
+
+def _row(store: Store, study: str) -> dict[str, Any] | None:
+    rows = store.rows(select(LEASE).where(LEASE.c.study == study))
+    return rows[0] if rows else None
+
+
+def _who(row: Mapping[str, Any]) -> str:
+    return f"pid {row['pid']} on {row['host']}"
+
+
+def _age(row: Mapping[str, Any]) -> float:
+    """Seconds since a lease was renewed; negative where one of the two clocks is wrong."""
+    return time.time() - float(row["renewed"])
+
+
+def _lease(store: Store, study: str, lock_file: Path, on_wait: Callable[[str], None]) -> int:
+    """Take the lease over from nobody, or from a holder that is known to be dead. Called with the lock file held."""
+    row = _row(store, study)
+    if row is not None and not _is_over(row, lock_file) and not _is_of_this_file(row, lock_file):
+        _check_silent(store, row, on_wait)
+    mine = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "place": str(_Place.here(lock_file)),
+        "renewed": time.time(),
+    }
     with store.begin() as connection:
-        rows = store.fetched(connection.execute(select(LEASE).where(LEASE.c.study == study)))
-        if not rows:
+        if row is None:
             try:
                 connection.execute(insert(LEASE).values(study=study, token=1, **mine))
             except IntegrityError:
                 raise StudyHeldError(_JUST_TAKEN.format(study)) from None
             return 1
-        row = rows[0]
-        # A clock set back makes `renewed` lie in the future; then age is unknown and the holder gets the benefit.
-        age = time.time() - row["renewed"]
-        if row["place"] != place and age < GRACE_S:
-            raise StudyHeldError(
-                f"the study {study!r} is being worked on by pid {row['pid']} on {row['host']} (seen {max(age, 0):.0f} s ago): "
-                f"stop it there, or try again once it was silent for {GRACE_S:.0f} s"
-            )
         token = int(row["token"]) + 1
-        taken = connection.execute(
-            update(LEASE).where((LEASE.c.study == study) & (LEASE.c.token == row["token"])).values(token=token, **mine)
-        )
-        if taken.rowcount != 1:
+        if connection.execute(update(LEASE).where(as_seen(row)).values(token=token, **mine)).rowcount != 1:
             raise StudyHeldError(_JUST_TAKEN.format(study))
         return token
+
+
+def _check_silent(store: Store, row: Mapping[str, Any], on_wait: Callable[[str], None]) -> None:
+    """Raise `StudyHeldError` for a holder elsewhere, unless nobody renews its lease for the grace time."""
+    study, age = row["study"], _age(row)
+    held = f"the study {study!r} is being worked on by {_who(row)}"
+    if abs(age) < GRACE_S:
+        raise StudyHeldError(
+            f"{held} (seen {max(age, 0):.0f} s ago): stop it there, or try again once it was silent for {GRACE_S:.0f} s"
+        )
+    when = f"{age:.0f} s ago" if age > 0 else f"{-age:.0f} s in the future"
+    why = f"the study {study!r} is leased by {_who(row)}, renewed {when}: taken over if that is silent for {GRACE_S:.0f} s"
+    if not silent(store, [row], lambda: on_wait(why)):
+        raise StudyHeldError(f"{held} (seen just now): stop it there, or wait for it")

@@ -14,11 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from data.errors import DataError
 from sweep import __version__
-from sweep.claims import GRACE_S, holder, is_locked
+from sweep.claims import GRACE_S, as_seen, holder, is_locked, silent
+from sweep.cores import usable_cores
 from sweep.errors import SpecError, StorageError, SweepError
 from sweep.paths import Home
 from sweep.store import Store
@@ -50,6 +51,7 @@ def examine(home: Home, storage: str | None, repair: bool) -> Iterator[Finding]:
     names = ("torch", "optuna", "sqlalchemy", "numpy")
     packages = ", ".join(["python " + platform.python_version(), *(f"{name} {version(name)}" for name in names)])
     yield Finding("ok", f"versions: sweep {__version__}, {packages}")
+    yield Finding("ok", f"cores: {usable_cores().workers()} by default on the CPU")
     yield from _disk(home)
     store = None
     try:
@@ -149,13 +151,12 @@ def _studies(it: _Examination) -> Iterator[Finding]:
 def _leases(it: _Examination) -> Iterator[Finding]:
     """Leases that nobody holds, or that no study has. A study gets its row once its pictures are prepared."""
     known = _study_names(it)
+    yield from _leases_of_the_future(it)
     for row in it.rows(select(LEASE)):
         study, who, age = row["study"], it.holder(row["study"]), time.time() - row["renewed"]
         if who and age < -GRACE_S:
-            yield Finding(
-                "warning", f"lease of study {study}: renewed {-age:.0f} s in the future by {who}; set the clocks"
-            )
-        elif who and study not in known:
+            continue  # told already
+        if who and study not in known:
             yield Finding("ok", f"study {study}: being begun ({who})")
         elif not who and study not in known:
             yield _lease_of_none(it, row)
@@ -167,15 +168,35 @@ def _leases(it: _Examination) -> Iterator[Finding]:
             )
 
 
+def _leases_of_the_future(it: _Examination) -> Iterator[Finding]:
+    """Leases that a wrong clock renewed; on repair those that nobody renews any more are given back."""
+    assert it.store is not None
+    rows = [
+        row for row in it.rows(select(LEASE)) if time.time() - row["renewed"] < -GRACE_S and it.holder(row["study"])
+    ]
+    for row in rows:
+        yield Finding(
+            "warning",
+            f"lease of study {row['study']}: renewed {row['renewed'] - time.time():.0f} s in the future by pid {row['pid']} on "
+            f"{row['host']}; set the clocks; "
+            + (f"watched for {GRACE_S:.0f} s" if it.repair else "--repair gives it back if nobody renews it"),
+        )
+    for lease in silent(it.store, rows) if it.repair else ():
+        with it.store.begin() as connection:
+            connection.execute(update(LEASE).where(as_seen(lease)).values(renewed=0.0))
+        yield Finding(
+            "mended", f"gave back the lease of study {lease['study']}, which nobody renewed for {GRACE_S:.0f} s"
+        )
+
+
 def _lease_of_none(it: _Examination, row: dict[str, Any]) -> Finding:
     assert it.store is not None
     if not it.repair:
         return Finding(
             "note", f"lease of {row['study']}, which is no study here and held by nobody: --repair removes it"
         )
-    seen = (LEASE.c.study == row["study"]) & (LEASE.c.token == row["token"]) & (LEASE.c.renewed == row["renewed"])
     with it.store.begin() as connection:
-        connection.execute(delete(LEASE).where(seen))
+        connection.execute(delete(LEASE).where(as_seen(row)))
     return Finding("mended", f"removed the lease of {row['study']}, which is no study here")
 
 

@@ -5,9 +5,7 @@ torch is imported by the executor's workers meanwhile, and here only to compute 
 
 import hashlib
 import json
-import os
 import platform
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -22,9 +20,11 @@ from model.runtime import Machine, Runtime, environment_key, resolve_runtime
 from sweep import __version__
 from sweep.claims import Claim
 from sweep.coordinator import Coordinator, Display, TrialPlan
+from sweep.cores import usable_cores
+from sweep.database import storage_url
 from sweep.errors import StudyError
 from sweep.executors import Executor
-from sweep.paths import Home
+from sweep.paths import Home, expanded
 from sweep.projection import Projection
 from sweep.space import Choices, plain
 from sweep.spec import StudySpec, overrides_json, stored_overrides, stored_spec
@@ -92,9 +92,11 @@ def start(
     spec: StudySpec, overrides: Mapping[str, Any], begin: Begin, show: Display, should_stop: Callable[[], bool]
 ) -> End:
     """Start a study; one of the same spec is resumed, one of a larger spec grown, one of another spec refused."""
+    storage_url(begin.home, begin.storage)  # refuses what no URL can name, before a folder is made
     store = Store.open(begin.home.create(), begin.storage, create=True)
     store.require_sound()
-    claim = Claim.take(store, spec.name, begin.home.lock(spec.name))
+    claim = Claim.take(store, spec.name, begin.home.lock(spec.name), _patience(show, should_stop))
+    row = None
     try:
         row = store.study(spec.name)
         if row is None:
@@ -111,7 +113,7 @@ def start(
             row = store.require(spec.name)
         return _conduct(spec, row, begin, store, claim, show, should_stop)
     finally:
-        claim.release()
+        claim.release(forget=row is None)
 
 
 def resume(name: str, data: str | None, begin: Begin, show: Display, should_stop: Callable[[], bool]) -> End:
@@ -121,11 +123,36 @@ def resume(name: str, data: str | None, begin: Begin, show: Display, should_stop
     spec = stored_spec(store.require(name), store.shown_url)
     if data is not None:
         spec = replace(spec, data=spec.data.model_copy(update={"source": data}))
-    claim = Claim.take(store, name, begin.home.create().lock(name))
+    _check_place(spec)
+    claim = Claim.take(store, name, begin.home.create().lock(name), _patience(show, should_stop))
     try:
         return _conduct(spec, store.require(name), begin, store, claim, show, should_stop)
     finally:
         claim.release()
+
+
+def _check_place(spec: StudySpec) -> None:
+    """Raise `StudyError` where the folder of the study's pictures is not there."""
+    kind, _, path = spec.data.source.partition(":")
+    if path and not expanded(path).exists():
+        raise StudyError(
+            f"the pictures of study {spec.name!r} are not at {expanded(path).absolute()}: say where they lie now, with "
+            f"--data {kind}:PATH"
+        )
+
+
+def _patience(show: Display, should_stop: Callable[[], bool]) -> Callable[[str], None]:
+    """What a wait for another's lease calls: says once what is waited for, and ends it if told to stop."""
+    said: set[str] = set()
+
+    def on_wait(why: str) -> None:
+        if why not in said:
+            show.note(why)
+            said.add(why)
+        if should_stop():
+            raise KeyboardInterrupt
+
+    return on_wait
 
 
 def _watched(show: Display, claim: Claim, should_stop: Callable[[], bool]) -> Callable[[int, int], None]:
@@ -319,6 +346,8 @@ def _conduct(
     _check_data(planner.prepared(spec.data), row["name"], store.decoded(row, "data", DataSummary))
     if row["state"] != "finished" or store.failed_trials(spec.name):  # there may be something to train
         resolve_runtime(runtime.device, spec.train, machine())  # refuses in words where the study's device is not here
+        if workers:
+            show.note(f"study {spec.name}: {usable_cores().workers(workers)}")
     _remember_source(spec, row, store)
     row = _try_failures_again(spec, row, store, show)
     store.update_study(spec.name, state="running")
@@ -338,7 +367,7 @@ def _conduct(
 
 def _remember_source(spec: StudySpec, row: Mapping[str, Any], store: Store) -> None:
     """Keep where the pictures lie now, so that the next resume finds them."""
-    if spec.data.source != json.loads(row["data"])["source"]:
+    if spec.data.source != stored_spec(row, store.shown_url).data.source:
         overrides = stored_overrides(row["overrides"]) | {"data.source": spec.data.source}
         store.update_study(spec.name, overrides=overrides_json(overrides))
 
@@ -356,4 +385,4 @@ def default_workers(runtime: Runtime) -> int:
     """A worker a core on CPU (one thread each is the fastest way through a sweep), one worker on an accelerator."""
     if runtime.device != "cpu":
         return 1
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return usable_cores().count

@@ -3,23 +3,26 @@
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, insert, select, update
 
-from sweep.claims import GRACE_S, Claim, holder
+from sweep import claims
+from sweep.claims import GRACE_S, RENEW_S, Claim, holder
 from sweep.errors import LeaseLostError, StudyHeldError
 from sweep.paths import Home
 from sweep.store import Store
 from sweep.tables import LEASE, STUDY
 
 HOLD = """
-import sys, time
+import sys
 from pathlib import Path
 from sweep.claims import Claim
 from sweep.paths import Home
@@ -27,7 +30,7 @@ from sweep.store import Store
 home = Home(Path(sys.argv[1]))
 claim = Claim.take(Store.open(home, create=True), "s", home.lock("s"))
 print("held", flush=True)
-time.sleep(60)
+sys.stdin.read()
 """
 
 
@@ -44,12 +47,17 @@ def store(home: Home) -> Store:
 @pytest.fixture
 def other(home: Home):
     """Another process that holds the study."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(home.root)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    with _holding(home) as process:
+        yield process
+
+
+@contextmanager
+def _holding(home: Home):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(home.root)], **pipes) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
 
 
 def test_a_second_coordinator_is_refused_naming_the_first(home: Home, store: Store, other: subprocess.Popen) -> None:
@@ -86,38 +94,106 @@ def test_a_coordinator_that_slept_through_a_takeover_writes_nothing(home: Home, 
     assert thief.rows(select(LEASE))[0]["token"] == 2
 
 
-def test_a_holder_on_another_host_is_taken_over_after_the_grace_time(home: Home, store: Store) -> None:
-    """Across hosts only the lease's age counts."""
-    Claim.take(store, "s", home.lock("s")).release()
+def lease(store: Store, **columns: object) -> None:
+    """The only lease, as another coordinator leaves it."""
+    row = {"study": "s", "token": 1, "host": "elsewhere", "pid": 7, "place": "elsewhere", **columns}
     with store.begin() as connection:
-        connection.execute(update(LEASE).values(host="elsewhere", place="elsewhere", renewed=time.time() - GRACE_S / 2))
+        connection.execute(delete(LEASE))
+        connection.execute(insert(LEASE).values(**row))
+
+
+def never(why: str) -> None:
+    """There is nothing to wait for."""
+    pytest.fail(f"waited: {why}")
+
+
+def test_a_holder_on_another_host_that_was_seen_lately_is_not_displaced(home: Home, store: Store) -> None:
+    """It is named at once, without waiting for its next sign of life."""
+    for age in (0, GRACE_S / 2, -GRACE_S / 2):
+        lease(store, renewed=time.time() - age)
+        with pytest.raises(StudyHeldError, match="on elsewhere"):
+            Claim.take(store, "s", home.lock("s"), never)
+
+
+@pytest.mark.parametrize("ahead", [-3600, -2 * GRACE_S, 2 * GRACE_S, 30 * 86400])
+def test_whatever_the_clocks_say_a_live_holder_elsewhere_is_not_displaced(
+    home: Home, store: Store, ahead: float
+) -> None:
+    """One whose clock is wrong is watched, and refused with its next renewal."""
+    lease(store, renewed=time.time() + ahead)
+
+    def renew(why: str) -> None:
+        with store.begin() as connection:
+            connection.execute(update(LEASE).values(renewed=LEASE.c.renewed + RENEW_S))
+
     with pytest.raises(StudyHeldError, match="on elsewhere"):
-        Claim.take(store, "s", home.lock("s"))
-    with store.begin() as connection:
-        connection.execute(update(LEASE).values(renewed=time.time() - GRACE_S - 1))
+        Claim.take(store, "s", home.lock("s"), renew)
+    assert store.rows(select(LEASE))[0]["token"] == 1
+
+
+@pytest.mark.parametrize("ahead", [-3600, 30 * 86400])
+def test_a_holder_elsewhere_that_falls_silent_is_taken_over(
+    home: Home, store: Store, ahead: float, monkeypatch
+) -> None:
+    """After the grace time by our own clock, whatever its own clock said; it is told how long that is."""
+    monkeypatch.setattr(claims, "GRACE_S", 0.2)
+    lease(store, renewed=time.time() + ahead)
+    said: set[str] = set()
+    claim = Claim.take(store, "s", home.lock("s"), said.add)
+    assert claim.token == 2 and abs(time.time() - store.rows(select(LEASE))[0]["renewed"]) < 3600
+    assert len(said) == 1 and "pid 7 on elsewhere" in min(said)
+    claim.release()
+
+
+@pytest.mark.parametrize("fields", [3, 4])
+def test_a_lease_of_an_earlier_boot_is_taken_over_at_once(home: Home, store: Store, fields: int) -> None:
+    """Power was lost, and the clock came up wrong: nothing of that boot is at work. Earlier versions kept three fields."""
     Claim.take(store, "s", home.lock("s")).release()
+    _, _, inode, machine = store.rows(select(LEASE))[0]["place"].split(":")
+    place = ":".join(["an earlier boot", "1", inode, machine][:fields])
+    for age in (1, -30 * 86400):
+        lease(store, host=socket.gethostname(), place=place, renewed=time.time() - age)
+        assert holder(store, "s", home.lock("s")) is None
+        Claim.take(store, "s", home.lock("s"), never).release()
 
 
-def test_a_clock_set_back_does_not_displace_a_holder_elsewhere(home: Home, store: Store) -> None:
-    """A renewal that lies in the future counts as fresh."""
+def test_another_host_is_no_earlier_boot_of_this_one(home: Home, store: Store) -> None:
+    """Neither by its name, nor by a copied machine's id, nor by a file of the same number alone."""
     Claim.take(store, "s", home.lock("s")).release()
-    with store.begin() as connection:
-        connection.execute(update(LEASE).values(host="elsewhere", place="elsewhere", renewed=time.time() + 3600))
-    with pytest.raises(StudyHeldError):
-        Claim.take(store, "s", home.lock("s"))
+    here = socket.gethostname()
+    _, device, inode, machine = store.rows(select(LEASE))[0]["place"].split(":")
+    for host, *place in (
+        ("elsewhere", device, inode, machine),
+        (here, device, inode, "another machine"),
+        (here, device, "7", machine),
+    ):
+        lease(store, host=host, place=":".join(["another boot", *place]), renewed=time.time())
+        with pytest.raises(StudyHeldError, match=f"on {host}"):
+            Claim.take(store, "s", home.lock("s"), never)
 
 
-def _race(root: Path, start: float, results) -> None:
+def test_a_claim_that_came_to_nothing_leaves_nothing(home: Home, store: Store) -> None:
+    """No lease, no lock file, no folder; what else lies in the folder stays, and so does the token of a study."""
+    Claim.take(store, "s", home.lock("s")).release(forget=True)
+    assert store.rows(select(LEASE)) == [] and not home.study("s").exists()
+    Claim.take(store, "s", home.lock("s")).release()
+    home.report("s").touch()
+    Claim.take(store, "s", home.lock("s")).release(forget=True)
+    assert store.rows(select(LEASE))[0]["token"] == 2 and list(home.study("s").iterdir()) == [home.report("s")]
+
+
+def _race(root: Path, all_there, all_answered, results) -> None:
     home = Home(root)
     store = Store.open(home)
-    time.sleep(max(0.0, start - time.time()))
+    all_there.wait()
     try:
         claim = Claim.take(store, "s", home.lock("s"))
     except StudyHeldError:
         results.put("refused")
+        all_answered.wait()
         return
     results.put("held")
-    time.sleep(0.2)
+    all_answered.wait()  # the slower one may try for the first time only now
     claim.release()
 
 
@@ -126,12 +202,11 @@ def test_of_two_racing_coordinators_exactly_one_wins(home: Home, store: Store) -
     """However close the two start, fifty times, one holds the study and the other is refused."""
     context = multiprocessing.get_context("fork")
     for _ in range(50):
-        results = context.Queue()
-        start = time.time() + 0.15
-        racers = [context.Process(target=_race, args=(home.root, start, results)) for _ in range(2)]
+        results, *barriers = context.Queue(), context.Barrier(2), context.Barrier(2)
+        racers = [context.Process(target=_race, args=(home.root, *barriers, results)) for _ in range(2)]
         for racer in racers:
             racer.start()
-        assert sorted(results.get(timeout=20) for _ in racers) == ["held", "refused"]
+        assert sorted(results.get() for _ in racers) == ["held", "refused"]
         for racer in racers:
             racer.join()
 
@@ -147,11 +222,8 @@ def test_a_lock_file_of_the_same_path_elsewhere_is_another(home: Home, store: St
 def test_a_home_that_was_moved_is_taken_over_at_once(tmp_path: Path) -> None:
     """The lock file is known by itself, not by its path: a dead holder's study goes on under the new path."""
     old = Home(tmp_path / "old").create()
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(old.root)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    with _holding(old):
+        pass
     old.root.rename(tmp_path / "new")
     new = Home(tmp_path / "new")
     store = Store.open(new)

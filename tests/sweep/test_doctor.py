@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from data.cache import cache_lock
+from sweep import claims, doctor
 from sweep.claims import Claim
 from sweep.tables import LEASE
 
@@ -167,6 +168,19 @@ def test_a_lease_that_was_not_given_back_is_told(sick, capsys) -> None:
     with sick.store.begin() as connection:
         connection.execute(LEASE.update().values(renewed=time.time() + 5000))
     assert lines_with(look(sick, capsys)[1], "warning", "lease of study line", "in the future")
+
+
+def test_a_lease_that_a_wrong_clock_renewed_is_mended(sick, capsys, monkeypatch) -> None:
+    """It is watched, and given back unless somebody renews it; then the study is nobody's."""
+    monkeypatch.setattr(claims, "GRACE_S", 0.2)
+    monkeypatch.setattr(doctor, "GRACE_S", 0.2)
+    with sick.store.begin() as connection:
+        connection.execute(LEASE.delete())
+    lease(sick, study="line", renewed=time.time() + 5000)
+    assert lines_with(look(sick, capsys)[1], "warning", "lease of study line", "in the future by pid 7", "--repair")
+    lines = look(sick, capsys, "--repair")[1]
+    assert lines_with(lines, "warning", "watched") and lines_with(lines, "mended", "gave back the lease of study line")
+    assert {line.split()[0] for line in look(sick, capsys)[1]} == {"ok"}
 
 
 def test_runs_of_other_hosts_are_not_missed(sick, capsys) -> None:
