@@ -10,6 +10,7 @@ they are stored: an orientation tag in them is ignored, because their depth has 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
@@ -117,6 +118,16 @@ def _find(root: Path, paths: Sequence[Path]) -> dict[str, _Files]:
             unread[stem[: -len(DEPTH_STEM)]] = path
     for key in found.keys() & unread.keys():
         found[key].unread = unread[key]
+    return _united(found)
+
+
+def _united(found: dict[str, _Files]) -> dict[str, _Files]:
+    """Depth joins the picture of its name in another Unicode spelling, as disks of macOS and Linux differ; it has no other."""
+    lone = {normalize("NFC", key): files for key, files in found.items() if files.pictures and files.depth is None}
+    for key, files in list(found.items()):
+        if not files.pictures and (respelled := lone.pop(normalize("NFC", key), None)):
+            respelled.depth = files.depth
+            del found[key]
     return found
 
 

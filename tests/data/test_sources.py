@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from unicodedata import normalize
 
 import cv2
 import numpy as np
@@ -83,6 +84,20 @@ def test_pairs_scenes_keep_their_name_across_split_folders(tmp_path, ramp):
         write_pair(tmp_path, f"{folder}/kitchen/1", ramp)
     items = open_source(DataSettings(source=f"pairs:{tmp_path}")).items()
     assert [(item.scene, item.folder) for item in items] == [("kitchen", "test"), ("kitchen", "train")]
+
+
+def test_pairs_of_two_spellings_are_one(tmp_path, ramp):
+    """A disk of macOS writes é as e and an accent: picture and depth pair up, under the picture's name."""
+    write_pair(tmp_path, "salle_é/vue_é", ramp)
+    write_pair(tmp_path, "salle_é/vue_à", ramp)
+    depth = tmp_path / "salle_é" / "vue_é_depth.png"
+    depth.rename(depth.with_name(normalize("NFD", depth.name)))
+    source = open_source(DataSettings(source=f"pairs:{tmp_path}"))
+    assert [item.key for item in source.items()] == ["salle_é/vue_à", "salle_é/vue_é"]
+    assert all((source.load(item)[1] > 0).any() for item in source.items())
+    picture = tmp_path / "salle_é" / "vue_é.png"
+    picture.with_name(normalize("NFD", picture.name)).write_bytes(picture.read_bytes())
+    assert len(open_source(DataSettings(source=f"pairs:{tmp_path}")).items()) == 3
 
 
 def test_pairs_follow_links_once(pairs, tmp_path):
