@@ -4,6 +4,7 @@
 ours. Importing `sweep` checks, without importing torch, that the three are its own siblings.
 """
 
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,10 +28,14 @@ def check_siblings() -> None:
         found = find_spec(name)
         origin = found.origin if found is not None else None
         if origin is None or Path(origin).resolve() != home / name / "__init__.py":
-            raise ShadowedPackageError(
+            where = (
                 f"the package {name!r} was found at {origin or 'no file'}, expected {home / name}: "
-                f"rename that file, or run sweep from another folder"
+                f"rename that file, take its folder out of PYTHONPATH, or run sweep from another folder"
             )
+            if Path(sys.argv[0]).stem == "sweep":  # the command, which has no other place to say so in a line
+                sys.stderr.write(f"sweep: {where}\n")
+                sys.exit(2)
+            raise ShadowedPackageError(where)
 
 
 check_siblings()

@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 done, but some runs failed; 2 the request or its input was
 Results go to stdout, everything else to stderr. What takes long to import is imported inside the command that needs it.
 """
 
+import codecs
 import json
 import math
 import os
@@ -27,7 +28,7 @@ from sweep import __version__
 from sweep.errors import SpecError, StudyError, SweepError, hide_password
 from sweep.executors import Executor, check_executor, make_executor
 from sweep.outputs import check_outputs, file_at, folder_at
-from sweep.paths import Home, expanded
+from sweep.paths import Home, absolute_source, expanded
 
 if TYPE_CHECKING:
     from sweep.store import Store
@@ -82,10 +83,20 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a k
 
 def main() -> None:
     """Entry point: one line and an exit code for what a user can mend; a programming error keeps its traceback."""
-    for stream in (sys.stdout, sys.stderr):  # a path comes out as it is on disk, whatever its encoding
+    codecs.register_error("sweep", _written)
+    for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")
+            stream.reconfigure(errors="sweep")
     sys.exit(run(sys.argv[1:]))
+
+
+def _written(error: UnicodeError) -> tuple[bytes, int]:
+    """What a stream's encoding lacks: a path comes out as it is on disk, whatever its encoding, another letter as \\xe9."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letter = error.object[error.start]
+    is_of_a_path = "\udc80" <= letter <= "\udcff"
+    return letter.encode("ascii", "surrogateescape" if is_of_a_path else "backslashreplace"), error.start + 1
 
 
 def run(arguments: list[str]) -> int:
@@ -96,6 +107,10 @@ def run(arguments: list[str]) -> int:
         result = app(args=arguments, standalone_mode=False, prog_name="sweep")
     except typer.TyperException as error:
         return _refuse(error.format_message())
+    except ModuleNotFoundError as error:
+        if error.name != "fcntl":
+            raise
+        return _refuse(f"sweep needs file locks, which {sys.platform} lacks: use Linux, macOS or WSL")
     except (typer.Abort, KeyboardInterrupt):
         print("sweep: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return INTERRUPTED
@@ -128,6 +143,11 @@ def _refuse(message: str) -> int:
 def _plain(text: str) -> str:
     """A text in which nothing, such as a file's name, can steer the terminal: what is not printable is shown as \\x1b."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def _as_text(text: str) -> str:
+    """A text that every file and database can hold: bytes of a path that are no UTF-8 are shown as \\xe4."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def _print_json(value: Any) -> None:
@@ -216,12 +236,18 @@ def start(
 
         overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
         if data is not None:
-            overrides["data.source"] = _absolute_source(data)
+            overrides["data.source"] = data
         if seeds is not None:
             overrides["study.seeds"] = list(override_seeds(seeds))
         if name is not None:
             overrides["study.name"] = name
+        if isinstance(overrides.get("data.source"), str):
+            overrides["data.source"] = absolute_source(overrides["data.source"])
         study = load_spec(spec, overrides)
+        source = absolute_source(study.data.source, Path(spec).parent)
+        if source != study.data.source:  # kept with the study, so that it can be resumed from anywhere
+            overrides["data.source"] = source
+            study = load_spec(spec, overrides)
 
         def work(begin: Any, show: Any, stop: Callable[[], bool]) -> Any:
             from sweep.study import start as start_study
@@ -242,7 +268,7 @@ def resume(
 ) -> int:
     """Go on exactly where a study stopped; nothing that would change its results can be set."""
     check_executor(executor)
-    moved = _absolute_source(data) if data is not None else None
+    moved = absolute_source(data) if data is not None else None
     with Stopper() as stop, closing(make_executor(executor, workers)) as hands:
         _open(Home.choose(home), storage).require(name)
 
@@ -252,12 +278,6 @@ def resume(
             return resume_study(name, moved, begin, show, stop)
 
         return _work(name, work, stop, hands, workers, "auto", home, storage)
-
-
-def _absolute_source(source: str) -> str:
-    """A source whose path does not depend on the folder the command was given in."""
-    kind, colon, path = source.partition(":")
-    return f"{kind}:{expanded(path).absolute()}" if colon and path else source
 
 
 def _work(
@@ -276,7 +296,7 @@ def _work(
         from sweep.display import ProgressDisplay
         from sweep.study import Begin
 
-        command = shlex.join(["sweep", *map(hide_password, sys.argv[1:])])
+        command = _as_text(shlex.join(["sweep", *map(hide_password, sys.argv[1:])]))
         with ProgressDisplay() as show:
             end = work(Begin(place, _storage(storage), workers, device, hands, command), show, stop)
     where = f" --home {shlex.quote(str(home))}" if home else ""
@@ -687,7 +707,7 @@ def evaluate(
     from sweep.spec import parse_override
 
     overrides = dict(parse_override(text) for text in set_ or [])
-    found = evaluate_source(expanded(checkpoint), _absolute_source(data), overrides, part, Home.choose(home).create())
+    found = evaluate_source(expanded(checkpoint), absolute_source(data), overrides, part, Home.choose(home).create())
     if as_json:
         _print_json(found)
     else:
@@ -769,7 +789,7 @@ def _data_settings(source: str, set_: list[str] | None) -> Any:
     """Data settings from a source and --set key=value (the [data] section's keys)."""
     from sweep.spec import parse_data_settings, parse_override
 
-    return parse_data_settings(_absolute_source(source), dict(parse_override(text) for text in set_ or []))
+    return parse_data_settings(absolute_source(source), dict(parse_override(text) for text in set_ or []))
 
 
 @data_app.command("check")

@@ -33,7 +33,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, ProgrammingError
 
 from sweep.errors import StorageError, hide_password
-from sweep.paths import Home
+from sweep.paths import Home, expanded, is_text
 from sweep.tables import MIGRATIONS, SCHEMA_VERSION, VERSION, python_types
 
 NETWORK_FILESYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "9p", "afs")
@@ -50,10 +50,10 @@ def _adapter(kind: Any) -> Any:
 def storage_url(home: Home, storage: str | None) -> str:
     """The SQLAlchemy URL of `--storage` (a URL or an SQLite file), by default the home folder's file."""
     if storage is None or "://" not in storage:
-        path = home.database if storage is None else Path(storage).absolute()
-        if any(sign in str(path) for sign in "?#%"):
+        path = home.database if storage is None else expanded(storage).absolute()
+        if any(sign in str(path) for sign in "?#%") or not is_text(str(path)):
             raise StorageError(
-                f"the database {path} cannot be named in a URL: its path holds '?', '#' or '%'; "
+                f"the database {path} cannot be named in a URL: its path holds '?', '#', '%' or bytes that are not UTF-8; "
                 f"choose another place with --home or --storage"
             )
         return f"sqlite:///{path}"

@@ -29,6 +29,21 @@ def check_name(name: str) -> str:
     return name
 
 
+def is_text(path: str) -> bool:
+    """Whether a path or name is UTF-8: files may be called by any bytes, which no database or URL takes."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in path)
+
+
+def absolute_source(source: str, *folders: Path) -> str:
+    """A source whose path no longer depends on the working folder: below the first of the folders that has it, else below that."""
+    kind, colon, given = source.partition(":")
+    if not given:
+        return source
+    path = expanded(given)
+    found = next((folder / path for folder in folders if (folder / path).exists()), path)
+    return f"{kind}{colon}{found.absolute()}"
+
+
 @dataclass(frozen=True)
 class Home:
     """The home folder (`--home`, else SWEEP_HOME, else ./runs) and the paths inside it."""
@@ -38,7 +53,7 @@ class Home:
     @classmethod
     def choose(cls, given: Path | None) -> "Home":
         """Pick the home folder the documented way; nothing is created."""
-        return cls(Path(given or os.environ.get("SWEEP_HOME") or "runs").absolute())
+        return cls(expanded(given or os.environ.get("SWEEP_HOME") or "runs").absolute())
 
     @property
     def database(self) -> Path:

@@ -291,11 +291,10 @@ def read_text(given: str) -> str:
             f"expected one of {', '.join(preset_names())}, or a TOML file"
         )
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # editors put a mark in front
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(
-            f"the spec {given} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
-        ) from error
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text: save it as UTF-8"
+        raise SpecError(f"the spec {given} cannot be read: {reason}") from error
 
 
 def load_spec(given: str, overrides: Mapping[str, Any] | None = None) -> StudySpec:

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from model.settings import RunSettings
 from sweep.database import Database
 from sweep.errors import SpecError, StudyError
-from sweep.paths import check_name
+from sweep.paths import check_name, is_text
 from sweep.tables import (
     EPOCH,
     LEASE,
@@ -85,6 +85,8 @@ class Store(Database):
 
     def study(self, name: str) -> dict[str, Any] | None:
         """The study's row, or None."""
+        if not is_text(name):  # a database would not even take the question
+            return None
         found = self.rows(select(STUDY).where(STUDY.c.name == name))
         return found[0] if found else None
 

@@ -76,6 +76,7 @@ _EXECUTORS = {
 
 def check_executor(name: str) -> None:
     """Raise `SweepError` for a name that is no executor's, before anything else is done."""
+    import_module("fcntl")  # what all locks are made of; where there is none, no worker is started
     if name not in _EXECUTORS:
         raise SweepError(f"the executor {name!r} is unknown: expected one of {', '.join(sorted(_EXECUTORS))}")
 
