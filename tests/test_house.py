@@ -71,7 +71,7 @@ def test_reports_never_import_torch() -> None:
 
 
 def python(code: str, **kwargs) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, **kwargs)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **kwargs)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["start", "--help"], ["presets"], ["spec"], ["list"], ["status"]])
@@ -89,7 +89,7 @@ def test_a_coordinator_does_not_import_torch(tmp_path: Path) -> None:
     environment = {"SWEEP_HOME": str(tmp_path), "PATH": "/usr/bin", "PYTHONPATH": str(ROOT)}
     for name, known in (("first", False), ("second", True)):
         command = [sys.executable, "-c", code, "--name", name, "--seeds", "1" if known else "2"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
         assert done.stdout.splitlines()[-1] == f"0 {not known}", done.stderr
 
 

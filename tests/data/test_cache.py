@@ -106,18 +106,18 @@ def test_unwritable_cache_is_one_line(pairs, settings_of, tmp_path):
 # Several processes
 
 
-def _build_slowly(settings: DataSettings, cache_root: Path, log: Path) -> None:
+def _build(settings: DataSettings, cache_root: Path, log: Path, pause: float) -> None:
     def report(done: int, total: int) -> None:
         if done and total:  # else it waits, or looks through files
             with log.open("a") as file:
                 file.write(f"{os.getpid()}\n")
-            time.sleep(0.03)
+            time.sleep(pause)
 
     build(settings, cache_root, on_progress=report)
 
 
-def _start(settings: DataSettings, tmp_path: Path) -> multiprocessing.process.BaseProcess:
-    process = SPAWN.Process(target=_build_slowly, args=(settings, tmp_path / "cache", tmp_path / "log"))
+def _start(settings: DataSettings, tmp_path: Path, pause: float = 0.03) -> multiprocessing.process.BaseProcess:
+    process = SPAWN.Process(target=_build, args=(settings, tmp_path / "cache", tmp_path / "log", pause))
     process.start()
     return process
 
@@ -126,7 +126,7 @@ def test_second_builder_waits_for_the_first(pairs, settings_of, tmp_path):
     """Two builders at once: one builds, the other uses its work."""
     processes = [_start(settings_of(pairs), tmp_path) for _ in range(2)]
     for process in processes:
-        process.join(30)
+        process.join()
     assert [process.exitcode for process in processes] == [0, 0]
     lines = (tmp_path / "log").read_text().split()
     assert len(lines) == 12 and len(set(lines)) == 1
@@ -135,11 +135,11 @@ def test_second_builder_waits_for_the_first(pairs, settings_of, tmp_path):
 
 def test_killed_build_is_cleaned_up_by_the_next(pairs, settings_of, tmp_path):
     """SIGKILL in the middle leaves no cache; the next build removes the rest and completes."""
-    process = _start(settings_of(pairs), tmp_path)
+    process = _start(settings_of(pairs), tmp_path, pause=3600)
     while not (tmp_path / "log").exists():
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
-    process.join(30)
+    process.join()
     leftovers = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
     assert len(leftovers) == 1 and ".building-" in leftovers[0].name
     dataset = build(settings_of(pairs), tmp_path / "cache")

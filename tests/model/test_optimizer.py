@@ -70,5 +70,5 @@ def test_training_does_not_import_the_compiler():
         "net(torch.ones(1, 2)).sum().backward(); adam.step(0.1); adam.zero_grad()\n"
         "sys.exit('torch._dynamo' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

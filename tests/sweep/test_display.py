@@ -44,7 +44,7 @@ def test_a_start_that_waits_for_pictures_hears_sigterm(lab, new_lab) -> None:
         process = lab.spawn("start", lab.spec(), "--workers", "0")
         assert process.stderr.readline() == "waiting for another process that prepares these pictures\n"
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate()
     assert process.returncode == 130
 
 

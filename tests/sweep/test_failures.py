@@ -81,7 +81,7 @@ def test_a_file_size_limit_is_a_full_disk_too(lab, reference) -> None:
 
     lab.run("start", lab.spec(epochs="1"), "--workers", "0", "--name", "other")  # so that the database exists
     process = lab.spawn("start", lab.spec(epochs="8"), "--workers", "1", preexec_fn=limit)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate()
     assert process.returncode == 2, errors
     assert "Traceback" not in errors
     assert lab.run("start", lab.spec(epochs="8"), "--workers", "0") == 0
@@ -207,7 +207,7 @@ def test_pictures_cut_off_in_mid_study_stop_it(lab, long_reference) -> None:
     lab.wait_for_epochs(4, process)
     file = cached_depth(lab)
     os.truncate(file, 2000)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate()
     assert process.returncode == 2, errors
     assert str(file) in errors.splitlines()[-1] and "Traceback" not in errors
     assert "failed" not in {row["state"] for row in lab.store.runs("line")}
@@ -320,6 +320,6 @@ def test_deaths_count_from_the_last_progress(lab, long_reference) -> None:
     for rows, victim in ((4, -1), (24, 0), (48, -1), (72, 0)):
         lab.wait_for_epochs(rows, process)
         os.kill(lab.descendants(process)[victim], signal.SIGKILL)
-    _, errors = process.communicate(timeout=240)
+    _, errors = process.communicate()
     assert process.returncode == 0, errors
     assert lab.numbers("line") == long_reference

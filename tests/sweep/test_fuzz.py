@@ -228,18 +228,18 @@ class TooLongError(BaseException):
 
 @contextmanager
 def alarm() -> Iterator[None]:
-    """At most ten seconds."""
+    """At most ten seconds of computing, however busy the machine is; pytest's own limit ends what only waits."""
 
     def ring(*_: object) -> None:
         raise TooLongError
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, TOO_LONG_S)
+    before = signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, TOO_LONG_S)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 class Judge:
@@ -595,7 +595,7 @@ def test_real_processes_end_as_well(finished: Lab, tmp_path: Path) -> None:
             arguments = ["data", "preview", f"pairs:{bad.parent.parent}", "--output", str(tmp_path / "sheet.png")]
         done = subprocess.run(
             [sys.executable, "-m", "sweep.cli", *arguments],
-            cwd=ROOT, capture_output=True, text=True, timeout=60,
+            cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode in (0, 2), done.stderr
         lines = [line for line in done.stderr.splitlines() if not CHATTER.match(line)]
