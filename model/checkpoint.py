@@ -1,7 +1,7 @@
 """Checkpoints that survive being killed: what a run needs to go on exactly, in one file, without pickle.
 
     checkpoint.npz            the model, the optimiser's state and one JSON blob with all records so far
-    checkpoint.previous.npz   the one before, in case the newer one is damaged
+    checkpoint.previous.npz   the one before, in case the newer one is damaged; goes once the run is finished
     *.damaged.npz             what could not be read, moved aside
     lock                      flock-ed by the one process that trains in this folder
 
@@ -27,6 +27,7 @@ import numpy as np
 
 from data.errors import DAMAGE
 from model.errors import ModelError, RunLockedError
+from model.settings import Keep
 
 FORMAT = 1
 META = "meta.json"
@@ -290,6 +291,18 @@ def adopt_checkpoint(source: Path, folder: Path) -> None:
     temporary = folder / f".adopted.{os.getpid()}.tmp"
     shutil.copyfile(source / CHECKPOINT, temporary)
     temporary.replace(folder / CHECKPOINT)
+
+
+def free_finished(folder: Path, keep: Keep) -> None:
+    """Remove the checkpoints that a finished run needs no more: the one before, and with `keep` "none" the last one, too.
+
+    Where another process is at work in the folder, or there is none, nothing happens. Raises OSError.
+    """
+    if not folder.is_dir():
+        return
+    with contextlib.suppress(RunLockedError), lock_folder(folder):
+        for name in (PREVIOUS, CHECKPOINT) if keep == "none" else (PREVIOUS,):
+            (folder / name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

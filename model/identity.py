@@ -15,7 +15,7 @@ def run_identity(settings: RunSettings, runtime: Runtime, data_identity: str) ->
 
     Without the number of epochs where the rate is constant: a longer run then extends a shorter one.
     """
-    train = settings.train.model_dump(exclude={"threads", "deterministic", "precision"})
+    train = settings.train.model_dump(exclude={"threads", "deterministic", "precision", "keep"})
     if settings.train.schedule == "constant":
         del train["epochs"]
     parts = {

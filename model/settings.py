@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from model.names import TERMS
 
 Augmentation = Literal["flip_h", "flip_v", "brightness", "contrast"]
+Keep = Literal["last", "none"]
 
 
 class Settings(BaseModel):
@@ -57,6 +58,9 @@ class TrainSettings(Settings):
     deterministic: bool = Field(True, description="the same numbers to the last bit whenever a run is repeated")
     eval_images: int = Field(
         64, ge=1, le=1_000_000, description="training images re-evaluated in eval mode after each epoch"
+    )
+    keep: Keep = Field(
+        "last", description="the checkpoints of a finished run that stay: the last one, or none; changes no result"
     )
 
     @field_validator("augment")

@@ -668,10 +668,15 @@ def _save_checkpoint(store: "Store", place: Home, name: str, trial: int, target:
     """Save the model of a trial's first seed whose checkpoint is whole, without optimiser state."""
     from model.errors import ModelError
     from model.predict import save_model
+    from sweep.retention import kept
 
-    lost = []
+    lost, setting = [], ""
     for row in store.runs(name):
         if row["trial"] != trial or row["state"] != "finished":
+            continue
+        if kept(store, row) == "none":
+            lost.append("none was kept: train.keep is 'none'")
+            setting = " with --set train.keep=last"
             continue
         try:
             save_model(place.run(row["run"]), target, row["epochs"])
@@ -682,7 +687,7 @@ def _save_checkpoint(store: "Store", place: Home, name: str, trial: int, target:
         return
     raise StudyError(
         f"trial {trial} of {name!r} has no whole checkpoint to save ({lost[0] if lost else 'no run is finished'}): "
-        f"train it again, by the same spec in another --home"
+        f"train it again, by the same spec{setting} in another --home"
     )
 
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from data.settings import DataSettings
+from model.checkpoint import CHECKPOINT, free_finished
 from model.settings import RunSettings
 from sweep.claims import Claim
 from sweep.errors import StorageError, StudyError
@@ -21,6 +22,7 @@ from sweep.executors import Event, Executor, RunRequest
 from sweep.paths import Home
 from sweep.projection import Projection, Suggester
 from sweep.pruning import pruned_at
+from sweep.retention import kept, settled
 from sweep.spec import StudySpec
 from sweep.store import NewRun, Store, epoch_rows, now
 from sweep.tables import RUN
@@ -132,6 +134,7 @@ class Coordinator:
         self.told = 0
         self.restored: list[dict[str, Any]] = []
         self.earlier_failures = 0
+        self.is_loss_said = False
 
     # The loop
 
@@ -249,6 +252,9 @@ class Coordinator:
             return False
         run.state, run.outcome, run.epoch = "finished", row["outcome"], min(row["epochs"], run.epochs)
         run.curve = self.store.curve(run.key, self.spec.column, run.epochs)
+        free_finished(
+            self.home.run(run.key), kept(self.store, row)
+        )  # whoever finished it may have been killed just then
         return True
 
     # Training
@@ -278,7 +284,6 @@ class Coordinator:
         # The worker sends all records again, from its checkpoint.
         run.curve, run.epoch, run.seconds, run.images_per_second = [], 0, 0.0, 0.0
         mixed = bool(row.get("mixed")) or row.get("environment", run.new.environment) != run.new.environment
-        shorter = self.store.shorter_run(run.new, run.epochs)
         self.store.update_run(
             run.key,
             state="running",
@@ -297,9 +302,21 @@ class Coordinator:
                 cache=str(self.home.cache),
                 fingerprint=run.plan.fingerprint,
                 runtime=self.runtime,
-                begin_from=str(self.home.run(shorter)) if shorter else None,
+                begin_from=self._shorter(run),
             )
         )
+
+    def _shorter(self, run: Run) -> str | None:
+        """The folder of a shorter run that this one goes on from; says so, once, where its checkpoint is gone."""
+        shorter = self.store.shorter_run(run.new, run.epochs)
+        if shorter is None or (self.home.run(run.key) / CHECKPOINT).exists():
+            return None
+        if (self.home.run(shorter) / CHECKPOINT).exists():
+            return str(self.home.run(shorter))
+        if not self.is_loss_said:
+            self.display.note("of shorter runs no checkpoint was kept: they are trained again from the start")
+            self.is_loss_said = True
+        return None
 
     def _receive(self, event: Event) -> None:
         run = self.runs[event.run]
@@ -342,9 +359,15 @@ class Coordinator:
     def _finish(self, run: Run, result: Mapping[str, Any]) -> None:
         run.state, run.outcome = "finished", result["outcome"]
         run.curve = self.store.curve(run.key, self.spec.column, run.epochs)  # what is told is what is stored
-        pace = run.images_per_second / max(1, len(run.curve))
-        columns = {"seconds": run.seconds, "images_per_second": pace, "device": self.runtime["device"]}
+        settings = settled(self.store, self.spec, run.key, run.settings)
+        columns = {
+            "seconds": run.seconds,
+            "images_per_second": run.images_per_second / max(1, len(run.curve)),
+            "device": self.runtime["device"],
+            "settings": settings.model_dump_json(),
+        }
         self.store.finish_run(run.key, run.epoch, **{**columns, **result})
+        free_finished(self.home.run(run.key), settings.train.keep)
 
     def _retry(self, run: Run, reason: str) -> None:
         """A worker that died takes down only its run, which goes on from its checkpoint, a bounded number of times."""

@@ -22,6 +22,7 @@ from sweep.claims import GRACE_S, as_seen, holder, is_locked, silent
 from sweep.cores import usable_cores
 from sweep.errors import SpecError, StorageError, SweepError
 from sweep.paths import Home
+from sweep.retention import kept
 from sweep.store import Store
 from sweep.tables import LEASE, RUN, STUDY, TRIAL_RUN
 
@@ -225,7 +226,8 @@ def _runs(it: _Examination) -> Iterator[Finding]:
     of_a_study = RUN.c.run.in_(select(TRIAL_RUN.c.run))
     found: dict[tuple[Level, str], list[Path]] = {}
     count = 0
-    for row in it.rows(select(RUN.c.run, RUN.c.state, RUN.c.host, RUN.c.origin).where(of_a_study).order_by(RUN.c.run)):
+    columns = (RUN.c.run, RUN.c.state, RUN.c.host, RUN.c.origin, RUN.c.settings)
+    for row in it.rows(select(*columns).where(of_a_study).order_by(RUN.c.run)):
         try:
             folder = it.home.run(row["run"])
         except StorageError as error:
@@ -246,7 +248,8 @@ def _ailments(it: _Examination, row: dict[str, Any], folder: Path) -> Iterator[t
     elif row["state"] != "finished":
         return
     elif folder.is_dir():
-        yield from _finished(folder)
+        assert it.store is not None
+        yield from _finished(folder, kept(it.store, row))
     elif row["origin"]:
         yield "note", "were copied here without their files"
     elif it.shared and row["host"] != socket.gethostname():
@@ -255,10 +258,11 @@ def _ailments(it: _Examination, row: dict[str, Any], folder: Path) -> Iterator[t
         yield "broken", f"finished, and the folder is missing: {KEPT}"
 
 
-def _finished(folder: Path) -> Iterator[tuple[Level, str]]:
+def _finished(folder: Path, keep: str) -> Iterator[tuple[Level, str]]:
     from model.checkpoint import CHECKPOINT
 
-    if state := _state_of_checkpoint(folder / CHECKPOINT):
+    state = _state_of_checkpoint(folder / CHECKPOINT)
+    if state == "damaged" or (state and keep != "none"):
         yield "broken", f"finished, and the checkpoint (the model) is {state}: {KEPT}"
     if state := _state_of_result(folder):
         yield "broken", f"finished, and result.npz (a report's pictures) is {state}: {KEPT}"

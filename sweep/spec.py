@@ -42,8 +42,8 @@ SECTION_SETTINGS: dict[str, type[BaseModel]] = {
     "train": TrainSettings,
     "loss": LossSettings,
 }
-# How the machine computes is resolved once for a study: trials that differ by one of these would share their runs.
-OF_THE_STUDY = ("train.precision", "train.threads", "train.deterministic")
+# No part of what a run is known by: trials that differ by one of these would share their runs.
+OF_THE_STUDY = ("train.precision", "train.threads", "train.deterministic", "train.keep")
 SECTIONS = ("study", *SECTION_SETTINGS, "search", "weights")
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -226,11 +226,11 @@ class StudySpec:
         return sections
 
     def fixed(self) -> dict[str, Any]:
-        """The part of the spec that a study keeps for life; what may grow (or is only a name) is left out."""
+        """The part of the spec that a study keeps for life; what may grow (or changes no result) is left out."""
         spec = self.as_dict()
         grows = {
             "study": ("name", "description", "seeds"),
-            "train": ("epochs",),
+            "train": ("epochs", "keep"),
             "data": ("source",),
             "search": ("trials", "points"),
         }

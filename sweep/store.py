@@ -144,6 +144,11 @@ class Store(Database):
             return None
         return next((row for row in rows if self.decoded(row, "settings", RunSettings).train.epochs == epochs), None)
 
+    def others_of(self, run: str, name: str) -> list[dict[str, Any]]:
+        """The rows of the other studies that have a run, too."""
+        having = select(TRIAL_RUN.c.study).where(TRIAL_RUN.c.run == run, TRIAL_RUN.c.study != name)
+        return self.rows(select(STUDY).where(STUDY.c.name.in_(having)))
+
     def run(self, run: str) -> dict[str, Any] | None:
         """One run's row, or None."""
         found = self.rows(select(RUN).where(RUN.c.run == run))

@@ -348,7 +348,7 @@ def _conduct(
         resolve_runtime(runtime.device, spec.train, machine())  # refuses in words where the study's device is not here
         if workers:
             show.note(f"study {spec.name}: {usable_cores().workers(workers)}")
-    _remember_source(spec, row, store)
+    _remember(spec, row, store)
     row = _try_failures_again(spec, row, store, show)
     store.update_study(spec.name, state="running")
     project = partial(Projection, store, spec, claim.guard)
@@ -365,11 +365,16 @@ def _conduct(
     return End(finished, coordinator.failed_runs)
 
 
-def _remember_source(spec: StudySpec, row: Mapping[str, Any], store: Store) -> None:
-    """Keep where the pictures lie now, so that the next resume finds them."""
-    if spec.data.source != stored_spec(row, store.shown_url).data.source:
-        overrides = stored_overrides(row["overrides"]) | {"data.source": spec.data.source}
-        store.update_study(spec.name, overrides=overrides_json(overrides))
+def _remember(spec: StudySpec, row: Mapping[str, Any], store: Store) -> None:
+    """Keep where the pictures lie now, and what is to stay of checkpoints, so that the next resume knows."""
+    stored = stored_spec(row, store.shown_url)
+    changed: dict[str, Any] = {}
+    if spec.data.source != stored.data.source:
+        changed["data.source"] = spec.data.source
+    if spec.train.keep != stored.train.keep:
+        changed["train.keep"] = spec.train.keep
+    if changed:
+        store.update_study(spec.name, overrides=overrides_json(stored_overrides(row["overrides"]) | changed))
 
 
 def _check_data(prepared: Prepared, name: str, stored: DataSummary) -> None:
