@@ -29,6 +29,7 @@ from sweep.errors import SpecError, StudyError, SweepError, hide_password
 from sweep.executors import Executor, check_executor, make_executor
 from sweep.outputs import check_outputs, file_at, folder_at
 from sweep.paths import Home, absolute_source, expanded
+from sweep.words import counted, parse_budget
 
 if TYPE_CHECKING:
     from sweep.store import Store
@@ -39,6 +40,7 @@ LISTED = 5
 MILLIMETRES = 1000
 """How many units of a depth PNG a metre usually is."""
 
+SAME_COMMAND = "the same command goes on where this one stopped"
 DONE, SOME_FAILED, BAD_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -78,6 +80,10 @@ WorkersOption = Annotated[
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Replace what is there, even where this program did not make it.")
 ]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option("--budget", help="Stop after so long, such as 90m, 2h or 1h30m; sweep resume goes on from there."),
+]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: section.key=value. Repeatable.")]
 
 
@@ -112,7 +118,7 @@ def run(arguments: list[str]) -> int:
             raise
         return _refuse(f"sweep needs file locks, which {sys.platform} lacks: use Linux, macOS or WSL")
     except (typer.Abort, KeyboardInterrupt):
-        print("sweep: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        print(f"sweep: interrupted; {SAME_COMMAND}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -192,14 +198,20 @@ def _root(
 
 
 class Stopper:
-    """The first Ctrl-C or SIGTERM asks for a stop, a second one insists."""
+    """The first Ctrl-C or SIGTERM asks for a stop, and so does the end of the budget; a second signal insists."""
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, budget: str | None = None) -> None:
+        self.asked, self.budget = False, budget
+        self.end = time.monotonic() + parse_budget(budget) if budget is not None else math.inf
 
     def __call__(self) -> bool:
         """Whether a stop was asked for."""
-        return self.asked
+        return self.asked or self.is_spent
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether it is the budget, and no signal, that asks for it."""
+        return not self.asked and time.monotonic() >= self.end
 
     def __enter__(self) -> "Stopper":
         self.before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -225,13 +237,14 @@ def start(
     workers: WorkersOption = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     executor: Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")] = "local",
+    budget: BudgetOption = None,
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> int:
     """Start a study; one that exists with the same spec is resumed, with a larger spec grown."""
     check_executor(executor)
     # The handlers first, for an interrupt is lost in some libraries' imports; then workers, which import torch meanwhile.
-    with Stopper() as stop, closing(make_executor(executor, workers)) as hands:
+    with Stopper(budget) as stop, closing(make_executor(executor, workers)) as hands:
         from sweep.spec import load_spec, override_seeds, parse_override
 
         overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
@@ -263,13 +276,14 @@ def resume(
     data: Annotated[str | None, typer.Option("--data", help="Where the same pictures lie now.")] = None,
     workers: WorkersOption = None,
     executor: Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")] = "local",
+    budget: BudgetOption = None,
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> int:
     """Go on exactly where a study stopped; nothing that would change its results can be set."""
     check_executor(executor)
     moved = absolute_source(data) if data is not None else None
-    with Stopper() as stop, closing(make_executor(executor, workers)) as hands:
+    with Stopper(budget) as stop, closing(make_executor(executor, workers)) as hands:
         _open(Home.choose(home), storage).require(name)
 
         def work(begin: Any, show: Any, stop: Callable[[], bool]) -> Any:
@@ -297,17 +311,23 @@ def _work(
         from sweep.study import Begin
 
         command = _as_text(shlex.join(["sweep", *map(hide_password, sys.argv[1:])]))
-        with ProgressDisplay() as show:
-            end = work(Begin(place, _storage(storage), workers, device, hands, command), show, stop)
+        try:
+            with ProgressDisplay() as show:
+                end = work(Begin(place, _storage(storage), workers, device, hands, command), show, stop)
+        except KeyboardInterrupt:  # in the midst of what comes before training
+            if not stop.is_spent:
+                raise
+            print(f"sweep: the budget of {stop.budget} is spent; {SAME_COMMAND}", file=sys.stderr)
+            return INTERRUPTED
     where = f" --home {shlex.quote(str(home))}" if home else ""
     where += f" --storage {shlex.quote(hide_password(storage))}" if storage else ""
     if not end.finished:
-        print(f"interrupted; go on with: sweep resume {name}{where}", file=sys.stderr)
+        why = f"the budget of {stop.budget} is spent" if stop.is_spent else "interrupted"
+        print(f"{why}; go on with: sweep resume {name}{where}", file=sys.stderr)
         return INTERRUPTED
     _print_end(place, storage, name, where)
     if end.failed_runs:
-        runs = "1 run" if end.failed_runs == 1 else f"{end.failed_runs} runs"
-        print(f"sweep: {runs} failed; see: sweep status {name}{where}", file=sys.stderr)
+        print(f"sweep: {counted(end.failed_runs, 'run')} failed; see: sweep status {name}{where}", file=sys.stderr)
     return SOME_FAILED if end.failed_runs else DONE
 
 
@@ -436,7 +456,8 @@ def presets(name: Annotated[str | None, typer.Argument(help="Print this preset's
         return
     for each in preset_names():
         spec = load_spec(each)
-        print(f"{each:18} {spec.study.description} ({spec.trial_count} trials x {len(spec.study.seeds)} seeds)")
+        runs = f"{counted(spec.trial_count, 'trial')} x {counted(len(spec.study.seeds), 'seed')}"
+        print(f"{each:18} {spec.study.description} ({runs})")
 
 
 @app.command()
@@ -492,9 +513,9 @@ def copy(
     here = Place(Home.choose(home), _storage(storage))
     target = Place.named(to) if to else here
     done = copy_study(name, Place.named(source) if source else here, target, new_name, files_)
-    files = f", the files of {_many(done.files, 'run')}" if files_ else ""
+    files = f", the files of {counted(done.files, 'run')}" if files_ else ""
     print(
-        f"copied {new_name or name} to {target.shown}: {_many(done.trials, 'trial')}, {_many(done.runs, 'run')}{files}"
+        f"copied {new_name or name} to {target.shown}: {counted(done.trials, 'trial')}, {counted(done.runs, 'run')}{files}"
     )
 
 
@@ -511,8 +532,8 @@ def delete(
     place = Home.choose(home)
     store = _open(place, storage)
     found = extent(store, place, name)
-    stays = f"; {_many(len(found.shared), 'run')} shared with other studies stay" if found.shared else ""
-    what = f"{_many(found.trials, 'trial')}, {_many(len(found.runs), 'run')}, {found.bytes / 1e6:.1f} MB{stays}"
+    stays = f"; {counted(len(found.shared), 'run')} shared with other studies stay" if found.shared else ""
+    what = f"{counted(found.trials, 'trial')}, {counted(len(found.runs), 'run')}, {found.bytes / 1e6:.1f} MB{stays}"
     if not yes:
         if not sys.stdin.isatty():
             raise SpecError(f"deleting {name} ({what}) needs a yes: say --yes")
@@ -521,11 +542,6 @@ def delete(
     delete_study(store, place, name)
     print(f"deleted {name}: {what}")
     return DONE
-
-
-def _many(count: int, noun: str) -> str:
-    """ "1 run", "2 runs"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 # Results

@@ -25,6 +25,7 @@ from sweep.paths import Home
 from sweep.retention import kept
 from sweep.store import Store
 from sweep.tables import LEASE, RUN, STUDY, TRIAL_RUN
+from sweep.words import counted
 
 LOW_DISK_BYTES = 1 << 30
 MOST = 5
@@ -213,7 +214,7 @@ def _study_folders(it: _Examination) -> Iterator[Finding]:
     if strange:
         yield Finding(
             "note",
-            f"{_count(len(strange), 'folder', 'belongs', 'belong')} to no study of this database, first: {it.short(strange[0])}; "
+            f"{counted(len(strange), 'folder', 'belongs', 'belong')} to no study of this database, first: {it.short(strange[0])}; "
             f"of a start that failed, or of another database: harmless",
         )
 
@@ -239,7 +240,7 @@ def _runs(it: _Examination) -> Iterator[Finding]:
     if count and not found:
         yield Finding("ok", f"runs: {count}, their files sound")
     for (level, what), folders in found.items():
-        yield Finding(level, f"{_count(len(folders), 'run')} {what} (first: {it.short(folders[0])})")
+        yield Finding(level, f"{counted(len(folders), 'run')} {what} (first: {it.short(folders[0])})")
 
 
 def _ailments(it: _Examination, row: dict[str, Any], folder: Path) -> Iterator[tuple[Level, str]]:
@@ -318,15 +319,13 @@ def _orphans(it: _Examination) -> Iterator[Finding]:
     if len(orphans) > len(empty):
         yield Finding(
             "note",
-            f"{_count(len(orphans) - len(empty), 'run folder', 'belongs', 'belong')} to no study of this database",
+            f"{counted(len(orphans) - len(empty), 'run folder', 'belongs', 'belong')} to no study of this database",
         )
     if empty and it.repair:
         removed = sum(_remove(path, path / "lock") for path in empty)
-        yield Finding(
-            "mended", f"removed {removed} of {len(empty)} run folders that no study knows, with nothing in them"
-        )
+        yield Finding("mended", f"removed {removed} of {counted(len(empty), 'empty run folder')} that no study knows")
     elif empty:
-        yield Finding("note", f"{_count(len(empty), 'run folder')} of no study, with nothing in it: --repair")
+        yield Finding("note", f"{counted(len(empty), 'run folder')} of no study, with nothing inside: --repair")
 
 
 # Pictures
@@ -373,7 +372,7 @@ def _leftovers(it: _Examination) -> Iterator[Finding]:
     if not dead:
         return
     size = sum(_size(path) for path, _ in dead) / 2**20
-    what = f"{_count(len(dead), 'temporary file or folder', plural='temporary files or folders')} of killed processes ({size:.1f} MiB)"
+    what = f"{counted(len(dead), 'temporary file or folder', plural='temporary files or folders')} of killed processes ({size:.1f} MiB)"
     if it.repair:
         removed = sum(_remove(path, lock) for path, lock in dead)
         yield Finding("mended", f"removed {removed} of {what}")
@@ -429,8 +428,3 @@ def _held(lock: Path) -> Iterator[bool]:
             yield False
             return
         yield True
-
-
-def _count(count: int, noun: str, verb: str = "", verbs: str = "", plural: str = "") -> str:
-    """ "1 run folder belongs", "3 run folders belong"."""
-    return f"{count} {noun if count == 1 else plural or noun + 's'} {verb if count == 1 else verbs}".rstrip()

@@ -21,6 +21,7 @@ from sweep.paths import Home
 from sweep.spec import StudySpec, stored_overrides, stored_spec
 from sweep.status import BASELINES
 from sweep.store import Store
+from sweep.words import counted
 
 TRIAL_COLUMNS = ("number", "state", "value")
 RUN_COLUMNS = (
@@ -157,13 +158,15 @@ def _notes(row: Mapping[str, Any], spec: StudySpec, trials: pd.DataFrame, runs: 
         )
     origins = sorted({str(origin) for origin in runs["origin"].dropna()})
     if origins:
-        notes.append(f"{runs['origin'].notna().sum()} runs were not trained here, but copied: {'; '.join(origins)}.")
+        copied = counted(int(runs["origin"].notna().sum()), "run", "was", "were")
+        notes.append(f"{copied} not trained here, but copied: {'; '.join(origins)}.")
     for reference in (REFERENCES[name] for name in spec.search.points):
         read_in = f" Read in {reference.read_in}." if reference.read_in else ""
         notes.append(f"The point {reference.name}: {reference.note}.{read_in}")
     failed = runs[runs["state"] == "failed"]
     if len(failed):
-        notes.append(f"{len(failed)} runs failed by an error, not as a result; the first: {failed.iloc[0]['reason']}")
+        how_many = counted(len(failed), "run")
+        notes.append(f"{how_many} failed by an error, not as a result; the first: {failed.iloc[0]['reason']}")
     if not spec.train.deterministic:
         notes.append("train.deterministic is off: repeated runs may differ in the last bits.")
     return tuple(notes)

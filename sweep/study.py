@@ -29,6 +29,7 @@ from sweep.projection import Projection
 from sweep.space import Choices, plain
 from sweep.spec import StudySpec, overrides_json, stored_overrides, stored_spec
 from sweep.store import NewRun, Store, now
+from sweep.words import counted
 
 
 @dataclass(frozen=True)
@@ -316,9 +317,10 @@ def _try_failures_again(spec: StudySpec, row: Mapping[str, Any], store: Store, s
     if not failed:
         return row
     if spec.search.sampler != "grid":
-        show.note(f"study {spec.name}: {failed} failed trials stay failed, since its search went on from them")
+        stay = counted(failed, "failed trial", "stays", "stay")
+        show.note(f"study {spec.name}: {stay} failed, since its search went on from there")
         return row
-    show.note(f"study {spec.name}: {failed} failed trials are tried again")
+    show.note(f"study {spec.name}: {counted(failed, 'failed trial', 'is', 'are')} tried again")
     store.regrow_study(spec.name, state="running")
     return store.require(spec.name)
 
