@@ -213,11 +213,22 @@ def build_cache(
         if not folder.is_dir():
             with _locked(cache_lock(folder), lambda: on_progress(0, len(items)) if on_progress else None):
                 if not folder.is_dir():  # another builder may have finished while we waited
+                    _require_room(cache_root, len(items), settings.image_size)
                     _build(folder, fingerprint, source, items, settings, on_progress)
     except OSError as error:
         raise _unwritable(cache_root, error) from error
     verify_cache(folder, on_progress)  # training on a flipped bit would give every study here other numbers, in silence
     return open_cache(folder)
+
+
+def _require_room(cache_root: Path, count: int, size: tuple[int, int]) -> None:
+    """Raise `DataError` where the arrays will not fit on the disk: decoding can take long."""
+    needed, usage = count * size[0] * size[1] * (3 + 4), shutil.disk_usage(cache_root)
+    if usage.total and usage.free < needed:  # some network disks tell nothing
+        raise DataError(
+            f"the cache in {cache_root} needs {needed / 1e6:,.0f} MB for {count} pictures of {size[0]}x{size[1]}, and "
+            f"{usage.free / 1e6:,.0f} MB are free; make room, or choose a smaller data.image_size or another --home"
+        )
 
 
 def fingerprint_source(

@@ -12,6 +12,9 @@ import numpy as np
 from model.checkpoint import DamagedFileError, Note, read_arrays, write_arrays
 
 RESULT = "result.npz"
+PANELS = 6
+"""How many validation pictures are kept with their prediction."""
+
 PANEL_ARRAYS = ("image", "truth", "mask", "prediction")
 
 FLAT_RATIO = 0.05

@@ -30,14 +30,11 @@ from model.evaluation import Evaluation, as_input, combined_loss, evaluate, forw
 from model.identity import run_identity
 from model.names import TERMS
 from model.optimizer import Adam
-from model.outcomes import EpochRecord, Panels, RunResult, judge, load_result, write_result
+from model.outcomes import PANELS, EpochRecord, Panels, RunResult, judge, load_result, write_result
 from model.runtime import Runtime, environment_key
 from model.schedule import epoch_order, fixed_draw, learning_rate, steps_per_epoch, stream_seed
 from model.settings import RunSettings
 from model.unet import UNet
-
-PANELS = 6
-"""How many validation pictures are kept with their prediction."""
 
 logger = logging.getLogger("model.training")
 

@@ -19,6 +19,7 @@ from model.settings import RunSettings
 from sweep.claims import Claim
 from sweep.errors import StorageError, StudyError
 from sweep.executors import Event, Executor, RunRequest
+from sweep.pace import Pace
 from sweep.paths import Home
 from sweep.projection import Projection, Suggester
 from sweep.pruning import pruned_at
@@ -134,13 +135,19 @@ class Coordinator:
         self.told = 0
         self.restored: list[dict[str, Any]] = []
         self.earlier_failures = 0
+        self.elsewhere: dict[str, bool] = {}
+        self.copies: dict[tuple[str, int], bool] = {}
         self.is_loss_said = False
+        self.pace = Pace()
+        self.taken_over = 0
+        """Runs that other studies had finished before ours asked for them."""
+        self.ahead: dict[int, list[bool]] = {}
+        """The finished runs of trials to come, as far as they are known: each one, whether another study has it."""
 
     # The loop
 
     def drive(self) -> bool:
-        """Go on to the end; False where it was told to stop before."""
-        self._restore()
+        """Go on to the end from where `restore` took it up; False where it was told to stop before."""
         while self.told < self.spec.trial_count:
             if self.should_stop():
                 return False
@@ -160,6 +167,48 @@ class Coordinator:
     def failed_runs(self) -> int:
         """Runs that ended by an error, not as a result, and made their trial fail."""
         return self.earlier_failures + sum(run.state == "failed" for run in self.runs.values())
+
+    @property
+    def run_count(self) -> int:
+        """How many runs the study has."""
+        return self.spec.trial_count * len(self.spec.study.seeds)
+
+    @property
+    def runs_done(self) -> int:
+        """How many of them need no more training; those that trials share count for each."""
+        ended = sum(run.ended for trial in self.trials[self.told :] for run in trial.runs)
+        return self.told * len(self.spec.study.seeds) + ended
+
+    @property
+    def training(self) -> dict[str, tuple[int, Run]]:
+        """The runs that are being trained, each with the first trial that waits for it."""
+        found: dict[str, tuple[int, Run]] = {}
+        for trial in self.trials[self.told :]:
+            for run in trial.runs:
+                if run.state == "running":
+                    found.setdefault(run.key, (trial.number, run))
+        return found
+
+    @property
+    def seconds_left(self) -> float | None:
+        """About how long it still takes, with the workers at hand and what they trained in this session; None if unknown."""
+        begun = {run.key: run.epochs - run.epoch for t in self.trials[self.told :] for run in t.runs if not run.ended}
+        coming = [(count, epochs) for count, epochs in self._coming() if count]
+        workers = min(self.executor.free() + len(self.training), self.spec.search.parallel * len(self.spec.study.seeds))
+        return self.pace.left(
+            epochs=sum(begun.values()) + sum(count * epochs for count, epochs in coming),
+            longest=max([*begun.values(), *(epochs for _, epochs in coming)], default=0),
+            workers=workers,
+        )
+
+    def _coming(self) -> list[tuple[int, int]]:
+        """How many runs of trials to come are to be trained, and for how many epochs each."""
+        seeds, epochs = len(self.spec.study.seeds), self.spec.train.epochs
+        if "train.epochs" in self.spec.variable_names:
+            cells = enumerate(self.spec.cells[len(self.trials) :], len(self.trials))
+            return [(seeds - len(self.ahead.get(number, ())), int(cell["train.epochs"])) for number, cell in cells]
+        trials = self.spec.trial_count - len(self.trials)
+        return [(trials * seeds - sum(map(len, self.ahead.values())), epochs)]
 
     @property
     def best(self) -> Trial | None:
@@ -182,8 +231,8 @@ class Coordinator:
 
     # Asking
 
-    def _restore(self) -> None:
-        """Take up the trials that were asked before, and bring the sampler and Optuna's study to where they stood."""
+    def restore(self) -> None:
+        """Take up the trials that were asked before, bring the sampler to where it stood, and look at what lies ahead."""
         rows = self.store.trials(self.spec.name)
         by_trial: dict[int, dict[int, dict[str, Any]]] = {}
         for run in self.store.runs(self.spec.name):
@@ -197,6 +246,26 @@ class Coordinator:
         failed = [by_trial.get(row["number"], {}).values() for row in rows if row["state"] == "failed"]
         self.earlier_failures = sum(max(1, sum(run["state"] == "failed" for run in runs)) for runs in failed)
         self.restored = rows
+        if self.told < self.spec.trial_count:
+            self.taken_over = self.store.taken_over(self.spec.name)
+            self.elsewhere, self.copies = self.store.finished_elsewhere(self.spec.name)
+            self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Find the runs of a grid's trials to come that are finished already.
+
+        Where data is swept nothing is known of them: which runs they are depends on pictures that are not prepared yet.
+        """
+        has_swept_data = any(name.startswith("data.") for name in self.spec.variable_names)
+        if not self.elsewhere or has_swept_data or self.spec.search.sampler != "grid":
+            return
+        for number in range(len(self.trials), self.spec.trial_count):
+            planned = self.planner(self.spec.cells[number]).runs
+            found = [
+                self.elsewhere.get(new.run, self.copies.get((new.identity, settings.train.epochs)))
+                for settings, new in planned
+            ]
+            self.ahead[number] = [is_foreign for is_foreign in found if is_foreign is not None]
 
     def _restored(self, row: Mapping[str, Any], runs: Mapping[int, Mapping[str, Any]]) -> Trial:
         trial = Trial(
@@ -224,6 +293,8 @@ class Coordinator:
             trial.runs = [self._take_up(settings, new, plan) for settings, new in plan.runs]
             self._prune(trial)
             self.trials.append(trial)
+            self.ahead.pop(number, None)
+            self.taken_over += sum(run.state == "finished" and self.elsewhere.get(run.key, False) for run in trial.runs)
 
     def _with_copies(self, plan: TrialPlan) -> TrialPlan:
         """The plan with finished runs that were copied here in place of those that would be trained.
@@ -281,6 +352,7 @@ class Coordinator:
         if self._finished_before(run, row):  # by another study, while it waited here
             return
         run.state = "running"
+        self.pace.begin(run.key)
         # The worker sends all records again, from its checkpoint.
         run.curve, run.epoch, run.seconds, run.images_per_second = [], 0, 0.0, 0.0
         mixed = bool(row.get("mixed")) or row.get("environment", run.new.environment) != run.new.environment
@@ -343,6 +415,7 @@ class Coordinator:
         if record["epoch"] > run.epochs:
             return
         self.store.add_epochs(run.key, epoch_rows(record))
+        self.pace.epoch(run.key, record["seconds"])
         value = record["splits"]["val"][self.spec.column]
         run.seconds += record["seconds"]
         run.images_per_second += record["images_per_second"]

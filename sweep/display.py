@@ -1,38 +1,82 @@
-"""Progress on stderr: live bars on a terminal, plain lines elsewhere. Results never come here; they go to stdout."""
+"""Progress on stderr: a live view on a terminal, plain lines elsewhere. Results never come here; they go to stdout."""
 
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from sweep.coordinator import Coordinator, Run
+from sweep.words import counted, duration, shortened
 
 PLAIN_LINE_EVERY_S = 30.0
+SHORTEST_BAR, LONGEST_BAR = 8, 40
+PADDING = 3  # of a row's three columns
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them: "45 s", "12 min", "3 h 05 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+@dataclass(frozen=True)
+class Row:
+    """Something that goes on: what, how far, and a word on that. Without a total the bar only says that it goes on."""
+
+    what: str
+    done: int
+    total: int | None
+    text: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """On one line, its bar as long as there is room; where there is none for a bar, without it."""
+        room = options.max_width - len(self.what) - len(self.text) - PADDING
+        if room < SHORTEST_BAR:
+            yield Text(f"{self.what} {self.text}".rstrip())
+            return
+        grid = Table.grid(padding=(0, 1, 0, 0))
+        pulse = self.total is None
+        bar = ProgressBar(self.total, self.done, width=min(LONGEST_BAR, room), pulse=pulse)
+        grid.add_row(Text(self.what, no_wrap=True), bar, Text(self.text, no_wrap=True))
+        yield grid
+
+
+@dataclass(frozen=True)
+class View:
+    """What a live display shows: a study and its parts in words, and rows of what goes on."""
+
+    name: str
+    trials: Row
+    parts: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The study first, so that a low terminal cuts runs and not what matters."""
+        room = max(SHORTEST_BAR, options.max_width - len(self.trials.text) - PADDING - SHORTEST_BAR)
+        yield Row(shortened(self.name, room), self.trials.done, self.trials.total, self.trials.text)
+        yield from (Text(line) for line in flowed(self.parts, options.max_width))
+        yield from self.rows
+
+
+def flowed(parts: Sequence[str], width: int) -> list[str]:
+    """Parts of a sentence on as few lines as hold them; a part that is longer than a line has lines of its own."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + 2 + len(part) < width:
+            lines[-1] += f"; {part}"
+        else:
+            lines.append(part)
+    return lines
 
 
 class ProgressDisplay:
@@ -40,21 +84,11 @@ class ProgressDisplay:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
-        self.live = self.console.is_terminal
-        self.bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[info]}"),
-            console=self.console,
-        )
-        self.view = Live(self.bars, console=self.console, refresh_per_second=4) if self.live else None
-        self.tasks: dict[str, TaskID] = {}
-        self.pace: deque[tuple[float, int]] = deque(maxlen=200)
+        self.view = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
         self.last_line = 0.0
         self.looking_since: float | None = None
-        self.last_state: tuple[int, int] = (-1, -1)
+        self.last_state: tuple[int, bool, int] = (-1, False, -1)
+        self.is_preparing = False
 
     def __enter__(self) -> "ProgressDisplay":
         if self.view:
@@ -65,8 +99,8 @@ class ProgressDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.view:
-            if "data" in self.tasks:  # looked through, and nothing was to be decoded
-                self.bars.remove_task(self.tasks.pop("data"))
+            if self.is_preparing:  # looked through, and nothing was to be decoded
+                self.view.update("")
             self.view.stop()
 
     def note(self, text: str) -> None:
@@ -77,7 +111,7 @@ class ProgressDisplay:
         """Pictures are being decoded and resized into the cache, or looked at; as `data.cache.Progress` says."""
         if not total:
             self.looking_since = self.looking_since or time.monotonic()  # most often soon done, and not worth a line
-            if self.live or time.monotonic() - self.looking_since > PLAIN_LINE_EVERY_S:
+            if self.view or time.monotonic() - self.looking_since > PLAIN_LINE_EVERY_S:
                 self._prepare("looking through pictures", done, None)
         elif not done:
             self._prepare("waiting for another process that prepares these pictures", done, None)
@@ -85,82 +119,75 @@ class ProgressDisplay:
             self._prepare(f"{verb} pictures", done, total)
 
     def _prepare(self, what: str, done: int, total: int | None) -> None:
-        """A bar, or a line now and then; without a total, the bar only says that something happens."""
-        if self.live:
-            if "data" not in self.tasks:
-                self.tasks["data"] = self.bars.add_task(what, total=total, info="")
-            self.bars.update(self.tasks["data"], description=what, completed=done, total=total)
-            if done == total:
-                self.bars.remove_task(self.tasks.pop("data"))
+        """A row, or a line now and then."""
+        text = f"{done} of {total}" if total else f"{done} so far" if done else ""
+        if self.view:
+            self.is_preparing = done != total
+            self.view.update(Row(what, done, total, text) if self.is_preparing else "")
         elif done == total or time.monotonic() - self.last_line > PLAIN_LINE_EVERY_S:  # the first line comes at once
             self.last_line = time.monotonic()
-            self.note(what + (f": {done} of {total}" if total else f": {done} so far" if done else ""))
+            self.note(f"{what}: {text}" if text else what)
 
     def update(self, coordinator: Coordinator) -> None:
         """Draw the coordinator's state."""
-        done, total = self._epochs(coordinator)
-        if not self.pace or self.pace[-1][1] != done:
-            self.pace.append((time.monotonic(), done))
-        info = f"{self._best(coordinator)}{self._left(done, total)}"
-        if self.live:
-            self._draw(coordinator, info)
+        self.is_preparing = False
+        trials = f"{coordinator.told} of {counted(coordinator.spec.trial_count, 'trial')}"
+        if self.view:
+            row = Row("", coordinator.told, coordinator.spec.trial_count, trials)
+            rows = tuple(
+                _row(coordinator.spec.study.objective, number, run) for number, run in coordinator.training.values()
+            )
+            self.view.update(View(coordinator.spec.name, row, _parts(coordinator), rows))
         else:
-            self._say(coordinator, done, info)
+            self._say(coordinator, trials)
 
-    def _epochs(self, coordinator: Coordinator) -> tuple[int, int]:
-        """Epochs known to be done, and epochs in the whole study."""
-        spec = coordinator.spec
-        a_trial = spec.train.epochs * len(spec.study.seeds)
-        current = sum(
-            run.epochs if run.ended else run.epoch for t in coordinator.trials[coordinator.told :] for run in t.runs
-        )
-        return coordinator.told * a_trial + current, spec.trial_count * a_trial
-
-    def _best(self, coordinator: Coordinator) -> str:
-        best = coordinator.best
-        if best is None or best.value is None:
-            return ""
-        where = ", ".join(f"{name} {_number(value)}" for name, value in best.params.items())
-        word = "highest" if coordinator.spec.direction == "maximize" else "lowest"  # which is best is said at the end
-        return f"{word} {coordinator.spec.study.objective} {best.value:.4g}{f' at {where}' if where else ''}"
-
-    def _left(self, done: int, total: int) -> str:
-        if len(self.pace) < 3 or done >= total:
-            return ""
-        (begun, first), (latest, last) = self.pace[0], self.pace[-1]
-        rate = (last - first) / (latest - begun) if latest > begun else 0.0
-        return f", about {duration((total - done) / rate)} left" if rate > 0 else ""
-
-    def _draw(self, coordinator: Coordinator, info: str) -> None:
-        wanted: dict[str, tuple[str, int, int, str]] = {
-            "study": (f"{coordinator.spec.name}: trials", coordinator.told, coordinator.spec.trial_count, info)
-        }
-        for trial in coordinator.trials[coordinator.told :]:
-            for run in trial.runs:
-                if run.state == "running":
-                    name = f"  trial {trial.number} seed {run.settings.seed}"
-                    wanted[run.key] = (name, run.epoch, run.epochs, _latest(run, coordinator.spec.study.objective))
-        for key in set(self.tasks) - set(wanted):
-            self.bars.remove_task(self.tasks.pop(key))
-        for key, (name, done, total, text) in wanted.items():
-            if key not in self.tasks:
-                self.tasks[key] = self.bars.add_task(name, total=total, info=text)
-            self.bars.update(self.tasks[key], completed=done, info=text)
-
-    def _say(self, coordinator: Coordinator, done: int, info: str) -> None:
-        """A line whenever a trial was told, and else every half minute while epochs go by."""
-        state = (coordinator.told, done)
+    def _say(self, coordinator: Coordinator, trials: str) -> None:
+        """A line whenever a trial was told and when the time left is known first; else every half minute while epochs go by."""
+        epochs = sum(run.epoch for _, run in coordinator.training.values())
+        state = (coordinator.told, coordinator.seconds_left is not None, epochs)
         waited = time.monotonic() - self.last_line > PLAIN_LINE_EVERY_S
-        if state[0] == self.last_state[0] and not (waited and state != self.last_state):
+        if state[:2] == self.last_state[:2] and not (waited and state != self.last_state):
             return
         self.last_line, self.last_state = time.monotonic(), state
-        running = sum(run.state == "running" for run in coordinator.runs.values())
-        trials = f"{coordinator.told} of {coordinator.spec.trial_count} trials done, {running} runs training"
-        self.note(f"{coordinator.spec.name}: {trials}{'; ' if info else ''}{info.removeprefix(', ')}")
+        self.note(f"{coordinator.spec.name}: {'; '.join([f'{trials} done', *_parts(coordinator)])}")
 
 
-def _latest(run: Run, objective: str) -> str:
-    return f"epochs, {objective} {run.curve[-1]:.4g}" if run.curve and math.isfinite(run.curve[-1]) else "epochs"
+def _parts(coordinator: Coordinator) -> tuple[str, ...]:
+    """Where a study stands, in words: its runs, what others did of it, the best so far, the time left."""
+    done, total = coordinator.runs_done, coordinator.run_count
+    training, taken = len(coordinator.training), coordinator.taken_over
+    parts = [f"{done} of {counted(total, 'run')} done" + (f", {training} training" if training else "")]
+    if taken:
+        parts.append(
+            f"{taken} of {counted(total, 'run')} {'was' if taken == 1 else 'were'} taken over from other studies"
+        )
+    return (*parts, _best(coordinator), *_left(coordinator))
+
+
+def _best(coordinator: Coordinator) -> str:
+    best = coordinator.best
+    if best is None or best.value is None:
+        return f"no {coordinator.spec.study.objective} yet"
+    where = ", ".join(f"{name} {_number(value)}" for name, value in best.params.items())
+    word = "highest" if coordinator.spec.direction == "maximize" else "lowest"  # which is best is said at the end
+    return f"{word} {coordinator.spec.study.objective} {best.value:.4g}{f' at {where}' if where else ''}"
+
+
+def _left(coordinator: Coordinator) -> tuple[str, ...]:
+    """The time left: at most so much where trials may be pruned."""
+    if coordinator.told == coordinator.spec.trial_count:
+        return ()
+    left = coordinator.seconds_left
+    if left is None:
+        return ("time left not known yet",)
+    about = "about" if coordinator.spec.search.pruner == "none" else "at most"
+    return (f"{about} {duration(max(1.0, left))} left",)
+
+
+def _row(objective: str, number: int, run: Run) -> Row:
+    value = f", {objective} {run.curve[-1]:.4g}" if run.curve and math.isfinite(run.curve[-1]) else ""
+    epochs = f"{run.epoch} of {counted(run.epochs, 'epoch')}{value}"
+    return Row(f"  trial {number} seed {run.settings.seed}", run.epoch, run.epochs, epochs)
 
 
 def _number(value: object) -> str:

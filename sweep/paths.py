@@ -91,6 +91,9 @@ class Home:
             raise StorageError(
                 f"the home folder {self.root} cannot be made ({error.strerror}); choose another with --home"
             ) from error
-        if not os.access(self.root, os.W_OK):
-            raise StorageError(f"the home folder {self.root} is read-only; choose another with --home")
+        for folder in (self.root, self.cache, self.root / "runs"):
+            if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
+                what = "is read-only" if folder.is_dir() else "is a file"
+                name = "the home folder" if folder == self.root else "in the home folder,"
+                raise StorageError(f"{name} {folder} {what}; choose another with --home")
         return self

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Column, Connection, Float, Table, delete, func, insert, select, text, update
+from sqlalchemy import Column, Connection, Exists, Float, Table, delete, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from model.settings import RunSettings
@@ -148,6 +148,29 @@ class Store(Database):
         """The rows of the other studies that have a run, too."""
         having = select(TRIAL_RUN.c.study).where(TRIAL_RUN.c.run == run, TRIAL_RUN.c.study != name)
         return self.rows(select(STUDY).where(STUDY.c.name.in_(having)))
+
+    def finished_elsewhere(self, name: str) -> tuple[dict[str, bool], dict[tuple[str, int], bool]]:
+        """The finished runs that no trial of a study has, or not yet, and whether another study trained them.
+
+        By their keys, and those that were copied here by their identities and numbers of epochs.
+        """
+        mine = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name)
+        columns = (RUN.c.run, RUN.c.identity, RUN.c.epochs, RUN.c.origin, _trained_by_another(name).label("is_foreign"))
+        rows = self.rows(select(*columns).where(RUN.c.state == "finished", RUN.c.run.not_in(mine)))
+        copies = {(row["identity"], row["epochs"]): bool(row["is_foreign"]) for row in rows if row["origin"]}
+        return {row["run"]: bool(row["is_foreign"]) for row in rows}, copies
+
+    def taken_over(self, name: str) -> int:
+        """How many runs of a study's trials were finished by another study before they were asked for."""
+        query = (
+            select(func.count().label("n"))
+            .select_from(TRIAL_RUN)
+            .join(TRIAL, (TRIAL.c.study == TRIAL_RUN.c.study) & (TRIAL.c.number == TRIAL_RUN.c.trial))
+            .join(RUN, RUN.c.run == TRIAL_RUN.c.run)
+            .where(TRIAL_RUN.c.study == name, RUN.c.state == "finished", RUN.c.finished <= TRIAL.c.asked)
+            .where(_trained_by_another(name))
+        )
+        return int(self.rows(query)[0]["n"])
 
     def run(self, run: str) -> dict[str, Any] | None:
         """One run's row, or None."""
@@ -332,6 +355,17 @@ class Store(Database):
             return
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
         connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+
+def _trained_by_another(name: str) -> Exists:
+    """Whether another study had asked for a run of sweep_run before it was finished."""
+    link, trial = TRIAL_RUN.alias(), TRIAL.alias()
+    return (
+        select(link.c.run)
+        .join(trial, (trial.c.study == link.c.study) & (trial.c.number == link.c.trial))
+        .where(link.c.run == RUN.c.run, link.c.study != name, trial.c.asked <= RUN.c.finished)
+        .exists()
+    )
+
 
 
 def epoch_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from sweep.cores import usable_cores
 from sweep.database import storage_url
 from sweep.errors import StudyError
 from sweep.executors import Executor
+from sweep.forecast import foresee, require_room
 from sweep.paths import Home, expanded
 from sweep.projection import Projection
 from sweep.space import Choices, plain
@@ -188,6 +189,7 @@ def _create(
     machine: Callable[[], Machine],
 ) -> dict[str, Any]:
     """Prepare the data, resolve what depends on the machine once, and write the study's row."""
+    require_room(spec, begin.home)
     if begin.device not in ("auto", "cpu"):  # refused before pictures are prepared, which can take long
         resolve_runtime(begin.device, spec.train, machine())
     prepared = prepare_training(spec.data, begin.home.cache, on_progress)
@@ -345,11 +347,12 @@ def _conduct(
         return should_stop()
 
     begin.executor.open(workers, alive_and_asked_to_stop)
+    if runtime.device != "cpu" and (row["state"] != "finished" or store.failed_trials(spec.name)):
+        # There may be something to train: refused in words, before pictures, where the study's device is not here.
+        resolve_runtime(runtime.device, spec.train, machine())
     _check_data(planner.prepared(spec.data), row["name"], store.decoded(row, "data", DataSummary))
-    if row["state"] != "finished" or store.failed_trials(spec.name):  # there may be something to train
-        resolve_runtime(runtime.device, spec.train, machine())  # refuses in words where the study's device is not here
-        if workers:
-            show.note(f"study {spec.name}: {usable_cores().workers(workers)}")
+    if workers and (row["state"] != "finished" or store.failed_trials(spec.name)):
+        show.note(f"study {spec.name}: {usable_cores().workers(workers)}")
     _remember(spec, row, store)
     row = _try_failures_again(spec, row, store, show)
     store.update_study(spec.name, state="running")
@@ -358,6 +361,9 @@ def _conduct(
         spec, begin.home, store, claim, project, planner, asdict(runtime), begin.executor, show, should_stop
     )
     try:
+        coordinator.restore()
+        for line in foresee(coordinator, planner.prepared(spec.data), workers).lines():
+            show.note(line)
         finished = coordinator.drive()
         if finished and row["state"] != "finished":
             coordinator.projection  # noqa: B018  with nothing left to do, a killed coordinator's may still lag behind

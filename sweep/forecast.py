@@ -1,0 +1,119 @@
+"""What a study takes, said before it trains: how many runs, of which some are done, and how much disk."""
+
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from data.prepare import Prepared
+from model.size import checkpoint_bytes, result_bytes
+from sweep.coordinator import Coordinator
+from sweep.errors import StorageError
+from sweep.paths import Home
+from sweep.space import Choices, cells, plain
+from sweep.spec import StudySpec
+from sweep.words import counted, size
+
+IN_FLIGHT = 3
+"""A run in training has its newest checkpoint, the one before, and one that is being written."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A study's runs and their files, as far as they are known before training."""
+
+    spec: StudySpec
+    runs: int
+    done: int
+    taken_over: int
+    """Of those that are done, by other studies."""
+    workers: int
+    val_images: int
+    cache_bytes: int
+    free_bytes: float
+
+    @property
+    def left(self) -> int:
+        """How many runs are to be trained."""
+        return self.runs - self.done
+
+    @cached_property
+    def checkpoints(self) -> list[int]:
+        """The size of a run's checkpoint, of each kind of network that is swept."""
+        return [checkpoint_bytes(parts["model"], parts["train"].epochs) for parts in variants(self.spec)]
+
+    def disk_bytes(self, keep: str) -> float:
+        """About how much more there will be on the disk at most, with so much of finished runs kept."""
+        results = [result_bytes(parts["data"].image_size, self.val_images) for parts in variants(self.spec)]
+        kept = self.checkpoints if keep == "last" else [0]
+        finished = self.left * (sum(results) / len(results) + sum(kept) / len(kept))
+        return finished + min(self.workers or 1, self.left) * IN_FLIGHT * max(self.checkpoints)
+
+    def lines(self) -> list[str]:
+        """What is said before training; nothing where nothing is left to train."""
+        if not self.left:
+            return []
+        name, keep = self.spec.name, self.spec.train.keep
+        trials, seeds = counted(self.spec.trial_count, "trial"), counted(len(self.spec.study.seeds), "seed")
+        others = f" ({self.taken_over} taken over from other studies)" if self.taken_over else ""
+        done = f", {self.done} done already{others}" if self.done else ""
+        with_ = counted(self.workers, "worker") if self.workers else "this process"
+        more = self.disk_bytes(keep)
+        lines = [
+            f"{name}: {counted(self.runs, 'run')} ({trials} x {seeds}){done}; {self.left} to train with {with_}",
+            f"{name}: takes about {size(more)} of disk ({self._each(keep)}), beside {size(self.cache_bytes)} of pictures; "
+            f"{size(self.free_bytes)} are free",
+        ]
+        if more > self.free_bytes:
+            less = f", or start it with --set train.keep=none (about {size(self.disk_bytes('none'))})"
+            lines.append(
+                f"warning: {name} takes more disk than is free: make room{less if keep == 'last' else ''}; a full disk "
+                f"stops the study, and sweep resume goes on with it"
+            )
+        return lines
+
+    def _each(self, keep: str) -> str:
+        each = " to ".join(size(found) for found in sorted({min(self.checkpoints), max(self.checkpoints)}))
+        return f"a checkpoint of {each} a run" if keep == "last" else f"a checkpoint of {each} while a run is trained"
+
+
+def foresee(coordinator: Coordinator, prepared: Prepared, workers: int) -> Forecast:
+    """The forecast of a study that was taken up where it stands."""
+    spec = coordinator.spec
+    files = [prepared.dataset.images, prepared.dataset.depth]
+    ahead = [origin for origins in coordinator.ahead.values() for origin in origins]
+    return Forecast(
+        spec=spec,
+        runs=coordinator.run_count,
+        done=coordinator.runs_done + len(ahead),
+        taken_over=coordinator.taken_over + ahead.count(True),
+        workers=workers,
+        val_images=len(prepared.keys("val")),
+        cache_bytes=sum(array.nbytes for array in files),
+        free_bytes=_free(coordinator.home),
+    )
+
+
+def require_room(spec: StudySpec, home: Home) -> None:
+    """Raise `StorageError` where not even one run fits on the disk."""
+    one = max(checkpoint_bytes(parts["model"], parts["train"].epochs) for parts in variants(spec))
+    free = _free(home)
+    if free < IN_FLIGHT * one:
+        raise StorageError(
+            f"the disk of {home.root} has {size(free)} free, and one run alone needs {size(IN_FLIGHT * one)} for its "
+            f"checkpoints: make room, or choose another --home"
+        )
+
+
+def _free(home: Home) -> float:
+    usage = shutil.disk_usage(home.root)
+    return usage.free if usage.total else math.inf  # some network disks tell nothing
+
+
+def variants(spec: StudySpec) -> list[Mapping[str, Any]]:
+    """The settings of each kind of network and picture that is swept; of an interval, its larger end."""
+    fields = [v for v in spec.variables if v.name.startswith("model.") or v.name == "data.image_size"]
+    choices = [v if isinstance(v, Choices) else Choices(v.name, (v.high,)) for v in fields]
+    return [spec.sections_at({name: plain(value) for name, value in cell.items()}) for cell in cells(choices)]

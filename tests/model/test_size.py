@@ -1,0 +1,32 @@
+"""Sizes told before anything is trained, against the real thing."""
+
+import pytest
+
+from model.checkpoint import CHECKPOINT
+from model.outcomes import RESULT
+from model.runtime import Runtime
+from model.settings import ModelSettings
+from model.size import checkpoint_bytes, parameter_count, result_bytes
+from model.training import train
+from model.unet import UNet
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("width", [1, 8, 64])
+def test_parameters_are_counted_as_torch_counts_them(width: int, batch_norm: bool) -> None:
+    """To the last one."""
+    settings = ModelSettings(width=width, batch_norm=batch_norm)
+    assert parameter_count(settings) == sum(p.numel() for p in UNet(settings, (0.1, 10.0)).parameters())
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("width", [2, 12])
+def test_files_are_about_as_large_as_was_said(make_pictures, make_settings, tmp_path, width, batch_norm) -> None:
+    """Checkpoint and result of a real run, within an eighth."""
+    pictures, settings = make_pictures(), make_settings(width=width, batch_norm=batch_norm)
+    for _ in train(settings, pictures, tmp_path, Runtime("cpu")):
+        pass
+    said = checkpoint_bytes(settings.model, 3)
+    assert (tmp_path / CHECKPOINT).stat().st_size == pytest.approx(said, rel=1 / 8)
+    said = result_bytes((16, 16), 7)
+    assert (tmp_path / RESULT).stat().st_size == pytest.approx(said, rel=1 / 8)
