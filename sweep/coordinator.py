@@ -9,11 +9,10 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
 
-from data.settings import DataSettings
 from model.checkpoint import CHECKPOINT, free_finished
 from model.settings import RunSettings
 from sweep.claims import Claim
@@ -24,6 +23,7 @@ from sweep.paths import Home
 from sweep.projection import Projection, Suggester
 from sweep.pruning import pruned_at
 from sweep.retention import kept, settled
+from sweep.runs import Planner, Run, Trial, TrialPlan
 from sweep.spec import StudySpec
 from sweep.store import NewRun, Store, epoch_rows, now
 from sweep.tables import RUN
@@ -31,25 +31,6 @@ from sweep.tables import RUN
 MAX_ATTEMPTS = 3
 POLL_S = 0.5
 BUSY_RETRY_POLLS = 4
-
-
-@dataclass(frozen=True)
-class TrialPlan:
-    """What a trial's runs are made of, and their keys."""
-
-    data: DataSettings
-    fingerprint: str
-    runs: tuple[tuple[RunSettings, NewRun], ...]
-
-
-class Planner(Protocol):
-    """Turns a point of the space into runs (see `sweep.study.Planner`)."""
-
-    def __call__(self, point: Mapping[str, Any]) -> TrialPlan:
-        """The plan of a trial at that point."""
-
-    def check(self, plan: TrialPlan) -> None:
-        """Raise `DataError` where the plan's pictures are no longer whole."""
 
 
 class Display(Protocol):
@@ -63,50 +44,6 @@ class Display(Protocol):
 
     def note(self, text: str) -> None:
         """One line worth reading."""
-
-
-@dataclass
-class Run:
-    """A run as the coordinator sees it."""
-
-    key: str
-    settings: RunSettings
-    plan: TrialPlan
-    new: NewRun
-    state: str = "waiting"  # waiting | running | finished | failed | dropped
-    outcome: str | None = None
-    deaths: int = 0  # since it last got further
-    furthest: int = 0
-    memory_retries: int = 0
-    wait_polls: int = 0
-    curve: list[float] = field(default_factory=list)
-    epoch: int = 0
-    seconds: float = 0.0
-    images_per_second: float = 0.0  # summed over epochs
-
-    @property
-    def epochs(self) -> int:
-        """How many epochs it is to be trained."""
-        return self.settings.train.epochs
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will come of it."""
-        return self.state in ("finished", "failed", "dropped")
-
-
-@dataclass
-class Trial:
-    """A trial that was asked and not yet told, or told."""
-
-    number: int
-    params: dict[str, Any]
-    weights: dict[str, float]
-    epochs: int
-    asked: str
-    runs: list[Run]
-    state: str = "running"
-    value: float | None = None
 
 
 class Coordinator:

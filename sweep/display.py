@@ -21,7 +21,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweep.coordinator import Coordinator, Run
+from sweep.coordinator import Coordinator
+from sweep.runs import Run
 from sweep.words import counted, duration, shortened
 
 PLAIN_LINE_EVERY_S = 30.0

@@ -356,6 +356,7 @@ class Store(Database):
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
         connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
 
+
 def _trained_by_another(name: str) -> Exists:
     """Whether another study had asked for a run of sweep_run before it was finished."""
     link, trial = TRIAL_RUN.alias(), TRIAL.alias()
@@ -365,7 +366,6 @@ def _trained_by_another(name: str) -> Exists:
         .where(link.c.run == RUN.c.run, link.c.study != name, trial.c.asked <= RUN.c.finished)
         .exists()
     )
-
 
 
 def epoch_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:

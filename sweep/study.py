@@ -19,7 +19,7 @@ from model.identity import run_identity
 from model.runtime import Machine, Runtime, environment_key, resolve_runtime
 from sweep import __version__
 from sweep.claims import Claim
-from sweep.coordinator import Coordinator, Display, TrialPlan
+from sweep.coordinator import Coordinator, Display
 from sweep.cores import usable_cores
 from sweep.database import storage_url
 from sweep.errors import StudyError
@@ -27,6 +27,7 @@ from sweep.executors import Executor
 from sweep.forecast import foresee, require_room
 from sweep.paths import Home, expanded
 from sweep.projection import Projection
+from sweep.runs import TrialPlan
 from sweep.space import Choices, plain
 from sweep.spec import StudySpec, overrides_json, stored_overrides, stored_spec
 from sweep.store import NewRun, Store, now
