@@ -251,7 +251,9 @@ class Coordinator:
         if new.run in self.runs and self.runs[new.run].state != "dropped":
             return self.runs[new.run]
         run = self.runs[new.run] = Run(new.run, settings, plan, new)
-        self._finished_before(run, self.store.run(new.run) or {})
+        row = self.store.run(new.run) or {}
+        if not self._finished_before(run, row):
+            run.epoch = min(row.get("epochs", 0), run.epochs)
         return run
 
     def _finished_before(self, run: Run, row: Mapping[str, Any]) -> bool:
@@ -260,9 +262,8 @@ class Coordinator:
             return False
         run.state, run.outcome, run.epoch = "finished", row["outcome"], min(row["epochs"], run.epochs)
         run.curve = self.store.curve(run.key, self.spec.column, run.epochs)
-        free_finished(
-            self.home.run(run.key), kept(self.store, row)
-        )  # whoever finished it may have been killed just then
+        # Whoever finished it may have been killed just then.
+        free_finished(self.home.run(run.key), kept(self.store, row))
         return True
 
     # Training

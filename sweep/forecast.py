@@ -99,11 +99,11 @@ def foresee(coordinator: Coordinator, prepared: Prepared, workers: int) -> Forec
 def require_room(spec: StudySpec, home: Home) -> None:
     """Raise `StorageError` where not even one run fits on the disk."""
     one = max(checkpoint_bytes(parts["model"], parts["train"].epochs) for parts in variants(spec))
-    free = _free(home)
-    if free < IN_FLIGHT * one:
+    needed, free = min(IN_FLIGHT, spec.train.epochs) * one, _free(home)
+    if free < needed:
         raise StorageError(
-            f"the disk of {home.root} has {size(free)} free, and one run alone needs {size(IN_FLIGHT * one)} for its "
-            f"checkpoints: make room, or choose another --home"
+            f"the disk of {home.root} has {size(free)} free, and one run alone needs {size(needed)} for its checkpoints: "
+            f"make room, or choose another --home"
         )
 
 
