@@ -41,18 +41,19 @@ def extent(store: Store, home: Home, name: str) -> Extent:
 def delete_study(store: Store, home: Home, name: str) -> Extent:
     """Delete a study, its runs that no other study shares, and their files. `StudyHeldError` while it is worked on."""
     extent(store, home, name)  # refuses a name that is none before a lock is made for it
-    claim = Claim.take(store, name, home.lock(name))
+    claim, is_gone = Claim.take(store, name, home.lock(name)), False
     try:
         found = extent(store, home, name)
         write_atomically(_list(home, name), json.dumps(found.runs + found.shared).encode())
         forget(store, name)
         store.delete_study(name)
+        for run in found.runs + found.shared:  # shared by a study that is deleted at the same time, it is nobody's now
+            _remove(store, home, run)
+        for path in (home.report(name), _list(home, name)):  # whatever else lies there is not ours
+            path.unlink(missing_ok=True)
+        is_gone = True
     finally:
-        claim.release()
-    for run in found.runs + found.shared:  # shared by a study that is deleted at the same time, it is nobody's now
-        _remove(store, home, run)
-    shutil.rmtree(home.study(name))
-    store.forget_lease(name)
+        claim.release(forget=is_gone)
     return found
 
 

@@ -20,7 +20,6 @@ from sweep.errors import SpecError, StudyError
 from sweep.paths import check_name, is_text
 from sweep.tables import (
     EPOCH,
-    LEASE,
     OPEN_PREFIXES,
     PER_IMAGE,
     PICTURES,
@@ -319,11 +318,6 @@ class Store(Database):
             connection.execute(delete(PICTURES).where(PICTURES.c.pictures.not_in(select(PER_IMAGE.c.pictures))))
             for table, column in ((STUDY_RUN, "study"), (TRIAL_RUN, "study"), (TRIAL, "study"), (STUDY, "name")):
                 connection.execute(delete(table).where(table.c[column] == name))
-
-    def forget_lease(self, name: str) -> None:
-        """Delete the lease of a study that there is no more; one that somebody has taken since stays."""
-        with self.begin() as connection:
-            connection.execute(delete(LEASE).where(LEASE.c.study == name, LEASE.c.renewed == 0.0))
 
     def failed_trials(self, name: str) -> int:
         """How many of the study's trials failed."""
