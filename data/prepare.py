@@ -9,7 +9,7 @@ torch comes with the first pictures that are taken: a coordinator, which takes n
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from data.cache import (
 )
 from data.errors import DataError
 from data.settings import DataSettings
-from data.sources import open_source, refuse_faults
+from data.sources import Item, Source, open_source, refuse_faults
 from data.split import PARTS, Part, Split, split_dataset, split_items
 from data.truth import CALLED, SWITCHED, candidates, choose_resize, find_usable, lacking, look_at, refusal, untrainable
 
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from data.tensors import Batch, Pictures
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+SPARSE = 0.05
+"""Of depth that is valid in fewer than so many of its pixels, a study says so when it is started."""
+
 PERCENTILE_SAMPLE = 2_000_000
 """Depth percentiles of larger parts come from about so many evenly spaced pixels."""
 
@@ -125,6 +128,17 @@ def without_depth(summary: Mapping[str, Any]) -> str | None:
     )
 
 
+def sparse(summary: Mapping[str, Any]) -> str | None:
+    """What is said where training sees next to no depth, given `Prepared.summary`."""
+    share, how = summary["valid_fraction"], summary["depth_resize"]
+    if share >= SPARSE or how == "any":
+        return None
+    return (
+        f"only {share:.1%} of the pixels hold valid depth at training size, and few of SSIM's windows count: sweep data check says "
+        f"whether --set data.depth_resize=any keeps more"
+    )
+
+
 def prepare(settings: DataSettings, cache_root: Path, on_progress: Progress | None = None) -> Prepared:
     """Opens the source, splits it, and builds the cache if it isn't there (`on_progress(done, total)`).
 
@@ -142,29 +156,52 @@ def prepare_training(settings: DataSettings, cache_root: Path, on_progress: Prog
 
 
 def _prepare(settings: DataSettings, cache_root: Path, on_progress: Progress | None, to_train: bool) -> Prepared:
-    source = open_source(settings)
-    refuse_faults(source)
-    items, pulse = source.items(), Pulse(on_progress)
+    source, items = _sound_items(settings)
     split = split_items(items, settings)
     if to_train and (reason := untrainable(split, settings)):
         raise DataError(reason)
+    dataset, chosen, notes = _cached(source, items, split, settings, cache_root, on_progress, to_train)
+    return replace(_split(dataset, chosen), notes=notes)
+
+
+def prepare_whole(settings: DataSettings, cache_root: Path, on_progress: Progress | None = None) -> Prepared:
+    """As `prepare`, with every picture of the source in its test part, whatever the split; there is nothing to train on."""
+    source, items = _sound_items(settings)
+    none = np.empty(0, np.int64)
+    whole = Split(none, none, np.arange(len(items)))
+    try:
+        split = split_items(items, settings)  # depth is resized as for each of its parts
+    except DataError:  # too few scenes
+        split = whole
+    dataset, chosen, notes = _cached(source, items, split, settings, cache_root, on_progress, to_train=False)
+    return replace(_with_split(dataset, whole, chosen), notes=notes)
+
+
+def _sound_items(settings: DataSettings) -> tuple[Source, Sequence[Item]]:
+    source = open_source(settings)
+    refuse_faults(source)
+    return source, source.items()
+
+
+def _cached(
+    source: Source,
+    items: Sequence[Item],
+    split: Split,
+    settings: DataSettings,
+    cache_root: Path,
+    on_progress: Progress | None,
+    to_train: bool,
+) -> tuple[DepthDataset, DataSettings, tuple[str, ...]]:
+    """The pictures in a cache, the settings with the way of resizing that was chosen, and what is worth saying of both."""
     fingerprint = fingerprint_source(source, items, cache_root, on_progress)
-    usable = find_usable(source, items, split, settings, fingerprint, cache_root, pulse)
+    usable = find_usable(source, items, split, settings, fingerprint, cache_root, Pulse(on_progress))
     how = choose_resize(settings, usable)
     for part in lacking(usable, how) if to_train else ():  # looked at once more, to say why
         looks = [look_at(source.load(items[index])[1], settings) for index in split.part(part)]
         raise DataError(refusal(part, looks, settings, how))
     notes = (*source.notes, *([SWITCHED] if how != candidates(settings)[0] else []))
-    settings = settings.model_copy(update={"depth_resize": how})
-    dataset = build_cache(source, settings, cache_root, on_progress, fingerprint)
-    return replace(_split(dataset, settings), notes=notes)
-
-
-def prepare_whole(settings: DataSettings, cache_root: Path, on_progress: Progress | None = None) -> Prepared:
-    """As `prepare`, with every picture of the source in its test part, whatever the split; there is nothing to train on."""
-    dataset = build_cache(open_source(settings), settings, cache_root, on_progress)
-    none = np.empty(0, np.int64)
-    return _with_split(dataset, Split(none, none, np.arange(len(dataset))), settings)
+    chosen = settings.model_copy(update={"depth_resize": how})
+    return build_cache(source, chosen, cache_root, on_progress, fingerprint), chosen, notes
 
 
 def open_prepared(settings: DataSettings, cache_root: Path, fingerprint: str) -> Prepared:

@@ -34,7 +34,7 @@ class DataSettings(BaseModel):
     depth_scale: float = Field(
         0.001,
         gt=0,
-        allow_inf_nan=False,
+        le=100_000,
         description='pairs: metres a unit of the depth PNG, also as a fraction such as "1/5000"',
     )
     invalid_value: int = Field(0, ge=0, description="pairs: the PNG value that means no depth")
@@ -52,15 +52,6 @@ class DataSettings(BaseModel):
             return above / below
         except (ValueError, ZeroDivisionError):
             raise ValueError('expected metres a unit, as a number or a fraction such as "1/5000"') from None
-
-    @field_validator("depth_scale")
-    @classmethod
-    def _metres_a_unit(cls, value: float) -> float:
-        if value > 1:
-            raise ValueError(
-                f'expected metres a unit, at most 1; a PNG of {value:.6g} units a metre has "1/{value:.6g}"'
-            )
-        return value
 
     @field_validator("image_size", mode="before")
     @classmethod

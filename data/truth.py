@@ -68,7 +68,8 @@ def look_at(depth: np.ndarray, settings: DataSettings) -> Look:
     values = depth[depth > 0]
     share, seen = values.size / depth.size, dict[DepthResize, Seen]()
     for how in candidates(settings):
-        if not seen or loses(share, next(iter(seen.values())).valid):
+        before = next(iter(seen.values()), None)
+        if before is None or not before.within or loses(share, before.valid):
             seen[how] = see(depth, settings, how)
     low, high = (float(values.min()), float(values.max())) if values.size else (np.inf, 0.0)
     return Look(depth.size, values.size, _count_within(values, settings), low, high, seen)

@@ -91,7 +91,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], Arrays]:
     except DAMAGE as error:
         raise DamagedFileError(
             f"the file {path} is damaged or no checkpoint ({type(error).__name__}); "
-            f"expected an .npz written by this program: restore it, or delete it to start anew"
+            f"expected an .npz written by this program: restore it, or move it away to start anew"
         ) from error
     if written != FORMAT:
         raise ModelError(f"the file {path} has format {written!r}, expected {FORMAT}; use the version that wrote it")

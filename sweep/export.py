@@ -16,11 +16,13 @@ from sweep.outputs import check_outputs, file_at, folder_at
 from sweep.results import RUN_COLUMNS, TRIAL_COLUMNS, epoch_frame, run_frame, trial_frame
 from sweep.status import BREAK, break_of
 from sweep.store import Store
+from sweep.tables import EPOCH
 
 TABLES = ("trials", "runs", "epochs")
 FORMATS = ("csv", "json", "parquet")
 COLUMNS = ({*TRIAL_COLUMNS}, {*RUN_COLUMNS}, {"run", "epoch", "split", "total", "learning_rate"})
-PREFIXES = ("weight_", "break_", "metric_")
+OTHERS = {*EPOCH.columns.keys(), "final_epoch"}
+PREFIXES = ("weight_", "break_", "metric_", "var_", "term_", "share_", "train_", "val_")
 """By which each of the tables is known: it has all columns of one set, and one that begins so."""
 
 LONGEST_HEADER = 1 << 16
@@ -81,7 +83,10 @@ def is_export(path: Path) -> bool:
 
 
 def _are_ours(columns: Sequence[str]) -> bool:
-    return any(known <= set(columns) for known in COLUMNS) and any(name.startswith(PREFIXES) for name in columns)
+    """Whether these are the columns of one of our tables, and no other: somebody may have added to a table of ours."""
+    table = next((known for known in COLUMNS if known <= set(columns)), None)
+    others = [name for name in columns if name not in (table or ()) and not name.startswith(PREFIXES)]
+    return table is not None and len(columns) > len(table) and {*others} <= OTHERS
 
 
 def _parquet_columns(path: Path) -> list[str]:

@@ -50,7 +50,7 @@ def _swept() -> Iterator[str]:
 
 def _points() -> Iterator[str]:
     """What search.points may name, and what it may not."""
-    yield "# The reference points:"
+    yield "# The reference points (sweep them without w and [weights] below):"
     for name, reference in REFERENCES.items():
         weights = "" if name == EQUAL else f"{spec_recipe(reference.weights, {})}; "
         read_in = f" ({reference.read_in})" if reference.read_in else ""

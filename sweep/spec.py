@@ -299,8 +299,18 @@ def read_text(given: str) -> str:
 
 def load_spec(given: str, overrides: Mapping[str, Any] | None = None) -> StudySpec:
     """Read a preset or file, lay the overrides (dotted key to value) over it and validate the whole."""
-    text = read_text(given)
-    return parse_spec(text, overrides or {}, given)
+    spec = parse_spec(read_text(given), overrides or {}, given)
+    _check_unit(spec.data)
+    return spec
+
+
+def _check_unit(data: DataSettings) -> None:
+    """Refuse the inverse of a depth PNG's unit; not of stored specs, for earlier versions let it pass."""
+    if data.depth_scale > 1:
+        raise SpecError(
+            f"data.depth_scale is {data.depth_scale:g}: expected metres a unit, at most 1; a PNG of {data.depth_scale:.6g} units a "
+            f'metre has "1/{data.depth_scale:.6g}"'
+        )
 
 
 def parse_spec(text: str, overrides: Mapping[str, Any], given: str = "the spec") -> StudySpec:
@@ -335,9 +345,8 @@ def _key(text: str) -> str:
 def _lay_over(tree: dict[str, Any], key: str, value: Any) -> None:
     section, _, field = key.partition(".")
     if section not in SECTIONS or not field:
-        raise SpecError(
-            f"the key {key!r} is unknown{_nearest(section, SECTIONS)}; expected section.key, such as train.epochs"
-        )
+        near = "" if section in SECTIONS else _nearest(section, SECTIONS)
+        raise SpecError(f"the key {key!r} is unknown{near}; expected section.key, such as train.epochs")
     content = tree.setdefault(section, {})
     if not isinstance(content, dict):
         raise SpecError(f"[{section}] must be a table")
@@ -401,7 +410,7 @@ def _explain(error: ValidationError, kind: type[BaseModel], section: str) -> str
     if first["type"] == "extra_forbidden":
         known = list(kind.model_fields)
         return f"unknown key {key}{_nearest(str(first['loc'][-1]), known)}; [{section}] knows {', '.join(known)}"
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list, such as [...]")
     shown = repr(first["input"])
     return f"{key} is {shown if len(shown) < 80 else shown[:77] + '...'}: {message[0].lower()}{message[1:]}"
 
@@ -523,9 +532,14 @@ def _check_references(spec: StudySpec) -> None:
         raise SpecError("search.points gives the weights: remove [weights], search.simplex and other weight variables")
     if spec.search.sampler != "grid":
         raise SpecError(f"search.points is a grid of names: expected sampler = 'grid', got {spec.search.sampler!r}")
-    for name in points:
-        for field in {f"loss.{field}" for field in REFERENCES[name].loss} & {v.name for v in spec.variables}:
-            raise SpecError(f"search.{field} is swept, but the point {name!r} sets it: sweep one of the two")
+    for point, field, value in ((p, *setting) for p in points for setting in REFERENCES[p].loss.items()):
+        if f"loss.{field}" in {v.name for v in spec.variables}:
+            raise SpecError(f"search.loss.{field} is swept, but the point {point!r} sets it: sweep one of the two")
+        given = getattr(spec.loss, field)
+        if given not in (value, LossSettings.model_fields[field].default):
+            raise SpecError(
+                f"loss.{field} is {given!r}, but the point {point!r} is made of {value!r}: remove one of the two"
+            )
 
 
 def _check_simplex(spec: StudySpec) -> None:
@@ -655,7 +669,7 @@ def stored_spec(row: Mapping[str, Any], database: str) -> StudySpec:
         overrides = stored_overrides(row["overrides"])
     except SpecError as error:
         raise SpecError(f"{given}: {error}") from error
-    return parse_spec(row["spec_text"], overrides, given)
+    return parse_spec(row["spec_text"], overrides | {"study.name": row["name"]}, given)
 
 
 def _decimals(value: Any) -> Any:
@@ -680,4 +694,6 @@ def override_seeds(text: str) -> Sequence[int]:
 def parse_data_settings(source: str, overrides: Mapping[str, Any]) -> DataSettings:
     """The [data] section from a source and overrides; keys with or without their "data."."""
     content = {key.removeprefix("data."): _floats(value) for key, value in overrides.items()}
-    return _validated(DataSettings, {"source": source, "image_size": 128, **content}, "data")
+    settings = _validated(DataSettings, {"source": source, **content}, "data")
+    _check_unit(settings)
+    return settings

@@ -12,7 +12,7 @@ from functools import partial
 from importlib.metadata import version as installed
 from typing import Any
 
-from data.prepare import Prepared, open_prepared, prepare_training, without_depth
+from data.prepare import Prepared, open_prepared, prepare_training, sparse, without_depth
 from data.settings import DataSettings, DataSummary
 from model.baselines import evaluate_baselines
 from model.identity import run_identity
@@ -109,8 +109,10 @@ def start(
             runtime = _admit(spec, row, store, begin)
             # The stored hash may be of a version that knew fewer keys, so the stored spec is hashed as it is read today.
             if spec.grown_hash != stored_spec(row, store.shown_url).grown_hash:
-                # Refused, where the study's device is not here, before anything is changed.
+                # Refused, where the study's device or its pictures are not here, before anything is changed.
                 resolve_runtime(runtime.device, spec.train, _machine(begin, runtime.device, claim, should_stop)())
+                prepared = prepare_training(spec.data, begin.home.cache, _watched(show, claim, should_stop))
+                _check_data(prepared, spec.name, store.decoded(row, "data", DataSummary))
                 _grow(spec, overrides, store)
                 show.note(f"study {spec.name} grows: what is done is kept, only what is missing is trained")
             row = store.require(spec.name)
@@ -195,7 +197,7 @@ def _create(
         resolve_runtime(begin.device, spec.train, machine())
     prepared = prepare_training(spec.data, begin.home.cache, on_progress)
     summary = prepared.summary()
-    for text in (*prepared.notes, without_depth(summary)):
+    for text in (*prepared.notes, without_depth(summary), sparse(summary)):
         if text:
             note(f"note: {text}")
     data = json.dumps(summary)

@@ -13,13 +13,6 @@ def test_a_unit_may_be_a_fraction(text, value):
     assert DataSettings(depth_scale=text).depth_scale == value
 
 
-@pytest.mark.parametrize(("value", "meant"), [(5000, "1/5000"), (256.0, "1/256"), ("1000/1", "1/1000")])
-def test_units_a_metre_are_refused_with_what_was_meant(value, meant):
-    """A scale above a metre a unit is its inverse, taken for the scale."""
-    with pytest.raises(ValidationError, match=f'metres a unit, at most 1; .* has "{meant}"'):
-        DataSettings(depth_scale=value)
-
-
 @pytest.mark.parametrize("value", ["1/0", "a/b", "1/2/3", "-1/256", 0, "inf", "nan", "x"])
 def test_what_is_no_unit_is_refused(value):
     """Neither a number nor a fraction of two."""

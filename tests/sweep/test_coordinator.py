@@ -9,11 +9,15 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import cv2
+import numpy as np
 import optuna
 import pytest
+from sqlalchemy import select
 
 from sweep.claims import holder
 from sweep.status import status
+from sweep.tables import TRIAL
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -165,6 +169,37 @@ def test_a_study_grows_knowingly(lab, new_lab) -> None:
     assert [t.value for t in grown.trials] == [row["value"] for row in lab.store.trials("line")]
     attempts = {row["run"]: row["attempts"] for row in lab.store.runs("line")}
     assert sorted(attempts.values()) == [1] * 12
+
+
+def test_a_study_without_a_name_in_its_spec_is_one_study(lab, capsys) -> None:
+    """Called after its file, it is interrupted, resumed, reported and copied under that name, whatever its home is called."""
+    path = Path(lab.spec()).rename(lab.folder / "mine.toml")
+    path.write_text(path.read_text().replace('name = "line"\n', ""))
+    assert lab.run("start", str(path), "--workers", "0") == 0
+    assert lab.run("start", str(path), "--workers", "0", "--seeds", "3") == 0
+    assert lab.run("status", "mine", "--json") == 0
+    assert lab.run("copy", "mine", "--to", str(lab.folder / "sweep.db")) == 0
+    assert [row["name"] for row in lab.store.studies()] == ["mine"]
+    assert {row["study"] for row in lab.store.rows(select(TRIAL.c.study))} == {"mine"}
+    assert {s.study_name for s in optuna.get_all_study_summaries(lab.store.url)} == {"mine", "mine@1"}
+    assert [s.study_name for s in optuna.get_all_study_summaries(f"sqlite:///{lab.folder / 'sweep.db'}")] == ["mine"]
+
+
+def test_growth_that_is_refused_changes_nothing(lab, capsys) -> None:
+    """Where the pictures are not here, the study stays as it was, and goes on once they are."""
+    pictures = lab.folder / "pictures"
+    for scene in range(4):
+        (pictures / f"scene{scene}").mkdir(parents=True)
+        cv2.imwrite(str(pictures / f"scene{scene}" / "0.png"), np.full((16, 16, 3), 40 * scene, np.uint8))
+        cv2.imwrite(str(pictures / f"scene{scene}" / "0_depth.png"), np.full((16, 16), 1000 + scene, np.uint16))
+    command = ["start", lab.spec(), "--data", f"pairs:{pictures}", "--workers", "0"]
+    assert lab.run(*command) == 0
+    before = lab.numbers("line")
+    pictures.rename(lab.folder / "away")
+    assert lab.run(*command, "--seeds", "3") == 2
+    assert lab.numbers("line") == before
+    (lab.folder / "away").rename(pictures)
+    assert lab.run(*command, "--seeds", "3") == 0
 
 
 def test_another_spec_or_a_smaller_one_is_refused_with_its_keys(lab, capsys) -> None:

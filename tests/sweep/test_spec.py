@@ -9,11 +9,13 @@ from sweep.spec import (
     load_spec,
     override_seeds,
     overrides_json,
+    parse_data_settings,
     parse_override,
     parse_spec,
     preset_names,
     read_text,
     stored_overrides,
+    stored_spec,
 )
 
 PRESETS = ("demo", "edge-instability", "lambda-search", "silog-vs-ssim", "ssim-vs-edge", "table-2")
@@ -229,3 +231,30 @@ def test_table_2_is_one_and_the_same_everywhere() -> None:
     """The reference point and the preset weigh alike."""
     point, preset = parse_spec(POINTS, {}), load_spec("table-2")
     assert point.weights_at({"point": "paper-table-2"}) == preset.weights_at({})
+
+
+@pytest.mark.parametrize(("value", "meant"), [("5000", "1/5000"), ("256.0", "1/256"), ('"1000/1"', "1/1000")])
+def test_units_a_metre_are_refused_with_what_was_meant(value: str, meant: str) -> None:
+    """A scale above a metre a unit is its inverse, taken for the scale; a study of before that rule stays readable."""
+    key, given = parse_override(f"data.depth_scale={value}")
+    for read in (lambda: load_spec("demo", {key: given}), lambda: parse_data_settings("pairs:x", {key: given})):
+        with pytest.raises(SpecError, match=f'metres a unit, at most 1; .* has "{meant}"'):
+            read()
+    row = {"name": "old", "spec_text": read_text("demo"), "overrides": overrides_json({key: given})}
+    assert stored_spec(row, "sweep.db").data.depth_scale > 1
+
+
+def test_a_stored_study_is_called_as_its_row_says() -> None:
+    """A spec without a name is called after its file when it is started, and so for good."""
+    text = read_text("demo").replace('name = "demo"', "")
+    assert stored_spec({"name": "mine", "spec_text": text, "overrides": "{}"}, "sqlite:///sweep.db").name == "mine"
+
+
+def test_a_point_and_a_setting_of_the_loss_do_not_quarrel() -> None:
+    """A setting that a point is made of is refused beside it, rather than overruled for some trials."""
+    text = (
+        read_text("demo").partition("[search]")[0]
+        + '[loss]\nedge = "smoothness"\n[search]\npoints = ["paper-table-2", "l1"]\n'
+    )
+    with pytest.raises(SpecError, match=r"loss\.edge is 'smoothness', but the point 'paper-table-2'"):
+        parse_spec(text, {})
