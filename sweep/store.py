@@ -217,11 +217,11 @@ class Store(Database):
             return epoch_table(connection)
 
     def per_image(self, name: str, measure: str) -> list[dict[str, Any]]:
-        """One row a (run, epoch, split) of the study: `keys`, `scenes` and `values` of a measure, picture by picture."""
+        """One row a (run, epoch, split) of the study: `keys`, `scenes` and `numbers` of a measure, picture by picture."""
         runs = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name).distinct()
         query = (
             select(
-                *(PER_IMAGE.c[part] for part in ("run", "epoch", "split", "values")),
+                *(PER_IMAGE.c[part] for part in ("run", "epoch", "split", "numbers")),
                 PICTURES.c["keys"],
                 PICTURES.c.scenes,
             )
@@ -232,7 +232,7 @@ class Store(Database):
         rows = self.rows(query)
         for row in rows:
             row |= {part: self.decoded(row, part, list[str]) for part in ("keys", "scenes")}
-            row["values"] = [float(value) for value in row["values"].split()]
+            row["numbers"] = [float(number) for number in row["numbers"].split()]
         return rows
 
     # Writing; each method is one transaction
@@ -391,7 +391,7 @@ def image_rows(
         lists.append({"pictures": pictures, "keys": keys, "scenes": scenes})
         row = {"run": run, "epoch": epoch, "split": split, "pictures": pictures}
         rows += [
-            {**row, "measure": measure, "values": " ".join(map(str, values))}
+            {**row, "measure": measure, "numbers": " ".join(map(str, values))}
             for measure, values in found["values"].items()
         ]
     return lists, rows

@@ -204,7 +204,7 @@ _SECOND = Migration(
             _key("split", String(10)),
             _key("measure", String(100)),
             _known("pictures", String(64)),
-            _known("values", Text),  # one number a picture, in the order of its list
+            _known("numbers", Text),  # one number a picture, in the order of its list
         ),
     },
     columns={"sweep_run": (_column("origin", Text),)},  # where a run was copied from
