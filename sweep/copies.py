@@ -173,7 +173,7 @@ def _claimed(name: str, target: Place) -> Iterator[Store]:
 def _write(rows: Rows, store: Store, origin: str) -> None:
     study = rows[STUDY.name][0]
     store.add_measures({name for row in rows[EPOCH.name] for name, value in row.items() if value is not None})
-    asked = [{"study": study["name"], "run": row["run"]} for row in rows[RUN.name]]
+    asked = [{"study": study["name"], "run": row["run"], "taken_over": False} for row in rows[RUN.name]]
     with store.begin() as connection:
         new = _insert_runs(store, connection, rows[RUN.name], f"{origin}, copied {now()}")
         for table in (STUDY, TRIAL, TRIAL_RUN):

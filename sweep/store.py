@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Column, Connection, Exists, Float, Table, delete, func, insert, select, text, update
+from sqlalchemy import Column, Connection, Float, Table, delete, func, insert, select, text, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from model.settings import RunSettings
@@ -154,22 +154,18 @@ class Store(Database):
         By their keys, and those that were copied here by their identities and numbers of epochs.
         """
         mine = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name)
-        columns = (RUN.c.run, RUN.c.identity, RUN.c.epochs, RUN.c.origin, _trained_by_another(name).label("is_foreign"))
-        rows = self.rows(select(*columns).where(RUN.c.state == "finished", RUN.c.run.not_in(mine)))
+        asked = (STUDY_RUN.c.run == RUN.c.run) & (STUDY_RUN.c.study == name)
+        is_foreign = func.coalesce(STUDY_RUN.c.taken_over, true()).label("is_foreign")
+        query = select(RUN.c.run, RUN.c.identity, RUN.c.epochs, RUN.c.origin, is_foreign).outerjoin(STUDY_RUN, asked)
+        rows = self.rows(query.where(RUN.c.state == "finished", RUN.c.run.not_in(mine)))
         copies = {(row["identity"], row["epochs"]): bool(row["is_foreign"]) for row in rows if row["origin"]}
         return {row["run"]: bool(row["is_foreign"]) for row in rows}, copies
 
     def taken_over(self, name: str) -> int:
-        """How many runs of a study's trials were finished by another study before they were asked for."""
-        query = (
-            select(func.count().label("n"))
-            .select_from(TRIAL_RUN)
-            .join(TRIAL, (TRIAL.c.study == TRIAL_RUN.c.study) & (TRIAL.c.number == TRIAL_RUN.c.trial))
-            .join(RUN, RUN.c.run == TRIAL_RUN.c.run)
-            .where(TRIAL_RUN.c.study == name, RUN.c.state == "finished", RUN.c.finished <= TRIAL.c.asked)
-            .where(_trained_by_another(name))
-        )
-        return int(self.rows(query)[0]["n"])
+        """How many runs of a study's trials were finished by another study before this one asked for them."""
+        asked = (STUDY_RUN.c.run == TRIAL_RUN.c.run) & (STUDY_RUN.c.study == TRIAL_RUN.c.study)
+        query = select(func.count().label("n")).select_from(TRIAL_RUN).join(STUDY_RUN, asked)
+        return int(self.rows(query.where(TRIAL_RUN.c.study == name, STUDY_RUN.c.taken_over))[0]["n"])
 
     def run(self, run: str) -> dict[str, Any] | None:
         """One run's row, or None."""
@@ -265,7 +261,10 @@ class Store(Database):
             self.insert_new(connection, RUN, new)
             links = [{"study": study, "trial": trial["number"], "seed": r.seed, "run": r.run} for r in runs]
             connection.execute(insert(TRIAL_RUN), links)
-            self.insert_new(connection, STUDY_RUN, [{"study": study, "run": r.run} for r in runs])
+            there = select(RUN.c.run).where(RUN.c.run.in_([r.run for r in runs]), RUN.c.state == "finished")
+            done = set(connection.scalars(there))
+            asked = [{"study": study, "run": r.run, "taken_over": r.run in done} for r in runs]
+            self.insert_new(connection, STUDY_RUN, asked)
 
     def tell_trial(self, study: str, number: int, **columns: Any) -> None:
         """Record a trial's end: its state, value and how many epochs count."""
@@ -349,17 +348,6 @@ class Store(Database):
             return
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
         connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
-
-
-def _trained_by_another(name: str) -> Exists:
-    """Whether another study had asked for a run of sweep_run before it was finished."""
-    link, trial = TRIAL_RUN.alias(), TRIAL.alias()
-    return (
-        select(link.c.run)
-        .join(trial, (trial.c.study == link.c.study) & (trial.c.number == link.c.trial))
-        .where(link.c.run == RUN.c.run, link.c.study != name, trial.c.asked <= RUN.c.finished)
-        .exists()
-    )
 
 
 def epoch_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:

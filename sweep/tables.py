@@ -88,7 +88,9 @@ def _newest_takes_the_name(connection: Connection) -> None:
 
 def _second_rows(connection: Connection) -> None:
     _newest_takes_the_name(connection)
-    links = "INSERT INTO sweep_study_run (study, run) SELECT DISTINCT study, run FROM sweep_trial_run"
+    links = (
+        "INSERT INTO sweep_study_run (study, run, taken_over) SELECT DISTINCT study, run, false FROM sweep_trial_run"
+    )
     connection.execute(text(links))
 
 
@@ -192,7 +194,11 @@ _FIRST = Migration(
 
 _SECOND = Migration(
     tables={
-        "sweep_study_run": (_key("study", String(100)), _key("run", String(64))),  # all that a study has ever asked for
+        "sweep_study_run": (  # all that a study has ever asked for
+            _key("study", String(100)),
+            _key("run", String(64)),
+            _known("taken_over", Boolean),  # another study had finished it by then
+        ),
         "sweep_pictures": (
             _key("pictures", String(64)),  # the hash of the two lists
             _known("keys", Text),

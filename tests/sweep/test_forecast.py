@@ -38,6 +38,9 @@ def test_what_others_did_is_said_and_not_trained(lab, capsys) -> None:
     assert "line: 6 runs (3 trials x 2 seeds), 4 done already (2 taken over from other studies); " in "\n".join(lines)
     assert "2 of 6 runs were taken over from other studies" in lines[-1]
     assert [row["attempts"] for row in lab.store.runs("line")] == [1] * 6
+    lines = said(lab, capsys, lab.spec(w="[0.0, 0.3, 0.6]"), "--name", "third")
+    assert "6 of 6 runs were taken over from other studies" in lines[-1]
+    assert lab.store.taken_over("line") == 2 and lab.store.taken_over("third") == 6
 
 
 def test_the_time_left_is_of_what_is_trained(lab, capsys) -> None:

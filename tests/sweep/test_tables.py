@@ -17,7 +17,7 @@ from sweep.tables import METADATA, MIGRATIONS, SCHEMA_VERSION, TRIAL_RUN
 
 ROOT = Path(__file__).parent.parent.parent
 
-FROZEN = ("4bbffda78b67feb4", "a561ec226ea02024")
+FROZEN = ("4bbffda78b67feb4", "d132bde256548b19")
 
 
 def definitions(database: Database) -> str:
