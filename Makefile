@@ -6,7 +6,9 @@ READY  := $(VENV)/.ready
 PEERS  := .venv-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick stress lint bench clean
+LINKS  := build/links/depth_loss_sweep
+
+.PHONY: help setup demo test quick stress lint links bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,7 +30,7 @@ demo: $(READY) ## run a small real sweep on rendered rooms and write its report
 	$(BIN)/sweep start demo
 	$(BIN)/sweep report demo
 
-test: $(READY) ## lint, type checks and all tests
+test: $(READY) links ## lint, type checks and all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -40,7 +42,12 @@ quick: $(READY) ## the tests that take seconds
 stress: $(READY) ## kill a study 50 times at random instants and compare it with one left alone
 	SWEEP_STRESS_KILLS=50 $(BIN)/python -m pytest tests/sweep/test_stress.py -s
 
-lint: $(READY) ## mend what ruff can mend, then check style and types
+# The tree that pyproject.toml's package-dir describes, in links, for mypy.
+links:
+	@rm -rf $(LINKS) && mkdir -p $(LINKS)
+	@ln -s $(CURDIR)/sweep/* $(CURDIR)/data $(CURDIR)/model $(CURDIR)/reports $(LINKS)
+
+lint: $(READY) links ## mend what ruff can mend, then check style and types
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/mypy
@@ -54,6 +61,7 @@ $(PEERS)/.ready: tests/benchmarks/peers-requirements.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt torch
 	$(PEERS)/bin/python -m pip install --quiet --no-deps --requirement $<
+	$(PEERS)/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
 clean: ## remove the virtual environment and caches, never results

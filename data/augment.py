@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import torch
 
-from data.errors import DataError
+from depth_loss_sweep.data.errors import DataError
 
 KINDS = ("flip_h", "flip_v", "brightness", "contrast")
 LUMA = (0.299, 0.587, 0.114)

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from data.errors import DAMAGE, DataError, naming, reading
-from data.resize import DepthResize, resize_depth, resize_image
-from data.settings import DataSettings
-from data.sources import DIGEST_CHUNK, Item, Source, file_digest
+from depth_loss_sweep.data.errors import DAMAGE, DataError, naming, reading
+from depth_loss_sweep.data.resize import DepthResize, resize_depth, resize_image
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.sources import DIGEST_CHUNK, Item, Source, file_digest
 
 PREPROCESSING_VERSION = 1
 """Raise it when the same files would give other arrays."""

@@ -9,14 +9,14 @@ from statistics import fmean
 import cv2
 import numpy as np
 
-from data.cache import Progress, write_atomically
-from data.errors import BadFileError, DataError
-from data.png import encode_png, is_our_png
-from data.resize import DepthResize, resize_depth, resize_image
-from data.settings import DataSettings
-from data.sources import Item, names_of, open_source
-from data.split import PARTS, Part, Split, split_items
-from data.truth import (
+from depth_loss_sweep.data.cache import Progress, write_atomically
+from depth_loss_sweep.data.errors import BadFileError, DataError
+from depth_loss_sweep.data.png import encode_png, is_our_png
+from depth_loss_sweep.data.resize import DepthResize, resize_depth, resize_image
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.sources import Item, names_of, open_source
+from depth_loss_sweep.data.split import PARTS, Part, Split, split_items
+from depth_loss_sweep.data.truth import (
     SWITCHED,
     Look,
     candidates,

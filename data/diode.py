@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data.errors import DAMAGE, BadFileError, DataError, reading
-from data.pictures import read_rgb
-from data.settings import DataSettings
-from data.sources import FOLDERS, Item, file_digest, list_files, refuse_faults
+from depth_loss_sweep.data.errors import DAMAGE, BadFileError, DataError, reading
+from depth_loss_sweep.data.pictures import read_rgb
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.sources import FOLDERS, Item, file_digest, list_files, refuse_faults
 
 PARTS = ("indoors", "outdoor")
 READ = (".png", ".npy")

@@ -17,8 +17,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from data.cache import Progress
-from data.errors import DataError
+from depth_loss_sweep.data.cache import Progress
+from depth_loss_sweep.data.errors import DataError
 
 DIODE_URL = "https://diode-dataset.s3.amazonaws.com/val.tar.gz"
 DIODE_MD5 = "5c895d09201b88973c8fe4552a67dd85"

@@ -14,10 +14,10 @@ from unicodedata import normalize
 
 import numpy as np
 
-from data.errors import BadFileError, DataError
-from data.pictures import is_depth_png, read_depth_png, read_rgb
-from data.settings import DataSettings
-from data.sources import FOLDERS, Item, file_digest, list_files, refuse_faults
+from depth_loss_sweep.data.errors import BadFileError, DataError
+from depth_loss_sweep.data.pictures import is_depth_png, read_depth_png, read_rgb
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.sources import FOLDERS, Item, file_digest, list_files, refuse_faults
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 DEPTH_STEM = "_depth"

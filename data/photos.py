@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from data.errors import DAMAGE, DataError
-from data.pictures import MOST_PIXELS, check_picture, decode_picture, size_fault
-from data.png import is_our_png
+from depth_loss_sweep.data.errors import DAMAGE, DataError
+from depth_loss_sweep.data.pictures import MOST_PIXELS, check_picture, decode_picture, size_fault
+from depth_loss_sweep.data.png import is_our_png
 
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many; its own limit is below what phones take
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from data.errors import DAMAGE
+from depth_loss_sweep.data.errors import DAMAGE
 
 SOFTWARE = "Depth Loss Sweep"
 HEADER = 33  # bytes: the signature and IHDR, which comes first (PNG specification, section 5.6)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.cache import (
+from depth_loss_sweep.data.cache import (
     PREPROCESSING_VERSION,
     DepthDataset,
     Progress,
@@ -27,14 +27,24 @@ from data.cache import (
     fingerprint_source,
     open_cache,
 )
-from data.errors import DataError
-from data.settings import DataSettings
-from data.sources import Item, Source, open_source, refuse_faults
-from data.split import PARTS, Part, Split, split_dataset, split_items
-from data.truth import CALLED, SWITCHED, candidates, choose_resize, find_usable, lacking, look_at, refusal, untrainable
+from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.sources import Item, Source, open_source, refuse_faults
+from depth_loss_sweep.data.split import PARTS, Part, Split, split_dataset, split_items
+from depth_loss_sweep.data.truth import (
+    CALLED,
+    SWITCHED,
+    candidates,
+    choose_resize,
+    find_usable,
+    lacking,
+    look_at,
+    refusal,
+    untrainable,
+)
 
 if TYPE_CHECKING:
-    from data.tensors import Batch, Pictures
+    from depth_loss_sweep.data.tensors import Batch, Pictures
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 SPARSE = 0.05
@@ -60,7 +70,7 @@ class Prepared:
 
     def pictures(self, part: Part, device: str = "cpu") -> "Pictures":
         """A part's pictures, to be taken in batches on the device."""
-        from data.tensors import Pictures
+        from depth_loss_sweep.data.tensors import Pictures
 
         stored = (self.dataset.images, self.dataset.depth)
         return Pictures.load(*stored, self.split.part(part), self.depth_range, device)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.furniture import FABRICS, FREE_PIECES, WALL_PIECES, WOODS, Piece, draw
-from data.render import depth_image, render
-from data.scene import (
+from depth_loss_sweep.data.furniture import FABRICS, FREE_PIECES, WALL_PIECES, WOODS, Piece, draw
+from depth_loss_sweep.data.render import depth_image, render
+from depth_loss_sweep.data.scene import (
     CEILING,
     FLOOR,
     X_HIGH,
@@ -32,8 +32,8 @@ from data.scene import (
     Solid,
     Vector,
 )
-from data.settings import DataSettings
-from data.sources import Item, file_digest
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.sources import Item, file_digest
 
 RENDERER_VERSION = 2
 """Raise it when the same room would look different."""

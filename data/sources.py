@@ -15,8 +15,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from data.errors import DataError, reading
-from data.settings import DataSettings
+from depth_loss_sweep.data.errors import DataError, reading
+from depth_loss_sweep.data.settings import DataSettings
 
 FOLDERS = ("train", "val", "test")
 DIGEST_CHUNK = 1 << 20
@@ -75,9 +75,9 @@ class _Kind(NamedTuple):
 
 
 SOURCES: dict[str, _Kind] = {
-    "rooms": _Kind("data.rooms", "RoomsSource", takes_path=False),
-    "diode": _Kind("data.diode", "DiodeSource", takes_path=True),
-    "pairs": _Kind("data.pairs", "PairsSource", takes_path=True),
+    "rooms": _Kind("depth_loss_sweep.data.rooms", "RoomsSource", takes_path=False),
+    "diode": _Kind("depth_loss_sweep.data.diode", "DiodeSource", takes_path=True),
+    "pairs": _Kind("depth_loss_sweep.data.pairs", "PairsSource", takes_path=True),
 }
 
 

@@ -11,9 +11,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from data.errors import DataError
-from data.settings import DataSettings
-from data.sources import Item
+from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.sources import Item
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)

@@ -14,11 +14,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.cache import PREPROCESSING_VERSION, remembered
-from data.resize import DepthResize, resize_depth
-from data.settings import DataSettings
-from data.sources import Item, Source
-from data.split import PARTS, Part, Split
+from depth_loss_sweep.data.cache import PREPROCESSING_VERSION, remembered
+from depth_loss_sweep.data.resize import DepthResize, resize_depth
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.sources import Item, Source
+from depth_loss_sweep.data.split import PARTS, Part, Split
 
 NOTABLE_LOSS = 0.1
 """Resizing that loses more than this share of the valid pixels is spoken of."""

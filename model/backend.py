@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from model.runtime import Machine, Runtime
-from model.settings import TrainSettings
+from depth_loss_sweep.model.runtime import Machine, Runtime
+from depth_loss_sweep.model.settings import TrainSettings
 
 # Of glibc's malloc.h.
 M_TRIM_THRESHOLD = -1

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from data.cache import remembered
-from data.prepare import PARTS, Part, Prepared
-from model.settings import LossSettings
+from depth_loss_sweep.data.cache import remembered
+from depth_loss_sweep.data.prepare import PARTS, Part, Prepared
+from depth_loss_sweep.model.settings import LossSettings
 
 BASELINES_VERSION = 1
 """Raised when the same data and loss settings give other numbers than before."""
@@ -21,7 +21,7 @@ def _fitted(prepared: Prepared) -> dict[str, Any]:
     """The fitted baselines as numbers."""
 
     def fit() -> dict[str, Any]:
-        from model.predictors import fit_to
+        from depth_loss_sweep.model.predictors import fit_to
 
         baselines, val_rmse = fit_to(prepared)
         return {"median": baselines.median, "mean_map": baselines.mean_map[0, 0].tolist(), "val_rmse": val_rmse}
@@ -68,7 +68,7 @@ def _judged(
 ) -> dict[str, dict[str, float]]:
     import torch
 
-    from model.predictors import Baselines, judge_baselines
+    from depth_loss_sweep.model.predictors import Baselines, judge_baselines
 
     known = _fitted(fitted)
     baselines = Baselines(known["median"], torch.tensor(known["mean_map"])[None, None])

@@ -25,9 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from data.errors import DAMAGE
-from model.errors import ModelError, RunLockedError
-from model.settings import Keep
+from depth_loss_sweep.data.errors import DAMAGE
+from depth_loss_sweep.model.errors import ModelError, RunLockedError
+from depth_loss_sweep.model.settings import Keep
 
 FORMAT = 1
 META = "meta.json"

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.tensors import Pictures
-from model.backend import autocast, memory_format
-from model.losses import CombinedLoss
-from model.metrics import MeanAccumulator, MetricAccumulator
-from model.runtime import Runtime
-from model.settings import RunSettings
+from depth_loss_sweep.data.tensors import Pictures
+from depth_loss_sweep.model.backend import autocast, memory_format
+from depth_loss_sweep.model.losses import CombinedLoss
+from depth_loss_sweep.model.metrics import MeanAccumulator, MetricAccumulator
+from depth_loss_sweep.model.runtime import Runtime
+from depth_loss_sweep.model.settings import RunSettings
 
 Value = TypeVar("Value")
 

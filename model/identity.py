@@ -3,8 +3,8 @@
 import hashlib
 import json
 
-from model.runtime import Runtime
-from model.settings import RunSettings
+from depth_loss_sweep.model.runtime import Runtime
+from depth_loss_sweep.model.settings import RunSettings
 
 TRAINING_VERSION = 2
 """Raised when the same settings give other numbers than before; part of every run's identity."""

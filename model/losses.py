@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.errors import ModelError
-from model.names import TERMS
+from depth_loss_sweep.model.errors import ModelError
+from depth_loss_sweep.model.names import TERMS
 
 SILogForm = Literal["plain", "rooted"]
 EdgeForm = Literal["gradient", "smoothness"]

@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.losses import MIN_DEPTH, log_depth, masked_mean
-from model.names import EXTRA_METRICS, METRICS
+from depth_loss_sweep.model.losses import MIN_DEPTH, log_depth, masked_mean
+from depth_loss_sweep.model.names import EXTRA_METRICS, METRICS
 
 DELTA_BASE = 1.25
 BOUNDARY_RATIOS = (1.05, 1.1, 1.2)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from model.settings import TrainSettings
+from depth_loss_sweep.model.settings import TrainSettings
 
 EPSILON = 1e-8
 STATE = ("step", "exp_avg", "exp_avg_sq")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from model.checkpoint import DamagedFileError, Note, read_arrays, write_arrays
+from depth_loss_sweep.model.checkpoint import DamagedFileError, Note, read_arrays, write_arrays
 
 RESULT = "result.npz"
 PANELS = 6

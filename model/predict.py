@@ -14,19 +14,25 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from data.cache import resize_image, write_atomically
-from data.errors import naming
-from data.photos import check_photo, read_photo
-from data.png import encode_png, is_our_png
-from data.prepare import Part, Prepared
-from data.settings import DataSettings
-from model.backend import apply_runtime, memory_format
-from model.checkpoint import Checkpoint, DamagedFileError, newest_checkpoint, read_checkpoint, write_checkpoint
-from model.errors import ModelError
-from model.evaluation import combined_loss, evaluate, predict
-from model.runtime import Runtime, resolve_runtime
-from model.settings import RunSettings
-from model.unet import UNet
+from depth_loss_sweep.data.cache import resize_image, write_atomically
+from depth_loss_sweep.data.errors import naming
+from depth_loss_sweep.data.photos import check_photo, read_photo
+from depth_loss_sweep.data.png import encode_png, is_our_png
+from depth_loss_sweep.data.prepare import Part, Prepared
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.model.backend import apply_runtime, memory_format, this_machine
+from depth_loss_sweep.model.checkpoint import (
+    Checkpoint,
+    DamagedFileError,
+    newest_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from depth_loss_sweep.model.errors import ModelError
+from depth_loss_sweep.model.evaluation import combined_loss, evaluate, predict
+from depth_loss_sweep.model.runtime import Runtime, resolve_runtime
+from depth_loss_sweep.model.settings import RunSettings
+from depth_loss_sweep.model.unet import UNet
 
 UNITS = (1000, 256, 100, 10, 1)
 """What a metre may be in a depth PNG: millimetres up to 65.535 m, KITTI's units up to 255 m, then centimetres, ..."""
@@ -69,7 +75,7 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
         raise DamagedFileError(
             f"the model file {path} doesn't fit together ({type(error).__name__}); give the checkpoint of a run"
         ) from error
-    runtime = resolve_runtime(device, settings.train)
+    runtime = resolve_runtime(device, settings.train, this_machine(device))
     placed = network.eval().to(runtime.device).to(memory_format=memory_format(runtime))  # type: ignore[call-overload]
     return TrainedModel(placed, settings, runtime, image_size, checkpoint.epoch)
 

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.prepare import Part, Prepared
-from data.tensors import Batch, Pictures
-from model.errors import ModelError
-from model.losses import per_image_terms
-from model.metrics import MeanAccumulator, MetricAccumulator
-from model.names import BASELINES, EXTRA_METRICS, METRICS, TERMS
-from model.schedule import fixed_draw
-from model.settings import LossSettings
+from depth_loss_sweep.data.prepare import Part, Prepared
+from depth_loss_sweep.data.tensors import Batch, Pictures
+from depth_loss_sweep.model.errors import ModelError
+from depth_loss_sweep.model.losses import per_image_terms
+from depth_loss_sweep.model.metrics import MeanAccumulator, MetricAccumulator
+from depth_loss_sweep.model.names import BASELINES, EXTRA_METRICS, METRICS, TERMS
+from depth_loss_sweep.model.schedule import fixed_draw
+from depth_loss_sweep.model.settings import LossSettings
 
 BATCH_IMAGES = 32
 

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from model.errors import ModelError
-from model.settings import TrainSettings
+from depth_loss_sweep.model.errors import ModelError
+from depth_loss_sweep.model.settings import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,13 @@ class Runtime:
         return asdict(self)
 
 
-def resolve_runtime(device: str, train: TrainSettings, machine: Machine | None = None) -> Runtime:
+def resolve_runtime(device: str, train: TrainSettings, machine: Machine) -> Runtime:
     """Choose device ("auto", "cpu", "cuda", "cuda:N" or "mps"), precision and memory format for a study.
 
     bf16 is taken by itself only on CUDA cards with hardware for it (on CPUs without it, it is 15 times slower);
-    channels_last wherever convolutions have a kernel for it. `machine` is where it will be trained; by default this one.
+    channels_last wherever convolutions have a kernel for it. `machine` is where it will be trained.
     Raises ModelError if the device is not there.
     """
-    machine = machine or _this_machine(device)
     runtime = Runtime(_choose_device(device, machine))
     is_fast = runtime.kind == "cuda" and machine.fast_bf16
     return Runtime(
@@ -61,21 +60,14 @@ def resolve_runtime(device: str, train: TrainSettings, machine: Machine | None =
     )
 
 
-def environment_key(runtime: Runtime, train: TrainSettings, machine: Machine | None = None) -> dict[str, Any]:
+def environment_key(runtime: Runtime, train: TrainSettings, machine: Machine) -> dict[str, Any]:
     """What may change bits though the run's identity is the same: device model, threads, versions, determinism."""
-    machine = machine or _this_machine(runtime.device)
     key = {"device": runtime.kind, "torch": machine.torch, "deterministic": train.deterministic}
     if runtime.kind == "cuda":
         name = machine.cards[int(runtime.device.partition(":")[2] or 0)]
         return key | {"model": name, "cuda": machine.cuda, "cudnn": machine.cudnn}
     key |= {"model": machine.cpu, "capability": machine.capability, "threads": train.threads}
     return key | ({"instructions": dict(machine.instructions)} if machine.instructions else {})
-
-
-def _this_machine(device: str) -> Machine:
-    from model.backend import this_machine  # torch comes with it
-
-    return this_machine(device)
 
 
 def _choose_device(device: str, machine: Machine) -> str:

@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from model.settings import TrainSettings
+from depth_loss_sweep.model.settings import TrainSettings
 
 
 def stream_seed(*parts: int) -> int:

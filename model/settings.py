@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from model.names import TERMS
+from depth_loss_sweep.model.names import TERMS
 
 Augmentation = Literal["flip_h", "flip_v", "brightness", "contrast"]
 Keep = Literal["last", "none"]

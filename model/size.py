@@ -1,8 +1,8 @@
 """How large a network and the files of its runs are, from their settings alone. No torch here."""
 
-from model.names import EXTRA_METRICS, METRICS, TERMS
-from model.outcomes import PANELS
-from model.settings import ModelSettings
+from depth_loss_sweep.model.names import EXTRA_METRICS, METRICS, TERMS
+from depth_loss_sweep.model.outcomes import PANELS
+from depth_loss_sweep.model.settings import ModelSettings
 
 NUMBER_BYTES = 4
 COPIES = 3

@@ -1,6 +1,6 @@
 """One training: `train` yields a record an epoch, checkpoints each before it says so, and goes on exactly where it was.
 
-    for record in train(settings, prepared, Path("runs/a1/a1b2..."), resolve_runtime("cpu", settings.train)):
+    for record in train(settings, prepared, Path("runs/a1/a1b2..."), Runtime("cpu")):
         print(record.epoch, record.splits["val"]["metric_rmse"])
 
 It knows nothing of Optuna, SQLite or the command line. Nothing random is carried from step to step: batch order and
@@ -20,21 +20,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.augment import augment
-from data.prepare import Prepared
-from data.tensors import Pictures
-from model.backend import apply_runtime, memory_format
-from model.baselines import median_baseline
-from model.checkpoint import Checkpoint, CheckpointWriter, Note, load_checkpoint, lock_folder
-from model.evaluation import Evaluation, as_input, combined_loss, evaluate, forward
-from model.identity import run_identity
-from model.names import TERMS
-from model.optimizer import Adam
-from model.outcomes import PANELS, EpochRecord, Panels, RunResult, judge, load_result, write_result
-from model.runtime import Runtime, environment_key
-from model.schedule import epoch_order, fixed_draw, learning_rate, steps_per_epoch, stream_seed
-from model.settings import RunSettings
-from model.unet import UNet
+from depth_loss_sweep.data.augment import augment
+from depth_loss_sweep.data.prepare import Prepared
+from depth_loss_sweep.data.tensors import Pictures
+from depth_loss_sweep.model.backend import apply_runtime, memory_format, this_machine
+from depth_loss_sweep.model.baselines import median_baseline
+from depth_loss_sweep.model.checkpoint import Checkpoint, CheckpointWriter, Note, load_checkpoint, lock_folder
+from depth_loss_sweep.model.evaluation import Evaluation, as_input, combined_loss, evaluate, forward
+from depth_loss_sweep.model.identity import run_identity
+from depth_loss_sweep.model.names import TERMS
+from depth_loss_sweep.model.optimizer import Adam
+from depth_loss_sweep.model.outcomes import PANELS, EpochRecord, Panels, RunResult, judge, load_result, write_result
+from depth_loss_sweep.model.runtime import Runtime, environment_key
+from depth_loss_sweep.model.schedule import epoch_order, fixed_draw, learning_rate, steps_per_epoch, stream_seed
+from depth_loss_sweep.model.settings import RunSettings
+from depth_loss_sweep.model.unet import UNet
 
 logger = logging.getLogger("model.training")
 
@@ -109,7 +109,7 @@ class _Training:
     def __init__(self, settings: RunSettings, data: Prepared, runtime: Runtime) -> None:
         apply_runtime(runtime, settings.train)
         self.settings, self.runtime, self.data = settings, runtime, data
-        self.environments = [environment_key(runtime, settings.train)]
+        self.environments = [environment_key(runtime, settings.train, this_machine(runtime.device))]
         self.records: list[EpochRecord] = []
         self.train_part = data.pictures("train", runtime.device)
         self.val_part = data.pictures("val", runtime.device)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.errors import ModelError
-from model.settings import ModelSettings
+from depth_loss_sweep.model.errors import ModelError
+from depth_loss_sweep.model.settings import ModelSettings
 
 # Three poolings by two: sides must be divisible by this.
 SIZE_MULTIPLE = 8

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from reports.measures import Measure, objective_measure
+from depth_loss_sweep.reports.measures import Measure, objective_measure
 
 Status = Literal["recommended", "ahead", "incomparable", "unfinished", "diverged"]
 VERDICTS = {"recommended": "recommended", "ahead": "ahead, but no advice"}

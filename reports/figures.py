@@ -15,8 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from reports.measures import Measure, short, term_label
-from reports.series import BAR_OUTCOMES, Axis, Curve, GradientPoint, MeasureSeries, OutcomeCounts, Shares
+from depth_loss_sweep.reports.measures import Measure, short, term_label
+from depth_loss_sweep.reports.series import (
+    BAR_OUTCOMES,
+    Axis,
+    Curve,
+    GradientPoint,
+    MeasureSeries,
+    OutcomeCounts,
+    Shares,
+)
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 POINT, MEAN, TRAIN = "#8c96a8", "#4f6bed", "#e0812f"

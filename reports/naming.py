@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from reports.measures import NO_BREAK, short, term_label
-from reports.references import POINT
+from depth_loss_sweep.reports.measures import NO_BREAK, short, term_label
+from depth_loss_sweep.reports.references import POINT
 
 
 def beside_weights(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Study records in, one HTML file out: it opens offline, asks nobody for anything, and runs only its own script.
 
-from reports.page import write_report
+from depth_loss_sweep.reports.page import write_report
 write_report([record], Path("report.html"))
 """
 
@@ -23,15 +23,32 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from reports import summary
-from reports.figures import TERM_COLOURS
-from reports.measures import BASELINE_LABELS, BROKEN, Measure, measure, number, rough, short, term_label
-from reports.naming import beside_weights, written
-from reports.records import StudyRecord
-from reports.samples import Samples, sample_panels
-from reports.sections import Section, study_sections
-from reports.statistics import Contrast, Pairing, Recommendation, baseline_values, contrasts, pairing, recommend
-from reports.trials import TrialResult, final_values, ranking_measure, trial_results, used_terms
+from depth_loss_sweep.reports import summary
+from depth_loss_sweep.reports.figures import TERM_COLOURS
+from depth_loss_sweep.reports.measures import (
+    BASELINE_LABELS,
+    BROKEN,
+    Measure,
+    measure,
+    number,
+    rough,
+    short,
+    term_label,
+)
+from depth_loss_sweep.reports.naming import beside_weights, written
+from depth_loss_sweep.reports.records import StudyRecord
+from depth_loss_sweep.reports.samples import Samples, sample_panels
+from depth_loss_sweep.reports.sections import Section, study_sections
+from depth_loss_sweep.reports.statistics import (
+    Contrast,
+    Pairing,
+    Recommendation,
+    baseline_values,
+    contrasts,
+    pairing,
+    recommend,
+)
+from depth_loss_sweep.reports.trials import TrialResult, final_values, ranking_measure, trial_results, used_terms
 
 MARK = "· Depth Loss Sweep</title>".encode()
 """How the title of every page ends."""
@@ -146,7 +163,7 @@ def _is_at(path: Path, stream: IO[bytes]) -> bool:
 
 
 def _asset(name: str) -> str:
-    return (files("reports") / "templates" / name).read_text(encoding="utf-8")
+    return (files("depth_loss_sweep.reports") / "templates" / name).read_text(encoding="utf-8")
 
 
 @cache

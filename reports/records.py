@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.errors import ReportError
+from depth_loss_sweep.reports.errors import ReportError
 
 KINDS = ("point", "line", "grid", "points", "simplex")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from reports.records import Panels, StudyRecord
-from reports.statistics import ranked
-from reports.trials import SeedValue, TrialResult
+from depth_loss_sweep.reports.records import Panels, StudyRecord
+from depth_loss_sweep.reports.statistics import ranked
+from depth_loss_sweep.reports.trials import SeedValue, TrialResult
 
 LARGEST_SIDE = 128  # pixels; larger panels are shrunk, so that a page stays small
 LARGEST_LOSSLESS = 96  # pixels; larger maps are stored as WebP, a fifth of the size

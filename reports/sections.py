@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from reports import figures
-from reports.figures import Chart
-from reports.measures import Measure, measure
-from reports.records import StudyRecord
-from reports.series import (
+from depth_loss_sweep.reports import figures
+from depth_loss_sweep.reports.figures import Chart
+from depth_loss_sweep.reports.measures import Measure, measure
+from depth_loss_sweep.reports.records import StudyRecord
+from depth_loss_sweep.reports.series import (
     Axis,
     axes,
     contributions,
@@ -23,8 +23,8 @@ from reports.series import (
     named_baselines,
     outcome_counts,
 )
-from reports.statistics import Recommendation, ranked, recommend
-from reports.trials import TrialResult, ranking_measure, trial_results, varying_terms
+from depth_loss_sweep.reports.statistics import Recommendation, ranked, recommend
+from depth_loss_sweep.reports.trials import TrialResult, ranking_measure, trial_results, varying_terms
 
 MAX_CURVES = 40  # trials drawn over epochs; the page says so when there are more
 # Shown at once; the other metrics are a click away.

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from reports.measures import BASELINE_LABELS, OUTCOMES, Measure, measure, term_label
-from reports.naming import recipe, written
-from reports.records import StudyRecord
-from reports.references import EQUAL, POINT
-from reports.statistics import baseline_values
-from reports.trials import TrialResult, ranking_measure, trial_results, used_terms, varying_terms
+from depth_loss_sweep.reports.measures import BASELINE_LABELS, OUTCOMES, Measure, measure, term_label
+from depth_loss_sweep.reports.naming import recipe, written
+from depth_loss_sweep.reports.records import StudyRecord
+from depth_loss_sweep.reports.references import EQUAL, POINT
+from depth_loss_sweep.reports.statistics import baseline_values
+from depth_loss_sweep.reports.trials import TrialResult, ranking_measure, trial_results, used_terms, varying_terms
 
 BAR_OUTCOMES = (*OUTCOMES, "failed", "unfinished")
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from reports.advice import (
+from depth_loss_sweep.reports.advice import (
     COMBINED,
     OTHER_PICTURES,
     Advice,
@@ -22,11 +22,17 @@ from reports.advice import (
     objection_to,
     predictor_values,
 )
-from reports.intervals import Interval, expected_best_of, proportion_interval, seed_correlation, t_interval
-from reports.measures import Measure, term_label
-from reports.records import StudyRecord
-from reports.references import PAPER, POINT, REFERENCES
-from reports.trials import (
+from depth_loss_sweep.reports.intervals import (
+    Interval,
+    expected_best_of,
+    proportion_interval,
+    seed_correlation,
+    t_interval,
+)
+from depth_loss_sweep.reports.measures import Measure, term_label
+from depth_loss_sweep.reports.records import StudyRecord
+from depth_loss_sweep.reports.references import PAPER, POINT, REFERENCES
+from depth_loss_sweep.reports.trials import (
     TrialResult,
     is_equal,
     is_unfinished,

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.advice import Tone, best_baseline
-from reports.intervals import proportion_interval
-from reports.measures import BASELINE_LABELS, BROKEN, measure, percent, rough, short
-from reports.naming import recipe
-from reports.records import StudyRecord
-from reports.statistics import (
+from depth_loss_sweep.reports.advice import Tone, best_baseline
+from depth_loss_sweep.reports.intervals import proportion_interval
+from depth_loss_sweep.reports.measures import BASELINE_LABELS, BROKEN, measure, percent, rough, short
+from depth_loss_sweep.reports.naming import recipe
+from depth_loss_sweep.reports.records import StudyRecord
+from depth_loss_sweep.reports.statistics import (
     Breakage,
     Recommendation,
     baseline_values,
@@ -18,7 +18,7 @@ from reports.statistics import (
     ranked,
     recommend,
 )
-from reports.trials import (
+from depth_loss_sweep.reports.trials import (
     TrialResult,
     is_unfinished,
     line_values,

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports import measures
-from reports.advice import ranking_of
-from reports.intervals import Interval, t_interval
-from reports.measures import BROKEN, Measure
-from reports.naming import recipe, written
-from reports.records import StudyRecord
+from depth_loss_sweep.reports import measures
+from depth_loss_sweep.reports.advice import ranking_of
+from depth_loss_sweep.reports.intervals import Interval, t_interval
+from depth_loss_sweep.reports.measures import BROKEN, Measure
+from depth_loss_sweep.reports.naming import recipe, written
+from depth_loss_sweep.reports.records import StudyRecord
 
 
 @dataclass(frozen=True)

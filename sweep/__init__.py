@@ -1,41 +1,37 @@
 """Loss-weight sweeps for depth networks: spec, Optuna study, coordinator and command line.
 
-`data`, `model` and `reports` are common names, so an import may find a stranger's module of that name instead of
-ours. Importing `sweep` checks, without importing torch, that the three are its own siblings.
+The folders sweep/, data/, model/ and reports/ are imported below this one name: as `depth_loss_sweep`, `.data`, `.model`
+and `.reports`. Importing it imports nothing else; what it offers by name is imported when it is asked for (PEP 562).
 """
 
-import sys
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
-from pathlib import Path
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-try:
-    __version__ = version("depth-loss-sweep")
-except PackageNotFoundError:  # run from a checkout that was never installed
-    __version__ = "0+unknown"
+if TYPE_CHECKING:
+    from depth_loss_sweep.model.losses import CombinedLoss
+    from depth_loss_sweep.model.metrics import depth_metrics
+    from depth_loss_sweep.objective import Objective
+    from depth_loss_sweep.spec import StudySpec, load_spec
 
-SIBLINGS = ("data", "model", "reports")
+__all__ = ["CombinedLoss", "Objective", "StudySpec", "__version__", "depth_metrics", "load_spec"]
 
+__version__ = version("depth-loss-sweep")
 
-class ShadowedPackageError(ImportError):
-    """Another `data`, `model` or `reports` stands before ours on the import path."""
-
-
-def check_siblings() -> None:
-    """Raise `ShadowedPackageError`, naming the file, where a sibling package is not the one installed beside `sweep`."""
-    home = Path(__file__).resolve().parent.parent
-    for name in SIBLINGS:
-        found = find_spec(name)
-        origin = found.origin if found is not None else None
-        if origin is None or Path(origin).resolve() != home / name / "__init__.py":
-            where = (
-                f"the package {name!r} was found at {origin or 'no file'}, expected {home / name}: "
-                f"rename that file, take its folder out of PYTHONPATH, or run sweep from another folder"
-            )
-            if Path(sys.argv[0]).stem == "sweep":  # the command, which has no other place to say so in a line
-                sys.stderr.write(f"sweep: {where}\n")
-                sys.exit(2)
-            raise ShadowedPackageError(where)
+_OFFERED = {
+    "CombinedLoss": "depth_loss_sweep.model.losses",
+    "Objective": "depth_loss_sweep.objective",
+    "StudySpec": "depth_loss_sweep.spec",
+    "depth_metrics": "depth_loss_sweep.model.metrics",
+    "load_spec": "depth_loss_sweep.spec",
+}
 
 
-check_siblings()
+def __getattr__(name: str) -> Any:
+    if name not in _OFFERED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_OFFERED[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OFFERED})

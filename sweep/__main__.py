@@ -8,7 +8,7 @@ def main() -> None:
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:  # else somebody chose to ignore it
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from sweep.cli import main as run_command_line
+    from depth_loss_sweep.cli import main as run_command_line
 
     signal.signal(signal.SIGINT, handler)
     run_command_line()

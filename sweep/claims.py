@@ -21,11 +21,11 @@ from typing import IO, Any
 from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from sweep.database import on_network_disk
-from sweep.errors import LeaseLostError, StorageError, StudyHeldError
-from sweep.paths import Home
-from sweep.store import Store
-from sweep.tables import LEASE
+from depth_loss_sweep.database import on_network_disk
+from depth_loss_sweep.errors import LeaseLostError, StorageError, StudyHeldError
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.store import Store
+from depth_loss_sweep.tables import LEASE
 
 GRACE_S = 120.0
 RENEW_S = 10.0

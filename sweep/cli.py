@@ -22,17 +22,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from data.errors import DataError
-from reports.naming import beside_weights, spec_recipe, written
-from sweep import __version__
-from sweep.errors import SpecError, StudyError, SweepError, hide_password
-from sweep.executors import Executor, check_executor, make_executor
-from sweep.outputs import check_outputs, file_at, folder_at
-from sweep.paths import Home, absolute_source, expanded
-from sweep.words import counted, parse_budget
+from depth_loss_sweep import __version__
+from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.errors import SpecError, StudyError, SweepError, hide_password
+from depth_loss_sweep.executors import Executor, check_executor, make_executor
+from depth_loss_sweep.outputs import check_outputs, file_at, folder_at
+from depth_loss_sweep.paths import Home, absolute_source, expanded
+from depth_loss_sweep.reports.naming import beside_weights, spec_recipe, written
+from depth_loss_sweep.words import counted, parse_budget
 
 if TYPE_CHECKING:
-    from sweep.store import Store
+    from depth_loss_sweep.store import Store
 
 LISTED = 5
 """How many diverged or failed runs `sweep status` lists."""
@@ -174,7 +174,7 @@ def _storage(given: str | None) -> str | None:
 
 
 def _open(place: Home, storage: str | None) -> "Store":
-    from sweep.store import Store
+    from depth_loss_sweep.store import Store
 
     return Store.open(place, _storage(storage))
 
@@ -245,7 +245,7 @@ def start(
     check_executor(executor)
     # The handlers first, for an interrupt is lost in some libraries' imports; then workers, which import torch meanwhile.
     with Stopper(budget) as stop, closing(make_executor(executor, workers)) as hands:
-        from sweep.spec import load_spec, override_seeds, parse_override
+        from depth_loss_sweep.spec import load_spec, override_seeds, parse_override
 
         overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
         if data is not None:
@@ -263,7 +263,7 @@ def start(
             study = load_spec(spec, overrides)
 
         def work(begin: Any, show: Any, stop: Callable[[], bool]) -> Any:
-            from sweep.study import start as start_study
+            from depth_loss_sweep.study import start as start_study
 
             return start_study(study, overrides, begin, show, stop)
 
@@ -287,7 +287,7 @@ def resume(
         _open(Home.choose(home), storage).require(name)
 
         def work(begin: Any, show: Any, stop: Callable[[], bool]) -> Any:
-            from sweep.study import resume as resume_study
+            from depth_loss_sweep.study import resume as resume_study
 
             return resume_study(name, moved, begin, show, stop)
 
@@ -307,8 +307,8 @@ def _work(
     """Work on a study under a progress display, let go of its workers, print how it ended."""
     place = Home.choose(home)
     with closing(hands):
-        from sweep.display import ProgressDisplay
-        from sweep.study import Begin
+        from depth_loss_sweep.display import ProgressDisplay
+        from depth_loss_sweep.study import Begin
 
         command = _as_text(shlex.join(["sweep", *map(hide_password, sys.argv[1:])]))
         try:
@@ -332,7 +332,7 @@ def _work(
 
 
 def _print_end(place: Home, storage: str | None, name: str, where: str) -> None:
-    from sweep.status import status as study_status
+    from depth_loss_sweep.status import status as study_status
 
     found = study_status(_open(place, storage), place, name, LISTED)
     print(f"{name}: finished. {found['headline']}")
@@ -356,7 +356,7 @@ def status(
     storage: StorageOption = None,
 ) -> None:
     """Where a study stands: trials, runs, outcomes, the answer so far, and what diverged or failed."""
-    from sweep.status import status as study_status
+    from depth_loss_sweep.status import status as study_status
 
     place = Home.choose(home)
     store = _open(place, storage)
@@ -419,7 +419,7 @@ def list_(
     storage: StorageOption = None,
 ) -> None:
     """All studies, a line each."""
-    from sweep.claims import state_of
+    from depth_loss_sweep.claims import state_of
 
     place = Home.choose(home)
     store = _open(place, storage)
@@ -447,7 +447,7 @@ def list_(
 @app.command()
 def presets(name: Annotated[str | None, typer.Argument(help="Print this preset's TOML.")] = None) -> None:
     """The built-in specs; with a name, its text, ready to be saved and changed."""
-    from sweep.spec import load_spec, preset_names, read_text
+    from depth_loss_sweep.spec import load_spec, preset_names, read_text
 
     if name is not None:
         if name not in preset_names():
@@ -463,7 +463,7 @@ def presets(name: Annotated[str | None, typer.Argument(help="Print this preset's
 @app.command()
 def spec() -> None:
     """Every key of a spec with its default, its meaning and its choices: a spec, ready to be saved and changed."""
-    from sweep.keys import spec_reference
+    from depth_loss_sweep.keys import spec_reference
 
     print(spec_reference(), end="")
 
@@ -475,7 +475,7 @@ def doctor(
     storage: StorageOption = None,
 ) -> int:
     """Check a home folder: database, leases, runs, caches, leftovers, disk space, versions."""
-    from sweep.doctor import examine
+    from depth_loss_sweep.doctor import examine
 
     code = DONE
     for finding in examine(Home.choose(home), _storage(storage), repair):
@@ -504,7 +504,7 @@ def copy(
 
     What was copied is taken up by start and resume instead of trained again, and marked where it was trained elsewhere.
     """
-    from sweep.copies import Place, copy_study
+    from depth_loss_sweep.copies import Place, copy_study
 
     if to is None and source is None:
         raise SpecError(
@@ -527,7 +527,7 @@ def delete(
     storage: StorageOption = None,
 ) -> int:
     """Delete a study with its report and its runs; runs that other studies share stay."""
-    from sweep.deletion import delete_study, extent
+    from depth_loss_sweep.deletion import delete_study, extent
 
     place = Home.choose(home)
     store = _open(place, storage)
@@ -562,8 +562,8 @@ def report(
     storage: StorageOption = None,
 ) -> None:
     """Write one self-contained HTML file: which weights to use, how sure that is, where training breaks."""
-    from reports.page import is_report, write_report
-    from sweep.results import study_record
+    from depth_loss_sweep.reports.page import is_report, write_report
+    from depth_loss_sweep.results import study_record
 
     place = Home.choose(home)
     store = _open(place, storage)
@@ -587,7 +587,7 @@ def _kept(store: "Store", place: Home) -> list[Path]:
 
 
 def _any_running(store: "Store", place: Home, names: list[str]) -> bool:
-    from sweep.claims import holder
+    from depth_loss_sweep.claims import holder
 
     return any(holder(store, name, place.lock(name)) for name in names)
 
@@ -608,7 +608,7 @@ def export(
 
     A row of runs is whole: swept values (var_), weights (weight_), how it ended, and the numbers of its last epoch (final_epoch).
     """
-    from sweep.export import write_export
+    from depth_loss_sweep.export import write_export
 
     place = Home.choose(home)
     store = _open(place, storage)
@@ -633,9 +633,9 @@ def best(
     storage: StorageOption = None,
 ) -> None:
     """The answer: whether anything was learnt, which weights to use, and how sure that is, as the report has it."""
-    from model.checkpoint import is_model_file
-    from reports.statistics import recommend
-    from sweep.results import need_finished, study_record
+    from depth_loss_sweep.model.checkpoint import is_model_file
+    from depth_loss_sweep.reports.statistics import recommend
+    from depth_loss_sweep.results import need_finished, study_record
 
     place = Home.choose(home)
     store = _open(place, storage)
@@ -682,9 +682,9 @@ def _recommendation_lines(found: Any) -> list[str]:
 
 def _save_checkpoint(store: "Store", place: Home, name: str, trial: int, target: Path) -> None:
     """Save the model of a trial's first seed whose checkpoint is whole, without optimiser state."""
-    from model.errors import ModelError
-    from model.predict import save_model
-    from sweep.retention import kept
+    from depth_loss_sweep.model.errors import ModelError
+    from depth_loss_sweep.model.predict import save_model
+    from depth_loss_sweep.retention import kept
 
     lost, setting = [], ""
     for row in store.runs(name):
@@ -724,8 +724,8 @@ def evaluate(
 
     On the pictures it was trained with, give the study's split settings (--set split=...), or it is judged on what it saw.
     """
-    from sweep.inference import evaluate_source
-    from sweep.spec import parse_override
+    from depth_loss_sweep.inference import evaluate_source
+    from depth_loss_sweep.spec import parse_override
 
     overrides = dict(parse_override(text) for text in set_ or [])
     found = evaluate_source(expanded(checkpoint), absolute_source(data), overrides, part, Home.choose(home).create())
@@ -749,7 +749,7 @@ def _evaluation_lines(found: Mapping[str, Any]) -> list[str]:
 
 def _unit(metric: str) -> str:
     """A metric's unit in ASCII, as a table's cell."""
-    from reports.measures import NO_UNIT, measure
+    from depth_loss_sweep.reports.measures import NO_UNIT, measure
 
     unit = measure(f"metric_{metric}").unit
     return {NO_UNIT: "none", "fraction": "%", "log₁₀": "log10"}.get(unit, unit)
@@ -780,8 +780,8 @@ def predict(
 
     Of a folder, the photographs in it are predicted, and not those in folders below.
     """
-    from data.photos import find_photos
-    from sweep.inference import predict_photos
+    from depth_loss_sweep.data.photos import find_photos
+    from depth_loss_sweep.inference import predict_photos
 
     photos, left_out = find_photos([expanded(path) for path in images])
     units = MILLIMETRES
@@ -808,7 +808,7 @@ def _left_out(files: Sequence[Path]) -> str:
 
 def _data_settings(source: str, set_: list[str] | None) -> Any:
     """Data settings from a source and --set key=value (the [data] section's keys)."""
-    from sweep.spec import parse_data_settings, parse_override
+    from depth_loss_sweep.spec import parse_data_settings, parse_override
 
     return parse_data_settings(absolute_source(source), dict(parse_override(text) for text in set_ or []))
 
@@ -823,8 +823,8 @@ def data_check(
 
     Exits as `sweep start` would with the same settings: 2 where it would refuse the data.
     """
-    from data.check import check_source
-    from sweep.display import ProgressDisplay
+    from depth_loss_sweep.data.check import check_source
+    from depth_loss_sweep.display import ProgressDisplay
 
     with ProgressDisplay() as show:
         found = check_source(_data_settings(source, set_), lambda done, total: show.preparing(done, total, "checking"))
@@ -872,7 +872,7 @@ def _training_text(seen: Any) -> str:
 
 def _kind_text(found: Any, kind: str, keys: Sequence[str]) -> str:
     """One bad file by its name, many of a kind by the first few (all: --json)."""
-    from data.sources import names_of
+    from depth_loss_sweep.data.sources import names_of
 
     if len(keys) == 1:
         return str(dict(found.bad)[keys[0]])
@@ -888,7 +888,7 @@ def data_preview(
     set_: SetOption = None,
 ) -> None:
     """Write a contact sheet: pictures beside their depth."""
-    from data.check import is_preview, preview
+    from depth_loss_sweep.data.check import is_preview, preview
 
     settings, path = _data_settings(source, set_), file_at(output, "preview.png")
     folder = settings.source.partition(":")[2]
@@ -904,8 +904,8 @@ def data_fetch(
     md5: Annotated[str | None, typer.Option("--md5", help="The mirror's MD5, where it holds another archive.")] = None,
 ) -> None:
     """Download the DIODE validation set (2.6 GB): resumed when broken off, verified, unpacked safely."""
-    from data.fetch import DIODE_MD5, DIODE_URL, fetch_diode
-    from sweep.display import transfer_bar
+    from depth_loss_sweep.data.fetch import DIODE_MD5, DIODE_URL, fetch_diode
+    from depth_loss_sweep.display import transfer_bar
 
     if dataset != "diode":
         raise SpecError(f"the dataset {dataset!r} is unknown; expected diode")

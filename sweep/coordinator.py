@@ -13,20 +13,20 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
 
-from model.checkpoint import CHECKPOINT, free_finished
-from model.settings import RunSettings
-from sweep.claims import Claim
-from sweep.errors import StorageError, StudyError
-from sweep.executors import Event, Executor, RunRequest
-from sweep.pace import Pace
-from sweep.paths import Home
-from sweep.projection import Projection, Suggester
-from sweep.pruning import pruned_at
-from sweep.retention import kept, settled
-from sweep.runs import Planner, Run, Trial, TrialPlan
-from sweep.spec import StudySpec
-from sweep.store import NewRun, Store, epoch_rows, now
-from sweep.tables import RUN
+from depth_loss_sweep.claims import Claim
+from depth_loss_sweep.errors import StorageError, StudyError
+from depth_loss_sweep.executors import Event, Executor, RunRequest
+from depth_loss_sweep.model.checkpoint import CHECKPOINT, free_finished
+from depth_loss_sweep.model.settings import RunSettings
+from depth_loss_sweep.pace import Pace
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.projection import Projection, Suggester
+from depth_loss_sweep.pruning import pruned_at
+from depth_loss_sweep.retention import kept, settled
+from depth_loss_sweep.runs import Planner, Run, Trial, TrialPlan
+from depth_loss_sweep.spec import StudySpec
+from depth_loss_sweep.store import NewRun, Store, epoch_rows, now
+from depth_loss_sweep.tables import RUN
 
 MAX_ATTEMPTS = 3
 POLL_S = 0.5

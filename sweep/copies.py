@@ -29,14 +29,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
-from sweep.claims import Claim
-from sweep.errors import StorageError, StudyError, hide_password
-from sweep.paths import Home, check_name, expanded
-from sweep.projection import Projection
-from sweep.results import kept_images
-from sweep.spec import overrides_json, stored_overrides, stored_spec
-from sweep.store import Store, image_rows, now
-from sweep.tables import EPOCH, PER_IMAGE, PICTURES, RUN, SCHEMA_VERSION, STUDY, STUDY_RUN, TRIAL, TRIAL_RUN
+from depth_loss_sweep.claims import Claim
+from depth_loss_sweep.errors import StorageError, StudyError, hide_password
+from depth_loss_sweep.paths import Home, check_name, expanded
+from depth_loss_sweep.projection import Projection
+from depth_loss_sweep.results import kept_images
+from depth_loss_sweep.spec import overrides_json, stored_overrides, stored_spec
+from depth_loss_sweep.store import Store, image_rows, now
+from depth_loss_sweep.tables import EPOCH, PER_IMAGE, PICTURES, RUN, SCHEMA_VERSION, STUDY, STUDY_RUN, TRIAL, TRIAL_RUN
 
 Rows = dict[str, list[dict[str, Any]]]
 """Table -> its rows of one study."""

@@ -32,9 +32,9 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, ProgrammingError
 
-from sweep.errors import StorageError, hide_password
-from sweep.paths import Home, expanded, is_text
-from sweep.tables import MIGRATIONS, SCHEMA_VERSION, VERSION, python_types
+from depth_loss_sweep.errors import StorageError, hide_password
+from depth_loss_sweep.paths import Home, expanded, is_text
+from depth_loss_sweep.tables import MIGRATIONS, SCHEMA_VERSION, VERSION, python_types
 
 NETWORK_FILESYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "9p", "afs")
 BUSY_TIMEOUT_S = 60

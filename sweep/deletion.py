@@ -9,13 +9,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.cache import write_atomically
-from model.checkpoint import lock_folder
-from model.errors import RunLockedError
-from sweep.claims import Claim
-from sweep.paths import Home
-from sweep.projection import forget
-from sweep.store import Store
+from depth_loss_sweep.claims import Claim
+from depth_loss_sweep.data.cache import write_atomically
+from depth_loss_sweep.model.checkpoint import lock_folder
+from depth_loss_sweep.model.errors import RunLockedError
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.projection import forget
+from depth_loss_sweep.store import Store
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweep.coordinator import Coordinator
-from sweep.runs import Run
-from sweep.words import counted, duration, shortened
+from depth_loss_sweep.coordinator import Coordinator
+from depth_loss_sweep.runs import Run
+from depth_loss_sweep.words import counted, duration, shortened
 
 PLAIN_LINE_EVERY_S = 30.0
 SHORTEST_BAR, LONGEST_BAR = 8, 40

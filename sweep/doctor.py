@@ -16,16 +16,16 @@ from typing import Any, Literal
 
 from sqlalchemy import delete, select, update
 
-from data.errors import DataError
-from sweep import __version__
-from sweep.claims import GRACE_S, as_seen, holder, is_locked, silent
-from sweep.cores import usable_cores
-from sweep.errors import SpecError, StorageError, SweepError
-from sweep.paths import Home
-from sweep.retention import kept
-from sweep.store import Store
-from sweep.tables import LEASE, RUN, STUDY, TRIAL_RUN
-from sweep.words import counted
+from depth_loss_sweep import __version__
+from depth_loss_sweep.claims import GRACE_S, as_seen, holder, is_locked, silent
+from depth_loss_sweep.cores import usable_cores
+from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.errors import SpecError, StorageError, SweepError
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.retention import kept
+from depth_loss_sweep.store import Store
+from depth_loss_sweep.tables import LEASE, RUN, STUDY, TRIAL_RUN
+from depth_loss_sweep.words import counted
 
 LOW_DISK_BYTES = 1 << 30
 MOST = 5
@@ -260,7 +260,7 @@ def _ailments(it: _Examination, row: dict[str, Any], folder: Path) -> Iterator[t
 
 
 def _finished(folder: Path, keep: str) -> Iterator[tuple[Level, str]]:
-    from model.checkpoint import CHECKPOINT
+    from depth_loss_sweep.model.checkpoint import CHECKPOINT
 
     state = _state_of_checkpoint(folder / CHECKPOINT)
     if state == "damaged" or (state and keep != "none"):
@@ -270,7 +270,7 @@ def _finished(folder: Path, keep: str) -> Iterator[tuple[Level, str]]:
 
 
 def _unfinished(folder: Path) -> Iterator[tuple[Level, str]]:
-    from model.checkpoint import CHECKPOINT, PREVIOUS
+    from depth_loss_sweep.model.checkpoint import CHECKPOINT, PREVIOUS
 
     states = [_state_of_checkpoint(folder / name) for name in (CHECKPOINT, PREVIOUS)]
     if "damaged" in states and None in states:
@@ -281,8 +281,8 @@ def _unfinished(folder: Path) -> Iterator[tuple[Level, str]]:
 
 def _state_of_checkpoint(path: Path) -> str | None:
     """None where the file is whole."""
-    from model.checkpoint import read_checkpoint
-    from model.errors import ModelError
+    from depth_loss_sweep.model.checkpoint import read_checkpoint
+    from depth_loss_sweep.model.errors import ModelError
 
     try:
         read_checkpoint(path)
@@ -295,8 +295,8 @@ def _state_of_checkpoint(path: Path) -> str | None:
 
 def _state_of_result(folder: Path) -> str | None:
     """None where the file is whole."""
-    from model.errors import ModelError
-    from model.outcomes import load_result
+    from depth_loss_sweep.model.errors import ModelError
+    from depth_loss_sweep.model.outcomes import load_result
 
     notes: list[str] = []
     try:
@@ -333,7 +333,7 @@ def _orphans(it: _Examination) -> Iterator[Finding]:
 
 def _caches(it: _Examination) -> Iterator[Finding]:
     """Verify every cache's checksums; a damaged one is named, and removed on repair (it is built again when needed)."""
-    from data.cache import cache_lock, verify_cache
+    from depth_loss_sweep.data.cache import cache_lock, verify_cache
 
     for folder in sorted(it.home.cache.glob("*")):
         if not (folder / "index.json").exists() and not (folder.is_dir() and CACHE.fullmatch(folder.name)):
@@ -349,7 +349,7 @@ def _caches(it: _Examination) -> Iterator[Finding]:
 
 def _mend_cache(it: _Examination, folder: Path, lock: Path, damage: str) -> Finding:
     """Remove a damaged cache, unless a study is at work, whose next run would miss it, or a builder has just replaced it."""
-    from data.cache import verify_cache
+    from depth_loss_sweep.data.cache import verify_cache
 
     if obstacle := it.obstacle():
         return Finding("broken", f"{damage} ({obstacle})")

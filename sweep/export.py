@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from data.cache import write_atomically
-from sweep.errors import SpecError, StorageError
-from sweep.outputs import check_outputs, file_at, folder_at
-from sweep.results import RUN_COLUMNS, TRIAL_COLUMNS, epoch_frame, run_frame, trial_frame
-from sweep.status import BREAK, break_of
-from sweep.store import Store
-from sweep.tables import EPOCH
+from depth_loss_sweep.data.cache import write_atomically
+from depth_loss_sweep.errors import SpecError, StorageError
+from depth_loss_sweep.outputs import check_outputs, file_at, folder_at
+from depth_loss_sweep.results import RUN_COLUMNS, TRIAL_COLUMNS, epoch_frame, run_frame, trial_frame
+from depth_loss_sweep.status import BREAK, break_of
+from depth_loss_sweep.store import Store
+from depth_loss_sweep.tables import EPOCH
 
 TABLES = ("trials", "runs", "epochs")
 FORMATS = ("csv", "json", "parquet")

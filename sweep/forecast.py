@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from data.prepare import Prepared
-from model.size import checkpoint_bytes, result_bytes
-from sweep.coordinator import Coordinator
-from sweep.errors import StorageError
-from sweep.paths import Home
-from sweep.space import Choices, cells, plain
-from sweep.spec import StudySpec
-from sweep.words import counted, size
+from depth_loss_sweep.coordinator import Coordinator
+from depth_loss_sweep.data.prepare import Prepared
+from depth_loss_sweep.errors import StorageError
+from depth_loss_sweep.model.size import checkpoint_bytes, result_bytes
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.space import Choices, cells, plain
+from depth_loss_sweep.spec import StudySpec
+from depth_loss_sweep.words import counted, size
 
 IN_FLIGHT = 3
 """A run in training has its newest checkpoint, the one before, and one that is being written."""

@@ -4,11 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.errors import DataError
-from data.prepare import PARTS, Prepared, open_prepared, prepare, prepare_whole
-from model.baselines import evaluate_baselines, judge_beside
-from model.names import BASELINES
-from model.predict import (
+from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.prepare import PARTS, Prepared, open_prepared, prepare, prepare_whole
+from depth_loss_sweep.display import ProgressDisplay
+from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.model.baselines import evaluate_baselines, judge_beside
+from depth_loss_sweep.model.names import BASELINES
+from depth_loss_sweep.model.predict import (
     Predicted,
     evaluate_checkpoint,
     is_prediction,
@@ -16,12 +18,10 @@ from model.predict import (
     predict_images,
     prediction_paths,
 )
-from model.settings import LossSettings
-from sweep.display import ProgressDisplay
-from sweep.errors import SpecError
-from sweep.outputs import check_outputs
-from sweep.paths import Home
-from sweep.spec import parse_data_settings
+from depth_loss_sweep.model.settings import LossSettings
+from depth_loss_sweep.outputs import check_outputs
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.spec import parse_data_settings
 
 ALL = "all"
 """The part that is every picture of a source."""

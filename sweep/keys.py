@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from model.names import TERMS
-from reports.naming import spec_recipe
-from reports.references import EQUAL, LACKING, REFERENCES
-from sweep.spec import SECTION_SETTINGS, SearchSection, StudySection
+from depth_loss_sweep.model.names import TERMS
+from depth_loss_sweep.reports.naming import spec_recipe
+from depth_loss_sweep.reports.references import EQUAL, LACKING, REFERENCES
+from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection
 
 WIDTH = 118
 WORDS = {"integer": "whole number", "string": "text", "boolean": "true | false"}

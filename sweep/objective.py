@@ -12,14 +12,15 @@ from typing import Any
 
 import optuna
 
-from data.prepare import Prepared, prepare_training
-from model.identity import run_identity
-from model.runtime import resolve_runtime
-from model.settings import RunSettings
-from model.training import train
-from sweep.paths import Home
-from sweep.projection import EDGE, distributions, simplex_point
-from sweep.spec import StudySpec
+from depth_loss_sweep.data.prepare import Prepared, prepare_training
+from depth_loss_sweep.model.backend import this_machine
+from depth_loss_sweep.model.identity import run_identity
+from depth_loss_sweep.model.runtime import resolve_runtime
+from depth_loss_sweep.model.settings import RunSettings
+from depth_loss_sweep.model.training import train
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.projection import EDGE, distributions, simplex_point
+from depth_loss_sweep.spec import StudySpec
 
 
 class Objective:
@@ -32,7 +33,7 @@ class Objective:
     def __init__(self, spec: StudySpec, home: Path | None = None, device: str = "auto") -> None:
         self.spec = spec
         self.home = Home.choose(home).create()
-        self.runtime = resolve_runtime(device, spec.train)
+        self.runtime = resolve_runtime(device, spec.train, this_machine(device))
 
     def __call__(self, trial: optuna.Trial) -> float:
         """The objective's value at the trial's point."""

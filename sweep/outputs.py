@@ -9,8 +9,8 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from sweep.errors import OutputError
-from sweep.paths import expanded
+from depth_loss_sweep.errors import OutputError
+from depth_loss_sweep.paths import expanded
 
 LONGEST_NAME = 240
 """Bytes of a file's name: file systems take 255, and the file is written under a longer name first."""

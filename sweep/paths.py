@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweep.errors import SpecError, StorageError
+from depth_loss_sweep.errors import SpecError, StorageError
 
 RUN = re.compile(r"(objective-)?[0-9a-f]{16,64}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

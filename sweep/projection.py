@@ -22,11 +22,11 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError
 
-from sweep.database import Database, configure
-from sweep.errors import StorageError, hide_password
-from sweep.space import Choices, plain
-from sweep.spec import StudySpec
-from sweep.tables import optuna_names
+from depth_loss_sweep.database import Database, configure
+from depth_loss_sweep.errors import StorageError, hide_password
+from depth_loss_sweep.space import Choices, plain
+from depth_loss_sweep.spec import StudySpec
+from depth_loss_sweep.tables import optuna_names
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=ExperimentalWarning)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sweep.spec import StudySpec
+from depth_loss_sweep.spec import StudySpec
 
 
 def pruned_at(spec: StudySpec, curve: Sequence[float], told: Sequence[Sequence[float]]) -> int | None:

@@ -7,21 +7,21 @@ from typing import Any
 
 import pandas as pd
 
-from data.cache import cache_folder, open_cache
-from data.errors import DataError
-from data.settings import DataSummary
-from model.errors import ModelError
-from model.names import TERMS
-from model.outcomes import RESULT, load_result
-from reports.records import Panels, StudyRecord
-from reports.references import REFERENCES
-from reports.samples import panel_runs
-from sweep.errors import StudyError
-from sweep.paths import Home
-from sweep.spec import StudySpec, stored_overrides, stored_spec
-from sweep.status import BASELINES
-from sweep.store import Store
-from sweep.words import counted
+from depth_loss_sweep.data.cache import cache_folder, open_cache
+from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.settings import DataSummary
+from depth_loss_sweep.errors import StudyError
+from depth_loss_sweep.model.errors import ModelError
+from depth_loss_sweep.model.names import TERMS
+from depth_loss_sweep.model.outcomes import RESULT, load_result
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.reports.records import Panels, StudyRecord
+from depth_loss_sweep.reports.references import REFERENCES
+from depth_loss_sweep.reports.samples import panel_runs
+from depth_loss_sweep.spec import StudySpec, stored_overrides, stored_spec
+from depth_loss_sweep.status import BASELINES
+from depth_loss_sweep.store import Store
+from depth_loss_sweep.words import counted
 
 TRIAL_COLUMNS = ("number", "state", "value")
 RUN_COLUMNS = (

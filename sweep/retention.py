@@ -6,10 +6,10 @@ The row comes first, so that a coordinator killed in between leaves a file too m
 from collections.abc import Mapping
 from typing import Any
 
-from model.settings import Keep, RunSettings
-from sweep.errors import SpecError
-from sweep.spec import StudySpec, stored_spec
-from sweep.store import Store
+from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.model.settings import Keep, RunSettings
+from depth_loss_sweep.spec import StudySpec, stored_spec
+from depth_loss_sweep.store import Store
 
 
 def settled(store: Store, spec: StudySpec, run: str, settings: RunSettings) -> RunSettings:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from data.settings import DataSettings
-from model.settings import RunSettings
-from sweep.store import NewRun
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.model.settings import RunSettings
+from depth_loss_sweep.store import NewRun
 
 
 @dataclass(frozen=True)

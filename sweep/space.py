@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal, DecimalException
 from typing import Any
 
-from sweep.errors import SpecError
+from depth_loss_sweep.errors import SpecError
 
 Scalar = Decimal | int | str | bool
 MAX_CELLS = 100_000

@@ -14,13 +14,13 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from data.settings import DataSettings
-from model.names import EXTRA_METRICS, HIGHER_IS_BETTER, METRICS, TERMS
-from model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
-from reports.references import EQUAL_TERMS, LACKING, POINT, REFERENCES
-from sweep.errors import SpecError
-from sweep.paths import check_name, expanded
-from sweep.space import (
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.model.names import EXTRA_METRICS, HIGHER_IS_BETTER, METRICS, TERMS
+from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
+from depth_loss_sweep.paths import check_name, expanded
+from depth_loss_sweep.reports.references import EQUAL_TERMS, LACKING, POINT, REFERENCES
+from depth_loss_sweep.space import (
     MAX_CELLS,
     Affine,
     Choices,
@@ -276,7 +276,9 @@ def _variable_dict(variable: Variable) -> dict[str, Any]:
 def preset_names() -> list[str]:
     """The names of the built-in presets."""
     return sorted(
-        p.name.removesuffix(".toml") for p in (files("sweep") / "presets").iterdir() if p.name.endswith(".toml")
+        p.name.removesuffix(".toml")
+        for p in (files("depth_loss_sweep") / "presets").iterdir()
+        if p.name.endswith(".toml")
     )
 
 
@@ -284,7 +286,7 @@ def read_text(given: str) -> str:
     """The TOML text of a preset's name or of a file."""
     path = expanded(given)
     if given in preset_names():
-        return (files("sweep") / "presets" / f"{given}.toml").read_text(encoding="utf-8")
+        return (files("depth_loss_sweep") / "presets" / f"{given}.toml").read_text(encoding="utf-8")
     if path.suffix != ".toml" and not path.is_file():
         raise SpecError(
             f"no preset is called {given!r}{_nearest(given, preset_names())}; "

@@ -8,14 +8,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, null, select
 
-from reports.advice import Advice, Contender, advise, objection_to, predictor_values, ranking_of
-from reports.measures import Measure
-from reports.naming import spec_recipe
-from sweep.claims import state_of
-from sweep.paths import Home
-from sweep.spec import StudySpec, stored_spec
-from sweep.store import OBJECTS, Store
-from sweep.tables import RUN, STATES, TRIAL, TRIAL_RUN
+from depth_loss_sweep.claims import state_of
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.reports.advice import Advice, Contender, advise, objection_to, predictor_values, ranking_of
+from depth_loss_sweep.reports.measures import Measure
+from depth_loss_sweep.reports.naming import spec_recipe
+from depth_loss_sweep.spec import StudySpec, stored_spec
+from depth_loss_sweep.store import OBJECTS, Store
+from depth_loss_sweep.tables import RUN, STATES, TRIAL, TRIAL_RUN
 
 BREAK = {"epoch": "Int64", "step": "Int64", "term": "object", "grad_norm": "float64"}
 """What is known of where a run became non-finite, and the type of its column in a table."""

@@ -14,11 +14,11 @@ from typing import Any
 from sqlalchemy import Column, Connection, Float, Table, delete, func, insert, select, text, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from model.settings import RunSettings
-from sweep.database import Database
-from sweep.errors import SpecError, StudyError
-from sweep.paths import check_name, is_text
-from sweep.tables import (
+from depth_loss_sweep.database import Database
+from depth_loss_sweep.errors import SpecError, StudyError
+from depth_loss_sweep.model.settings import RunSettings
+from depth_loss_sweep.paths import check_name, is_text
+from depth_loss_sweep.tables import (
     EPOCH,
     OPEN_PREFIXES,
     PER_IMAGE,

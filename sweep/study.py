@@ -12,26 +12,26 @@ from functools import partial
 from importlib.metadata import version as installed
 from typing import Any
 
-from data.prepare import Prepared, open_prepared, prepare_training, sparse, without_depth
-from data.settings import DataSettings, DataSummary
-from model.baselines import evaluate_baselines
-from model.identity import run_identity
-from model.runtime import Machine, Runtime, environment_key, resolve_runtime
-from sweep import __version__
-from sweep.claims import Claim
-from sweep.coordinator import Coordinator, Display
-from sweep.cores import usable_cores
-from sweep.database import storage_url
-from sweep.errors import StudyError
-from sweep.executors import Executor
-from sweep.forecast import foresee, require_room
-from sweep.paths import Home, expanded
-from sweep.projection import Projection
-from sweep.runs import TrialPlan
-from sweep.space import Choices, plain
-from sweep.spec import StudySpec, overrides_json, stored_overrides, stored_spec
-from sweep.store import NewRun, Store, now
-from sweep.words import counted
+from depth_loss_sweep import __version__
+from depth_loss_sweep.claims import Claim
+from depth_loss_sweep.coordinator import Coordinator, Display
+from depth_loss_sweep.cores import usable_cores
+from depth_loss_sweep.data.prepare import Prepared, open_prepared, prepare_training, sparse, without_depth
+from depth_loss_sweep.data.settings import DataSettings, DataSummary
+from depth_loss_sweep.database import storage_url
+from depth_loss_sweep.errors import StudyError
+from depth_loss_sweep.executors import Executor
+from depth_loss_sweep.forecast import foresee, require_room
+from depth_loss_sweep.model.baselines import evaluate_baselines
+from depth_loss_sweep.model.identity import run_identity
+from depth_loss_sweep.model.runtime import Machine, Runtime, environment_key, resolve_runtime
+from depth_loss_sweep.paths import Home, expanded
+from depth_loss_sweep.projection import Projection
+from depth_loss_sweep.runs import TrialPlan
+from depth_loss_sweep.space import Choices, plain
+from depth_loss_sweep.spec import StudySpec, overrides_json, stored_overrides, stored_spec
+from depth_loss_sweep.store import NewRun, Store, now
+from depth_loss_sweep.words import counted
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import re
 
-from sweep.errors import SpecError
+from depth_loss_sweep.errors import SpecError
 
 SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))

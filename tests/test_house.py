@@ -1,4 +1,4 @@
-"""The house itself: imports run one way, light commands stay light, a stranger's `model.py` is named."""
+"""The house itself: imports run one way, light commands stay light, all is imported below one name of ours."""
 
 import ast
 import re
@@ -9,48 +9,54 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("data", "model", "reports", "sweep")
+OURS = "depth_loss_sweep"
+FOLDERS = {"data": f"{OURS}.data", "model": f"{OURS}.model", "reports": f"{OURS}.reports", "sweep": OURS}
 MAY_IMPORT = {"data": set(), "model": {"data"}, "reports": set(), "sweep": {"data", "model", "reports"}}
 
 
-def modules() -> dict[str, Path]:
-    """Every module of ours by its dotted name."""
+def modules(folder: str) -> dict[str, Path]:
+    """Every module of a folder by the name under which it is imported."""
     found = {}
-    for package in PACKAGES:
-        for path in (ROOT / package).rglob("*.py"):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    for path in (ROOT / folder).rglob("*.py"):
+        parts = path.relative_to(ROOT / folder).with_suffix("").parts
+        found[".".join([FOLDERS[folder], *(parts[:-1] if parts[-1] == "__init__" else parts)])] = path
     return found
 
 
-def imports(path: Path, top_level_only: bool = False) -> set[str]:
-    """The dotted names a module imports."""
-    found = set()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in tree.body if top_level_only else ast.walk(tree):
+HOUSE = {name: path for folder in FOLDERS for name, path in modules(folder).items()}
+
+
+def imports(path: Path) -> set[str]:
+    """The dotted names a module imports, deferred imports included, those for type checking alone not."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            found.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found & HOUSE.keys() | {name for name in found if name.partition(".")[0] != OURS}
 
 
-def test_packages_import_only_what_they_may() -> None:
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_folders_import_only_what_they_may(folder: str) -> None:
     """data and reports import nothing of ours, model imports data, sweep imports all."""
-    for name, path in modules().items():
-        package = name.partition(".")[0]
-        ours = {target.partition(".")[0] for target in imports(path)} & set(PACKAGES)
-        assert ours <= MAY_IMPORT[package] | {package}, f"{name} imports {ours}"
+    owner = {name: of for of in FOLDERS for name in modules(of)}
+    for name, path in modules(folder).items():
+        ours = {owner[target] for target in imports(path) & HOUSE.keys() if target not in FOLDERS.values()}
+        assert ours <= MAY_IMPORT[folder] | {folder}, f"{name} imports {ours}"
 
 
 def test_there_are_no_import_cycles() -> None:
-    """Inside the packages, too, imports run one way."""
-    known = modules()
-    graph = {
-        name: {t for t in imports(path, top_level_only=True) if t in known and t != name}
-        for name, path in known.items()
-    }
-    graph = {name: {t for t in targets if t not in PACKAGES} for name, targets in graph.items()}
+    """Inside the folders, too, imports run one way, those inside functions included."""
+    packages = set(FOLDERS.values())
+    graph = {name: imports(path) & HOUSE.keys() - packages - {name} for name, path in HOUSE.items()}
     done: set[str] = set()
 
     def visit(name: str, above: tuple[str, ...]) -> None:
@@ -77,35 +83,51 @@ def python(code: str, **kwargs) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize("arguments", [["--help"], ["start", "--help"], ["presets"], ["spec"], ["list"], ["status"]])
 def test_light_commands_do_not_import_torch(arguments: list[str], tmp_path: Path) -> None:
     """Help, presets, spec, list and status answer at once."""
-    code = f"import sys; from sweep.cli import run; code = run({[*arguments]!r}); sys.exit(3 if 'torch' in sys.modules else 0)"
-    found = python(code, cwd=ROOT, env={"SWEEP_HOME": str(tmp_path), "PATH": "/usr/bin", "PYTHONPATH": str(ROOT)})
+    code = f"import sys; from depth_loss_sweep.cli import run; code = run({[*arguments]!r}); sys.exit(3 if 'torch' in sys.modules else 0)"
+    found = python(code, env={"SWEEP_HOME": str(tmp_path), "PATH": "/usr/bin"})
     assert found.returncode == 0, found.stderr
 
 
 def test_a_coordinator_does_not_import_torch(tmp_path: Path) -> None:
     """Only workers train: a study on known pictures is opened, and goes on, while the first of them imports torch."""
     study = '["start", "demo", "--workers", "1", "--set", "train.epochs=1", "--set", "data.image_size=16", "--set", "search.w=[0.3]"]'
-    code = f"import sys; from sweep.cli import run; code = run([*{study}, *sys.argv[1:]]); print(code, 'torch' in sys.modules)"
-    environment = {"SWEEP_HOME": str(tmp_path), "PATH": "/usr/bin", "PYTHONPATH": str(ROOT)}
+    code = f"import sys; from depth_loss_sweep.cli import run; code = run([*{study}, *sys.argv[1:]]); print(code, 'torch' in sys.modules)"
+    environment = {"SWEEP_HOME": str(tmp_path), "PATH": "/usr/bin"}
     for name, known in (("first", False), ("second", True)):
         command = [sys.executable, "-c", code, "--name", name, "--seeds", "1" if known else "2"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert done.stdout.splitlines()[-1] == f"0 {not known}", done.stderr
 
 
-def test_a_stranger_of_the_same_name_is_named(tmp_path: Path) -> None:
-    """A model.py in the working folder that hides ours is reported with its path, not as a puzzling ImportError."""
-    (tmp_path / "model.py").write_text("")
-    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import sweep"
-    found = python(code, cwd=tmp_path)
-    assert found.returncode != 0
-    assert str(tmp_path / "model.py") in found.stderr.splitlines()[-1]
+def test_no_common_name_is_taken(tmp_path: Path) -> None:
+    """A script beside data/, model.py and reports.py of its own imports those, and ours below our name."""
+    (tmp_path / "data").mkdir()
+    for name in ("data/__init__.py", "model.py", "reports.py", "sweep.py"):
+        (tmp_path / name).write_text("OWNER = 'me'\n")
+    (tmp_path / "script.py").write_text(
+        "import data, model, reports, sweep\n"
+        "import depth_loss_sweep.data.rooms, depth_loss_sweep.reports.page, depth_loss_sweep.study\n"
+        "from depth_loss_sweep import CombinedLoss, Objective, depth_metrics\n"
+        "assert {m.OWNER for m in (data, model, reports, sweep)} == {'me'}\n"
+    )
+    found = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+
+
+def test_all_of_ours_is_imported_below_one_name() -> None:
+    """Nothing is called sweep, data, model or reports, and ours alone brings no torch."""
+    light = python("import depth_loss_sweep, sys; print(*sys.modules)").stdout.split()
+    assert OURS in light and not {"torch", "optuna", "numpy"} & set(light)
+    code = f"import importlib, sys; [importlib.import_module(n) for n in {[*HOUSE]!r} if not n.endswith('__main__')]"
+    found = python(code + "; print(*sys.modules)")
+    assert found.returncode == 0, found.stderr
+    assert not set(FOLDERS) & set(found.stdout.split())
 
 
 def test_every_module_says_what_it_is_for() -> None:
     """Each module opens with a docstring, and CONTRIBUTING names each."""
     tree = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    for name, path in modules().items():
+    for name, path in HOUSE.items():
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), name
         assert path.name == "__init__.py" or re.search(rf"\b{re.escape(path.name)}\b", tree), (
             f"CONTRIBUTING lacks {name}"

@@ -6,6 +6,7 @@ import shutil
 import site
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,20 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _check_wheel(checkout: Path) -> None:
+    """The wheel holds every file of the folders, below one name."""
+    [wheel] = checkout.rglob("depth_loss_sweep-*.whl")
+    inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    below = {name: "depth_loss_sweep" if name == "sweep" else f"depth_loss_sweep/{name}" for name in PARTS}
+    expected = {
+        f"{below[name]}/{path.relative_to(checkout / name)}"
+        for name in PARTS
+        for path in (checkout / name).rglob("*")
+        if path.is_file()
+    }
+    assert inside == expected
+
+
 @pytest.mark.slow
 def test_the_wheel_works_as_readme_says(checkout: Path) -> None:
     """README's lines, one by one, end with a finished study; nothing of the checkout is needed any more.
@@ -54,6 +69,8 @@ def test_the_wheel_works_as_readme_says(checkout: Path) -> None:
         command = line.replace("python3", sys.executable, 1)
         done = subprocess.run(["bash", "-c", command], cwd=checkout, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{line}: {done.stderr}"
+        if "pip wheel" in line:
+            _check_wheel(checkout)
         if "-m venv" in line:
             target = next((checkout / "sweep-env").glob("lib/python*/site-packages"))
             (target / "dependencies.pth").write_text("\n".join(packages))

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from sweep.errors import SweepError
+from depth_loss_sweep.errors import SweepError
 
 if TYPE_CHECKING:
-    from model.runtime import Machine  # settings come with it, and the first worker is started before they are needed
+    from depth_loss_sweep.model.runtime import (
+        Machine,  # settings come with it, and the first worker is started before they are needed
+    )
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ class Executor(Protocol):
 
 
 _EXECUTORS = {
-    "inline": "sweep.executors.inline:InlineExecutor",
-    "local": "sweep.executors.local:LocalExecutor",
+    "inline": "depth_loss_sweep.executors.inline:InlineExecutor",
+    "local": "depth_loss_sweep.executors.local:LocalExecutor",
 }
 
 

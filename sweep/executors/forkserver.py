@@ -1,7 +1,7 @@
 """A program that imports torch once and forks a worker at each request, so that all of them share one import (Linux).
 
 Forking is safe as long as the process has computed nothing, neither on a GPU nor in threads; and this one never does. It
-runs as `python -m sweep.executors.forkserver FD COORDINATOR` and ends with its coordinator; see `sweep.executors.local`.
+runs as `python -m depth_loss_sweep.executors.forkserver FD COORDINATOR` and ends with its coordinator; see `local`.
 
 Each message on its socket is a command and the number of a worker, which its coordinator chose. FORK brings the worker's
 pipe, WAIT is answered by its number and how it ended. Workers end with the server.
@@ -16,7 +16,7 @@ import sys
 import traceback
 from multiprocessing.connection import Connection
 
-from sweep.executors.worker import die_with_parent, work
+from depth_loss_sweep.executors.worker import die_with_parent, work
 
 MESSAGE = struct.Struct("ii")
 FORK, WAIT = range(2)
@@ -51,7 +51,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; ending is the coordinator's decision
     die_with_parent(int(sys.argv[2]))
     gc.disable()  # nothing that an import makes is garbage
-    import model.training  # noqa: F401
+    import depth_loss_sweep.model.training  # noqa: F401
 
     gc.enable()
     gc.freeze()  # workers needn't look through it either, and so share its pages for longer

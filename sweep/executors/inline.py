@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from sweep.executors import Event, RunRequest
-from sweep.executors.worker import train_run
+from depth_loss_sweep.executors import Event, RunRequest
+from depth_loss_sweep.executors.worker import train_run
 
 if TYPE_CHECKING:
-    from model.runtime import Machine
+    from depth_loss_sweep.model.runtime import Machine
 
 
 class InlineExecutor:
@@ -26,7 +26,7 @@ class InlineExecutor:
 
     def machine(self, device: str, on_wait: Callable[[], None]) -> "Machine":
         """This one."""
-        from model.backend import this_machine
+        from depth_loss_sweep.model.backend import this_machine
 
         return this_machine(device)
 

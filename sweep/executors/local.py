@@ -13,15 +13,14 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
 from multiprocessing.connection import Connection, Pipe, wait
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.errors import StudyError
-from sweep.executors import Event, RunRequest
-from sweep.executors.forkserver import FORK, MESSAGE, WAIT
+from depth_loss_sweep.errors import StudyError
+from depth_loss_sweep.executors import Event, RunRequest
+from depth_loss_sweep.executors.forkserver import FORK, MESSAGE, WAIT
 
 if TYPE_CHECKING:
-    from model.runtime import Machine
+    from depth_loss_sweep.model.runtime import Machine
 
 MAX_DEATHS = 3
 """So many workers killed before the first one is ready are no accident."""
@@ -29,27 +28,23 @@ MAX_DEATHS = 3
 WAIT_S = 0.5
 """How often a caller hears that the first worker is not ready yet."""
 
-WORKER = "sweep.executors.worker"
-HOUSE = str(Path(__file__).resolve().parent.parent.parent)
+WORKER = "depth_loss_sweep.executors.worker"
 
 
 def _program(module: str, inherited: int) -> "subprocess.Popen[bytes]":
     """Run a module of ours that is given a file descriptor and our process number."""
-    # -P: the working folder may hold a model.py of the user's; our own house is named instead.
+    # -P: whatever the working folder holds, such as a torch.py, is not imported.
     command = [sys.executable, "-P", "-m", module, str(inherited), str(os.getpid())]
-    paths = os.pathsep.join([HOUSE, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.Popen(
-        command, pass_fds=[inherited], stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": paths}
-    )
+    return subprocess.Popen(command, pass_fds=[inherited], stdin=subprocess.DEVNULL)
 
 
 class _ForkServer:
-    """Our end of `sweep.executors.forkserver`. What is asked before it is ready waits in its socket."""
+    """Our end of `depth_loss_sweep.executors.forkserver`. What is asked before it is ready waits in its socket."""
 
     def __init__(self) -> None:
         self.requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with closing(theirs):
-            self.process = _program("sweep.executors.forkserver", theirs.fileno())
+            self.process = _program("depth_loss_sweep.executors.forkserver", theirs.fileno())
         self.numbers = count()
 
     @property

@@ -1,7 +1,7 @@
 """A worker: trains the runs that arrive on its pipe, one after the other.
 
-It is forked, or run as `python -m sweep.executors.worker FD PARENT`; see `sweep.executors.local`. It ends when the pipe
-closes, and on Linux with its parent (PR_SET_PDEATHSIG), so that none outlives a SIGKILL.
+It is forked, or run as `python -m depth_loss_sweep.executors.worker FD PARENT`; see `local`. It ends when the pipe closes,
+and on Linux with its parent (PR_SET_PDEATHSIG), so that none outlives a SIGKILL.
 
 It is sent requests for runs, "cancel" while one is under way, and a pair of "machine" and a device; it answers by `Event`s, and
 by a pair of the device and the `Machine` it is on.
@@ -20,8 +20,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from sweep.errors import SweepError
-from sweep.executors import Event, RunRequest
+from depth_loss_sweep.errors import SweepError
+from depth_loss_sweep.executors import Event, RunRequest
 
 PR_SET_PDEATHSIG = 1
 IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
@@ -30,8 +30,8 @@ IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 
 def train_run(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Event]:
     """Train one run and tell what happens, every fault included; never raises for what a run can suffer."""
-    from data.errors import DataError
-    from model.errors import ModelError, RunLockedError
+    from depth_loss_sweep.data.errors import DataError
+    from depth_loss_sweep.model.errors import ModelError, RunLockedError
 
     try:
         yield from _events(request, should_stop)
@@ -59,10 +59,10 @@ def train_run(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[
 
 
 def _events(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Event]:
-    from model.checkpoint import adopt_checkpoint
-    from model.runtime import Runtime
-    from model.settings import RunSettings
-    from model.training import train
+    from depth_loss_sweep.model.checkpoint import adopt_checkpoint
+    from depth_loss_sweep.model.runtime import Runtime
+    from depth_loss_sweep.model.settings import RunSettings
+    from depth_loss_sweep.model.training import train
 
     if request.begin_from:
         adopt_checkpoint(Path(request.begin_from), Path(request.folder))
@@ -107,8 +107,8 @@ def _hashable(value: Any) -> Any:
 @lru_cache(maxsize=4)
 def _prepared(data: tuple[tuple[str, Any], ...], cache: str, fingerprint: str) -> Any:
     """The data of a study, opened once a worker."""
-    from data.prepare import open_prepared
-    from data.settings import DataSettings
+    from depth_loss_sweep.data.prepare import open_prepared
+    from depth_loss_sweep.data.settings import DataSettings
 
     return open_prepared(DataSettings.model_validate(dict(data)), Path(cache), fingerprint)
 
@@ -134,7 +134,7 @@ def serve(pipe: Connection) -> None:
             for event in train_run(RunRequest(**request), cancelled):
                 pipe.send(event)
         elif isinstance(request, tuple):
-            from model.backend import this_machine
+            from depth_loss_sweep.model.backend import this_machine
 
             pipe.send((request[1], this_machine(request[1])))
 
@@ -146,7 +146,7 @@ def work(pipe: Connection, parent: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent(parent)
     try:
-        import model.training  # noqa: F401  torch is imported while the worker waits for its first run
+        import depth_loss_sweep.model.training  # noqa: F401  torch is imported while the worker waits for its first run
 
         serve(pipe)
     except (EOFError, BrokenPipeError, ConnectionResetError):

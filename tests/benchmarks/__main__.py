@@ -6,7 +6,6 @@ Names: cpu, overhead, growth, profiling, gpu, peers; default: all. `--quick` tri
 import argparse
 import importlib
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,8 +83,7 @@ def _peers(quick: bool, data: str | None, threads: int) -> str:
     command = [str(PEERS_PYTHON), "-m", "tests.benchmarks.peers", "--threads", str(threads)]
     command += ["--data", data] if data else []
     command += ["--rounds", "2", "--images", "48"] if quick else []
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
-    done = subprocess.run(command, cwd=HERE.parents[1], env=environment, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, cwd=HERE.parents[1], stdout=subprocess.PIPE, text=True)
     if done.returncode:
         return f"Failed with exit status {done.returncode}.\n"
     found = json.loads(done.stdout)

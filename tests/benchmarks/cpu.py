@@ -1,6 +1,5 @@
 """How near a sweep on this CPU comes to what its cores can multiply, and our loop beside the same loop written plainly."""
 
-import os
 import sqlite3
 import statistics
 import subprocess
@@ -14,14 +13,14 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from data.prepare import prepare
-from data.settings import DataSettings
-from model.evaluation import as_input
-from model.losses import CombinedLoss
-from model.runtime import Runtime
-from model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
-from model.training import _Training
-from sweep.spec import load_spec
+from depth_loss_sweep.data.prepare import prepare
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.model.evaluation import as_input
+from depth_loss_sweep.model.losses import CombinedLoss
+from depth_loss_sweep.model.runtime import Runtime
+from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
+from depth_loss_sweep.model.training import _Training
+from depth_loss_sweep.spec import load_spec
 from tests.benchmarks.flops import DEPTH_RANGE, executed, make_unet, nominal
 from tests.benchmarks.machine import Aside, cores, sgemm_rate
 
@@ -88,11 +87,10 @@ def sweep(size: int, images: int, rounds: int, home: Path) -> dict[str, float]:
 
 def _sweep_once(spec: Path, home: Path, name: str, seed: int) -> tuple[float, float, float]:
     """The epochs' seconds, summed; their median images/s; and the command's wall seconds."""
-    command = [sys.executable, "-m", "sweep.cli", "start", str(spec), "--home", str(home), "--name", name]
+    command = [sys.executable, "-m", "depth_loss_sweep", "start", str(spec), "--home", str(home), "--name", name]
     command += ["--set", f"study.seeds=[{seed}]"]
     begun = time.perf_counter()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, check=True, env=environment, capture_output=True, cwd=home)
+    subprocess.run(command, check=True, capture_output=True, cwd=home)
     wall = time.perf_counter() - begun
     query = """SELECT seconds, images_per_second FROM sweep_epoch WHERE split = 'val' AND run IN
         (SELECT run FROM sweep_trial_run WHERE study = ?)"""

@@ -3,9 +3,9 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.losses import CombinedLoss
-from model.settings import ModelSettings
-from model.unet import UNet, _UpConv
+from depth_loss_sweep.model.losses import CombinedLoss
+from depth_loss_sweep.model.settings import ModelSettings
+from depth_loss_sweep.model.unet import UNet, _UpConv
 
 DEPTH_RANGE = (0.1, 10.0)
 TAPS_PLAIN, TAPS_FOLDED = 9, 4

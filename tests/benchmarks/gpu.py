@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
-from data.prepare import prepare
-from data.settings import DataSettings
-from model.runtime import resolve_runtime
-from model.training import train
+from depth_loss_sweep.data.prepare import prepare
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.model.backend import this_machine
+from depth_loss_sweep.model.runtime import resolve_runtime
+from depth_loss_sweep.model.training import train
 from tests.benchmarks.cpu import run_settings
 from tests.benchmarks.flops import executed, nominal
 from tests.benchmarks.machine import bf16_rate
@@ -29,7 +30,7 @@ def measure(quick: bool) -> dict[str, dict[str, float]]:
         limit, wall = bf16_rate(), {}
         for name in ("first run (s)", "a run (s)"):
             settings = run_settings(width=WIDTH, epochs=epochs)
-            runtime = resolve_runtime("cuda", settings.train)
+            runtime = resolve_runtime("cuda", settings.train, this_machine("cuda"))
             begun = time.perf_counter()
             for _ in train(settings, prepared, Path(folder) / name, runtime):
                 pass

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from plotly.subplots import make_subplots
 
-from data.cache import PREPROCESSING_VERSION, _ArrayFile, open_cache, write_atomically
-from data.prepare import Prepared
-from data.settings import DataSettings
-from data.split import Split
-from model.runtime import Runtime
-from model.training import _Training
+from depth_loss_sweep.data.cache import PREPROCESSING_VERSION, _ArrayFile, open_cache, write_atomically
+from depth_loss_sweep.data.prepare import Prepared
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.split import Split
+from depth_loss_sweep.model.runtime import Runtime
+from depth_loss_sweep.model.training import _Training
 from tests.benchmarks.cpu import ROOT, run_settings
 from tests.benchmarks.studies import conduct, grid_spec, search_spec, warm_up
 
@@ -32,8 +31,7 @@ def command(*arguments: str, home: Path) -> dict[str, float]:
     """Wall seconds and peak memory of one `sweep` command."""
     begun = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "sweep.cli", *arguments, "--home", str(home)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-m", "depth_loss_sweep", *arguments, "--home", str(home)],
         stdout=subprocess.DEVNULL,
         cwd=home,
     )
@@ -105,7 +103,7 @@ def by_pictures(root: Path, counts: Sequence[int]) -> Rows:
     for count in counts:
         folder = make_cache(root / "cache" / f"pictures{count}", count)
         code = [sys.executable, "-m", "tests.benchmarks.growth", str(folder)]
-        done = subprocess.run(code, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+        done = subprocess.run(code, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         found[count] = json.loads(done.stdout) | {"pictures (MiB)": count * 64 * 64 * 7 / 2**20}
     return found

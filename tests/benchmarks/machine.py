@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from model.backend import this_machine
+from depth_loss_sweep.model.backend import this_machine
 
 MATRIX = 2048
 

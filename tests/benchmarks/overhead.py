@@ -1,6 +1,5 @@
 """Everything that isn't training: what a trial costs the coordinator, and how long until a second study trains."""
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -11,10 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from model.checkpoint import LOCK
-from sweep.projection import Suggester
-from sweep.spec import StudySpec
-from tests.benchmarks.cpu import ROOT
+from depth_loss_sweep.model.checkpoint import LOCK
+from depth_loss_sweep.projection import Suggester
+from depth_loss_sweep.spec import StudySpec
 from tests.benchmarks.studies import conduct, grid_spec, search_spec, warm_up
 
 
@@ -53,8 +51,7 @@ def demo_study(home: Path, name: str, epochs: int, weights: str) -> dict[str, fl
     database = home / "sweep.db"
     begun = time.time()
     process = subprocess.Popen(
-        [sys.executable, "-m", "sweep.cli", "start", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-m", "depth_loss_sweep", "start", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=home,

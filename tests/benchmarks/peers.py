@@ -2,7 +2,7 @@
 
 It runs in an environment of its own (peers-requirements.txt says how to make it), from the repository's root:
 
-    PYTHONPATH=. .venv-peers/bin/python -m tests.benchmarks.peers [--size 64] [--batch 24] [--images 288]
+    .venv-peers/bin/python -m tests.benchmarks.peers [--size 64] [--batch 24] [--images 288]
         [--data pairs:PATH] [--rounds 20] [--epochs 2] [--passes 2] [--only step,epoch,loss]
         [--threads 1] [--loaders 0]
 
@@ -37,14 +37,15 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from data.prepare import Prepared, prepare
-from data.rooms import RoomsSource
-from data.settings import DataSettings
-from model.evaluation import combined_loss
-from model.runtime import environment_key, resolve_runtime
-from model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
-from model.training import _Training, train
-from model.unet import UNet
+from depth_loss_sweep.data.prepare import Prepared, prepare
+from depth_loss_sweep.data.rooms import RoomsSource
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.model.backend import this_machine
+from depth_loss_sweep.model.evaluation import combined_loss
+from depth_loss_sweep.model.runtime import Runtime, environment_key, resolve_runtime
+from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
+from depth_loss_sweep.model.training import _Training, train
+from depth_loss_sweep.model.unet import UNet
 from tests.benchmarks.machine import Aside
 
 WIDTH = 16
@@ -168,7 +169,7 @@ def run_settings(batch: int, epochs: int = 1, batch_norm: bool = False, threads:
 
 def our_step(settings: RunSettings, data: DataSettings, cache: Path) -> Callable[[], Any]:
     """The step that users run, private as it is."""
-    training = _Training(settings, prepare(data, cache), resolve_runtime("cpu", settings.train))
+    training = _Training(settings, prepare(data, cache), resolve_runtime("cpu", settings.train, this_machine("cpu")))
     training.network.train()
     batch = settings.train.batch_size
 
@@ -373,7 +374,7 @@ def our_run(settings: RunSettings, data: DataSettings, cache: Path, folder: Path
         steps.append(time.perf_counter())
         return False
 
-    runtime = resolve_runtime("cpu", settings.train)
+    runtime = resolve_runtime("cpu", settings.train, this_machine("cpu"))
     for record in train(settings, prepare(data, cache), folder, runtime, note_step):
         write_record(folder, record.as_dict())
     # A record may come while the next epoch is under way; so epochs are told apart by their last steps.
@@ -507,7 +508,7 @@ def _ratios(found: dict[str, Numbers], ours: str, kind: str) -> dict[str, float]
 
 def measure(args: argparse.Namespace, folder: Path) -> Numbers:
     """Everything that was asked for, as one JSON-able object."""
-    machine = environment_key(resolve_runtime("cpu", TrainSettings()), TrainSettings())
+    machine = environment_key(Runtime("cpu"), TrainSettings(), this_machine("cpu"))
     about = {"arguments": vars(args), "machine": machine, "load": os.getloadavg()}
     result: Numbers = {"about": about | {"versions": {name: version(name) for name in PACKAGES}}}
     result |= {"notes": NOTES, "unavailable": {}}

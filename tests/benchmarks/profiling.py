@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from data.prepare import prepare
-from data.settings import DataSettings
-from model.runtime import Runtime
-from model.training import _Training
+from depth_loss_sweep.data.prepare import prepare
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.model.runtime import Runtime
+from depth_loss_sweep.model.training import _Training
 from tests.benchmarks.cpu import run_settings
 
 ROWS = 14

@@ -10,14 +10,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from model.backend import this_machine
-from model.names import EXTRA_METRICS, METRICS, TERMS
-from model.runtime import Machine, resolve_runtime
-from sweep.coordinator import Coordinator
-from sweep.executors import Event, RunRequest
-from sweep.paths import Home
-from sweep.spec import StudySpec, parse_spec
-from sweep.study import Begin, End, start
+from depth_loss_sweep.coordinator import Coordinator
+from depth_loss_sweep.executors import Event, RunRequest
+from depth_loss_sweep.model.backend import this_machine
+from depth_loss_sweep.model.names import EXTRA_METRICS, METRICS, TERMS
+from depth_loss_sweep.model.runtime import Machine, resolve_runtime
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.spec import StudySpec, parse_spec
+from depth_loss_sweep.study import Begin, End, start
 
 GRID = """
 [study]
@@ -148,4 +148,4 @@ def conduct(spec: StudySpec, root: Path, slots: int = 4) -> tuple[End, float]:
 def warm_up(root: Path) -> None:
     """Import all that a study imports, and render its pictures."""
     conduct(grid_spec(2), root)
-    json.dumps(resolve_runtime("cpu", grid_spec(2).train).as_dict())
+    json.dumps(resolve_runtime("cpu", grid_spec(2).train, this_machine("cpu")).as_dict())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.settings import DataSettings
+from depth_loss_sweep.data.settings import DataSettings
 
 torch.set_num_threads(1)
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from data.augment import KINDS, augment
-from data.errors import DataError
+from depth_loss_sweep.data.augment import KINDS, augment
+from depth_loss_sweep.data.errors import DataError
 
 
 @pytest.fixture

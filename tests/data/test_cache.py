@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.cache import (
+from depth_loss_sweep.data.cache import (
     build_cache,
     cache_lock,
     open_cache,
@@ -21,10 +21,10 @@ from data.cache import (
     verify_cache,
     write_atomically,
 )
-from data.errors import DataError
-from data.resize import resize_depth, resize_image
-from data.settings import DataSettings
-from data.sources import open_source
+from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.resize import resize_depth, resize_image
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.sources import open_source
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -81,7 +81,7 @@ def test_unchanged_files_are_not_read_again(pairs, settings_of, tmp_path, monkey
     """A second start takes the files' digests from memory, and a lost memory does no harm."""
     first = build(settings_of(pairs), tmp_path / "cache")
     with monkeypatch.context() as patch:
-        patch.setattr("data.cache.file_digest", lambda path: pytest.fail(f"{path} was read"))
+        patch.setattr("depth_loss_sweep.data.cache.file_digest", lambda path: pytest.fail(f"{path} was read"))
         assert build(settings_of(pairs), tmp_path / "cache").fingerprint == first.fingerprint
     for damage in ("", "[1]", '{"a": 3}', "{"):
         (tmp_path / "cache" / "digests.json").write_text(damage)
@@ -168,7 +168,7 @@ def test_waiting_for_another_builder_can_be_stopped(pairs, settings_of, tmp_path
 
 def test_looking_through_files_can_be_stopped(pairs, settings_of, tmp_path, monkeypatch):
     """Hashing the files and verifying the cache say that they are alive; what was hashed before a stop is remembered."""
-    monkeypatch.setattr("data.cache.PULSE_S", 0.0)
+    monkeypatch.setattr("depth_loss_sweep.data.cache.PULSE_S", 0.0)
     heard = []
     build(settings_of(pairs), tmp_path / "first", on_progress=lambda *counts: heard.append(counts))
     assert heard[:12] == [(done, 0) for done in range(1, 13)]

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from data.check import check_source, preview
-from data.errors import DataError
-from data.settings import DataSettings
+from depth_loss_sweep.data.check import check_source, preview
+from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.settings import DataSettings
 
 from .conftest import write_pair
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import fetch
-from data.errors import DataError
-from data.fetch import fetch_diode
-from data.settings import DataSettings
-from data.sources import open_source
+from depth_loss_sweep.data import fetch
+from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.fetch import fetch_diode
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.sources import open_source
 
 from .conftest import write_diode
 

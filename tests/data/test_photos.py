@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.errors import DataError
-from data.photos import check_photo, find_photos, read_photo
-from data.pictures import read_rgb
-from data.png import encode_png, is_our_png
+from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.photos import check_photo, find_photos, read_photo
+from depth_loss_sweep.data.pictures import read_rgb
+from depth_loss_sweep.data.png import encode_png, is_our_png
 
 ORIENTATION = 0x0112
 LOSSLESS = ("PNG", "TIFF", "BMP", "WEBP", "PPM", "JPEG2000")
@@ -117,9 +117,7 @@ def test_heic_is_read(seen, tmp_path: Path) -> None:
 def test_heic_without_its_package_says_what_to_install(tmp_path: Path) -> None:
     """In one line; as a process of its own, in which the package cannot be imported."""
     (tmp_path / "photo.jpg").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 40)
-    code = (
-        "import sys; sys.modules['pillow_heif'] = None; from data.photos import read_photo; from pathlib import Path\n"
-    )
+    code = "import sys; sys.modules['pillow_heif'] = None; from depth_loss_sweep.data.photos import read_photo; from pathlib import Path\n"
     code += f"try: read_photo(Path({str(tmp_path / 'photo.jpg')!r}))\nexcept Exception as e: print(type(e).__name__, e)"
     found = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert found.stdout.startswith("DataError ") and "pip install 'depth-loss-sweep[heic]'" in found.stdout, (

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data.errors import DataError
-from data.pictures import read_rgb
+from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.pictures import read_rgb
 
 TRAILERS = {
     "video": b"\0\0\0\x18ftypmp42" + b"....mdat\xff\xda\xff\xc0.." * 50,

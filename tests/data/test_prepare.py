@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from data.errors import DataError
-from data.prepare import open_prepared, prepare
-from data.settings import DataSettings
-from data.sources import open_source
+from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.prepare import open_prepared, prepare
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.sources import open_source
 
 from .conftest import write_pair
 

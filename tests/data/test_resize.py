@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.resize import resize_depth, resize_image
+from depth_loss_sweep.data.resize import resize_depth, resize_image
 
 
 def test_resized_depth_is_the_mean_of_valid_pixels():

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from data.render import depth_image, render
-from data.scene import Camera, Decal, Lamp, Material, Opening, Scene, Shell, Solid
-from data.settings import DataSettings
-from data.sources import open_source
+from depth_loss_sweep.data.render import depth_image, render
+from depth_loss_sweep.data.scene import Camera, Decal, Lamp, Material, Opening, Scene, Shell, Solid
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.sources import open_source
 
 GREY = Material((0.5, 0.5, 0.5))
 CUBE = Shell((0.0, -2.0, -2.0), (4.0, 2.0, 2.0), (GREY,) * 6)

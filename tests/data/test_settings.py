@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from data.settings import DataSettings
+from depth_loss_sweep.data.settings import DataSettings
 
 
 @pytest.mark.parametrize(("text", "value"), [("1/5000", 1 / 5000), (" 1 / 256", 1 / 256), ("0.5/1000", 0.0005)])

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from data.check import check_source
-from data.errors import DataError
-from data.prepare import prepare
-from data.settings import DataSettings
-from data.sources import Item, open_source
+from depth_loss_sweep.data.check import check_source
+from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.prepare import prepare
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.sources import Item, open_source
 
 from .conftest import write_diode, write_pair
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.errors import DataError
-from data.settings import DataSettings
-from data.split import Split, split_dataset
+from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.split import Split, split_dataset
 
 
 def scenes_of(split: Split, scenes: list[str]) -> dict[str, set[str]]:

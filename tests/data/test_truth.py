@@ -6,11 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.errors import DataError
-from data.prepare import open_prepared, prepare, prepare_training, without_depth
-from data.settings import DataSettings
-from data.truth import ssim_windows
-from model.losses import SSIM_MIN_WEIGHT, SSIM_WINDOW, _gaussian_filter, ssim_per_image
+from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.prepare import open_prepared, prepare, prepare_training, without_depth
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.truth import ssim_windows
+from depth_loss_sweep.model.losses import SSIM_MIN_WEIGHT, SSIM_WINDOW, _gaussian_filter, ssim_per_image
 
 from .conftest import write_pair
 
@@ -134,5 +134,5 @@ def test_what_was_seen_of_the_truth_is_remembered(tmp_path, settings_of, monkeyp
     """The next start decodes no picture to find out again."""
     write_scenes(tmp_path / "p", lambda _: np.full((24, 32), 2.0))
     first = prepare_training(settings_of(tmp_path / "p"), tmp_path / "cache")
-    monkeypatch.setattr("data.pairs.read_rgb", lambda path: pytest.fail(f"{path} was decoded"))
+    monkeypatch.setattr("depth_loss_sweep.data.pairs.read_rgb", lambda path: pytest.fail(f"{path} was decoded"))
     assert prepare_training(settings_of(tmp_path / "p"), tmp_path / "cache").identity == first.identity

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from data.cache import DepthDataset
-from data.prepare import Prepared
-from data.settings import DataSettings
-from data.split import Split
-from model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
+from depth_loss_sweep.data.cache import DepthDataset
+from depth_loss_sweep.data.prepare import Prepared
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.split import Split
+from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
 
 
 @pytest.fixture(autouse=True)

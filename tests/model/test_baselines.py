@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from data.tensors import Batch
-from model.baselines import evaluate_baselines
-from model.errors import ModelError
-from model.losses import per_image_terms
-from model.metrics import evaluate_metrics
-from model.names import BASELINES, EXTRA_METRICS, METRICS, TERMS
-from model.predictors import fit_baselines
-from model.settings import LossSettings
+from depth_loss_sweep.data.tensors import Batch
+from depth_loss_sweep.model.baselines import evaluate_baselines
+from depth_loss_sweep.model.errors import ModelError
+from depth_loss_sweep.model.losses import per_image_terms
+from depth_loss_sweep.model.metrics import evaluate_metrics
+from depth_loss_sweep.model.names import BASELINES, EXTRA_METRICS, METRICS, TERMS
+from depth_loss_sweep.model.predictors import fit_baselines
+from depth_loss_sweep.model.settings import LossSettings
 
 torch.set_num_threads(1)
 

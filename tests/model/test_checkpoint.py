@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.checkpoint import (
+from depth_loss_sweep.model.checkpoint import (
     CHECKPOINT,
     PREVIOUS,
     Checkpoint,
@@ -29,7 +29,7 @@ from model.checkpoint import (
     write_arrays,
     write_checkpoint,
 )
-from model.errors import ModelError, RunLockedError
+from depth_loss_sweep.model.errors import ModelError, RunLockedError
 
 
 def make_checkpoint(epoch: int = 1) -> Checkpoint:
@@ -240,7 +240,7 @@ def test_a_killed_writer_frees_its_folder(tmp_path):
     script = f"""
         import sys, time
         from pathlib import Path
-        from model.checkpoint import lock_folder
+        from depth_loss_sweep.model.checkpoint import lock_folder
         with lock_folder(Path({str(tmp_path)!r})):
             print("held", flush=True)
             time.sleep(60)

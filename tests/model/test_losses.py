@@ -6,8 +6,8 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from model.errors import ModelError
-from model.losses import (
+from depth_loss_sweep.model.errors import ModelError
+from depth_loss_sweep.model.losses import (
     CombinedLoss,
     edge_loss,
     l1_loss,
@@ -16,7 +16,7 @@ from model.losses import (
     smoothness_loss,
     ssim_loss,
 )
-from model.names import TERMS
+from depth_loss_sweep.model.names import TERMS
 
 torch.set_num_threads(1)
 

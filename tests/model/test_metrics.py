@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.metrics import (
+from depth_loss_sweep.model.metrics import (
     MeanAccumulator,
     MetricAccumulator,
     boundary_f1,
@@ -14,7 +14,7 @@ from model.metrics import (
     evaluate_metrics,
     per_image_metrics,
 )
-from model.names import EXTRA_METRICS, METRICS
+from depth_loss_sweep.model.names import EXTRA_METRICS, METRICS
 
 torch.set_num_threads(1)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.optimizer import Adam
-from model.settings import TrainSettings
+from depth_loss_sweep.model.optimizer import Adam
+from depth_loss_sweep.model.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,10 +65,10 @@ def test_a_state_that_lacks_a_tensor_is_refused():
 def test_training_does_not_import_the_compiler():
     """torch._dynamo takes seconds to import, and a run that compiles nothing has no use for it."""
     code = (
-        "import sys, torch; from model.optimizer import Adam; from model.settings import TrainSettings\n"
+        "import sys, torch; from depth_loss_sweep.model.optimizer import Adam; from depth_loss_sweep.model.settings import TrainSettings\n"
         "net = torch.nn.Linear(2, 1); adam = Adam(net.parameters(), TrainSettings())\n"
         "net(torch.ones(1, 2)).sum().backward(); adam.step(0.1); adam.zero_grad()\n"
         "sys.exit('torch._dynamo' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

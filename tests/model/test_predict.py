@@ -7,18 +7,18 @@ import pytest
 import torch
 from PIL import Image
 
-from data.errors import DataError
-from model.checkpoint import CHECKPOINT, PREVIOUS, is_model_file, newest_checkpoint, write_checkpoint
-from model.errors import ModelError
-from model.predict import evaluate_checkpoint, load_model, predict_depth, predict_images, save_model
-from model.runtime import Runtime
-from model.training import train
+from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.model.checkpoint import CHECKPOINT, PREVIOUS, is_model_file, newest_checkpoint, write_checkpoint
+from depth_loss_sweep.model.errors import ModelError
+from depth_loss_sweep.model.predict import evaluate_checkpoint, load_model, predict_depth, predict_images, save_model
+from depth_loss_sweep.model.runtime import Runtime
+from depth_loss_sweep.model.training import train
 
 
 @pytest.fixture(scope="module")
 def run(pictures, tmp_path_factory):
     """A finished run: its folder, last record and result."""
-    from model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
+    from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
 
     settings = RunSettings(
         model=ModelSettings(width=4, batch_norm=True),

@@ -2,13 +2,13 @@
 
 import pytest
 
-from model.checkpoint import CHECKPOINT
-from model.outcomes import RESULT
-from model.runtime import Runtime
-from model.settings import ModelSettings
-from model.size import checkpoint_bytes, parameter_count, result_bytes
-from model.training import train
-from model.unet import UNet
+from depth_loss_sweep.model.checkpoint import CHECKPOINT
+from depth_loss_sweep.model.outcomes import RESULT
+from depth_loss_sweep.model.runtime import Runtime
+from depth_loss_sweep.model.settings import ModelSettings
+from depth_loss_sweep.model.size import checkpoint_bytes, parameter_count, result_bytes
+from depth_loss_sweep.model.training import train
+from depth_loss_sweep.model.unet import UNet
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])

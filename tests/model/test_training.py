@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from model.backend import INSTRUCTION_VARIABLES
-from model.checkpoint import CHECKPOINT, PREVIOUS, read_checkpoint
-from model.errors import ModelError, RunLockedError
-from model.identity import run_identity
-from model.names import EXTRA_METRICS, METRICS, OUTCOMES, TERMS
-from model.outcomes import EpochRecord, judge, load_result
-from model.runtime import Runtime, environment_key, resolve_runtime
-from model.training import train
+from depth_loss_sweep.model.backend import INSTRUCTION_VARIABLES, this_machine
+from depth_loss_sweep.model.checkpoint import CHECKPOINT, PREVIOUS, read_checkpoint
+from depth_loss_sweep.model.errors import ModelError, RunLockedError
+from depth_loss_sweep.model.identity import run_identity
+from depth_loss_sweep.model.names import EXTRA_METRICS, METRICS, OUTCOMES, TERMS
+from depth_loss_sweep.model.outcomes import EpochRecord, judge, load_result
+from depth_loss_sweep.model.runtime import Runtime, environment_key, resolve_runtime
+from depth_loss_sweep.model.training import train
 
 CPU = Runtime("cpu")
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,7 +153,7 @@ def test_leaves_the_callers_randomness_alone(pictures, make_settings, tmp_path):
 @pytest.fixture(scope="module")
 def hard_settings(pictures):
     """Settings with all that could carry state from step to step: momentum, schedule, augmentation, running statistics."""
-    from model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
+    from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
 
     train_settings = TrainSettings(
         epochs=3, batch_size=8, learning_rate=2e-3, eval_images=10, augment=("flip_h", "brightness")
@@ -199,9 +199,9 @@ def test_sigkill_costs_at_most_the_epoch_under_way(pictures, hard_settings, undi
     script = f"""
         import importlib.util
         from pathlib import Path
-        from model.settings import RunSettings
-        from model.runtime import Runtime
-        from model.training import train
+        from depth_loss_sweep.model.settings import RunSettings
+        from depth_loss_sweep.model.runtime import Runtime
+        from depth_loss_sweep.model.training import train
         spec = importlib.util.spec_from_file_location("pictures", {str(ROOT / "tests/model/conftest.py")!r})
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -210,7 +210,7 @@ def test_sigkill_costs_at_most_the_epoch_under_way(pictures, hard_settings, undi
             print(record.epoch, flush=True)
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if int(line) == 2:
@@ -391,21 +391,21 @@ def test_identity_is_what_determines_the_numbers(make_settings):
 def test_runtime_is_resolved_once(make_settings):
     """`auto` becomes a device that is there; fp32 unless the hardware is good at bf16; what is not there is refused."""
     settings = make_settings().train
-    assert resolve_runtime("cpu", settings) == Runtime("cpu", "fp32", "channels_last")
-    assert resolve_runtime("cpu", make_settings(precision="bf16").train).precision == "bf16"
-    assert resolve_runtime("auto", settings).device in ("cpu", "cuda", "mps")
+    assert resolve_runtime("cpu", settings, this_machine("cpu")) == Runtime("cpu", "fp32", "channels_last")
+    assert resolve_runtime("cpu", make_settings(precision="bf16").train, this_machine("cpu")).precision == "bf16"
+    assert resolve_runtime("auto", settings, this_machine("auto")).device in ("cpu", "cuda", "mps")
     with pytest.raises(ModelError, match="device 'tpu' is unknown"):
-        resolve_runtime("tpu", settings)
+        resolve_runtime("tpu", settings, this_machine("cpu"))
     with pytest.raises(ModelError, match="is not there"):
-        resolve_runtime("cuda:99", settings)
+        resolve_runtime("cuda:99", settings, this_machine("auto"))
 
 
 def test_the_environment_names_what_may_change_bits(make_settings):
     """Device model, capability, threads, version and determinism stand in the environment key, JSON-able."""
-    key = environment_key(CPU, make_settings(threads=2).train)
+    key = environment_key(CPU, make_settings(threads=2).train, this_machine("cpu"))
     assert key["device"] == "cpu" and key["threads"] == 2 and key["torch"] == torch.__version__
     assert json.loads(json.dumps(key)) == key
-    assert key != environment_key(CPU, make_settings(threads=1).train)
+    assert key != environment_key(CPU, make_settings(threads=1).train, this_machine("cpu"))
 
 
 @pytest.mark.parametrize("name", ["", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR"])
@@ -413,13 +413,14 @@ def test_the_environment_names_what_narrows_instructions(make_settings, name):
     """A variable that changes the bits of torch's libraries makes another environment; without one the key is as ever."""
     code = """
 import json
-from model.runtime import Runtime, environment_key
-from model.settings import TrainSettings
-print(json.dumps(environment_key(Runtime("cpu"), TrainSettings())))
+from depth_loss_sweep.model.backend import this_machine
+from depth_loss_sweep.model.runtime import Runtime, environment_key
+from depth_loss_sweep.model.settings import TrainSettings
+print(json.dumps(environment_key(Runtime("cpu"), TrainSettings(), this_machine("cpu"))))
 """
     variables = {key: value for key, value in os.environ.items() if key not in INSTRUCTION_VARIABLES}
     variables |= {name: "AVX2"} if name else {}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True)
     key = json.loads(done.stdout)
     assert key.pop("instructions", None) == ({name: "AVX2"} if name else None)
     assert set(key) == {"device", "torch", "deterministic", "model", "capability", "threads"}
@@ -437,9 +438,9 @@ def test_freed_memory_is_kept():
     """Large maps are not got from the system page by page at every step: a process that trains soon faults none in."""
     code = """
 import resource, torch
-from model.backend import apply_runtime
-from model.runtime import Runtime
-from model.settings import TrainSettings
+from depth_loss_sweep.model.backend import apply_runtime
+from depth_loss_sweep.model.runtime import Runtime
+from depth_loss_sweep.model.settings import TrainSettings
 apply_runtime(Runtime("cpu"), TrainSettings())
 def faults(maps):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

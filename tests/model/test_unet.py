@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from model.errors import ModelError
-from model.settings import ModelSettings
-from model.unet import UNet
+from depth_loss_sweep.model.errors import ModelError
+from depth_loss_sweep.model.settings import ModelSettings
+from depth_loss_sweep.model.unet import UNet
 
 torch.set_num_threads(1)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.records import Panels, StudyRecord
+from depth_loss_sweep.reports.records import Panels, StudyRecord
 
 TERMS = ("silog", "ssim", "edge", "l1", "smoothness")
 METRICS = ("rmse", "mae", "abs_rel", "sq_rel", "rmse_log", "log10", "silog", "delta1", "delta2", "delta3")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.page import write_report
+from depth_loss_sweep.reports.page import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from reports.intervals import expected_best_of, proportion_interval, seed_correlation, t_interval
+from depth_loss_sweep.reports.intervals import expected_best_of, proportion_interval, seed_correlation, t_interval
 
 
 def test_t_interval_of_three_values_worked_by_hand():

@@ -7,8 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from reports.page import baseline_table, render, run_table, trial_table, write_report
-from reports.sections import study_sections
+from depth_loss_sweep.reports.page import baseline_table, render, run_table, trial_table, write_report
+from depth_loss_sweep.reports.sections import study_sections
 
 STATES = {
     "line": {"diverged": (9,), "panels": 2},
@@ -145,7 +145,7 @@ def test_a_killed_writer_leaves_its_file_to_the_next(study, tmp_path):
 
 def test_two_writers_at_once_leave_a_whole_page(study, tmp_path, monkeypatch):
     """As where `--watch` meets another report: whoever comes second waits, and nobody reads a half."""
-    monkeypatch.setattr("reports.page.render", lambda records: f"<html>{records[0] * 200_000}</html>")
+    monkeypatch.setattr("depth_loss_sweep.reports.page.render", lambda records: f"<html>{records[0] * 200_000}</html>")
     path, seen = tmp_path / "report.html", []
     threads = [threading.Thread(target=lambda c=c: [write_report([c], path) for _ in range(30)]) for c in "abcd"]
     for thread in threads:

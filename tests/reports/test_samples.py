@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from reports.samples import panel_runs, sample_panels
+from depth_loss_sweep.reports.samples import panel_runs, sample_panels
 
 
 def decoded(uri):

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from reports.measures import measure
-from reports.series import (
+from depth_loss_sweep.reports.measures import measure
+from depth_loss_sweep.reports.series import (
     axes,
     contributions,
     epoch_curves,
@@ -14,7 +14,7 @@ from reports.series import (
     measured,
     outcome_counts,
 )
-from reports.trials import trial_results
+from depth_loss_sweep.reports.trials import trial_results
 
 RMSE = measure("metric_rmse")
 

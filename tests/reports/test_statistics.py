@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from reports.measures import measure
-from reports.statistics import baseline_values, breakage, contrasts, optimism, pairing, recommend
-from reports.trials import trial_results
+from depth_loss_sweep.reports.measures import measure
+from depth_loss_sweep.reports.statistics import baseline_values, breakage, contrasts, optimism, pairing, recommend
+from depth_loss_sweep.reports.trials import trial_results
 
 
 def values_of(*trials):

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from reports.summary import answer
+from depth_loss_sweep.reports.summary import answer
 
 
 def plain(text):

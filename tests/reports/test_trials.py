@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.errors import ReportError
-from reports.naming import recipe, spec_recipe, weights_label
-from reports.trials import final_values, is_equal, normalised, objective_measure, trial_results
+from depth_loss_sweep.reports.errors import ReportError
+from depth_loss_sweep.reports.naming import recipe, spec_recipe, weights_label
+from depth_loss_sweep.reports.trials import final_values, is_equal, normalised, objective_measure, trial_results
 
 
 def test_a_trial_is_the_mean_of_its_seeds_last_epochs(study):

@@ -1,6 +1,5 @@
 """Small real studies: rooms of 16 x 16 pixels, a network of width 2, seconds a study."""
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -11,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sweep.cli import run
-from sweep.paths import Home
-from sweep.results import epoch_frame, run_frame, trial_frame
-from sweep.store import Store
+from depth_loss_sweep.cli import run
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.results import epoch_frame, run_frame, trial_frame
+from depth_loss_sweep.store import Store
 
 ROOT = Path(__file__).parent.parent.parent
 LINE = """
@@ -86,10 +85,9 @@ class Lab:
 
     def spawn(self, *arguments: str, **kwargs) -> subprocess.Popen:
         """One command line in a process group of its own, in this home."""
-        command = [sys.executable, "-m", "sweep.cli", *arguments, "--home", str(self.home.root)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "depth_loss_sweep", *arguments, "--home", str(self.home.root)]
         return subprocess.Popen(
-            command, cwd=self.folder, env=environment, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+            command, cwd=self.folder, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, **kwargs,
         )  # fmt: skip
 

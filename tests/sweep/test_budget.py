@@ -4,9 +4,9 @@ import signal
 
 import pytest
 
-from sweep.errors import SpecError
-from sweep.status import status
-from sweep.words import parse_budget
+from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.status import status
+from depth_loss_sweep.words import parse_budget
 
 
 @pytest.mark.parametrize(

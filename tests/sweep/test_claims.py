@@ -14,19 +14,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, insert, select, update
 
-from sweep import claims
-from sweep.claims import GRACE_S, RENEW_S, Claim, holder
-from sweep.errors import LeaseLostError, StudyHeldError
-from sweep.paths import Home
-from sweep.store import Store
-from sweep.tables import LEASE, STUDY
+from depth_loss_sweep import claims
+from depth_loss_sweep.claims import GRACE_S, RENEW_S, Claim, holder
+from depth_loss_sweep.errors import LeaseLostError, StudyHeldError
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.store import Store
+from depth_loss_sweep.tables import LEASE, STUDY
 
 HOLD = """
 import sys
 from pathlib import Path
-from sweep.claims import Claim
-from sweep.paths import Home
-from sweep.store import Store
+from depth_loss_sweep.claims import Claim
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.store import Store
 home = Home(Path(sys.argv[1]))
 claim = Claim.take(Store.open(home, create=True), "s", home.lock("s"))
 print("held", flush=True)

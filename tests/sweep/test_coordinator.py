@@ -15,9 +15,9 @@ import optuna
 import pytest
 from sqlalchemy import select
 
-from sweep.claims import holder
-from sweep.status import status
-from sweep.tables import TRIAL
+from depth_loss_sweep.claims import holder
+from depth_loss_sweep.status import status
+from depth_loss_sweep.tables import TRIAL
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -257,7 +257,7 @@ def test_a_working_folder_with_a_model_py_disturbs_no_worker(lab) -> None:
     (lab.folder / "model.py").write_text("raise RuntimeError('a stranger')")
     (lab.folder / "data").mkdir()
     (lab.folder / "data" / "__init__.py").write_text("")
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from sweep.cli import run; sys.exit(run(sys.argv[1:]))"
+    code = "import sys; from depth_loss_sweep.cli import run; sys.exit(run(sys.argv[1:]))"
     spec = lab.spec(seeds="[0]", epochs="1")
     command = [sys.executable, "-P", "-c", code, "start", spec, "--workers", "1", "--home", str(lab.home.root)]
     done = subprocess.run(command, cwd=lab.folder, capture_output=True, text=True)

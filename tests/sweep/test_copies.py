@@ -6,8 +6,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sweep.copies import study_rows
-from sweep.store import Store
+from depth_loss_sweep.copies import study_rows
+from depth_loss_sweep.store import Store
 
 NOT_COPIED = ("origin", "attempts")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.cores import Cores, usable_cores
+from depth_loss_sweep.cores import Cores, usable_cores
 
 ALL = usable_cores(Path("/nowhere"), Path("/nowhere")).count
 
@@ -80,7 +80,7 @@ def test_doctor_says_how_many_workers_there_would_be(lab) -> None:
     """In a container with one of the machine's cores: one worker, and why."""
     inside = (
         "mount -t tmpfs none /sys/fs/cgroup && echo '100000 100000' >/sys/fs/cgroup/cpu.max && "
-        f"exec {sys.executable} -m sweep.cli doctor --home {lab.home.root}"
+        f"exec {sys.executable} -m depth_loss_sweep doctor --home {lab.home.root}"
     )
     done = subprocess.run(["unshare", "-m", "sh", "-c", inside], capture_output=True, text=True)
     if "versions" not in done.stdout:

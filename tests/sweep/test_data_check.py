@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from sweep.cli import run
+from depth_loss_sweep.cli import run
 
-from .conftest import ROOT, Lab
+from .conftest import Lab
 
 
 def write_pictures(
@@ -109,11 +109,11 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     """Its pictures would be left out in silence."""
     locked = write_pictures(tmp_path / "p") / "scene_1"
     locked.chmod(0)
-    command = [sys.executable, "-m", "sweep.cli", "data", "check", f"pairs:{tmp_path / 'p'}"]
+    command = [sys.executable, "-m", "depth_loss_sweep", "data", "check", f"pairs:{tmp_path / 'p'}"]
     if os.geteuid() == 0:  # root reads everything, unless that right is taken away
         setpriv = shutil.which("setpriv") or pytest.skip("there is no setpriv to take root's right away")
         command = [setpriv, "--bounding-set", "-dac_override,-dac_read_search", *command]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    done = subprocess.run(command, capture_output=True, text=True)
     locked.chmod(stat.S_IRWXU)
     if done.stderr.startswith("setpriv"):
         pytest.skip(f"root's right cannot be taken away here: {done.stderr}")

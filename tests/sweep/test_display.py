@@ -8,14 +8,14 @@ import signal
 import pytest
 from rich.console import Console
 
-from data.cache import cache_lock
-from sweep import display
-from sweep.display import ProgressDisplay, Row, View
-from sweep.executors import make_executor
-from sweep.pace import Pace
-from sweep.spec import load_spec
-from sweep.study import Begin, start
-from sweep.words import counted, duration, shortened, size
+from depth_loss_sweep import display
+from depth_loss_sweep.data.cache import cache_lock
+from depth_loss_sweep.display import ProgressDisplay, Row, View
+from depth_loss_sweep.executors import make_executor
+from depth_loss_sweep.pace import Pace
+from depth_loss_sweep.spec import load_spec
+from depth_loss_sweep.study import Begin, start
+from depth_loss_sweep.words import counted, duration, shortened, size
 
 
 def shown(terminal: bool, *calls: tuple[int, int]) -> str:
@@ -123,7 +123,7 @@ def test_a_study_at_work_is_drawn(lab, width: int) -> None:
 def test_the_pace_is_of_what_was_trained_here(monkeypatch) -> None:
     """Epochs read from a checkpoint come at once and count for nothing; the last runs go on one after the other."""
     now = [0.0]
-    monkeypatch.setattr("sweep.pace.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("depth_loss_sweep.pace.time.monotonic", lambda: now[0])
     pace = Pace()
     pace.begin("a")
     for _ in range(7):

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
-from data.cache import cache_lock
-from sweep import claims, doctor
-from sweep.claims import Claim
-from sweep.tables import LEASE
+from depth_loss_sweep import claims, doctor
+from depth_loss_sweep.claims import Claim
+from depth_loss_sweep.data.cache import cache_lock
+from depth_loss_sweep.tables import LEASE
 
 
 def flip(path: Path) -> None:

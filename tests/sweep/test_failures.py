@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import checkpoint
-from model.runtime import Runtime
-from sweep import claims
-from sweep.errors import StorageError
+from depth_loss_sweep import claims
+from depth_loss_sweep.errors import StorageError
+from depth_loss_sweep.model import checkpoint
+from depth_loss_sweep.model.runtime import Runtime
 
 
 @pytest.fixture(scope="module")

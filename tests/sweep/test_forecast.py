@@ -5,9 +5,9 @@ from collections import namedtuple
 
 import pytest
 
-from sweep import forecast
-from sweep.forecast import variants
-from sweep.spec import load_spec
+from depth_loss_sweep import forecast
+from depth_loss_sweep.forecast import variants
+from depth_loss_sweep.spec import load_spec
 
 Usage = namedtuple("Usage", ["total", "used", "free"])
 

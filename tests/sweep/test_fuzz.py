@@ -29,9 +29,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reports.samples import sample_panels
-from sweep.cli import DONE, run
-from sweep.results import study_record
+from depth_loss_sweep.cli import DONE, run
+from depth_loss_sweep.reports.samples import sample_panels
+from depth_loss_sweep.results import study_record
 
 from .conftest import LINE, ROOT, Lab
 
@@ -594,7 +594,7 @@ def test_real_processes_end_as_well(finished: Lab, tmp_path: Path) -> None:
             bad.with_name("0_depth.png").write_bytes(depth_png())
             arguments = ["data", "preview", f"pairs:{bad.parent.parent}", "--output", str(tmp_path / "sheet.png")]
         done = subprocess.run(
-            [sys.executable, "-m", "sweep.cli", *arguments],
+            [sys.executable, "-m", "depth_loss_sweep", *arguments],
             cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode in (0, 2), done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sweep.copies import study_rows
+from depth_loss_sweep.copies import study_rows
 
 OLD = Path(__file__).parent / "homes" / "version-1.sql"
 """Made by the last version of schema 1: `finished` (grown once), `searched`, and `interrupted` in its second trial."""

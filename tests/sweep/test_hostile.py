@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from sweep.cli import run
-from sweep.errors import hide_password
+from depth_loss_sweep.cli import run
+from depth_loss_sweep.errors import hide_password
 
-from .conftest import ROOT, Lab
+from .conftest import Lab
 
 SECRET = re.compile("s3cret|cr3t|t0p")
 URLS = (
@@ -62,8 +62,8 @@ def test_a_password_is_never_shown(url: str, command: list[str], tmp_path: Path,
 
 def test_a_real_command_keeps_a_password_to_itself(tmp_path: Path) -> None:
     """As a process of its own, with its real standard streams."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SWEEP_STORAGE": URLS[0]}
-    command = [sys.executable, "-m", "sweep.cli", "list"]
+    environment = {**os.environ, "SWEEP_STORAGE": URLS[0]}
+    command = [sys.executable, "-m", "depth_loss_sweep", "list"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert not SECRET.search(done.stderr)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sweep.cli import run
+from depth_loss_sweep.cli import run
 
 from .conftest import Lab
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from data.settings import DataSettings
-from reports.references import LACKING, REFERENCES
-from sweep.keys import spec_reference
-from sweep.spec import SECTION_SETTINGS, SearchSection, StudySection, parse_spec
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.keys import spec_reference
+from depth_loss_sweep.reports.references import LACKING, REFERENCES
+from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection, parse_spec
 
 SECTIONS = {"study": StudySection, **SECTION_SETTINGS, "search": SearchSection}
 

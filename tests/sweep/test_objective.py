@@ -3,8 +3,8 @@
 import optuna
 import pytest
 
-from sweep.objective import Objective
-from sweep.spec import parse_spec
+from depth_loss_sweep.objective import Objective
+from depth_loss_sweep.spec import parse_spec
 
 
 @pytest.mark.parametrize("kind", ["simplex", "line"])

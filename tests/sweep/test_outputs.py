@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from sweep.cli import run
-from sweep.paths import expanded
+from depth_loss_sweep.cli import run
+from depth_loss_sweep.paths import expanded
 
-from .conftest import ROOT, Lab
+from .conftest import Lab
 
 FOREIGN = b"two years of somebody's work"
 
@@ -166,8 +166,8 @@ def test_a_read_only_folder_is_refused_before_any_work(commands, name: str, tmp_
 def test_outputs_may_be_called_anything(commands, name: str, tmp_path: Path) -> None:
     """A folder whose name is not UTF-8 takes every output; as a process of its own, with its real standard streams."""
     folder = os.fsencode(tmp_path) + b"/caf\xe9/"
-    command = [sys.executable, "-m", "sweep.cli", *commands[name](os.fsdecode(folder))]
-    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    command = [sys.executable, "-m", "depth_loss_sweep", *commands[name](os.fsdecode(folder))]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert os.path.isfile(folder + os.fsencode(USUAL[name]))  # noqa: PTH113
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sweep.paths import Home
-from sweep.projection import Projection, Suggester, simplex_point
-from sweep.spec import load_spec
-from sweep.store import Store
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.projection import Projection, Suggester, simplex_point
+from depth_loss_sweep.spec import load_spec
+from depth_loss_sweep.store import Store
 
 SEARCH = {"search.trials": 12, "study.seeds": [0], "search.parallel": 3}
 

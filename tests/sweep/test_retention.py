@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from model.checkpoint import CHECKPOINT, PREVIOUS, read_checkpoint
-from model.identity import run_identity
-from model.outcomes import RESULT, load_result
-from model.runtime import Runtime
-from model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
-from sweep import coordinator
-from sweep.spec import parse_spec
+from depth_loss_sweep import coordinator
+from depth_loss_sweep.model.checkpoint import CHECKPOINT, PREVIOUS, read_checkpoint
+from depth_loss_sweep.model.identity import run_identity
+from depth_loss_sweep.model.outcomes import RESULT, load_result
+from depth_loss_sweep.model.runtime import Runtime
+from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
+from depth_loss_sweep.spec import parse_spec
 
 NONE = ("--set", "train.keep=none")
 

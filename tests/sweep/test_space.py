@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from sweep.errors import SpecError
-from sweep.space import Choices, cell_count, cells, grid_range, parse_affine
+from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.space import Choices, cell_count, cells, grid_range, parse_affine
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from sweep.errors import SpecError
-from sweep.spec import (
+from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.spec import (
     load_spec,
     override_seeds,
     overrides_json,

@@ -10,12 +10,12 @@ from random import Random
 import pytest
 from sqlalchemy import event, insert, text, update
 
-from model.names import TERMS
-from reports.naming import spec_recipe
-from reports.statistics import recommend
-from sweep.results import epoch_frame, study_record, trial_frame
-from sweep.status import break_of, status
-from sweep.tables import EPOCH, RUN, STUDY, TRIAL, TRIAL_RUN
+from depth_loss_sweep.model.names import TERMS
+from depth_loss_sweep.reports.naming import spec_recipe
+from depth_loss_sweep.reports.statistics import recommend
+from depth_loss_sweep.results import epoch_frame, study_record, trial_frame
+from depth_loss_sweep.status import break_of, status
+from depth_loss_sweep.tables import EPOCH, RUN, STUDY, TRIAL, TRIAL_RUN
 
 BREAK = {"epoch": 2, "step": 7, "term": "silog", "grad_norm": math.nan}
 POINT = json.dumps({"silog": 0.25, "l1": 0.75, "edge": 0.0})
@@ -212,7 +212,7 @@ def test_evaluating_a_diverged_model_gives_valid_json(study, capsys, tmp_path) -
 
     import numpy as np
 
-    from model.checkpoint import read_checkpoint, write_checkpoint
+    from depth_loss_sweep.model.checkpoint import read_checkpoint, write_checkpoint
 
     path = study.home.run(study.store.runs("line")[0]["run"]) / "checkpoint.npz"
     whole = read_checkpoint(path)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from model.names import TERMS
-from sweep.database import storage_url
-from sweep.errors import StorageError, StudyError, hide_password
-from sweep.paths import Home
-from sweep.store import NewRun, Store, epoch_rows
-from sweep.tables import SCHEMA_VERSION
+from depth_loss_sweep.database import storage_url
+from depth_loss_sweep.errors import StorageError, StudyError, hide_password
+from depth_loss_sweep.model.names import TERMS
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.store import NewRun, Store, epoch_rows
+from depth_loss_sweep.tables import SCHEMA_VERSION
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, func, insert, inspect, select, text
 
-from sweep.database import Database
-from sweep.paths import Home
-from sweep.store import Store, epoch_rows
-from sweep.tables import METADATA, MIGRATIONS, SCHEMA_VERSION, TRIAL_RUN
+from depth_loss_sweep.database import Database
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.store import Store, epoch_rows
+from depth_loss_sweep.tables import METADATA, MIGRATIONS, SCHEMA_VERSION, TRIAL_RUN
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -114,14 +114,14 @@ def test_an_old_home_that_cannot_be_written_is_read(tmp_path: Path, monkeypatch:
 
 KILLED = """
 import os, sys
-from sweep import tables
-from sweep.paths import Home
-from sweep.store import Store
+from depth_loss_sweep import tables
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.store import Store
 from pathlib import Path
 old = tables.MIGRATIONS[1]
 dies = tables.Migration(old.tables, old.columns, rows=lambda connection: os._exit(9))
-import sweep.database
-sweep.database.MIGRATIONS = (tables.MIGRATIONS[0], dies)
+import depth_loss_sweep.database
+depth_loss_sweep.database.MIGRATIONS = (tables.MIGRATIONS[0], dies)
 Store.open(Home(Path(sys.argv[1])), create=True)
 """
 
@@ -129,9 +129,7 @@ Store.open(Home(Path(sys.argv[1])), create=True)
 def test_a_migration_that_was_killed_happens_again_as_a_whole(tmp_path: Path) -> None:
     """Killed between the tables and the version's number, the next command finds the database as it was."""
     home = Home(tmp_path).create()
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)])
     assert killed.returncode == 9
     assert Store.open(home, create=True).version == SCHEMA_VERSION
 
