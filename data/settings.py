@@ -1,15 +1,37 @@
 """Where pictures come from and how they are prepared: the `[data]` section of a spec."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator, with_config
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator, with_config
 from typing_extensions import TypedDict
 
 
-class DataSettings(BaseModel):
-    """One source, one size, one split. Depths are metres; sizes are pixels (height, width)."""
+class Settings(BaseModel):
+    """Base of all settings: immutable, no unknown keys, no number made of a text or of true and false."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_conversion(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        for part in value if isinstance(value, list | tuple) else [value]:
+            is_text_for_a_number = isinstance(part, str) and kinds <= {int, float, bool, type(None)}
+            if is_text_for_a_number or (isinstance(part, bool) and bool not in kinds and kinds & {int, float}):
+                raise ValueError("expected a number, not a text" if isinstance(part, str) else "expected a number")
+        return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The plain types that a field's annotation is made of; a choice counts as the type of its values."""
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return {type(choice) for choice in parts}
+    return set().union(*map(_kinds, (part for part in parts if part is not ...))) if parts else {annotation}
+
+
+class DataSettings(Settings):
+    """One source, one size, one split. Depths are metres; sizes are pixels (height, width)."""
 
     source: str = Field("rooms", description="rooms (rendered, needs nothing), diode:PATH or pairs:PATH")
     image_size: tuple[int, int] = Field(

@@ -11,6 +11,7 @@ from typing import Any
 
 from depth_loss_sweep.data.cache import remembered
 from depth_loss_sweep.data.prepare import PARTS, Part, Prepared
+from depth_loss_sweep.model.names import ALL_METRICS, TERMS
 from depth_loss_sweep.model.settings import LossSettings
 
 BASELINES_VERSION = 1
@@ -53,7 +54,7 @@ def evaluate_baselines(
         return {part: _judged(prepared, prepared, part, loss, train_images) for part in PARTS}
 
     found: dict[str, dict[str, dict[str, float]]] = _remembered(
-        prepared, [loss.model_dump(), train_images, prepared.depth_range], evaluate
+        prepared, [loss.model_dump(), train_images, prepared.depth_range, [*TERMS], [*ALL_METRICS]], evaluate
     )
     return found
 

@@ -58,6 +58,8 @@ class Checkpoint:
     records: list[dict[str, Any]]
     model: Arrays
     optimizer: Arrays = field(default_factory=dict)
+    weighting: Arrays = field(default_factory=dict)
+    """What the weighting of the terms has learnt or carries; nothing for fixed weights."""
     about: dict[str, Any] = field(default_factory=dict)
     """Whatever else is good to know: runtime, environments."""
 
@@ -168,6 +170,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             records=[dict(record) for record in meta["records"]],
             model=_with_prefix(arrays, "model/"),
             optimizer=_with_prefix(arrays, "optimizer/"),
+            weighting=_with_prefix(arrays, "weighting/"),
             about=dict(meta["about"]),
         )
         if len(checkpoint.records) != checkpoint.epoch or not checkpoint.model:
@@ -182,7 +185,7 @@ def is_model_file(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             meta = json.loads(_member(archive, META))
-        return "identity" in meta and all(name.startswith("model/") for name in meta["arrays"])
+        return "identity" in meta and not any(name.startswith("optimizer/") for name in meta["arrays"])
     except DAMAGE:
         return False
 
@@ -269,8 +272,8 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
 
 def _parts(checkpoint: Checkpoint) -> tuple[dict[str, Any], Arrays]:
     meta = {name: getattr(checkpoint, name) for name in ("identity", "settings", "epoch", "records", "about")}
-    arrays = {f"model/{name}": array for name, array in checkpoint.model.items()}
-    return meta, arrays | {f"optimizer/{name}": array for name, array in checkpoint.optimizer.items()}
+    parts = {"model": checkpoint.model, "optimizer": checkpoint.optimizer, "weighting": checkpoint.weighting}
+    return meta, {f"{part}/{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
 
 def _with_prefix(arrays: Arrays, prefix: str) -> Arrays:

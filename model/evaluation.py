@@ -23,8 +23,7 @@ class Evaluation:
     """What `evaluate` found, as numbers."""
 
     means: dict[str, float]
-    """Over images: "term_<name>" for every term unweighted, "total" their weighted sum, "metric_<name>" for METRICS and
-    EXTRA_METRICS."""
+    """Over images: "term_<name>" for every term unweighted, "total" their weighted sum, "metric_<name>" for every metric."""
     per_image: dict[str, np.ndarray]
     """(N,) terms and metrics by the same names; NaN where undefined, infinity where the prediction is not finite."""
     prediction_spread: float
@@ -41,14 +40,8 @@ class Evaluation:
 
 def combined_loss(settings: RunSettings) -> CombinedLoss:
     """The loss that a run's settings ask for."""
-    loss = settings.loss
-    return CombinedLoss(
-        settings.weights,
-        data_range=settings.ssim_data_range,
-        silog_alpha=loss.silog_alpha,
-        silog_form=loss.silog_form,
-        edge=loss.edge,
-    )
+    options = settings.loss.model_dump(exclude={"ssim_data_range"})
+    return CombinedLoss(settings.weights, data_range=settings.ssim_data_range, **options)
 
 
 def as_input(images: Tensor) -> Tensor:
@@ -74,7 +67,6 @@ def predict(network: nn.Module, images: Tensor, runtime: Runtime) -> Tensor:
 def evaluate(
     network: nn.Module,
     loss: CombinedLoss,
-    weights: Mapping[str, float],
     pictures: Pictures,
     batch_size: int,
     runtime: Runtime,
@@ -94,7 +86,9 @@ def evaluate(
         spreads.add_values({"prediction": _spread(prediction, batch.mask), "truth": _spread(batch.depth, batch.mask)})
         kept.append(prediction[[number - start for number in keep if 0 <= number - start < len(prediction)]])
     means = terms.result()
-    means["total"] = sum(weight * means[f"term_{name}"] for name, weight in weights.items() if weight)
+    means["total"] = sum(
+        weight * means[f"term_{name}"] for name, weight in loss.weighting.effective().items() if weight
+    )
     per_image = terms.per_image() | _named("metric_", metrics.per_image())
     medians = {name: values.cpu().nanmedian().item() for name, values in spreads.per_image().items()}
     return Evaluation(

@@ -2,12 +2,18 @@
 
 import hashlib
 import json
+from typing import Any
 
+from depth_loss_sweep.model.names import NETWORKS, TERMS, WEIGHTINGS, options_of
 from depth_loss_sweep.model.runtime import Runtime
-from depth_loss_sweep.model.settings import RunSettings
+from depth_loss_sweep.model.settings import ModelSettings, RunSettings
 
 TRAINING_VERSION = 2
 """Raised when the same settings give other numbers than before; part of every run's identity."""
+
+
+ALWAYS_NAMED = ("silog", "ssim", "edge", "l1", "smoothness")
+"""The terms of the first versions. A later one, and its options, are named where it weighs something: it made no number before."""
 
 
 def run_identity(settings: RunSettings, runtime: Runtime, data_identity: str) -> str:
@@ -18,16 +24,27 @@ def run_identity(settings: RunSettings, runtime: Runtime, data_identity: str) ->
     train = settings.train.model_dump(exclude={"threads", "deterministic", "precision", "keep"})
     if settings.train.schedule == "constant":
         del train["epochs"]
+    weighted = [term for term, weight in settings.weights.items() if weight or term in ALWAYS_NAMED]
+    unused = {*options_of(TERMS), *options_of(WEIGHTINGS)} - {
+        *options_of({term: TERMS[term] for term in weighted}),
+        *WEIGHTINGS[settings.loss.weighting].options,
+    }
     parts = {
         "version": TRAINING_VERSION,
         "data": data_identity,
-        "model": settings.model.model_dump(),
+        "model": _of_network(settings.model),
         "train": train,
-        "loss": settings.loss.model_dump() | {"ssim_data_range": settings.ssim_data_range},
-        "weights": settings.weights,
+        "loss": settings.loss.model_dump(exclude=unused) | {"ssim_data_range": settings.ssim_data_range},
+        "weights": {term: settings.weights[term] for term in weighted},
         "seed": settings.seed,
         "depth_range": settings.depth_range,
         "precision": runtime.precision,
         "memory_format": runtime.memory_format,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _of_network(settings: ModelSettings) -> dict[str, Any]:
+    """What determines a network: options of others don't, and the first one goes without saying."""
+    others = {*options_of(NETWORKS)} - {*NETWORKS[settings.network].options}
+    return settings.model_dump(exclude=others | ({"network"} if settings.network == "unet" else set()))

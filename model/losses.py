@@ -12,19 +12,19 @@ Nothing here waits for the device, and no shape depends on the mask.
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from depth_loss_sweep.model.errors import ModelError
-from depth_loss_sweep.model.names import TERMS
-
-SILogForm = Literal["plain", "rooted"]
-EdgeForm = Literal["gradient", "smoothness"]
+from depth_loss_sweep.model.names import TERMS, WEIGHTINGS
+from depth_loss_sweep.model.settings import EdgeForm, LossSettings, SILogForm
+from depth_loss_sweep.model.weighting import Weighting
 
 # Logarithms never see a depth below this, in metres. A prediction below it gets no gradient from SILog.
 MIN_DEPTH = 1e-3
@@ -169,14 +169,57 @@ def log_depth(depth: Tensor) -> Tensor:
     return depth.float().clamp_min(MIN_DEPTH).log()
 
 
+@dataclass(frozen=True)
+class Maps:
+    """What a term may look at; shapes and units as on top of this module."""
+
+    pred: Tensor
+    target: Tensor
+    mask: Tensor
+    image: Tensor | None = None
+
+
+def silog_term(maps: Maps, loss: LossSettings) -> PerImage:
+    """The term "silog" in the form that the settings ask for."""
+    return silog_per_image(maps.pred, maps.target, maps.mask, loss.silog_alpha, loss.silog_form)
+
+
+def ssim_term(maps: Maps, loss: LossSettings) -> PerImage:
+    """The term "ssim"; the settings' data range is resolved."""
+    assert loss.ssim_data_range is not None
+    return ssim_per_image(maps.pred, maps.target, maps.mask, loss.ssim_data_range)
+
+
+def edge_term(maps: Maps, loss: LossSettings) -> PerImage:
+    """The term "edge": Eq. 9, or with `edge = "smoothness"` Eq. 4, which has the same name in the paper."""
+    if loss.edge == "gradient":
+        return edge_per_image(maps.pred, maps.target, maps.mask)
+    if maps.image is None:
+        raise ModelError('edge = "smoothness" was given no image; expected (B, 3, H, W) in [0, 1]')
+    return smoothness_term(maps, loss)
+
+
+def smoothness_term(maps: Maps, loss: LossSettings) -> PerImage:
+    """The term "smoothness"."""
+    assert maps.image is not None
+    return smoothness_per_image(maps.pred, maps.image)
+
+
+def l1_term(maps: Maps, loss: LossSettings) -> PerImage:
+    """The term "l1"."""
+    return l1_per_image(maps.pred, maps.target, maps.mask)
+
+
+@cache
+def _term_functions() -> dict[str, Callable[[Maps, LossSettings], PerImage]]:
+    return {name: term.load() for name, term in TERMS.items()}
+
+
 class CombinedLoss(nn.Module):
-    """The weighted sum Σ λi·Li of the terms (Eq. 6), and every term beside it.
+    """The total of the weighted terms, by default Σ λi·Li (Eq. 6), and every term beside it.
 
-    Weights are a buffer in the order of `TERMS`, so that another trial's weights (or, later, a schedule) need no
-    recompilation: see `set_weights`. All terms are computed whatever their weights; one with weight 0 adds no gradient.
+    All terms are computed whatever their weights; one with weight 0 adds no gradient.
     """
-
-    weights: Tensor
 
     def __init__(
         self,
@@ -186,72 +229,56 @@ class CombinedLoss(nn.Module):
         silog_alpha: float = 0.85,
         silog_form: SILogForm = "plain",
         edge: EdgeForm = "gradient",
+        **options: Any,
     ) -> None:
         """Take the weights by term (absent means 0), `data_range` in metres for SSIM, and the forms of the terms.
 
-        `edge="smoothness"` makes the term "edge" Eq. 4 in place of Eq. 9. ModelError for an unknown term, a negative or
-        non-finite weight, weights that sum to nothing, or a data range that isn't positive.
+        `edge="smoothness"` makes the term "edge" Eq. 4 in place of Eq. 9; `options` are other keys of a spec's `[loss]`, such as
+        the weighting. ModelError for an unknown term, a negative or non-finite weight, weights that sum to nothing, or a data
+        range that isn't positive.
         """
         super().__init__()
         if not 0 < data_range < math.inf:
             raise ModelError(f"data_range is {data_range}; expected a positive number of metres")
-        self.data_range = data_range
-        self.silog_alpha = silog_alpha
-        self.silog_form = silog_form
-        self.edge = edge
-        self.register_buffer("weights", torch.zeros(len(TERMS)))
-        self.set_weights(weights)
-
-    def set_weights(self, weights: Mapping[str, float]) -> None:
-        """Replace all weights in place; ModelError as for the constructor."""
-        self.weights.copy_(torch.tensor(_checked_weights(weights)))
-        # Beside the buffer, since asking a buffer on a GPU would wait for it.
-        self._weighted = frozenset(term for term, weight in weights.items() if weight > 0)
+        self.settings = LossSettings(
+            ssim_data_range=data_range, silog_alpha=silog_alpha, silog_form=silog_form, edge=edge, **options
+        )
+        _check_weights(weights)
+        self.weighting: Weighting = WEIGHTINGS[self.settings.weighting].load()(weights, self.settings)
 
     def forward(
         self, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted total and {term: unweighted value}, all scalars that gradients pass through.
 
-        The dictionary holds every one of `TERMS`, in order, save "smoothness" where `image` is None. ModelError if a term
-        that is weighted, or an edge term that is a smoothness, is given no image.
+        The dictionary holds every one of `TERMS`, in order, save those that need an image where `image` is None. ModelError
+        if one of those is weighted, or an edge term is a smoothness.
         """
-        if image is None and "smoothness" in self._weighted:
-            raise ModelError("a weight on smoothness was given no image; expected (B, 3, H, W) in [0, 1]")
-        terms = {term: value.mean() for term, value in self._terms(pred, target, mask, image, self._weighted).items()}
-        # A sum of products: autocast would take a matrix product to half precision.
-        total = (torch.stack(tuple(terms.values())) * self.weights[: len(terms)]).sum()
-        return total, terms
+        followed = self.weighting.followed
+        for term in followed:
+            if image is None and TERMS[term].needs_image:
+                raise ModelError(f"a weight on {term} was given no image; expected (B, 3, H, W) in [0, 1]")
+        maps = Maps(pred, target, mask, image)
+        terms = {term: value.mean() for term, value in self._terms(maps, followed).items()}
+        return self.weighting(torch.stack(tuple(terms.values()))), terms
 
     def per_image(self, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor | None = None) -> dict[str, Tensor]:
         """Return {term: (B,) unweighted values}, for evaluation; the keys are those of `forward`.
 
         NaN where an image has nothing to compute a term on, infinity where the prediction is non-finite.
         """
-        return {
-            term: value.or_nan() for term, value in self._terms(pred, target, mask, image, frozenset(TERMS)).items()
-        }
+        maps = Maps(pred, target, mask, image)
+        return {term: value.or_nan() for term, value in self._terms(maps, frozenset(TERMS)).items()}
 
-    def _terms(
-        self, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor | None, followed: frozenset[str]
-    ) -> dict[str, PerImage]:
+    def _terms(self, maps: Maps, followed: frozenset[str]) -> dict[str, PerImage]:
         """Every term; autograd follows only the named ones, since one of weight 0 would get a gradient of 0 at full price."""
-        if self.edge == "smoothness" and image is None:
-            raise ModelError('edge = "smoothness" was given no image; expected (B, 3, H, W) in [0, 1]')
-        found: dict[str, PerImage] = {}
-        for term in TERMS:
+        computed: dict[str, PerImage] = {}
+        for term, function in _term_functions().items():
+            if maps.image is None and TERMS[term].needs_image:
+                continue
             with torch.set_grad_enabled(torch.is_grad_enabled() and term in followed):
-                if term == "silog":
-                    found[term] = silog_per_image(pred, target, mask, self.silog_alpha, self.silog_form)
-                elif term == "ssim":
-                    found[term] = ssim_per_image(pred, target, mask, self.data_range)
-                elif term == "edge" and self.edge == "gradient":
-                    found[term] = edge_per_image(pred, target, mask)
-                elif term == "l1":
-                    found[term] = l1_per_image(pred, target, mask)
-                elif image is not None:
-                    found[term] = smoothness_per_image(pred, image)
-        return found
+                computed[term] = function(maps, self.settings)
+        return computed
 
 
 def per_image_terms(
@@ -264,15 +291,18 @@ def per_image_terms(
     silog_alpha: float = 0.85,
     silog_form: SILogForm = "plain",
     edge: EdgeForm = "gradient",
+    **options: Any,
 ) -> dict[str, Tensor]:
     """`CombinedLoss.per_image` without weights: {term: (B,)}, NaN where undefined, infinity where non-finite."""
     # The terms don't know their weights; any will do.
-    loss = CombinedLoss({"l1": 1.0}, data_range=data_range, silog_alpha=silog_alpha, silog_form=silog_form, edge=edge)
+    loss = CombinedLoss(
+        {"l1": 1.0}, data_range=data_range, silog_alpha=silog_alpha, silog_form=silog_form, edge=edge, **options
+    )
     return loss.per_image(pred, target, mask, image)
 
 
-def _checked_weights(weights: Mapping[str, float]) -> list[float]:
-    """Weights in the order of `TERMS`; ModelError where they are of no use."""
+def _check_weights(weights: Mapping[str, float]) -> None:
+    """ModelError where weights by term are of no use."""
     for term, weight in weights.items():
         if term not in TERMS:
             raise ModelError(f"unknown loss term {term!r}; the terms are {', '.join(TERMS)}")
@@ -280,7 +310,6 @@ def _checked_weights(weights: Mapping[str, float]) -> list[float]:
             raise ModelError(f"the weight of {term} is {weight}; weights are finite and not negative")
     if not sum(weights.values()) > 0:
         raise ModelError("the loss weights sum to nothing; at least one must be positive")
-    return [float(weights.get(term, 0.0)) for term in TERMS]
 
 
 def _centred(depth: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

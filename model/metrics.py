@@ -21,14 +21,15 @@ Beside them, in every evaluation:
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from depth_loss_sweep.model.losses import MIN_DEPTH, log_depth, masked_mean
-from depth_loss_sweep.model.names import EXTRA_METRICS, METRICS
+from depth_loss_sweep.model.names import ALL_METRICS, POOLED
 
 DELTA_BASE = 1.25
 BOUNDARY_RATIOS = (1.05, 1.1, 1.2)
@@ -38,7 +39,7 @@ DEPTH_BANDS = {"rmse_near": (0.0, 2.0), "rmse_mid": (2.0, 4.0), "rmse_far": (4.0
 
 def depth_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """Return {name: scalar tensor} for `METRICS`: the mean over the images that have valid pixels, NaN if none has."""
-    return {name: torch.nanmean(values) for name, values in _basic_metrics(pred, target, mask).items()}
+    return {name: torch.nanmean(values) for name, values in basic_metrics(pred, target, mask).items()}
 
 
 def evaluate_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, float]:
@@ -51,13 +52,17 @@ def evaluate_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, fl
 @torch.no_grad()
 def per_image_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """Return {name: (B,)} for `METRICS` and those of `EXTRA_METRICS` that an image has (all but rmse_pooled)."""
-    found = _basic_metrics(pred, target, mask)
-    found |= _scaled_metrics(pred, target, mask)
-    found["boundary_f1"] = boundary_f1(pred, target, mask)
-    for name, (nearest, farthest) in DEPTH_BANDS.items():
-        band = mask & (target >= nearest) & (target < farthest)
-        found[name] = _mean((pred.float() - target.float()).square(), band).sqrt()
-    return {name: found[name] for name in (*METRICS, *EXTRA_METRICS) if name in found}
+    values: dict[str, Tensor] = {}
+    for compute in _metric_functions():
+        values |= compute(pred, target, mask)
+    return {name: values[name] for name in ALL_METRICS if name in values}
+
+
+@cache
+def _metric_functions() -> tuple[Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]], ...]:
+    """What computes the metrics of each image, each once, though some make several."""
+    by_code = {metric.code: metric for metric in ALL_METRICS.values() if metric.code}
+    return tuple(metric.load() for metric in by_code.values())
 
 
 CHUNK = 1024
@@ -115,13 +120,25 @@ class MetricAccumulator(MeanAccumulator):
         """Return {name: number} in the order of `METRICS` and `EXTRA_METRICS`."""
         found = super().result()
         if found:
-            found["rmse_pooled"] = self._pooled_rmse()
-        return {name: found.get(name, math.nan) for name in (*METRICS, *EXTRA_METRICS)}
+            found[POOLED] = self._pooled_rmse()
+        return {name: found.get(name, math.nan) for name in ALL_METRICS}
 
     def _pooled_rmse(self) -> float:
         pixels = self._valid_pixels.per_image()["pixels"]
         squares = torch.where(pixels > 0, self.per_image()["rmse"].square() * pixels, 0.0)
         return (squares.sum() / pixels.sum()).sqrt().item()
+
+
+def boundary_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """The boundary F1 score of each image, {name: (B,)}."""
+    return {"boundary_f1": boundary_f1(pred, target, mask)}
+
+
+def metrics_by_depth(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """RMSE of each image over the truth of each of `DEPTH_BANDS`, {name: (B,)}."""
+    error = (pred.float() - target.float()).square()
+    bands = {name: mask & (target >= near) & (target < far) for name, (near, far) in DEPTH_BANDS.items()}
+    return {name: _mean(error, band).sqrt() for name, band in bands.items()}
 
 
 def boundary_f1(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -135,7 +152,7 @@ def boundary_f1(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return torch.nanmean(torch.where(true_total > 0, f1, math.nan), dim=1)
 
 
-def _basic_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def basic_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """`METRICS` of each image, {name: (B,)}."""
     truth = torch.where(mask, target.float(), 1.0).clamp_min(MIN_DEPTH)
     error = (pred.float() - truth).abs()
@@ -157,7 +174,7 @@ def _basic_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tens
     return found
 
 
-def _scaled_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def scaled_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """The median-scaled metrics of each image, {name: (B,)}."""
     pred = pred.float().clamp_min(MIN_DEPTH)
     truth = torch.where(mask, target.float(), 1.0)

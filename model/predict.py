@@ -22,6 +22,7 @@ from depth_loss_sweep.data.prepare import Part, Prepared
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.model.backend import apply_runtime, memory_format, this_machine
 from depth_loss_sweep.model.checkpoint import (
+    Arrays,
     Checkpoint,
     DamagedFileError,
     newest_checkpoint,
@@ -30,9 +31,9 @@ from depth_loss_sweep.model.checkpoint import (
 )
 from depth_loss_sweep.model.errors import ModelError
 from depth_loss_sweep.model.evaluation import combined_loss, evaluate, predict
+from depth_loss_sweep.model.network import DepthNetwork
 from depth_loss_sweep.model.runtime import Runtime, resolve_runtime
 from depth_loss_sweep.model.settings import RunSettings
-from depth_loss_sweep.model.unet import UNet
 
 UNITS = (1000, 256, 100, 10, 1)
 """What a metre may be in a depth PNG: millimetres up to 65.535 m, KITTI's units up to 255 m, then centimetres, ..."""
@@ -48,12 +49,14 @@ DEPTH_TITLE, COLOUR_TITLE = "predicted depth", "predicted depth in colour"
 class TrainedModel:
     """A network as it was trained, on its device and in eval mode."""
 
-    network: UNet
+    network: DepthNetwork
     settings: RunSettings
     runtime: Runtime
     image_size: tuple[int, int]
     """(height, width) in pixels that it was trained at, and works best at."""
     epoch: int
+    weighting: Arrays
+    """What the weighting of the terms had learnt; nothing for fixed weights."""
 
 
 def load_model(path: Path, device: str = "cpu") -> TrainedModel:
@@ -66,18 +69,18 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
         settings = RunSettings(**checkpoint.settings)
         image_size = DataSettings(image_size=checkpoint.about["image_size"]).image_size
         with torch.device("meta"):  # a few bytes can claim a network that takes all memory
-            expected = UNet(settings.model, settings.depth_range).state_dict()
+            expected = DepthNetwork(settings.model, settings.depth_range).arrays()
         if {name: tuple(t.shape) for name, t in expected.items()} != {n: a.shape for n, a in checkpoint.model.items()}:
             raise ValueError("the arrays are not those of its network")
-        network = UNet(settings.model, settings.depth_range)
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.model.items()})
+        network = DepthNetwork(settings.model, settings.depth_range)
+        network.load_arrays(checkpoint.model)
     except (ModelError, ValidationError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise DamagedFileError(
             f"the model file {path} doesn't fit together ({type(error).__name__}); give the checkpoint of a run"
         ) from error
     runtime = resolve_runtime(device, settings.train, this_machine(device))
     placed = network.eval().to(runtime.device).to(memory_format=memory_format(runtime))  # type: ignore[call-overload]
-    return TrainedModel(placed, settings, runtime, image_size, checkpoint.epoch)
+    return TrainedModel(placed, settings, runtime, image_size, checkpoint.epoch, checkpoint.weighting)
 
 
 def save_model(source: Path, target: Path, epochs: int | None = None) -> None:
@@ -185,8 +188,10 @@ def evaluate_checkpoint(path: Path, data: Prepared, part: Part, device: str = "c
             f"the data {data.settings.source} has no {part} pictures; choose another part, or another split"
         )
     apply_runtime(model.runtime, settings.train)
-    loss = combined_loss(settings).to(model.runtime.device)
-    found = evaluate(model.network, loss, settings.weights, pictures, settings.train.batch_size, model.runtime)
+    loss = combined_loss(settings)
+    loss.weighting.load_state_dict({name: torch.from_numpy(array) for name, array in model.weighting.items()})
+    loss.to(model.runtime.device)
+    found = evaluate(model.network, loss, pictures, settings.train.batch_size, model.runtime)
     return {"images": len(pictures), "epoch": model.epoch, **found.means}
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from depth_loss_sweep.data.tensors import Batch, Pictures
 from depth_loss_sweep.model.errors import ModelError
 from depth_loss_sweep.model.losses import per_image_terms
 from depth_loss_sweep.model.metrics import MeanAccumulator, MetricAccumulator
-from depth_loss_sweep.model.names import BASELINES, EXTRA_METRICS, METRICS, TERMS
+from depth_loss_sweep.model.names import ALL_METRICS, BASELINES, TERMS
 from depth_loss_sweep.model.schedule import fixed_draw
 from depth_loss_sweep.model.settings import LossSettings
 
@@ -106,19 +105,14 @@ def judge_baselines(
 def _evaluate(prediction: Tensor, pictures: Pictures, loss: LossSettings, data_range: float) -> dict[str, float]:
     """Terms and metrics of one prediction (1, 1, H, W) for every picture of a part."""
     metrics, terms = MetricAccumulator(), MeanAccumulator()
-    judge = partial(
-        per_image_terms,
-        data_range=data_range,
-        silog_alpha=loss.silog_alpha,
-        silog_form=loss.silog_form,
-        edge=loss.edge,
-    )
+    options = loss.model_dump(exclude={"ssim_data_range"})
     for batch in pictures.batches(BATCH_IMAGES):
         pred = prediction.expand_as(batch.depth)
-        terms.add_values(judge(pred, batch.depth, batch.mask, batch.images.float() / 255))
+        images = batch.images.float() / 255
+        terms.add_values(per_image_terms(pred, batch.depth, batch.mask, images, data_range=data_range, **options))
         metrics.add(pred, batch.depth, batch.mask)
     term_means, metric_means = terms.result(), metrics.result()
     return {
         **{f"term_{name}": term_means.get(name, math.nan) for name in TERMS},
-        **{f"metric_{name}": metric_means[name] for name in (*METRICS, *EXTRA_METRICS)},
+        **{f"metric_{name}": metric_means[name] for name in ALL_METRICS},
     }

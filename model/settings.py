@@ -1,27 +1,26 @@
 """What a run is made of, as frozen, strictly checked settings: the `[model]`, `[train]` and `[loss]` sections of a spec."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, create_model, field_validator
 
-from depth_loss_sweep.model.names import TERMS
+from depth_loss_sweep.data.settings import Settings
+from depth_loss_sweep.model.names import NETWORKS, TERMS, WEIGHTINGS, options_of
 
+HeadKind = Literal["linear", "softplus", "log_sigmoid"]
+SILogForm = Literal["plain", "rooted"]
+EdgeForm = Literal["gradient", "smoothness"]
 Augmentation = Literal["flip_h", "flip_v", "brightness", "contrast"]
 Keep = Literal["last", "none"]
 
 
-class Settings(BaseModel):
-    """Base of all settings: immutable, no unknown keys, no silent conversions from text."""
+class _ModelSettings(Settings):
+    """The network (see `model.network`)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
-
-
-class ModelSettings(Settings):
-    """The U-Net (see `model.unet`)."""
-
+    network: str = Field("unet", description="the network: the paper's U-Net")
     width: int = Field(64, ge=1, le=1024, description="channels of the first block; the bottleneck has 8 x width")
     batch_norm: bool = Field(False, description="batch norm after every convolution of the blocks")
-    head: Literal["linear", "softplus", "log_sigmoid"] = Field(
+    head: HeadKind = Field(
         "log_sigmoid", description="what makes metres of the last channel; log_sigmoid stays within the depth range"
     )
 
@@ -71,16 +70,16 @@ class TrainSettings(Settings):
         return tuple(sorted(value))
 
 
-class LossSettings(Settings):
+class _LossSettings(Settings):
     """How the terms are computed (see `model.losses`); their weights are given apart."""
 
-    weighting: Literal["fixed"] = Field("fixed", description="how the weights go over a training")
-    edge: Literal["gradient", "smoothness"] = Field(
+    weighting: str = Field("fixed", description="how the weights go over a training")
+    edge: EdgeForm = Field(
         "gradient",
         description="the edge term: matched depth gradients (Eq. 9), or smoothness that looks at the image (Eq. 4)",
     )
     silog_alpha: float = Field(0.85, ge=0, le=1, description="how much of a common scale error SILog forgives")
-    silog_form: Literal["plain", "rooted"] = Field(
+    silog_form: SILogForm = Field(
         "plain", description="as in the paper, or 10 times its root, as depth toolboxes have it"
     )
     ssim_data_range: float | None = Field(
@@ -88,6 +87,28 @@ class LossSettings(Settings):
         gt=0,
         allow_inf_nan=False,
         description="the depths, in metres, that SSIM's constants refer to; where it is not set: d_max",
+    )
+
+
+if TYPE_CHECKING:
+    ModelSettings = _ModelSettings
+    LossSettings = _LossSettings
+else:
+    # With the names that the registries know for choices, and what their entries have as options.
+    ModelSettings = create_model(
+        "ModelSettings",
+        __base__=_ModelSettings,
+        __doc__=_ModelSettings.__doc__,
+        network=(Literal[tuple(NETWORKS)], _ModelSettings.model_fields["network"]),
+        **options_of(NETWORKS),
+    )
+    LossSettings = create_model(
+        "LossSettings",
+        __base__=_LossSettings,
+        __doc__=_LossSettings.__doc__,
+        weighting=(Literal[tuple(WEIGHTINGS)], _LossSettings.model_fields["weighting"]),
+        **options_of(TERMS),
+        **options_of(WEIGHTINGS),
     )
 
 

@@ -1,6 +1,9 @@
-"""How large a network and the files of its runs are, from their settings alone. No torch here."""
+"""How large a network and the files of its runs are, from their settings alone; without torch for the built-in ones."""
 
-from depth_loss_sweep.model.names import EXTRA_METRICS, METRICS, TERMS
+import math
+from dataclasses import dataclass
+
+from depth_loss_sweep.model.names import ALL_METRICS, NETWORKS, TERMS, load
 from depth_loss_sweep.model.outcomes import PANELS
 from depth_loss_sweep.model.settings import ModelSettings
 
@@ -17,27 +20,54 @@ RECORD_BYTES = 2_000
 KEY_BYTES = 4 * 32
 
 
+@dataclass(frozen=True)
+class Arrays:
+    """How many numbers the arrays of a network hold, array by array."""
+
+    trained: tuple[int, ...]
+    """The parameters."""
+    others: tuple[int, ...] = ()
+    """What else a checkpoint keeps, such as running averages."""
+
+
 def parameter_count(settings: ModelSettings) -> int:
-    """How many numbers are trained: those of `model.unet.UNet` of these settings."""
-    scales = 2 if settings.batch_norm else 1  # scale and shift of batch norm, or a bias
-    blocks = sum(9 * inputs * outputs + scales * outputs for inputs, outputs in _convolutions(settings.width))
-    return blocks + settings.width + 1
+    """How many numbers of the network are trained."""
+    return sum(_arrays(settings).trained)
 
 
 def checkpoint_bytes(settings: ModelSettings, epochs: int) -> int:
     """About how large a run's checkpoint is after so many epochs."""
-    convolutions = _convolutions(settings.width)
-    averages = sum(2 * outputs for _, outputs in convolutions) if settings.batch_norm else 0
-    parameters = len(convolutions) * (3 if settings.batch_norm else 2) + 2
-    arrays = parameters * (COPIES + 1) + (3 * len(convolutions) if settings.batch_norm else 0)
-    numbers = COPIES * parameter_count(settings) + averages
-    return NUMBER_BYTES * numbers + ARRAY_BYTES * arrays + RECORD_BYTES * epochs
+    arrays = _arrays(settings)
+    numbers = COPIES * sum(arrays.trained) + sum(arrays.others)
+    count = (COPIES + 1) * len(arrays.trained) + len(arrays.others)
+    return NUMBER_BYTES * numbers + ARRAY_BYTES * count + RECORD_BYTES * epochs
+
+
+def _arrays(settings: ModelSettings) -> Arrays:
+    """As the network's registry line says without torch, else as the network is when it is built without memory."""
+    code = NETWORKS[settings.network].arrays
+    if code:
+        said: Arrays = load(code)(settings)
+        return said
+    from depth_loss_sweep.model.network import shapes_of
+
+    trained, others = shapes_of(settings)
+    return Arrays(tuple(map(math.prod, trained)), tuple(map(math.prod, others)))
+
+
+def unet_arrays(settings: ModelSettings) -> Arrays:
+    """Those of `model.unet.UNet`: weights and biases, or weights and batch norm's scales, shifts, averages and counter."""
+    trained, others = [], []
+    for inputs, outputs in _convolutions(settings.width):
+        trained += [9 * inputs * outputs, *([outputs] * (2 if settings.batch_norm else 1))]
+        others += [outputs, outputs, 1] if settings.batch_norm else []
+    return Arrays((*trained, settings.width, 1), tuple(others))
 
 
 def result_bytes(image_size: tuple[int, int], val_images: int) -> int:
     """About how large a run's result is: panels of picture, truth, mask and prediction, and each validation picture's numbers."""
     panels = min(PANELS, val_images) * image_size[0] * image_size[1] * (3 + 4 + 1 + 4)
-    columns = len(TERMS) + len(METRICS) + len(EXTRA_METRICS)
+    columns = len(TERMS) + len(ALL_METRICS)
     return panels + val_images * (columns * NUMBER_BYTES + KEY_BYTES) + ARRAY_BYTES * (columns + 6)
 
 

@@ -29,14 +29,14 @@ from depth_loss_sweep.model.checkpoint import Checkpoint, CheckpointWriter, Note
 from depth_loss_sweep.model.evaluation import Evaluation, as_input, combined_loss, evaluate, forward
 from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.names import TERMS
+from depth_loss_sweep.model.network import DepthNetwork
 from depth_loss_sweep.model.optimizer import Adam
 from depth_loss_sweep.model.outcomes import PANELS, EpochRecord, Panels, RunResult, judge, load_result, write_result
 from depth_loss_sweep.model.runtime import Runtime, environment_key
 from depth_loss_sweep.model.schedule import epoch_order, fixed_draw, learning_rate, steps_per_epoch, stream_seed
 from depth_loss_sweep.model.settings import RunSettings
-from depth_loss_sweep.model.unet import UNet
 
-logger = logging.getLogger("model.training")
+logger = logging.getLogger(__name__)
 
 
 def never() -> bool:
@@ -120,8 +120,8 @@ class _Training:
         self.panels = sorted({round(i * (len(self.val_part) - 1) / (PANELS - 1)) for i in range(PANELS)})
         median, self.median_rmse = median_baseline(data)
         self.network = _build_network(settings, median, runtime)
-        self.optimizer = Adam(self.network.parameters(), settings.train)
         self.loss = combined_loss(settings).to(runtime.device)
+        self.optimizer = Adam((*self.network.parameters(), *self.loss.parameters()), settings.train)
         self.validated: Evaluation | None = None
 
     @property
@@ -144,7 +144,9 @@ class _Training:
         table = torch.empty(len(order), 2 + len(TERMS), device=self.runtime.device)
         self.network.train()
         for step, chosen in enumerate(order):  # nothing in here waits for the device
-            rate = learning_rate(self.settings.train, (epoch - 1) * self.steps + step, self.steps)
+            done = (epoch - 1) * self.steps + step
+            rate = learning_rate(self.settings.train, done, self.steps)
+            self.loss.weighting.begin_step(done / (self.settings.train.epochs * self.steps))
             table[step] = self._step(chosen, rate, stream_seed(self.settings.seed, epoch, step))
             left = time.perf_counter()
             yield
@@ -158,7 +160,7 @@ class _Training:
             epoch=epoch,
             splits={name: evaluation.means for name, evaluation in found.items()},
             learning_rate=learning_rate(self.settings.train, (epoch - 1) * self.steps, self.steps),
-            weights=self.settings.weights,
+            weights=self.loss.weighting.effective(),
             gradient_share=self._gradient_share(on_train.kept),
             images_per_second=len(table) * self.batch_size / trained,
             seconds=time.perf_counter() - start - away,
@@ -185,7 +187,7 @@ class _Training:
         total.backward()
         norm = torch.nn.utils.get_total_norm(self.optimizer.gradients)
         if settings.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), settings.clip_norm, norm)
+            torch.nn.utils.clip_grads_with_norm_(self.optimizer.parameters, settings.clip_norm, norm)
         self.optimizer.step(rate)
         return torch.stack([total.detach(), norm, *(terms[name].detach() for name in TERMS)])
 
@@ -193,7 +195,7 @@ class _Training:
 
     def _evaluate(self, part: Pictures, keep: Sequence[int]) -> Evaluation:
         batch_size = self.settings.train.batch_size
-        return evaluate(self.network, self.loss, self.settings.weights, part, batch_size, self.runtime, keep)
+        return evaluate(self.network, self.loss, part, batch_size, self.runtime, keep)
 
     def _find_break(self, steps: "_Steps", evaluations: dict[str, Evaluation]) -> dict[str, Any] | None:
         """Where the epoch became non-finite, or None."""
@@ -208,9 +210,9 @@ class _Training:
         batch = self.eval_part.take(slice(len(prediction)))
         prediction = prediction.detach().requires_grad_()
         _, terms = self.loss(prediction, batch.depth, batch.mask, as_input(batch.images))
-        norms = torch.zeros(len(TERMS), device=prediction.device)
+        norms, weights = torch.zeros(len(TERMS), device=prediction.device), self.loss.weighting.effective()
         for place, name in enumerate(TERMS):
-            if weight := self.settings.weights[name]:
+            if weight := weights[name]:
                 (gradient,) = torch.autograd.grad(terms[name], prediction, retain_graph=True)
                 norms[place] = weight * gradient.norm()
         return dict(zip(TERMS, (norms / norms.sum()).tolist(), strict=True))
@@ -224,8 +226,9 @@ class _Training:
             settings=self.settings.model_dump(mode="json"),
             epoch=self.epoch,
             records=[record.as_dict() for record in self.records],
-            model={name: _array(value) for name, value in self.network.state_dict().items()},
+            model={name: _array(value) for name, value in self.network.arrays().items()},
             optimizer={place: _array(value) for place, value in self.optimizer.state_dict().items()},
+            weighting={name: _array(value) for name, value in self.loss.weighting.state_dict().items()},
             about={
                 "runtime": self.runtime.as_dict(),
                 "environments": self.environments,
@@ -238,8 +241,9 @@ class _Training:
         self.records = [EpochRecord(**record) for record in checkpoint.records]
         before = list(checkpoint.about["environments"])
         self.environments = before if self.environments[0] in before else before + self.environments
-        self.network.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.model.items()})
+        self.network.load_arrays(checkpoint.model)
         self.optimizer.load_state_dict({place: torch.from_numpy(a) for place, a in checkpoint.optimizer.items()})
+        self.loss.weighting.load_state_dict({name: torch.from_numpy(a) for name, a in checkpoint.weighting.items()})
 
     def result(self) -> RunResult:
         """Judge the finished run on every validation picture."""
@@ -290,12 +294,12 @@ class _Steps:
 # ---- what it is made of -----------------------------------------------------------------------------------------
 
 
-def _build_network(settings: RunSettings, median: float, runtime: Runtime) -> UNet:
+def _build_network(settings: RunSettings, median: float, runtime: Runtime) -> DepthNetwork:
     """The network at its start; drawn on the CPU, so that it is the same on every device."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        network = UNet(settings.model, settings.depth_range)
-    network.init_head_bias(median)
+        network = DepthNetwork(settings.model, settings.depth_range)
+    network.start_at(median)
     return network.to(runtime.device).to(memory_format=memory_format(runtime))  # type: ignore[call-overload]
 
 

@@ -1,6 +1,4 @@
-"""The network of the paper: a plain U-Net from an RGB image to a depth map in metres."""
-
-import math
+"""The network of the paper: a plain U-Net from an RGB image to one channel, which the head makes metres of."""
 
 import torch
 from torch import Tensor, nn
@@ -14,21 +12,16 @@ SIZE_MULTIPLE = 8
 
 
 class UNet(nn.Module):
-    """Three encoder blocks (width, 2·width, 4·width), a bottleneck of 8·width, three decoder blocks with skips, a 1×1 head.
+    """Three encoder blocks (width, 2·width, 4·width), a bottleneck of 8·width, three decoder blocks with skips, a 1×1 convolution.
 
     A block is two 3×3 convolutions with ReLU (batch norm before it, if asked for); max-pooling by two down, nearest-neighbour
     ×2 up (never computed as such: see `_UpConv`). Nearest and bilinear err the same here (NYU, 64×64), and only the gradient
     of nearest is deterministic on CUDA. Images are scaled to [-1, 1] on the way in.
     """
 
-    def __init__(self, settings: ModelSettings, depth_range: tuple[float, float]) -> None:
-        """Build the network with fresh weights (He normal) from torch's random state; `depth_range` is (d_min, d_max) in metres."""
+    def __init__(self, settings: ModelSettings) -> None:
+        """Build the network with fresh weights (He normal) from torch's random state."""
         super().__init__()
-        d_min, d_max = depth_range
-        if not 0 < d_min < d_max < math.inf:
-            raise ModelError(f"depth_range is [{d_min}, {d_max}]; expected 0 < d_min < d_max, in metres")
-        self.head_kind = settings.head
-        self.depth_range = (float(d_min), float(d_max))
         widths = [settings.width * factor for factor in (1, 2, 4, 8)]
         inputs = [3, *widths[:-1]]
         self.encoder = nn.ModuleList(
@@ -42,9 +35,9 @@ class UNet(nn.Module):
         self._initialise()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Predict depth in metres, (B, 1, H, W) float32, from images (B, 3, H, W) in [0, 1].
+        """Return (B, 1, H, W) float32, which `model.head` makes metres of, from images (B, 3, H, W) in [0, 1].
 
-        float32 also under autocast: half precision would round depth to 0.4 %. ModelError for sides not divisible by 8.
+        float32 also under autocast. ModelError for sides not divisible by 8.
         """
         _check_size(images)
         skips: list[Tensor] = []
@@ -59,36 +52,12 @@ class UNet(nn.Module):
         for block in self.decoder:
             x = block(x, skips.pop())
         with torch.autocast(x.device.type, enabled=False):
-            return self._to_depth(self.head(x.float()))
+            raw: Tensor = self.head(x.float())
+        return raw
 
-    def init_head_bias(self, median_m: float) -> None:
-        """Set the head's bias so that the untrained network predicts about `median_m` metres everywhere.
-
-        ModelError unless the median lies within the depth range.
-        """
-        d_min, d_max = self.depth_range
-        if not d_min <= median_m <= d_max:
-            raise ModelError(f"the median depth is {median_m} m; expected it within [{d_min}, {d_max}] m")
-        nn.init.constant_(self.head.bias, self._from_depth(median_m))  # type: ignore[arg-type]
-
-    def _to_depth(self, x: Tensor) -> Tensor:
-        if self.head_kind == "linear":
-            return x
-        if self.head_kind == "softplus":
-            return functional.softplus(x)
-        d_min, d_max = self.depth_range
-        return d_min * torch.exp(math.log(d_max / d_min) * torch.sigmoid(x))
-
-    def _from_depth(self, depth: float) -> float:
-        """The head's output that means `depth` metres: the inverse of `_to_depth`."""
-        if self.head_kind == "linear":
-            return depth
-        if self.head_kind == "softplus":
-            return depth + math.log(-math.expm1(-depth))
-        d_min, d_max = self.depth_range
-        # Not closer to the ends than this, where the sigmoid hardly learns.
-        share = min(max(math.log(depth / d_min) / math.log(d_max / d_min), 0.02), 0.98)
-        return math.log(share / (1 - share))
+    def start_at(self, value: float) -> None:
+        """Set the head's bias so that the untrained network returns about `value` everywhere."""
+        nn.init.constant_(self.head.bias, value)  # type: ignore[arg-type]
 
     def _initialise(self) -> None:
         for module in self.modules():

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.errors import SpecError
-from depth_loss_sweep.model.names import EXTRA_METRICS, HIGHER_IS_BETTER, METRICS, TERMS
+from depth_loss_sweep.model.names import ALL_METRICS, TERMS
 from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
 from depth_loss_sweep.paths import check_name, expanded
 from depth_loss_sweep.reports.references import EQUAL_TERMS, LACKING, POINT, REFERENCES
@@ -34,7 +34,7 @@ from depth_loss_sweep.space import (
     plain,
 )
 
-OBJECTIVES = (*(f"val_{metric}" for metric in (*METRICS, *EXTRA_METRICS)), "combined")
+OBJECTIVES = (*(f"val_{metric}" for metric in ALL_METRICS), "combined")
 SAMPLERS = ("grid", "random", "tpe")
 SECTION_SETTINGS: dict[str, type[BaseModel]] = {
     "data": DataSettings,
@@ -139,7 +139,7 @@ class StudySpec:
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
         """Optuna's direction of the objective."""
-        return "maximize" if self.metric in HIGHER_IS_BETTER else "minimize"
+        return "maximize" if self.metric != "total" and ALL_METRICS[self.metric].higher_is_better else "minimize"
 
     @property
     def worst(self) -> float:

@@ -154,14 +154,14 @@ def _plain_step(size: int, cache: Path) -> Callable[[int], None]:
 
     def forward(images: torch.Tensor) -> torch.Tensor:
         skips, x = [], images * 2 - 1
-        for block in net.encoder:
+        for block in net.body.encoder:
             x = block(functional.max_pool2d(x, 2) if skips else x)
             skips.append(x)
-        for block, skip in zip(net.decoder, skips[-2::-1], strict=True):
+        for block, skip in zip(net.body.decoder, skips[-2::-1], strict=True):
             x = torch.cat((functional.interpolate(x, scale_factor=2.0, mode="nearest"), skip), dim=1)
             for layer in block:
                 x = torch.nn.Conv2d.forward(layer, x) if isinstance(layer, torch.nn.Conv2d) else layer(x)
-        return net.head(x)
+        return net.body.head(x)
 
     def step(number: int) -> None:
         chosen = torch.randperm(len(whole.images), generator=torch.Generator().manual_seed(number))[:BATCH]

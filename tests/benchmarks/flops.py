@@ -4,19 +4,20 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from depth_loss_sweep.model.losses import CombinedLoss
+from depth_loss_sweep.model.network import DepthNetwork
 from depth_loss_sweep.model.settings import ModelSettings
-from depth_loss_sweep.model.unet import UNet, _UpConv
+from depth_loss_sweep.model.unet import _UpConv
 
 DEPTH_RANGE = (0.1, 10.0)
 TAPS_PLAIN, TAPS_FOLDED = 9, 4
 """Products a pixel and pair of channels: of a 3×3 kernel over upsampled pixels, and of `_UpConv`."""
 
 
-def make_unet(width: int, batch_norm: bool = False) -> UNet:
+def make_unet(width: int, batch_norm: bool = False) -> DepthNetwork:
     """A network as a run has it."""
     torch.manual_seed(0)
-    net = UNet(ModelSettings(width=width, batch_norm=batch_norm, head="linear"), DEPTH_RANGE)
-    net.init_head_bias(2.0)
+    net = DepthNetwork(ModelSettings(width=width, batch_norm=batch_norm, head="linear"), DEPTH_RANGE)
+    net.start_at(2.0)
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
@@ -35,7 +36,7 @@ def nominal(width: int, size: int) -> tuple[float, float]:
     """The same by the plain formulation: upsample, concatenate, convolve."""
     step, forward = executed(width, size)
     saved, side = 0.0, size // 4
-    for block in make_unet(width).decoder:
+    for block in make_unet(width).body.decoder:
         first = block[0]
         assert isinstance(first, _UpConv)
         below = first.in_channels - first.out_channels

@@ -42,10 +42,10 @@ from depth_loss_sweep.data.rooms import RoomsSource
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.model.backend import this_machine
 from depth_loss_sweep.model.evaluation import combined_loss
+from depth_loss_sweep.model.network import DepthNetwork
 from depth_loss_sweep.model.runtime import Runtime, environment_key, resolve_runtime
 from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
 from depth_loss_sweep.model.training import _Training, train
-from depth_loss_sweep.model.unet import UNet
 from tests.benchmarks.machine import Aside
 
 WIDTH = 16
@@ -130,7 +130,7 @@ def count_gflop(network: nn.Module, batch: int, size: int) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def in_plain_form(network: UNet) -> UNet:
+def in_plain_form(network: DepthNetwork) -> DepthNetwork:
     """Ours with its folded convolutions computed as the formula stands, checked to be the same map."""
     network, plain = copy.deepcopy(network).eval(), copy.deepcopy(network).eval()
     for module in plain.modules():
@@ -216,7 +216,7 @@ def measure_step(prepared: Prepared, cache: Path, args: argparse.Namespace) -> d
     ms, size = alternate(actions, args.rounds), prepared.settings.image_size[0]
     found = {}
     for name, settings in kinds.items():
-        network = UNet(settings.model, settings.depth_range)
+        network = DepthNetwork(settings.model, settings.depth_range)
         forms = {"executed": network, "nominal": in_plain_form(network)}
         found[name] = _describe(forms, ms[name], args.batch, size)
     for name, build in PEERS.items():
@@ -409,12 +409,12 @@ def plain_run(build: Callable, layout: str, loss: Loss, loaders: list, epochs: i
 
 def our_network() -> nn.Module:
     """Ours as it is."""
-    return UNet(ModelSettings(width=WIDTH), (LOW, HIGH))
+    return DepthNetwork(ModelSettings(width=WIDTH), (LOW, HIGH))
 
 
 def our_network_plain() -> nn.Module:
     """The same as one writes it."""
-    return in_plain_form(UNet(ModelSettings(width=WIDTH), (LOW, HIGH)))
+    return in_plain_form(DepthNetwork(ModelSettings(width=WIDTH), (LOW, HIGH)))
 
 
 def lightning_run(build: Callable, loss: Loss, loaders: list, epochs: int, folder: Path) -> Times:

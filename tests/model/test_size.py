@@ -3,12 +3,12 @@
 import pytest
 
 from depth_loss_sweep.model.checkpoint import CHECKPOINT
+from depth_loss_sweep.model.network import DepthNetwork
 from depth_loss_sweep.model.outcomes import RESULT
 from depth_loss_sweep.model.runtime import Runtime
 from depth_loss_sweep.model.settings import ModelSettings
 from depth_loss_sweep.model.size import checkpoint_bytes, parameter_count, result_bytes
 from depth_loss_sweep.model.training import train
-from depth_loss_sweep.model.unet import UNet
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -16,7 +16,7 @@ from depth_loss_sweep.model.unet import UNet
 def test_parameters_are_counted_as_torch_counts_them(width: int, batch_norm: bool) -> None:
     """To the last one."""
     settings = ModelSettings(width=width, batch_norm=batch_norm)
-    assert parameter_count(settings) == sum(p.numel() for p in UNet(settings, (0.1, 10.0)).parameters())
+    assert parameter_count(settings) == sum(p.numel() for p in DepthNetwork(settings, (0.1, 10.0)).parameters())
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from depth_loss_sweep.model.errors import ModelError
+from depth_loss_sweep.model.network import DepthNetwork
 from depth_loss_sweep.model.settings import ModelSettings
-from depth_loss_sweep.model.unet import UNet
 
 torch.set_num_threads(1)
 
@@ -16,7 +16,7 @@ HEADS = ("linear", "softplus", "log_sigmoid")
 def make_net(head="log_sigmoid", width=4, batch_norm=False, seed=0):
     """A small network with reproducible weights."""
     torch.manual_seed(seed)
-    return UNet(ModelSettings(width=width, head=head, batch_norm=batch_norm), DEPTH_RANGE)
+    return DepthNetwork(ModelSettings(width=width, head=head, batch_norm=batch_norm), DEPTH_RANGE)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (16, 40), (64, 64)])
@@ -37,9 +37,9 @@ def test_other_sizes_are_refused(size):
 
 @pytest.mark.parametrize("head", HEADS)
 def test_an_untrained_network_predicts_the_median(head):
-    """After init_head_bias the prediction starts within a fifth of the training median, everywhere."""
+    """After start_at the prediction starts within a fifth of the training median, everywhere."""
     net = make_net(head, width=16)
-    net.init_head_bias(2.5)
+    net.start_at(2.5)
     with torch.no_grad():
         depth = net(torch.rand(4, 3, 64, 64))
     assert depth.mean().item() == pytest.approx(2.5, rel=0.2)
@@ -50,8 +50,8 @@ def test_an_untrained_network_predicts_the_median(head):
 def test_the_head_inverts_the_median_exactly(head):
     """Where the features are silent, the prediction is the median itself."""
     net = make_net(head)
-    torch.nn.init.zeros_(net.head.weight)
-    net.init_head_bias(3.7)
+    torch.nn.init.zeros_(net.body.head.weight)
+    net.start_at(3.7)
     with torch.no_grad():
         assert net(torch.rand(1, 3, 16, 16)).mean().item() == pytest.approx(3.7, rel=1e-5)
 
@@ -60,14 +60,14 @@ def test_the_head_inverts_the_median_exactly(head):
 def test_a_median_outside_the_depth_range_is_refused(median):
     """The error says which range was expected."""
     with pytest.raises(ModelError, match=r"expected it within \[0.1, 10.0\] m"):
-        make_net().init_head_bias(median)
+        make_net().start_at(median)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_the_log_sigmoid_head_stays_in_the_depth_range(sign):
     """However extreme the features are, depth stays within [d_min, d_max] and finite."""
     net = make_net()
-    torch.nn.init.constant_(net.head.bias, sign * 1e4)
+    torch.nn.init.constant_(net.body.head.bias, sign * 1e4)
     with torch.no_grad():
         depth = net(torch.rand(1, 3, 16, 16))
     assert depth.min() >= 0.1 * (1 - 1e-5)
@@ -77,10 +77,10 @@ def test_the_log_sigmoid_head_stays_in_the_depth_range(sign):
 def test_the_paper_size_network_has_the_paper_channels():
     """Width 64 gives blocks of 64, 128 and 256 channels and a bottleneck of 512."""
     with torch.device("meta"):
-        net = UNet(ModelSettings(width=64), DEPTH_RANGE)
-    assert [block[0].out_channels for block in net.encoder] == [64, 128, 256, 512]
-    assert [block[0].out_channels for block in net.decoder] == [256, 128, 64]
-    assert net.head.kernel_size == (1, 1)
+        net = DepthNetwork(ModelSettings(width=64), DEPTH_RANGE)
+    assert [block[0].out_channels for block in net.body.encoder] == [64, 128, 256, 512]
+    assert [block[0].out_channels for block in net.body.decoder] == [256, 128, 64]
+    assert net.body.head.kernel_size == (1, 1)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -88,7 +88,7 @@ def test_the_paper_size_network_has_the_paper_channels():
 def test_every_parameter_gets_a_gradient(head, batch_norm):
     """One backward pass reaches all of the network."""
     net = make_net(head, batch_norm=batch_norm)
-    net.init_head_bias(2.0)
+    net.start_at(2.0)
     net(torch.rand(2, 3, 16, 16)).square().mean().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
@@ -117,14 +117,14 @@ def test_depth_is_float32_under_autocast():
 
 def test_the_same_seed_builds_the_same_network():
     """Weights come from torch's random state and nothing else."""
-    first, second = make_net(seed=3).state_dict(), make_net(seed=3).state_dict()
+    first, second = make_net(seed=3).arrays(), make_net(seed=3).arrays()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_an_empty_depth_range_is_refused():
     """The range must have d_min below d_max."""
     with pytest.raises(ModelError, match="expected 0 < d_min < d_max"):
-        UNet(ModelSettings(width=4), (2.0, 2.0))
+        DepthNetwork(ModelSettings(width=4), (2.0, 2.0))
 
 
 def test_a_small_network_can_learn_by_heart():
@@ -133,7 +133,7 @@ def test_a_small_network_can_learn_by_heart():
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(2, 3, 16, 16, generator=generator)
     target = 1 + 4 * images.mean(dim=1, keepdim=True)
-    net.init_head_bias(target.median().item())
+    net.start_at(target.median().item())
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
     for _ in range(60):
         optimizer.zero_grad()
@@ -151,14 +151,14 @@ def test_upsampling_is_folded_into_the_convolution(batch_norm):
 
     def plainly():
         skips, x = [], images * 2 - 1
-        for block in net.encoder:
+        for block in net.body.encoder:
             x = block(torch.nn.functional.max_pool2d(x, 2) if skips else x)
             skips.append(x)
-        for block, skip in zip(net.decoder, skips[-2::-1], strict=True):
+        for block, skip in zip(net.body.decoder, skips[-2::-1], strict=True):
             x = torch.cat((torch.nn.functional.interpolate(x, scale_factor=2, mode="nearest"), skip), dim=1)
             for layer in block:
                 x = torch.nn.Conv2d.forward(layer, x) if isinstance(layer, torch.nn.Conv2d) else layer(x)
-        return net.head(x)
+        return net.body.head(x)
 
     folded, plain = (
         [depth, *torch.autograd.grad(depth.square().mean(), list(net.parameters()))]
