@@ -7,14 +7,12 @@ a changed picture makes another cache. It is built in a folder beside its place,
 complete: readers see all of it or nothing.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from depth_loss_sweep.data.errors import DAMAGE, DataError, naming, reading
+from depth_loss_sweep.data.errors import DAMAGE, DataError, reading
+from depth_loss_sweep.data.files import lock_in_turn, sync_folder, write_whole
 from depth_loss_sweep.data.resize import DepthResize, resize_depth, resize_image
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import DIGEST_CHUNK, Item, Source, file_digest
@@ -106,8 +105,8 @@ class FileDigests:
         """Adds what was learnt to the file, keeping what others added meanwhile."""
         if not self._added:
             return
-        with _locked(self._file.with_suffix(".lock")):
-            write_atomically(self._file, json.dumps(self._read() | self._added).encode())
+        with lock_in_turn(self._file.with_suffix(".lock")):
+            write_whole(self._file, json.dumps(self._read() | self._added).encode())
         self._added = {}
 
     def _read(self) -> dict[str, list[Any]]:
@@ -130,7 +129,7 @@ def remembered(path: Path, compute: Callable[[], Any]) -> Any:
         pass
     value = compute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps({"digest": _digest_of(value), "value": value}).encode())
+    write_whole(path, json.dumps({"digest": _digest_of(value), "value": value}).encode())
     return value
 
 
@@ -138,43 +137,9 @@ def _digest_of(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a whole file or nothing: temporary file in the same folder, synced, renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with naming(path):
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)  # on a full disk, the half of a file is what there is to free
-            raise
-
-
 def cache_lock(folder: Path) -> Path:
     """The file whose flock the builder of a cache holds."""
     return folder.with_name(f"{folder.name}.lock")
-
-
-@contextlib.contextmanager
-def _locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Holds an exclusive flock; the kernel frees it when the holder dies. Calls `on_wait` while another holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        while not _lock_at_once(file.fileno()):
-            on_wait()
-            time.sleep(PULSE_S / 2)
-        yield
-
-
-def _lock_at_once(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 class Pulse:
@@ -211,7 +176,7 @@ def build_cache(
         fingerprint = fingerprint or fingerprint_source(source, items, cache_root, on_progress)
         folder = cache_folder(cache_root, fingerprint, settings.image_size, depth_resize(settings))
         if not folder.is_dir():
-            with _locked(cache_lock(folder), lambda: on_progress(0, len(items)) if on_progress else None):
+            with lock_in_turn(cache_lock(folder), lambda: on_progress(0, len(items)) if on_progress else None):
                 if not folder.is_dir():  # another builder may have finished while we waited
                     _require_room(cache_root, len(items), settings.image_size)
                     _build(folder, fingerprint, source, items, settings, on_progress)
@@ -276,10 +241,10 @@ def _build(
             "items": [asdict(item) for item in items],
             "files": files,
         }
-        write_atomically(building / "index.json", json.dumps(index).encode())
-        _sync_folder(building)
+        write_whole(building / "index.json", json.dumps(index).encode())
+        sync_folder(building)
         building.rename(folder)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
@@ -333,14 +298,6 @@ class _ArrayFile:
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 self.record = {"bytes": self._file.tell(), "blake2b": self._digest.hexdigest()}
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # Opening ---------------------------------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ from statistics import fmean
 import cv2
 import numpy as np
 
-from depth_loss_sweep.data.cache import Progress, write_atomically
+from depth_loss_sweep.data.cache import Progress
 from depth_loss_sweep.data.errors import BadFileError, DataError
+from depth_loss_sweep.data.files import write_whole
 from depth_loss_sweep.data.png import encode_png, is_our_png
 from depth_loss_sweep.data.resize import DepthResize, resize_depth, resize_image
 from depth_loss_sweep.data.settings import DataSettings
@@ -240,7 +241,7 @@ def preview(settings: DataSettings, output: Path, count: int = 12) -> Path:
     tiles = [_tile(*parts, low, high) for parts in zip(chosen, images, depths, strict=True)]
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(output, encode_png(_grid(tiles), PREVIEW))
+        write_whole(output, encode_png(_grid(tiles), PREVIEW))
     except OSError as error:
         raise DataError(f"the preview {output} cannot be written: {error.strerror}") from None
     return output

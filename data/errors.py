@@ -29,17 +29,6 @@ DAMAGE = (
 """All that zipfile, json and NumPy's header parser raise on bytes that are not what they expect."""
 
 
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """An OSError in here tells of this file, not of the temporary one beside it, and never of none (as a full disk does)."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None:
-            error.filename, error.filename2 = str(path), None
-        raise
-
-
 class DataError(Exception):
     """Bad input data. The message is one line: what was given, what was expected, what to do."""
 

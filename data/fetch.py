@@ -3,8 +3,6 @@
 fetch_diode(Path("/data/diode"))   ->  /data/diode/val/..., used as diode:/data/diode
 """
 
-import contextlib
-import fcntl
 import hashlib
 import http.client
 import os
@@ -14,11 +12,11 @@ import tarfile
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from depth_loss_sweep.data.cache import Progress
 from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.files import lock
 
 DIODE_URL = "https://diode-dataset.s3.amazonaws.com/val.tar.gz"
 DIODE_MD5 = "5c895d09201b88973c8fe4552a67dd85"
@@ -47,7 +45,9 @@ def fetch_diode(target: Path, url: str = DIODE_URL, md5: str = DIODE_MD5, on_pro
         raise DataError(f"{done} is there, and is no folder; move it away, or choose another folder")
     try:
         target.mkdir(parents=True, exist_ok=True)
-        with _alone(target / ".fetch.lock"):
+        with lock(target / ".fetch.lock") as held:
+            if held is None:
+                raise DataError(f"another process is downloading into {target}; wait for it or stop it")
             if not done.is_dir():
                 archive = target / "val.tar.gz.part"
                 _download(url, archive, on_progress)
@@ -57,16 +57,6 @@ def fetch_diode(target: Path, url: str = DIODE_URL, md5: str = DIODE_MD5, on_pro
     except OSError as error:
         raise DataError(f"DIODE cannot be stored in {target}: {error.strerror or error}") from error
     return target
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"another process is downloading into {lock.parent}; wait for it or stop it") from None
-        yield
 
 
 # Downloading -----------------------------------------------------------------------------------------------------

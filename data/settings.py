@@ -1,9 +1,20 @@
 """Where pictures come from and how they are prepared: the `[data]` section of a spec."""
 
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator, with_config
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+    with_config,
+)
 from typing_extensions import TypedDict
+
+from depth_loss_sweep.data.registry import SOURCES, options_of
 
 
 class Settings(BaseModel):
@@ -30,7 +41,7 @@ def _kinds(annotation: Any) -> set[Any]:
     return set().union(*map(_kinds, (part for part in parts if part is not ...))) if parts else {annotation}
 
 
-class DataSettings(Settings):
+class _DataSettings(Settings):
     """One source, one size, one split. Depths are metres; sizes are pixels (height, width)."""
 
     source: str = Field("rooms", description="rooms (rendered, needs nothing), diode:PATH or pairs:PATH")
@@ -88,13 +99,21 @@ class DataSettings(Settings):
         return value
 
     @model_validator(mode="after")
-    def _ranges(self) -> "DataSettings":
+    def _ranges(self) -> "_DataSettings":
         low, high = self.depth_range
         if not 0 < low < high < float("inf"):
             raise ValueError(f"depth_range is [{low}, {high}]; expected 0 < d_min < d_max, in metres")
         if self.val_fraction + self.test_fraction >= 1:
             raise ValueError("val_fraction and test_fraction leave no image to train on")
         return self
+
+
+if TYPE_CHECKING:
+    DataSettings = _DataSettings
+else:
+    DataSettings = create_model(
+        "DataSettings", __base__=_DataSettings, __doc__=_DataSettings.__doc__, **options_of(SOURCES)
+    )
 
 
 @with_config(ConfigDict(extra="allow"))

@@ -1,21 +1,21 @@
-"""Where pictures come from: the small interface every source has, and the registry that opens one by its name.
+"""Where pictures come from: the small interface every source has, and how one is opened by its name (`data.registry.SOURCES`).
 
 A source is written `rooms`, `diode:PATH` or `pairs:PATH`; its implementation is imported only when chosen.
 """
 
 import errno
 import hashlib
-import importlib
 import os
 import stat
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from depth_loss_sweep.data.errors import DataError, reading
+from depth_loss_sweep.data.registry import SOURCES, expected_sources
 from depth_loss_sweep.data.settings import DataSettings
 
 FOLDERS = ("train", "val", "test")
@@ -66,33 +66,18 @@ class Source(Protocol):
         ...
 
 
-class _Kind(NamedTuple):
-    """One line of the registry: where a source is implemented, and whether it reads a folder."""
-
-    module: str
-    factory: str
-    takes_path: bool
-
-
-SOURCES: dict[str, _Kind] = {
-    "rooms": _Kind("depth_loss_sweep.data.rooms", "RoomsSource", takes_path=False),
-    "diode": _Kind("depth_loss_sweep.data.diode", "DiodeSource", takes_path=True),
-    "pairs": _Kind("depth_loss_sweep.data.pairs", "PairsSource", takes_path=True),
-}
-
-
 def open_source(settings: DataSettings) -> Source:
     """The source that `settings.source` names. Raises DataError for an unknown source or a missing folder."""
     name, _, path = settings.source.partition(":")
-    kind = SOURCES.get(name)
-    if kind is None:
-        raise DataError(f"unknown data source {settings.source!r}; expected rooms, diode:PATH or pairs:PATH")
-    if kind.takes_path and not path:
+    entry = SOURCES.get(name)
+    if entry is None:
+        raise DataError(f"unknown data source {settings.source!r}; expected {expected_sources()}")
+    if entry.takes_path and not path:
         raise DataError(f"data source {settings.source!r} lacks its folder; expected {name}:PATH")
-    if not kind.takes_path and path:
+    if not entry.takes_path and path:
         raise DataError(f"data source {settings.source!r} takes no path; expected {name}")
-    factory = getattr(importlib.import_module(kind.module), kind.factory)
-    source: Source = factory(_folder(path), settings) if kind.takes_path else factory(settings)
+    make = entry.load()
+    source: Source = make(_folder(path), settings) if entry.takes_path else make(settings)
     return source
 
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from depth_loss_sweep.data.cache import PREPROCESSING_VERSION, remembered
+from depth_loss_sweep.data.registry import SOURCES
 from depth_loss_sweep.data.resize import DepthResize, resize_depth
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import Item, Source
@@ -212,4 +213,5 @@ def refusal(part: Part, looks: Sequence[Look], settings: DataSettings, how: Dept
 
 
 def _has_unit(settings: DataSettings) -> bool:
-    return settings.source.startswith("pairs:")
+    entry = SOURCES.get(settings.source.partition(":")[0])
+    return entry is not None and entry.has_unit

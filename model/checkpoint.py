@@ -10,7 +10,6 @@ same format, without the optimiser, is the portable model file.
 """
 
 import contextlib
-import fcntl
 import io
 import json
 import math
@@ -21,11 +20,12 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from depth_loss_sweep.data.errors import DAMAGE
+from depth_loss_sweep.data.files import lock, prepare_whole, sync_folder, writing
 from depth_loss_sweep.model.errors import ModelError, RunLockedError
 from depth_loss_sweep.model.settings import Keep
 
@@ -73,7 +73,7 @@ def write_arrays(path: Path, meta: Mapping[str, Any], arrays: Mapping[str, np.nd
     Raises OSError (disk full, read-only, ...), leaving what was at `path` before.
     """
     _write_beside(path, meta, arrays).replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Any], Arrays]:
@@ -101,22 +101,17 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], Arrays]:
 
 
 def _write_beside(path: Path, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Path:
-    """Write the temporary file of `path` and sync it. Its name is fixed: a killed writer leaves one, not many."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    """Write and sync what is to take the place of `path`."""
     blob = json.dumps({**meta, "format": FORMAT, "arrays": list(arrays)})
-    try:
-        with temporary.open("wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                archive.writestr(META, blob)
-                for name, array in arrays.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)  # on a full disk, the half of a file is what there is to free
-        raise
-    return temporary
+
+    def write(stream: IO[bytes]) -> None:
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(META, blob)
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
+
+    return prepare_whole(path, write)
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -137,15 +132,6 @@ def _array(content: bytes) -> np.ndarray:
     if not values:
         return np.empty(shape, dtype)
     return np.frombuffer(values, dtype).reshape(shape, order="F" if is_fortran else "C").copy(order="K")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # ---- a checkpoint -----------------------------------------------------------------------------------------------
@@ -200,7 +186,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     with contextlib.suppress(FileNotFoundError):
         newest.replace(folder / PREVIOUS)
     temporary.replace(newest)
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 class CheckpointWriter:
@@ -291,9 +277,8 @@ def adopt_checkpoint(source: Path, folder: Path) -> None:
     if (folder / CHECKPOINT).exists() or not (source / CHECKPOINT).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".adopted.{os.getpid()}.tmp"
-    shutil.copyfile(source / CHECKPOINT, temporary)
-    temporary.replace(folder / CHECKPOINT)
+    with writing(folder / CHECKPOINT) as target, (source / CHECKPOINT).open("rb") as original:
+        shutil.copyfileobj(original, target)
 
 
 def free_finished(folder: Path, keep: Keep) -> None:
@@ -315,15 +300,10 @@ def lock_folder(folder: Path) -> Iterator[None]:
     Raises RunLockedError naming the folder if another process (or another training in this one) holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise RunLockedError(
-                f"the run folder {folder} is held by {holder}; wait for it to end, or stop it"
-            ) from None
+    with lock(folder / LOCK) as file:
+        if file is None:
+            holder = (folder / LOCK).read_text(errors="replace").strip() or "another process"
+            raise RunLockedError(f"the run folder {folder} is held by {holder}; wait for it to end, or stop it")
         file.truncate(0)
         file.write(f"process {os.getpid()}")
         file.flush()

@@ -4,7 +4,8 @@ import hashlib
 import json
 from typing import Any
 
-from depth_loss_sweep.model.names import NETWORKS, TERMS, WEIGHTINGS, options_of
+from depth_loss_sweep.data.registry import options_of
+from depth_loss_sweep.model.names import NETWORKS, TERMS, WEIGHTINGS
 from depth_loss_sweep.model.runtime import Runtime
 from depth_loss_sweep.model.settings import ModelSettings, RunSettings
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from depth_loss_sweep.data.cache import resize_image, write_atomically
-from depth_loss_sweep.data.errors import naming
+from depth_loss_sweep.data.files import naming, write_whole
 from depth_loss_sweep.data.photos import check_photo, read_photo
 from depth_loss_sweep.data.png import encode_png, is_our_png
 from depth_loss_sweep.data.prepare import Part, Prepared
+from depth_loss_sweep.data.resize import resize_image
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.model.backend import apply_runtime, memory_format, this_machine
 from depth_loss_sweep.model.checkpoint import (
@@ -165,8 +165,8 @@ def predict_images(checkpoint: Path, photos: Sequence[Path], output: Path, devic
         depth[~((depth > 0) & (depth <= FARTHEST))] = 0
         units = min(usual, _units(float(depth.max())))
         stored = (depth * units).round().astype(np.uint16)
-        write_atomically(depth_path, encode_png(stored, DEPTH_TITLE, depth_scale=f"1/{units}", invalid_value="0"))
-        write_atomically(colour_path, encode_png(_coloured(depth), COLOUR_TITLE))
+        write_whole(depth_path, encode_png(stored, DEPTH_TITLE, depth_scale=f"1/{units}", invalid_value="0"))
+        write_whole(colour_path, encode_png(_coloured(depth), COLOUR_TITLE))
         yield Predicted(photo, depth_path, colour_path, units, float((stored == 0).mean()))
 
 

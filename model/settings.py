@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, create_model, field_validator
 
+from depth_loss_sweep.data.registry import options_of
 from depth_loss_sweep.data.settings import Settings
-from depth_loss_sweep.model.names import NETWORKS, TERMS, WEIGHTINGS, options_of
+from depth_loss_sweep.model.names import NETWORKS, TERMS, WEIGHTINGS
 
 HeadKind = Literal["linear", "softplus", "log_sigmoid"]
 SILogForm = Literal["plain", "rooted"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depth_loss_sweep.claims import Claim
-from depth_loss_sweep.data.cache import write_atomically
+from depth_loss_sweep.data.files import write_whole
 from depth_loss_sweep.model.checkpoint import lock_folder
 from depth_loss_sweep.model.errors import RunLockedError
 from depth_loss_sweep.paths import Home
@@ -44,7 +44,7 @@ def delete_study(store: Store, home: Home, name: str) -> Extent:
     claim, is_gone = Claim.take(store, name, home.lock(name)), False
     try:
         found = extent(store, home, name)
-        write_atomically(_list(home, name), json.dumps(found.runs + found.shared).encode())
+        write_whole(_list(home, name), json.dumps(found.runs + found.shared).encode())
         forget(store, name)
         store.delete_study(name)
         for run in found.runs + found.shared:  # shared by a study that is deleted at the same time, it is nobody's now

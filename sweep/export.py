@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from depth_loss_sweep.data.cache import write_atomically
+from depth_loss_sweep.data.files import write_whole
 from depth_loss_sweep.errors import SpecError, StorageError
 from depth_loss_sweep.outputs import check_outputs, file_at, folder_at
 from depth_loss_sweep.results import RUN_COLUMNS, TRIAL_COLUMNS, epoch_frame, run_frame, trial_frame
@@ -144,6 +144,6 @@ def _finite(value: Any) -> Any:
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
+        write_whole(path, content)
     except OSError as error:
         raise StorageError(f"the file {path} cannot be written: {error.strerror}") from error

@@ -106,7 +106,7 @@ def test_no_common_name_is_taken(tmp_path: Path) -> None:
         (tmp_path / name).write_text("OWNER = 'me'\n")
     (tmp_path / "script.py").write_text(
         "import data, model, reports, sweep\n"
-        "import depth_loss_sweep.data.rooms, depth_loss_sweep.reports.page, depth_loss_sweep.study\n"
+        "import depth_loss_sweep.data.rooms.source, depth_loss_sweep.reports.page, depth_loss_sweep.study\n"
         "from depth_loss_sweep import CombinedLoss, Objective, depth_metrics\n"
         "assert {m.OWNER for m in (data, model, reports, sweep)} == {'me'}\n"
     )

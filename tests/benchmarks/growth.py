@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from plotly.subplots import make_subplots
 
-from depth_loss_sweep.data.cache import PREPROCESSING_VERSION, _ArrayFile, open_cache, write_atomically
+from depth_loss_sweep.data.cache import PREPROCESSING_VERSION, _ArrayFile, open_cache
+from depth_loss_sweep.data.files import write_whole
 from depth_loss_sweep.data.prepare import Prepared
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.split import Split
@@ -140,7 +141,7 @@ def make_cache(folder: Path, count: int) -> Path:
         files[name] = file.record
     items = [{"key": f"{i:06}", "scene": f"{i // 10:05}", "folder": None} for i in range(count)]
     index = {"version": PREPROCESSING_VERSION, "fingerprint": f"{count:032}", "source": "rooms", "image_size": [64, 64]}
-    write_atomically(folder / "index.json", json.dumps(index | {"items": items, "files": files}).encode())
+    write_whole(folder / "index.json", json.dumps(index | {"items": items, "files": files}).encode())
     return folder
 
 

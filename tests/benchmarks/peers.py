@@ -38,7 +38,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from depth_loss_sweep.data.prepare import Prepared, prepare
-from depth_loss_sweep.data.rooms import RoomsSource
+from depth_loss_sweep.data.rooms.source import RoomsSource
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.model.backend import this_machine
 from depth_loss_sweep.model.evaluation import combined_loss

@@ -19,9 +19,9 @@ from depth_loss_sweep.data.cache import (
     open_cache,
     remembered,
     verify_cache,
-    write_atomically,
 )
 from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.files import write_whole
 from depth_loss_sweep.data.resize import resize_depth, resize_image
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import open_source
@@ -190,7 +190,7 @@ def test_a_failed_write_leaves_nothing_and_names_the_file(tmp_path, monkeypatch)
     """Neither the half of a file, nor an error that tells of none."""
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left") as caught:
-        write_atomically(tmp_path / "p.png", b"picture")
+        write_whole(tmp_path / "p.png", b"picture")
     assert caught.value.filename == str(tmp_path / "p.png") and not list(tmp_path.iterdir())
 
 

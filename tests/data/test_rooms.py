@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from depth_loss_sweep.data.render import depth_image, render
-from depth_loss_sweep.data.scene import Camera, Decal, Lamp, Material, Opening, Scene, Shell, Solid
+from depth_loss_sweep.data.rooms.render import depth_image, render
+from depth_loss_sweep.data.rooms.scene import Camera, Decal, Lamp, Material, Opening, Scene, Shell, Solid
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import open_source
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from depth_loss_sweep.data.furniture import FABRICS, FREE_PIECES, WALL_PIECES, WOODS, Piece, draw
-from depth_loss_sweep.data.render import depth_image, render
-from depth_loss_sweep.data.scene import (
+from depth_loss_sweep.data.rooms.furniture import FABRICS, FREE_PIECES, WALL_PIECES, WOODS, Piece, draw
+from depth_loss_sweep.data.rooms.render import depth_image, render
+from depth_loss_sweep.data.rooms.scene import (
     CEILING,
     FLOOR,
     X_HIGH,

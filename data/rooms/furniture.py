@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from depth_loss_sweep.data.scene import Material, Solid, Vector
+from depth_loss_sweep.data.rooms.scene import Material, Solid, Vector
 
 Random = np.random.Generator
 

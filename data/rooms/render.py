@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from depth_loss_sweep.data.raycast import Bodies, Hits, Raster, Triple, face_coordinates, inside, pick, trace
-from depth_loss_sweep.data.scene import Camera, Lamp, Material, Pattern, Scene, Shell, Vector
+from depth_loss_sweep.data.rooms.raycast import Bodies, Hits, Raster, Triple, face_coordinates, inside, pick, trace
+from depth_loss_sweep.data.rooms.scene import Camera, Lamp, Material, Pattern, Scene, Shell, Vector
 
 FLASH_REACH = 2.5
 SUPERSAMPLED_PIXELS = 160 * 160

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from depth_loss_sweep.data.scene import X_HIGH, X_LOW, Y_HIGH, Y_LOW, Camera, Scene, Shell, Solid, Vector
+from depth_loss_sweep.data.rooms.scene import X_HIGH, X_LOW, Y_HIGH, Y_LOW, Camera, Scene, Shell, Solid, Vector
 
 Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
 

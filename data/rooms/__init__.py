@@ -1,0 +1,1 @@
+"""Rendered rooms: `source` furnishes them, `render` takes their pictures. Needs nothing but NumPy."""
