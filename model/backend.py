@@ -39,8 +39,17 @@ def this_machine(device: str) -> Machine:
         cudnn=torch.backends.cudnn.version(),
         fast_bf16=bool(cards) and torch.cuda.is_bf16_supported(including_emulation=False),
         mps=torch.backends.mps.is_available(),
+        cpu_bf16=_cpu_has_bf16(),
         instructions=tuple((name, os.environ[name]) for name in INSTRUCTION_VARIABLES if os.environ.get(name)),
     )
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether torch's libraries compute in bfloat16 by instructions of this CPU, as far as they are let to."""
+    narrowed = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL"
+    is_let = any(name in narrowed.upper() for name in ("ALL", "DEFAULT", "BF16", "FP16", "AMX", "AVX10"))
+    is_vectorised = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return is_let and is_vectorised and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 def memory_format(runtime: Runtime) -> torch.memory_format:

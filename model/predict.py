@@ -33,7 +33,7 @@ from depth_loss_sweep.model.errors import ModelError
 from depth_loss_sweep.model.evaluation import combined_loss, evaluate, predict
 from depth_loss_sweep.model.network import DepthNetwork
 from depth_loss_sweep.model.runtime import Runtime, resolve_runtime
-from depth_loss_sweep.model.settings import RunSettings
+from depth_loss_sweep.model.settings import RunSettings, TrainSettings
 
 UNITS = (1000, 256, 100, 10, 1)
 """What a metre may be in a depth PNG: millimetres up to 65.535 m, KITTI's units up to 255 m, then centimetres, ..."""
@@ -78,7 +78,7 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
         raise DamagedFileError(
             f"the model file {path} doesn't fit together ({type(error).__name__}); give the checkpoint of a run"
         ) from error
-    runtime = resolve_runtime(device, settings.train, this_machine(device))
+    runtime = _runtime(device, settings.train, str(checkpoint.about.get("runtime", {}).get("precision")))
     placed = network.eval().to(runtime.device).to(memory_format=memory_format(runtime))  # type: ignore[call-overload]
     return TrainedModel(placed, settings, runtime, image_size, checkpoint.epoch, checkpoint.weighting)
 
@@ -193,6 +193,13 @@ def evaluate_checkpoint(path: Path, data: Prepared, part: Part, device: str = "c
     loss.to(model.runtime.device)
     found = evaluate(model.network, loss, pictures, settings.train.batch_size, model.runtime)
     return {"images": len(pictures), "epoch": model.epoch, **found.means}
+
+
+def _runtime(device: str, train: TrainSettings, trained_in: str) -> Runtime:
+    """On that device, in the precision that the model was trained in where there is hardware for it."""
+    machine = this_machine(device)
+    runtime = resolve_runtime(device, train.model_copy(update={"precision": "fp32"}), machine)
+    return replace(runtime, precision="bf16") if trained_in == "bf16" and runtime.has_bf16(machine) else runtime
 
 
 def _read(path: Path) -> Checkpoint:

@@ -22,6 +22,8 @@ class Machine:
     fast_bf16: bool
     """Whether its cards have hardware for bfloat16."""
     mps: bool
+    cpu_bf16: bool = False
+    """Whether its CPU has instructions for bfloat16 (AVX512-BF16, AMX), and torch uses them."""
     instructions: tuple[tuple[str, str], ...] = ()
     """The environment variables there that change which instructions torch's libraries use; most often none is set."""
 
@@ -39,20 +41,25 @@ class Runtime:
         """The device without its number: "cpu", "cuda" or "mps"."""
         return self.device.partition(":")[0]
 
+    def has_bf16(self, machine: Machine) -> bool:
+        """Whether the device has hardware for bfloat16 there; emulated, it is 15 times slower than float32 on a CPU."""
+        return machine.fast_bf16 if self.kind == "cuda" else self.kind == "cpu" and machine.cpu_bf16
+
     def as_dict(self) -> dict[str, str]:
         """The three fields, JSON-able; `Runtime(**it)` is the way back."""
         return asdict(self)
 
 
-def resolve_runtime(device: str, train: TrainSettings, machine: Machine) -> Runtime:
+def resolve_runtime(device: str, train: TrainSettings, machine: Machine, is_large: bool = True) -> Runtime:
     """Choose device ("auto", "cpu", "cuda", "cuda:N" or "mps"), precision and memory format for a study.
 
-    bf16 is taken by itself only on CUDA cards with hardware for it (on CPUs without it, it is 15 times slower);
-    channels_last wherever convolutions have a kernel for it. `machine` is where it will be trained.
+    bf16 is taken by itself only where there is hardware for it, and on a CPU only for networks and pictures that are large
+    enough to gain by it (see `model.size.gains_from_bf16`); channels_last wherever convolutions have a kernel for it.
+    `machine` is where it will be trained.
     Raises ModelError if the device is not there.
     """
     runtime = Runtime(_choose_device(device, machine))
-    is_fast = runtime.kind == "cuda" and machine.fast_bf16
+    is_fast = runtime.has_bf16(machine) and (is_large or runtime.kind != "cpu")
     return Runtime(
         runtime.device,
         "bf16" if train.precision == "bf16" or (train.precision == "auto" and is_fast) else "fp32",

@@ -53,7 +53,9 @@ class TrainSettings(Settings):
         1, ge=1, le=1024, description="CPU threads of one worker; it changes bits, so it is never derived from cores"
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="arithmetic of the network; auto is resolved once, where the study is started"
+        "auto",
+        description="arithmetic of the network; auto: bf16 where there is hardware for it (and, on a CPU, the network is large enough "
+        "to gain by it), chosen once, where the study is started",
     )
     deterministic: bool = Field(True, description="the same numbers to the last bit whenever a run is repeated")
     eval_images: int = Field(

@@ -7,7 +7,7 @@ from depth_loss_sweep.model.network import DepthNetwork
 from depth_loss_sweep.model.outcomes import RESULT
 from depth_loss_sweep.model.runtime import Runtime
 from depth_loss_sweep.model.settings import ModelSettings
-from depth_loss_sweep.model.size import checkpoint_bytes, parameter_count, result_bytes
+from depth_loss_sweep.model.size import checkpoint_bytes, gains_from_bf16, parameter_count, result_bytes
 from depth_loss_sweep.model.training import train
 
 
@@ -30,3 +30,11 @@ def test_files_are_about_as_large_as_was_said(make_pictures, make_settings, tmp_
     assert (tmp_path / CHECKPOINT).stat().st_size == pytest.approx(said, rel=1 / 8)
     said = result_bytes((16, 16), 7)
     assert (tmp_path / RESULT).stat().st_size == pytest.approx(said, rel=1 / 8)
+
+
+@pytest.mark.parametrize(
+    ("width", "side", "gains"), [(2, 16, False), (8, 32, False), (16, 32, True), (8, 64, True), (64, 256, True)]
+)
+def test_small_networks_gain_nothing_from_half_precision(width, side, gains):
+    """On a CPU with instructions for it: measured, and decided by the channels and the side."""
+    assert gains_from_bf16(ModelSettings(width=width), (side, side)) is gains

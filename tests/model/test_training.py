@@ -391,13 +391,38 @@ def test_identity_is_what_determines_the_numbers(make_settings):
 def test_runtime_is_resolved_once(make_settings):
     """`auto` becomes a device that is there; fp32 unless the hardware is good at bf16; what is not there is refused."""
     settings = make_settings().train
-    assert resolve_runtime("cpu", settings, this_machine("cpu")) == Runtime("cpu", "fp32", "channels_last")
+    plain = replace(this_machine("cpu"), cpu_bf16=False)
+    assert resolve_runtime("cpu", settings, plain) == Runtime("cpu", "fp32", "channels_last")
     assert resolve_runtime("cpu", make_settings(precision="bf16").train, this_machine("cpu")).precision == "bf16"
     assert resolve_runtime("auto", settings, this_machine("auto")).device in ("cpu", "cuda", "mps")
     with pytest.raises(ModelError, match="device 'tpu' is unknown"):
         resolve_runtime("tpu", settings, this_machine("cpu"))
     with pytest.raises(ModelError, match="is not there"):
         resolve_runtime("cuda:99", settings, this_machine("auto"))
+
+
+@pytest.mark.parametrize(
+    ("precision", "is_large", "has_it", "expected"),
+    [
+        ("auto", True, True, "bf16"),
+        ("auto", True, False, "fp32"),
+        ("auto", False, True, "fp32"),
+        ("fp32", True, True, "fp32"),
+        ("bf16", True, False, "bf16"),
+    ],
+)
+def test_a_cpu_computes_in_bf16_where_that_is_faster(make_settings, precision, is_large, has_it, expected):
+    """`auto` takes it where the CPU has instructions for it and the network is large enough; else only who asks gets it."""
+    machine = replace(this_machine("cpu"), cpu_bf16=has_it)
+    assert resolve_runtime("cpu", make_settings(precision=precision).train, machine, is_large).precision == expected
+
+
+@pytest.mark.parametrize(("name", "value"), [("ONEDNN_MAX_CPU_ISA", "AVX2"), ("ATEN_CPU_CAPABILITY", "avx2")])
+def test_instructions_that_are_switched_off_are_not_there(name, value):
+    """A variable that keeps torch from bfloat16's instructions keeps `auto` from bfloat16, which would be emulated."""
+    code = "from depth_loss_sweep.model.backend import this_machine; print(this_machine('cpu').cpu_bf16)"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, name: value}, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_the_environment_names_what_may_change_bits(make_settings):
