@@ -24,12 +24,11 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from depth_loss_sweep.reports import summary
+from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.figures import TERM_COLOURS
 from depth_loss_sweep.reports.measures import (
     BASELINE_LABELS,
     BROKEN,
-    Measure,
-    measure,
     number,
     rough,
     short,
@@ -39,16 +38,8 @@ from depth_loss_sweep.reports.naming import beside_weights, written
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.samples import Samples, sample_panels
 from depth_loss_sweep.reports.sections import Section, study_sections
-from depth_loss_sweep.reports.statistics import (
-    Contrast,
-    Pairing,
-    Recommendation,
-    baseline_values,
-    contrasts,
-    pairing,
-    recommend,
-)
-from depth_loss_sweep.reports.trials import TrialResult, final_values, ranking_measure, trial_results, used_terms
+from depth_loss_sweep.reports.statistics import Contrast, Recommendation
+from depth_loss_sweep.reports.trials import TrialResult
 
 MARK = "· Depth Loss Sweep</title>".encode()
 """How the title of every page ends."""
@@ -79,15 +70,11 @@ class StudyPage:
     """All that the template shows of one study."""
 
     anchor: str
-    record: StudyRecord
+    analysis: Analysis
     answer: summary.Answer
     objective: str
-    ranking: Measure
     sections: tuple[Section, ...]
-    best: TrialResult | None
-    contrasts: tuple[Contrast, ...]
     reach: float
-    pairing: Pairing
     samples: Samples | None
     trials: Table
     runs: Table
@@ -97,7 +84,7 @@ class StudyPage:
 
 def render(records: Sequence[StudyRecord]) -> str:
     """One self-contained HTML page for one or more studies, finished or not."""
-    pages = [_study_page(record, f"study-{i}") for i, record in enumerate(records, 1)]
+    pages = [_study_page(Analysis(record), f"study-{i}") for i, record in enumerate(records, 1)]
     plotly, script = get_plotlyjs(), _asset("page.js")
     title = ", ".join(record.name for record in records) or "no study"
     return _template().render(
@@ -188,30 +175,26 @@ def _policy(*scripts: str) -> str:
     )
 
 
-def _study_page(record: StudyRecord, anchor: str) -> StudyPage:
-    best, found = contrasts(record)
+def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
     return StudyPage(
         anchor=anchor,
-        record=record,
-        answer=summary.answer(record),
-        objective=summary.objective_sentence(record),
-        ranking=ranking_measure(record),
-        sections=study_sections(record, anchor),
-        best=best,
-        contrasts=found,
-        reach=_reach(found),
-        pairing=pairing(record),
-        samples=sample_panels(record),
-        trials=trial_table(record),
-        runs=run_table(record),
-        baselines=baseline_table(record),
-        counts=_counts(record),
+        analysis=analysis,
+        answer=summary.answer(analysis),
+        objective=summary.objective_sentence(analysis),
+        sections=study_sections(analysis, anchor),
+        reach=_reach(analysis.contrasts),
+        samples=sample_panels(analysis),
+        trials=trial_table(analysis),
+        runs=run_table(analysis),
+        baselines=baseline_table(analysis),
+        counts=_counts(analysis.record),
     )
 
 
-def _reach(found: Sequence[Contrast]) -> float:
+def _reach(contrasts: Sequence[Contrast]) -> float:
     """The largest distance from zero that the contrasts' little interval drawings have to show."""
-    ends = [abs(v) for c in found for v in (c.advantage.mean, c.advantage.low, c.advantage.high) if math.isfinite(v)]
+    intervals = [c.advantage for c in contrasts]
+    ends = [abs(v) for i in intervals for v in (i.mean, i.low, i.high) if math.isfinite(v)]
     return max(ends, default=1.0) or 1.0
 
 
@@ -236,16 +219,15 @@ def _numeric(value: float, text: str | None = None) -> Cell:
     return Cell(number(value) if text is None else text, float(value) if known else "", "number")
 
 
-def trial_table(record: StudyRecord) -> Table:
+def trial_table(analysis: Analysis) -> Table:
     """Every trial: what it is made of, mean over its seeds, standard error, interval, outcomes, best first."""
-    what, advice = ranking_measure(record), recommend(record)
-    results = trial_results(record, what)
+    what, advice, results = analysis.ranking, analysis.recommendation, analysis.trials
     sign = -1 if what.higher_is_better else 1
-    order = sorted(results, key=lambda t: (not t.complete, sign * t.mean if not math.isnan(t.mean) else math.inf))
-    terms, swept = used_terms(record), tuple(beside_weights(results[0].params)) if results else ()
+    order = sorted(results, key=lambda t: (not t.is_complete, sign * t.mean if not math.isnan(t.mean) else math.inf))
+    terms, swept = analysis.terms, tuple(beside_weights(results[0].params)) if results else ()
     value_columns = (f"mean {what.axis}", "± s.e.", "95 % interval", "n", "outcomes", "state")
     rows = (_trial_cells(t, terms, swept, _verdict(t, advice)) for t in order)
-    return Table(("trial", "verdict", *swept, *(term_label(t) for t in terms), *value_columns), tuple(rows))
+    return Table(("trial", "verdict", *swept, *map(analysis.term_name, terms), *value_columns), tuple(rows))
 
 
 def _trial_cells(trial: TrialResult, terms: Sequence[str], swept: Sequence[str], verdict: Cell) -> tuple[Cell, ...]:
@@ -277,7 +259,7 @@ def _verdict(trial: TrialResult, advice: Recommendation) -> Cell:
         return Cell(advice.verdict, 0, "good" if advice.status == "recommended" else "quiet")
     if trial.number in advice.tied:
         return Cell("no difference", 1)
-    return Cell("" if trial.complete else "not compared", 2 if trial.complete else 3, "quiet")
+    return Cell("" if trial.is_complete else "not compared", 2 if trial.is_complete else 3, "quiet")
 
 
 RUN_COLUMNS = (
@@ -295,10 +277,10 @@ RUN_COLUMNS = (
 )
 
 
-def run_table(record: StudyRecord) -> Table:
+def run_table(analysis: Analysis) -> Table:
     """Every run: how it ended and what it took."""
-    what = ranking_measure(record)
-    finals = final_values(record, what.column)
+    what, record = analysis.ranking, analysis.record
+    finals = analysis.final_values(what.column)
     columns = (*RUN_COLUMNS[:4], f"val {what.axis}", *RUN_COLUMNS[4:])
     rows = record.runs.sort_values(["trial", "seed"]).to_dict("records") if len(record.runs) else []
     return Table(columns, tuple(_run_cells(row, finals.get(str(row["run"]), math.nan)) for row in rows))
@@ -337,16 +319,15 @@ def _integer(value: Any) -> str:
     return "–" if math.isnan(_float(value)) else str(int(value))
 
 
-def baseline_table(record: StudyRecord) -> Table:
+def baseline_table(analysis: Analysis) -> Table:
     """The trivial predictors on every split, in the measures that matter most."""
+    record = analysis.record
     splits = [s for s in ("train", "val", "test") if record.baselines.get(s)]
-    wanted = dict.fromkeys(
-        (ranking_measure(record).column, "metric_rmse", "metric_abs_rel", "metric_delta1", "metric_silog")
-    )
+    wanted = dict.fromkeys((analysis.ranking.column, "metric_rmse", "metric_abs_rel", "metric_delta1", "metric_silog"))
     rows = []
-    for what in (measure(column) for column in wanted):
+    for what in map(analysis.measure, wanted):
         for name in sorted({n for s in splits for n in record.baselines[s]}):
-            values = [baseline_values(record, what, s).get(name, math.nan) for s in splits]
+            values = [analysis.baselines(what, s).get(name, math.nan) for s in splits]
             if any(math.isfinite(v) for v in values):
                 label = BASELINE_LABELS.get(name, name)
                 rows.append((Cell(what.axis, what.axis), Cell(label, label), *(_numeric(v) for v in values)))

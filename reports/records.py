@@ -69,8 +69,6 @@ class StudyRecord:
     epochs: pd.DataFrame
     panels: Mapping[str, Panels] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    remembered: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
-    """What was computed from these tables and is asked for again and again; see `reports.trials`."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from depth_loss_sweep.reports.records import Panels, StudyRecord
-from depth_loss_sweep.reports.statistics import ranked
+from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.records import Panels
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult
 
 LARGEST_SIDE = 128  # pixels; larger panels are shrunk, so that a page stays small
@@ -61,20 +61,21 @@ class Samples:
     error_bar: str
 
 
-def panel_runs(record: StudyRecord) -> tuple[str, ...]:
+def panel_runs(analysis: Analysis) -> tuple[str, ...]:
     """The runs whose panels a report shows: a seed each of the best and of the worst finished trial.
 
-    Load these into `record.panels`; none if no trial has finished all of its seeds.
+    Load these into the record's `panels`; none if no trial has finished all of its seeds.
     """
-    return tuple(seed.run for _, _, seed in _chosen(record, None))
+    return tuple(seed.run for _, _, seed in _chosen(analysis.ranked, None))
 
 
-def sample_panels(record: StudyRecord) -> Samples | None:
+def sample_panels(analysis: Analysis) -> Samples | None:
     """The panels of the best and the worst trial that have any; None where there is nothing to show."""
-    chosen = _chosen(record, set(record.panels))
+    stored = analysis.record.panels
+    chosen = _chosen(analysis.ranked, set(stored))
     if not chosen:
         return None
-    panels = [record.panels[seed.run] for _, _, seed in chosen]
+    panels = [stored[seed.run] for _, _, seed in chosen]
     first = panels[0]
     keys = [k for k in first.keys if all(k in p.keys for p in panels)]
     near, far, error = _limits(panels)
@@ -89,8 +90,8 @@ def sample_panels(record: StudyRecord) -> Samples | None:
     )
 
 
-def _chosen(record: StudyRecord, available: set[str] | None) -> list[tuple[str, TrialResult, SeedValue]]:
-    order = [t for t in ranked(record) if _seed_of(t, available)]
+def _chosen(ranked: Sequence[TrialResult], available: set[str] | None) -> list[tuple[str, TrialResult, SeedValue]]:
+    order = [t for t in ranked if _seed_of(t, available)]
     roles = [("best", order[0])] if order else []
     if len(order) > 1:
         roles.append(("worst", order[-1]))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from depth_loss_sweep.reports import figures
+from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.figures import Chart
-from depth_loss_sweep.reports.measures import Measure, measure
-from depth_loss_sweep.reports.records import StudyRecord
+from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.series import (
     Axis,
     axes,
@@ -19,12 +19,11 @@ from depth_loss_sweep.reports.series import (
     gradient_shares,
     main_axis,
     measure_series,
-    measured,
     named_baselines,
     outcome_counts,
 )
-from depth_loss_sweep.reports.statistics import Recommendation, ranked, recommend
-from depth_loss_sweep.reports.trials import TrialResult, ranking_measure, trial_results, varying_terms
+from depth_loss_sweep.reports.statistics import Recommendation
+from depth_loss_sweep.reports.trials import TrialResult
 
 MAX_CURVES = 40  # trials drawn over epochs; the page says so when there are more
 # Shown at once; the other metrics are a click away.
@@ -74,13 +73,16 @@ class Section:
     more: tuple[Figure, ...] = field(default=())
 
 
-def study_sections(record: StudyRecord, anchor: str) -> tuple[Section, ...]:
+def study_sections(analysis: Analysis, anchor: str) -> tuple[Section, ...]:
     """All sections of a study that have something to show; none before the first epoch."""
-    if record.trials.empty or record.epochs.empty:
+    if analysis.record.trials.empty or analysis.record.epochs.empty:
         return ()
-    several = len(axes(record)) > 1
-    measures = [_several_measures(record)] if several else [_combined(record), _terms(record), _metrics(record)]
-    sections = [_objective(record), *measures, _epochs(record), _stability(record)]
+    every, axis = axes(analysis), main_axis(analysis)
+    if len(every) > 1:
+        measures: list[Section | None] = [_several_measures(analysis, every)]
+    else:
+        measures = [_combined(analysis, axis), _terms(analysis, axis), _metrics(analysis, axis)]
+    sections = [_objective(analysis, every), *measures, _epochs(analysis, every), _stability(analysis, axis)]
     return tuple(_anchored(s, anchor) for s in sections if s and (s.figures or s.more))
 
 
@@ -96,12 +98,11 @@ def _anchored(section: Section, study: str) -> Section:
 # The objective
 
 
-def _objective(record: StudyRecord) -> Section | None:
-    what, advice = ranking_measure(record), recommend(record)
-    found, order = axes(record), ranked(record)
-    if not any(t.interval.n for t in trial_results(record, what)):
+def _objective(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
+    what, advice, order = analysis.ranking, analysis.recommendation, analysis.ranked
+    if not any(t.interval.n for t in analysis.trials):
         return None
-    single = len(found) == 1
+    single = len(every) == 1
     means = {t.number: t.mean for t in order}
     band = _band(order, what) if single and advice.trial is not None else None
     shaded = f" Shaded: within one standard error of the best.{_called('Ringed', advice)}" if band else ""
@@ -109,9 +110,9 @@ def _objective(record: StudyRecord) -> Section | None:
         Figure(
             anchor=f"axis-{i}",
             title=f"Validation {what.label} against {axis.title}",
-            note=_note(record, what) + shaded if single else "",
+            note=_note(analysis) + shaded if single else "",
             chart=figures.measure_chart(
-                measure_series(record, what, axis),
+                measure_series(analysis, what, axis),
                 height=380 if single else 280,
                 band=band,
                 marked=advice.trial,
@@ -120,16 +121,16 @@ def _objective(record: StudyRecord) -> Section | None:
             ),
             wide=single,
         )
-        for i, axis in enumerate(found)
+        for i, axis in enumerate(every)
     ]
     finite = [n for n, value in means.items() if math.isfinite(value)]
     if not single and len(finite) > 1:
-        chart = figures.parallel_chart(found, what, means, advice.trial)
+        chart = figures.parallel_chart(every, what, means, advice.trial)
         note = f"One line a trial, coloured by its value: blue is better.{_called('Thick', advice)}"
         shown.append(Figure("parallel", "All weights at once", note, chart, wide=True))
     title = f"Validation {what.label}: the measure that decides"
     lead = "This number does not know the weights, so it can be compared between them."
-    lead += "" if single else f" {_note(record, what)}{_called('Ringed', advice)} Means are coloured, blue is better."
+    lead += "" if single else f" {_note(analysis)}{_called('Ringed', advice)} Means are coloured, blue is better."
     return Section("objective", title, lead, tuple(shown), toggles_baselines=True)
 
 
@@ -145,12 +146,12 @@ def _called(mark: str, advice: Recommendation) -> str:
     return f" {mark}: {advice.verdict}." if advice.verdict else ""
 
 
-def _note(record: StudyRecord, what: Measure) -> str:
-    counts = [t.interval.n for t in trial_results(record, what) if t.interval.n]
+def _note(analysis: Analysis) -> str:
+    counts = [t.interval.n for t in analysis.trials if t.interval.n]
     least, most = min(counts, default=1), max(counts, default=1)
     n = f"n = {most}" if least == most else f"n = {least} to {most}"
     text = f"Grey: each seed. Diamonds: means with 95 % t-intervals ({n} seeds). Dashed: trivial predictors."
-    if any(math.isinf(t.mean) for t in trial_results(record, what)):
+    if any(math.isinf(t.mean) for t in analysis.trials):
         text += " A red cross at the top: a seed went non-finite, so the trial counts as infinite."
     return text
 
@@ -158,9 +159,9 @@ def _note(record: StudyRecord, what: Measure) -> str:
 # Everything else against the weights
 
 
-def _combined(record: StudyRecord) -> Section | None:
-    axis, total = main_axis(record), measure("total")
-    train, val = (measure_series(record, total, axis, split) for split in ("train", "val"))
+def _combined(analysis: Analysis, axis: Axis) -> Section | None:
+    total = analysis.measure("total")
+    train, val = (measure_series(analysis, total, axis, split) for split in ("train", "val"))
     if not val.mean_x and not train.mean_x:
         return None
     replica = Figure(
@@ -170,7 +171,7 @@ def _combined(record: StudyRecord) -> Section | None:
         chart=figures.combined_chart(train, val),
         badge="not comparable",
     )
-    parts = contributions(record, axis)
+    parts = contributions(analysis, axis)
     made_of = Figure(
         anchor="parts",
         title="What the validation loss is made of",
@@ -181,9 +182,8 @@ def _combined(record: StudyRecord) -> Section | None:
     return Section("combined", "Combined loss: a replica, not a ranking", "", shown, warning=COMBINED_WARNING)
 
 
-def _terms(record: StudyRecord) -> Section:
-    axis = main_axis(record)
-    shown = _small(record, measured(record, "term"), axis)
+def _terms(analysis: Analysis, axis: Axis) -> Section:
+    shown = _small(analysis, analysis.measured("term"), axis)
     lead = (
         "Each loss term without its weight, on the validation split. A term usually falls where its own weight is "
         "large; whether depth gets better is what the metrics say."
@@ -191,39 +191,37 @@ def _terms(record: StudyRecord) -> Section:
     return Section("terms", "Each unweighted term against the weight", lead, shown, toggles_baselines=True)
 
 
-def _metrics(record: StudyRecord) -> Section:
-    axis = main_axis(record)
-    found = measured(record, "metric")
-    principal = [m for m in found if m.column in PRINCIPAL and m.column != ranking_measure(record).column]
-    rest = [m for m in found if m not in principal]
+def _metrics(analysis: Analysis, axis: Axis) -> Section:
+    metrics = analysis.measured("metric")
+    principal = [m for m in metrics if m.column in PRINCIPAL and m != analysis.ranking]
+    rest = [m for m in metrics if m not in principal]
     lead = "On the validation split, for final epochs. If all of them agree, so can you."
     return Section(
         "metrics",
         "Each metric against the weight",
         lead,
-        _small(record, principal, axis),
+        _small(analysis, principal, axis),
         toggles_baselines=True,
-        more=_small(record, rest, axis),
+        more=_small(analysis, rest, axis),
     )
 
 
-def _small(record: StudyRecord, measures: Sequence[Measure], axis: Axis) -> tuple[Figure, ...]:
+def _small(analysis: Analysis, measures: Sequence[Measure], axis: Axis) -> tuple[Figure, ...]:
     """A small figure for each measure that any finished run has a value of."""
-    found = [measure_series(record, m, axis) for m in measures]
+    series = [measure_series(analysis, m, axis) for m in measures]
     return tuple(
-        Figure(s.measure.column, s.measure.label, s.measure.note, figures.measure_chart(s)) for s in found if s.seed_y
+        Figure(s.measure.column, s.measure.label, s.measure.note, figures.measure_chart(s)) for s in series if s.seed_y
     )
 
 
-def _several_measures(record: StudyRecord) -> Section:
+def _several_measures(analysis: Analysis, every: Sequence[Axis]) -> Section:
     """With several axes: one figure an axis, switched between measures by the section's menu."""
-    what = ranking_measure(record)
-    measures = [m for m in _choice(record) if m.column not in (what.column, "total")] + [measure("total")]
-    means = {t.number: t.mean for t in ranked(record)}
-    results = {m.column: trial_results(record, m) for m in measures}
+    what, total = analysis.ranking, analysis.measure("total")
+    measures = [m for m in _choice(analysis) if m not in (what, total)] + [total]
+    means = {t.number: t.mean for t in analysis.ranked}
     shown = []
-    for i, axis in enumerate(axes(record)):
-        series = {m.column: measure_series(record, m, axis, results=results[m.column]) for m in measures}
+    for i, axis in enumerate(every):
+        series = {m.column: measure_series(analysis, m, axis) for m in measures}
         charts = {column: figures.measure_chart(s, height=280, colours=means) for column, s in series.items()}
         if any(s.seed_y for s in series.values()):
             shown.append(Figure(f"axis-{i}", f"against {axis.title}", "", figures.with_choices(charts)))
@@ -232,11 +230,10 @@ def _several_measures(record: StudyRecord) -> Section:
     return Section("measures", title, lead, tuple(shown), menu=_menu(measures), toggles_baselines=True)
 
 
-def _choice(record: StudyRecord) -> list[Measure]:
+def _choice(analysis: Analysis) -> list[Measure]:
     """The measures of a menu: what decides first, then the combined loss, terms and metrics."""
-    what = ranking_measure(record)
-    found = (what, measure("total"), *measured(record, "term"), *measured(record, "metric"))
-    return list({m.column: m for m in found}.values())
+    decisive = (analysis.ranking, analysis.measure("total"))
+    return list(dict.fromkeys((*decisive, *analysis.measured("term"), *analysis.measured("metric"))))
 
 
 def _menu(measures: Sequence[Measure]) -> tuple[tuple[str, str], ...]:
@@ -247,32 +244,34 @@ def _menu(measures: Sequence[Measure]) -> tuple[tuple[str, str], ...]:
 # Over epochs
 
 
-def _epochs(record: StudyRecord) -> Section | None:
-    axis, kept = _epoch_axis(record), _kept(record)
+def _epochs(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
+    axis, drawn = _epoch_axis(analysis, every), _drawn(analysis)
     charts: dict[str, dict[str, Chart]] = {"train": {}, "val": {}}
-    trials = [t for t in trial_results(record, ranking_measure(record)) if t.number in kept]
-    for what in _choice(record):
-        groups = {split: epoch_curves(record, trials, what, axis, split) for split in charts}
-        for split, chart in _epoch_charts(record, what, axis, groups).items():
+    for what in _choice(analysis):
+        groups = {split: epoch_curves(analysis.record.epochs, drawn, what, axis, split) for split in charts}
+        for split, chart in _epoch_charts(analysis, what, axis, groups).items():
             charts[split][what.column] = chart
     names = {"train": "Training images, in evaluation mode", "val": "Validation images"}
     shown = tuple(
-        Figure(split, names[split], "", figures.with_choices(found)) for split, found in charts.items() if found
+        Figure(split, names[split], "", figures.with_choices(by_measure))
+        for split, by_measure in charts.items()
+        if by_measure
     )
     if not shown:
         return None
-    note = "" if len(kept) == len(record.trials) else f" Drawn are the {len(kept)} best of {len(record.trials)} trials."
+    count = len(analysis.record.trials)
+    note = "" if len(drawn) == count else f" Drawn are the {len(drawn)} best of {count} trials."
     lead = (
         "Thick: the mean over seeds, as far as all of them go. Faint: each seed. Both figures share one vertical "
         f"range, so the distance between them is the generalisation gap.{note}"
     )
     return Section(
-        "epochs", "Loss and metrics over epochs", lead, shown, menu=_menu(_choice(record)), toggles_baselines=True
+        "epochs", "Loss and metrics over epochs", lead, shown, menu=_menu(_choice(analysis)), toggles_baselines=True
     )
 
 
-def _epoch_charts(record: StudyRecord, what: Measure, axis: Axis, groups: Mapping[str, Sequence]) -> dict[str, Chart]:
-    lines = {split: named_baselines(record, what, split) for split in groups}
+def _epoch_charts(analysis: Analysis, what: Measure, axis: Axis, groups: Mapping[str, Sequence]) -> dict[str, Chart]:
+    lines = {split: named_baselines(analysis, what, split) for split in groups}
     y_range = figures.curve_range(list(groups.values()), [v for values in lines.values() for v in values.values()])
     return {
         split: figures.curves_chart(curves, what, lines[split], axis, y_range)
@@ -281,42 +280,42 @@ def _epoch_charts(record: StudyRecord, what: Measure, axis: Axis, groups: Mappin
     }
 
 
-def _epoch_axis(record: StudyRecord) -> Axis:
+def _epoch_axis(analysis: Analysis, every: Sequence[Axis]) -> Axis:
     """Curves are coloured by the swept variable; by the trial's value where there are several."""
-    if len(axes(record)) == 1:
-        return main_axis(record)
-    what = ranking_measure(record)
-    finite = {t.number: t.mean for t in trial_results(record, what) if math.isfinite(t.mean)}
+    if len(every) == 1:
+        return every[0]
+    what = analysis.ranking
+    finite = {t.number: t.mean for t in analysis.trials if math.isfinite(t.mean)}
     worst = (min if what.higher_is_better else max)(finite.values(), default=0.0)
-    positions = {int(n): finite.get(int(n), worst) for n in record.trials["number"]}
-    return Axis(f"final {what.axis}", positions)
+    return Axis(f"final {what.axis}", {t.number: finite.get(t.number, worst) for t in analysis.trials})
 
 
-def _kept(record: StudyRecord) -> set[int]:
-    numbers = [t.number for t in ranked(record)]
-    numbers += [int(n) for n in record.trials["number"] if n not in numbers]
-    return set(numbers[:MAX_CURVES])
+def _drawn(analysis: Analysis) -> list[TrialResult]:
+    """The trials whose curves are drawn, in trial order: the best, then those that are not complete."""
+    best = [t.number for t in analysis.ranked]
+    rest = [t.number for t in analysis.trials if not t.is_complete]
+    kept = {*[*best, *rest][:MAX_CURVES]}
+    return [t for t in analysis.trials if t.number in kept]
 
 
 # How training went
 
 
-def _stability(record: StudyRecord) -> Section | None:
-    axis = main_axis(record)
+def _stability(analysis: Analysis, axis: Axis) -> Section | None:
     shown = []
-    counts = outcome_counts(record, axis)
+    counts = outcome_counts(analysis.trials, axis)
     if counts.x:
         note = (
             "Trivial: no better than the training median. Flat: an almost constant map. Spiking: a step's gradient "
             "norm over 100 times the run's usual."
         )
         shown.append(Figure("outcomes", "How runs ended", note, figures.outcomes_chart(counts)))
-    points = gradient_points(record, axis)
+    points = gradient_points(analysis, axis)
     if points:
         note = "Every run. The norm grows with the weights themselves; look for jumps by orders of magnitude."
         shown.append(Figure("gradients", "Largest gradient norm", note, figures.gradient_chart(points, axis)))
-    shares = gradient_shares(record, axis)
-    if shares.x and len(varying_terms(record)) > 0:
+    shares = gradient_shares(analysis, axis)
+    if shares.x and analysis.varying_terms:
         note = "Each term's share of the loss gradient at the prediction, last epoch, mean over seeds."
         chart = figures.shares_chart(shares, "share of the gradient (fraction)")
         shown.append(Figure("shares", "Which term steers the training", note, chart))

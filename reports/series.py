@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from depth_loss_sweep.reports.measures import BASELINE_LABELS, OUTCOMES, Measure, measure, term_label
-from depth_loss_sweep.reports.naming import recipe, written
+from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.measures import BASELINE_LABELS, OUTCOMES, Measure
+from depth_loss_sweep.reports.naming import written
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.references import EQUAL, POINT
-from depth_loss_sweep.reports.statistics import baseline_values
-from depth_loss_sweep.reports.trials import TrialResult, ranking_measure, trial_results, used_terms, varying_terms
+from depth_loss_sweep.reports.trials import TrialResult
 
 BAR_OUTCOMES = (*OUTCOMES, "failed", "unfinished")
 
@@ -88,20 +88,22 @@ class Shares:
 # Axes
 
 
-def axes(record: StudyRecord) -> tuple[Axis, ...]:
+def axes(analysis: Analysis) -> tuple[Axis, ...]:
     """The axes a measure is drawn against: the swept variables, named points among them, or each weight of a simplex."""
+    record = analysis.record
     if record.kind == "simplex":
-        return tuple(_column_axis(record, f"weight_{t}", f"weight of {term_label(t)}") for t in varying_terms(record))
-    columns = [v for v in record.variables if f"var_{v}" in record.trials.columns]
-    if not columns:
-        return (trial_axis(record),)
-    return tuple(_column_axis(record, f"var_{v}", _variable_title(record, v)) for v in columns)
+        titles = {f"weight_{t}": f"weight of {analysis.term_name(t)}" for t in analysis.varying_terms}
+    else:
+        titles = {f"var_{v}": _variable_title(analysis, v) for v in record.variables if f"var_{v}" in record.trials}
+        if not titles:
+            return (trial_axis(record),)
+    return tuple(_column_axis(record, column, title) for column, title in titles.items())
 
 
-def main_axis(record: StudyRecord) -> Axis:
+def main_axis(analysis: Analysis) -> Axis:
     """One axis for figures that need a single one: the only one there is, else the trial's number."""
-    found = axes(record)
-    return found[0] if len(found) == 1 else _number_axis(record)
+    every = axes(analysis)
+    return every[0] if len(every) == 1 else _number_axis(analysis.record)
 
 
 def trial_axis(record: StudyRecord) -> Axis:
@@ -116,10 +118,10 @@ def _number_axis(record: StudyRecord) -> Axis:
     return Axis("trial number", {n: float(n) for n in numbers})
 
 
-def _variable_title(record: StudyRecord, name: str) -> str:
-    if record.kind == "points" and name == POINT:
-        equal = next((t.weights for t in trial_results(record) if t.params[POINT] == EQUAL), None)
-        return "reference point" + (f" ({recipe(equal, {POINT: EQUAL})})" if equal else "")
+def _variable_title(analysis: Analysis, name: str) -> str:
+    if analysis.record.kind == "points" and name == POINT:
+        equal = next((t.weights for t in analysis.trials if t.params[POINT] == EQUAL), None)
+        return "reference point" + (f" ({analysis.recipe(equal, {POINT: EQUAL})})" if equal else "")
     return f"{name} (weight)" if "." not in name else name
 
 
@@ -136,18 +138,9 @@ def _column_axis(record: StudyRecord, column: str, title: str) -> Axis:
 # Measures against weights
 
 
-def measure_series(
-    record: StudyRecord,
-    what: Measure,
-    axis: Axis,
-    split: str = "val",
-    results: Sequence[TrialResult] | None = None,
-) -> MeasureSeries:
-    """Final values of one measure on one split, seed by seed and as means; a trial with a diverged seed has no mean.
-
-    `results`, if they are at hand already, are that measure's on that split.
-    """
-    results = trial_results(record, what, split) if results is None else results
+def measure_series(analysis: Analysis, what: Measure, axis: Axis, split: str = "val") -> MeasureSeries:
+    """Final values of one measure on one split, seed by seed and as means; a trial with a diverged seed has no mean."""
+    results = analysis.results(what, split)
     points = [(t, s) for t in results for s in t.seeds if math.isfinite(s.value)]
     means = [t for t in results if math.isfinite(t.mean)]
     place = axis.positions
@@ -164,40 +157,33 @@ def measure_series(
         counts=[t.interval.n for t in means],
         trials=[t.number for t in means],
         diverged_x=[place[t.number] for t in results if math.isinf(t.mean)],
-        baselines=named_baselines(record, what, split),
+        baselines=named_baselines(analysis, what, split),
     )
 
 
-def named_baselines(record: StudyRecord, what: Measure, split: str) -> dict[str, float]:
+def named_baselines(analysis: Analysis, what: Measure, split: str) -> dict[str, float]:
     """Every trivial predictor by its label; NaN where it has no value, or none that could be compared."""
-    values = {} if what.column == "total" else baseline_values(record, what, split)
+    values = {} if what.column == "total" else analysis.baselines(what, split)
     known = {BASELINE_LABELS.get(name, name): value for name, value in values.items()}
     return dict.fromkeys(BASELINE_LABELS.values(), math.nan) | known
-
-
-def measured(record: StudyRecord, kind: str, split: str = "val") -> tuple[Measure, ...]:
-    """The terms ("term") or metrics ("metric") that any epoch of a split has a finite value of."""
-    rows = record.epochs[record.epochs["split"] == split]
-    columns = [c for c in record.epochs.columns if c.startswith(f"{kind}_")]
-    return tuple(measure(c) for c in columns if np.isfinite(pd.to_numeric(rows[c], errors="coerce")).any())
 
 
 # Over epochs
 
 
 def epoch_curves(
-    record: StudyRecord, trials: Sequence[TrialResult], what: Measure, axis: Axis, split: str
+    epochs: pd.DataFrame, trials: Sequence[TrialResult], what: Measure, axis: Axis, split: str
 ) -> tuple[Curve, ...]:
-    """The trials' curves of one measure on one split, in the order of the axis."""
-    rows = record.epochs[record.epochs["split"] == split]
+    """The trials' curves of one measure on one split, in the order of the axis, from a record's table of epochs."""
+    rows = epochs[epochs["split"] == split]
     if what.column not in rows.columns or rows.empty:
         return ()
     numbers = rows.assign(value=pd.to_numeric(rows[what.column], errors="coerce"))
     numbers = numbers.drop_duplicates(["run", "epoch"], keep="last")
     table = numbers.set_index(["run", "epoch"])["value"].unstack()
     values = dict(zip(map(str, table.index), table.to_numpy(dtype=float), strict=True))
-    epochs = [int(e) for e in table.columns]
-    curves = [_curve(t, values, epochs, axis) for t in trials]
+    numbered = [int(e) for e in table.columns]
+    curves = [_curve(t, values, numbered, axis) for t in trials]
     return tuple(sorted((c for c in curves if c.seeds), key=lambda c: c.position))
 
 
@@ -212,30 +198,31 @@ def _curve(trial: TrialResult, by_run: Mapping[str, np.ndarray], epochs: list[in
 # How runs ended
 
 
-def outcome_counts(record: StudyRecord, axis: Axis) -> OutcomeCounts:
+def outcome_counts(trials: Sequence[TrialResult], axis: Axis) -> OutcomeCounts:
     """Runs of each trial by outcome; those still waiting or running count as unfinished."""
-    results = [t for t in trial_results(record, ranking_measure(record)) if t.seeds]
-    grouped = [{name: t.outcomes[name] for name in (*OUTCOMES, "failed")} for t in results]
-    for trial, counts in zip(results, grouped, strict=True):
+    started = [t for t in trials if t.seeds]
+    grouped = [{name: t.outcomes[name] for name in (*OUTCOMES, "failed")} for t in started]
+    for trial, counts in zip(started, grouped, strict=True):
         counts["unfinished"] = len(trial.seeds) - sum(counts.values())
     return OutcomeCounts(
         axis=axis,
-        x=[axis.positions[t.number] for t in results],
+        x=[axis.positions[t.number] for t in started],
         counts={name: [counts[name] for counts in grouped] for name in BAR_OUTCOMES},
     )
 
 
-def gradient_points(record: StudyRecord, axis: Axis) -> tuple[GradientPoint, ...]:
+def gradient_points(analysis: Analysis, axis: Axis) -> tuple[GradientPoint, ...]:
     """The largest gradient norm of each run over all of its epochs."""
-    if "grad_norm_max" not in record.epochs.columns:
+    epochs = analysis.record.epochs
+    if "grad_norm_max" not in epochs.columns:
         return ()
-    norms = pd.to_numeric(record.epochs["grad_norm_max"], errors="coerce").groupby(record.epochs["run"]).max()
-    found = {str(run): float(norm) for run, norm in norms.items()}
+    largest = pd.to_numeric(epochs["grad_norm_max"], errors="coerce").groupby(epochs["run"]).max()
+    norms = {str(run): float(norm) for run, norm in largest.items()}
     return tuple(
-        GradientPoint(axis.positions[t.number], _norm(s.outcome, found[s.run]), s.outcome, f"{t.label}, seed {s.seed}")
-        for t in trial_results(record, ranking_measure(record))
+        GradientPoint(axis.positions[t.number], _norm(s.outcome, norms[s.run]), s.outcome, f"{t.label}, seed {s.seed}")
+        for t in analysis.trials
         for s in t.seeds
-        if s.run in found and (s.outcome == "non_finite" or not math.isnan(found[s.run]))
+        if s.run in norms and (s.outcome == "non_finite" or not math.isnan(norms[s.run]))
     )
 
 
@@ -246,25 +233,26 @@ def _norm(outcome: str, norm: float) -> float:
 # Parts of a whole
 
 
-def contributions(record: StudyRecord, axis: Axis, split: str = "val") -> Shares:
+def contributions(analysis: Analysis, axis: Axis, split: str = "val") -> Shares:
     """Weight times final unweighted term, a term each: what the combined loss is made of at every position."""
-    by_term = {t: {r.number: r for r in trial_results(record, measure(f"term_{t}"), split)} for t in used_terms(record)}
-    parts = {t: {n: r.weights[t] * r.mean for n, r in results.items()} for t, results in by_term.items()}
-    # A term that is not weighted need not be measured: it contributes nothing either way.
-    for term, results in by_term.items():
-        parts[term].update({n: 0.0 for n, r in results.items() if r.weights[term] == 0})
+    parts: dict[str, dict[int, float]] = {}
+    for term in analysis.terms:
+        trials = analysis.results(analysis.measure(f"term_{term}"), split)
+        # A term that is not weighted need not be measured: it contributes nothing either way.
+        parts[term] = {t.number: t.weights[term] * t.mean if t.weights[term] else 0.0 for t in trials}
     return _shares(axis, parts)
 
 
-def gradient_shares(record: StudyRecord, axis: Axis) -> Shares:
+def gradient_shares(analysis: Analysis, axis: Axis) -> Shares:
     """Each term's share of the gradient in the last epoch, averaged over seeds."""
-    terms = [t for t in used_terms(record) if f"share_{t}" in record.epochs.columns]
-    splits: list[str] = list(record.epochs["split"].unique()) if terms else []
+    epochs = analysis.record.epochs
+    terms = [t for t in analysis.terms if f"share_{t}" in epochs.columns]
+    splits: list[str] = list(epochs["split"].unique()) if terms else []
     parts: dict[str, dict[int, float]] = {}
     for term in terms:
         for split in splits:
-            results = trial_results(record, measure(f"share_{term}"), split)
-            parts.setdefault(term, {}).update({r.number: r.mean for r in results if math.isfinite(r.mean)})
+            trials = analysis.results(analysis.measure(f"share_{term}"), split)
+            parts.setdefault(term, {}).update({t.number: t.mean for t in trials if math.isfinite(t.mean)})
     return _shares(axis, parts)
 
 

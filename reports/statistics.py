@@ -1,12 +1,12 @@
-"""Which weights to use, how sure that is, where training breaks: decided here, from study records alone.
+"""Which weights to use, how sure that is, where training breaks: decided here, from trials and their values alone.
 
-Functions of the record only: nothing is drawn, written or read. `recommend` is the answer; `contrasts`,
-`pairing` and `breakage` say how far it can be trusted.
+`recommend` is the answer; `contrast`, `pairing` and `breakage` say how far it can be trusted. `reports.analysis` asks them
+of a record.
 """
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -20,7 +20,6 @@ from depth_loss_sweep.reports.advice import (
     advise,
     cost,
     objection_to,
-    predictor_values,
 )
 from depth_loss_sweep.reports.intervals import (
     Interval,
@@ -30,18 +29,8 @@ from depth_loss_sweep.reports.intervals import (
     t_interval,
 )
 from depth_loss_sweep.reports.measures import Measure, term_label
-from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.references import PAPER, POINT, REFERENCES
-from depth_loss_sweep.reports.trials import (
-    TrialResult,
-    is_equal,
-    is_unfinished,
-    line_values,
-    normalised,
-    ranking_measure,
-    trial_results,
-    used_terms,
-)
+from depth_loss_sweep.reports.trials import TrialResult, is_equal, normalised
 
 OBJECTIONS = {
     OTHER_PICTURES: "The trials differ in their data, so their metrics are of other pixels and say nothing about which weights "
@@ -87,27 +76,33 @@ class Recommendation(Advice):
         return {**plain, "tied": list(self.tied)}
 
 
-def recommend(record: StudyRecord) -> Recommendation:
-    """The weights to use, by the rule of `reports.advice`.
+def recommend(
+    trials: Sequence[TrialResult],
+    what: Measure,
+    baselines: Mapping[str, float],
+    objective: str,
+    variables: Sequence[str],
+    unfinished: bool,
+) -> Recommendation:
+    """The weights to use, by the rule of `reports.advice`: of trials with their values of a measure, for a study's objective.
 
-    Compared are trials of which every seed has finished; one with a non-finite run counts as infinitely bad.
+    Compared are trials of which every seed has finished; one with a non-finite run counts as infinitely bad. `baselines`
+    are the trivial predictors' values of the measure.
     """
-    what = ranking_measure(record)
-    results = {t.number: t for t in trial_results(record, what)}
-    complete = [t for t in results.values() if t.complete]
-    baselines = baseline_values(record, what)
+    by_number = {t.number: t for t in trials}
+    complete = [t for t in trials if t.is_complete]
     advice = advise(
         [Contender(t.number, t.values) for t in complete],
         what,
         baselines,
-        lambda numbers: {n: results[n].weights for n in numbers},
-        objection_to(record.objective, record.variables),
-        is_unfinished(record),
+        lambda numbers: {n: by_number[n].weights for n in numbers},
+        objection_to(objective, variables),
+        unfinished,
     )
-    shared = {**vars(advice), "objective": record.objective, "missing": len(results) - len(complete)}
+    shared = {**vars(advice), "objective": objective, "missing": len(trials) - len(complete)}
     if advice.trial is None or advice.best is None:
-        return Recommendation(**shared, reason=_no_reason(advice), baselines={} if advice.objection else baselines)
-    chosen, best = results[advice.trial], results[advice.best]
+        return Recommendation(**shared, reason=_no_reason(advice), baselines={} if advice.objection else {**baselines})
+    chosen, best = by_number[advice.trial], by_number[advice.best]
     finite = [t for t in complete if math.isfinite(t.mean)]
     return Recommendation(
         **shared,
@@ -120,7 +115,7 @@ def recommend(record: StudyRecord) -> Recommendation:
         low=chosen.interval.low,
         high=chosen.interval.high,
         optimism=optimism(finite, len(finite)),
-        baselines=baselines,
+        baselines={**baselines},
     )
 
 
@@ -156,11 +151,6 @@ def optimism(trials: Sequence[TrialResult], compared: int) -> float:
     return expected_best_of(compared) * math.sqrt(sum(squares) / len(squares)) if squares else math.nan
 
 
-def baseline_values(record: StudyRecord, what: Measure, split: str = "val") -> dict[str, float]:
-    """Trivial predictor -> its value of a measure on a split; those that do not have it are left out."""
-    return predictor_values(record.baselines.get(split) or {}, what)
-
-
 # Contrasts, paired by seed
 
 
@@ -175,38 +165,27 @@ class Contrast:
     diverged: bool
 
 
-def ranked(record: StudyRecord) -> list[TrialResult]:
+def ranked(trials: Sequence[TrialResult], what: Measure) -> list[TrialResult]:
     """The complete trials, best mean first; diverged ones last."""
-    what = ranking_measure(record)
-    complete = [t for t in trial_results(record, what) if t.complete]
-    return sorted(complete, key=lambda t: (cost(t.mean, what), t.number))
+    return sorted((t for t in trials if t.is_complete), key=lambda t: (cost(t.mean, what), t.number))
 
 
-def contrasts(record: StudyRecord) -> tuple[TrialResult | None, tuple[Contrast, ...]]:
-    """The trial with the best mean, and its advantage over each reference, paired by seed."""
-    order = ranked(record)
-    if not order or not math.isfinite(order[0].mean):
-        return None, ()
-    what = ranking_measure(record)
-    found = references(record, order)
-    return order[0], tuple(_contrast(role, order[0], other, what) for role, other in found)
-
-
-def references(record: StudyRecord, order: Sequence[TrialResult]) -> list[tuple[str, TrialResult]]:
+def references(
+    order: Sequence[TrialResult], advice: Advice, terms: tuple[str, ...], are_points: bool, line: Mapping[int, float]
+) -> list[tuple[str, TrialResult]]:
     """What the best trial (the first of `order`) is held against: role and trial, each trial once.
 
-    The trial of the advice, equal weights, the paper's Table 2 and single terms where the study has them; all other
-    named points of a study over such; on a line its neighbours and both ends; otherwise the runner-up.
+    The trial of the advice, equal weights of the `terms` in use, the paper's Table 2 and single terms where the study has
+    them; all other named points of a study over such; on a `line` (trial -> place) its neighbours and both ends; otherwise
+    the runner-up.
     """
-    terms = used_terms(record)
-    advice = recommend(record)
     roles = [(advice.verdict, t) for t in order if t.number == advice.trial]
     roles += [("equal weights", t) for t in order if is_equal(t.weights, terms)]
     roles += [("the paper's Table 2", t) for t in order if _is_table_2(t, terms)]
     roles += [(f"{term_label(single)} alone", t) for t in order if (single := _single(t))]
-    if record.kind == "points":
+    if are_points:
         roles += [(str(t.params[POINT]), t) for t in order]
-    roles += _line_references(record, order)
+    roles += _line_references(order, line)
     named: dict[int, tuple[list[str], TrialResult]] = {}
     for role, trial in roles:
         if trial.number != order[0].number:
@@ -224,17 +203,17 @@ def _single(trial: TrialResult) -> str | None:
     return used[0] if len(used) == 1 else None
 
 
-def _line_references(record: StudyRecord, order: Sequence[TrialResult]) -> list[tuple[str, TrialResult]]:
-    values = line_values(record)
-    if not values:
+def _line_references(order: Sequence[TrialResult], places: Mapping[int, float]) -> list[tuple[str, TrialResult]]:
+    if not places or not order:
         return [("runner-up", t) for t in order[1:2]]
-    line = sorted(order, key=lambda t: values[t.number])
+    line = sorted(order, key=lambda t: places[t.number])
     at = line.index(order[0])
     neighbours = [("neighbour", line[i]) for i in (at - 1, at + 1) if 0 <= i < len(line)]
     return [("start of the line", line[0]), *neighbours, ("end of the line", line[-1])]
 
 
-def _contrast(role: str, best: TrialResult, other: TrialResult, what: Measure) -> Contrast:
+def contrast(role: str, best: TrialResult, other: TrialResult, what: Measure) -> Contrast:
+    """The best trial's advantage over another one, paired by seed."""
     mine = {s.seed: s.value for s in best.seeds}
     pairs = [(cost(s.value, what), cost(mine[s.seed], what)) for s in other.seeds if s.seed in mine]
     gains = [theirs - ours for theirs, ours in pairs if not math.isnan(theirs) and not math.isnan(ours)]
@@ -251,13 +230,12 @@ class Pairing:
     trials: int
 
 
-def pairing(record: StudyRecord) -> Pairing:
+def pairing(trials: Sequence[TrialResult]) -> Pairing:
     """The correlation of seeds across finite, complete trials.
 
     The variance of a difference is 2 sigma^2 (1 - correlation), so pairing is worth 1 / (1 - correlation).
     """
-    what = ranking_measure(record)
-    finite = [t for t in trial_results(record, what) if t.complete and math.isfinite(t.mean)]
+    finite = [t for t in trials if t.is_complete and math.isfinite(t.mean)]
     common = set.intersection(*[{s.seed for s in t.seeds} for t in finite]) if finite else set()
     matrix = np.array([[s.value for s in t.seeds if s.seed in common] for t in finite])
     correlation = seed_correlation(matrix)
@@ -283,24 +261,24 @@ class Breakage:
     onset: tuple[Literal["from", "up to"], float] | None
 
 
-def breakage(record: StudyRecord) -> Breakage:
-    """Count outcomes over all finished runs, with the exact 95 % interval of a run's probability to break."""
-    results = trial_results(record, ranking_measure(record))
-    counts = sum((t.outcomes for t in results), Counter())
-    finished, broken = sum(t.finished for t in results), sum(t.broken for t in results)
+def breakage(trials: Sequence[TrialResult], line: Mapping[int, float]) -> Breakage:
+    """Count outcomes over all finished runs, with the exact 95 % interval of a run's probability to break.
+
+    `line` is trial -> place where the study sweeps one variable, else empty.
+    """
+    finished, broken = sum(t.finished for t in trials), sum(t.broken for t in trials)
     return Breakage(
-        counts=counts,
+        counts=sum((t.outcomes for t in trials), Counter()),
         finished=finished,
         broken=broken,
         probability=proportion_interval(broken, finished) if finished else (math.nan, math.nan),
-        trials=tuple(t for t in results if t.broken),
-        onset=_onset(record, results),
+        trials=tuple(t for t in trials if t.broken),
+        onset=_onset(trials, line),
     )
 
 
-def _onset(record: StudyRecord, results: Sequence[TrialResult]) -> tuple[Literal["from", "up to"], float] | None:
-    values = line_values(record)
-    line = sorted((values[t.number], t.broken > 0) for t in results if t.finished and values)
+def _onset(trials: Sequence[TrialResult], places: Mapping[int, float]) -> tuple[Literal["from", "up to"], float] | None:
+    line = sorted((places[t.number], t.broken > 0) for t in trials if t.finished and places)
     broken = [is_broken for _, is_broken in line]
     top, bottom = _run_length(broken[::-1]), _run_length(broken)
     if top and top < len(line):

@@ -1,4 +1,4 @@
-"""The answer in words: which weights to use, how sure that is, where training breaks. Numbers come from `statistics`."""
+"""The answer in words: which weights to use, how sure that is, where training breaks. Numbers come from `analysis`."""
 
 import math
 from collections.abc import Sequence
@@ -6,26 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from depth_loss_sweep.reports.advice import Tone, best_baseline
+from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.intervals import proportion_interval
-from depth_loss_sweep.reports.measures import BASELINE_LABELS, BROKEN, measure, percent, rough, short
-from depth_loss_sweep.reports.naming import recipe
+from depth_loss_sweep.reports.measures import BASELINE_LABELS, BROKEN, percent, rough, short
 from depth_loss_sweep.reports.records import StudyRecord
-from depth_loss_sweep.reports.statistics import (
-    Breakage,
-    Recommendation,
-    baseline_values,
-    breakage,
-    ranked,
-    recommend,
-)
-from depth_loss_sweep.reports.trials import (
-    TrialResult,
-    is_unfinished,
-    line_values,
-    objective_measure,
-    ranking_measure,
-    trial_results,
-)
+from depth_loss_sweep.reports.statistics import Breakage, Recommendation
+from depth_loss_sweep.reports.trials import TrialResult
 
 
 @dataclass(frozen=True)
@@ -46,25 +32,25 @@ class Answer:
     progress: str
     findings: tuple[Finding, ...]
     caveats: tuple[str, ...]
-    advice: Recommendation
 
 
-def answer(record: StudyRecord) -> Answer:
+def answer(analysis: Analysis) -> Answer:
     """Sum a study up, whatever state it is in. Whether networks beat the trivial predictors comes first."""
-    advice, broken = recommend(record), breakage(record)
-    headline, tone = advice.headline(recipe(advice.weights, advice.params))
+    advice, broken = analysis.recommendation, analysis.breakage
+    headline, tone = advice.headline(analysis.recipe(advice.weights, advice.params))
     findings = (
-        _against_baselines(record, advice),
-        Finding("Which weights?", _which(record, advice), "plain" if advice.trial is not None else "warn"),
-        Finding("How sure is that?", _sure(record, advice), _sure_tone(advice)),
-        Finding("Where does training break?", _breaks(record, broken), "warn" if broken.broken else "good"),
+        _against_baselines(analysis, advice),
+        Finding("Which weights?", _which(analysis, advice), "plain" if advice.trial is not None else "warn"),
+        Finding("How sure is that?", _sure(analysis, advice), _sure_tone(advice)),
+        Finding("Where does training break?", _breaks(analysis, broken), "warn" if broken.broken else "good"),
     )
     asked = [f for f in findings if f.text]
-    return Answer(headline, tone, _progress(record), tuple(asked), _caveats(record), advice)
+    return Answer(headline, tone, _progress(analysis), tuple(asked), _caveats(analysis))
 
 
-def _progress(record: StudyRecord) -> str:
+def _progress(analysis: Analysis) -> str:
     """What is still missing or went wrong, in words; empty where every trial is done."""
+    record = analysis.record
     states, runs = record.trials["state"], record.runs["state"]
     done, failed, pruned = (
         int((runs == "finished").sum()),
@@ -72,7 +58,7 @@ def _progress(record: StudyRecord) -> str:
         int((states == "pruned").sum()),
     )
     parts = []
-    if is_unfinished(record):
+    if analysis.is_unfinished:
         asked = max(len(runs), len(states) * len(record.seeds))
         parts.append(f"Unfinished: {done} of {asked} runs so far, so all of this may still change.")
     if failed:
@@ -89,11 +75,10 @@ def _progress(record: StudyRecord) -> str:
 # Do the networks learn anything?
 
 
-def _against_baselines(record: StudyRecord, advice: Recommendation) -> Finding:
+def _against_baselines(analysis: Analysis, advice: Recommendation) -> Finding:
     question = "Do the networks beat the trivial predictors?"
-    what = ranking_measure(record)
-    best = best_baseline(baseline_values(record, what), what)
-    order = ranked(record)
+    what, order = analysis.ranking, analysis.ranked
+    best = best_baseline(analysis.baselines(what), what)
     if best is None:
         return Finding(question, "Unknown: the trivial predictors were not evaluated for this measure.", "warn")
     name = f"the {BASELINE_LABELS.get(best[0], best[0])} ({what.write(best[1])})"
@@ -134,20 +119,20 @@ def _clearly(trial: TrialResult, baseline: float, higher: bool) -> str:
 # Which weights, and how sure
 
 
-def _which(record: StudyRecord, advice: Recommendation) -> str:
+def _which(analysis: Analysis, advice: Recommendation) -> str:
     if advice.trial is None:
         return advice.reason
-    what = objective_measure(record)
-    value = f"Trial {advice.trial}: {recipe(advice.weights, advice.params)}, with a validation {what.label} of {what.write(advice.mean)}."
+    what, recipe = analysis.objective, analysis.recipe(advice.weights, advice.params)
+    value = f"Trial {advice.trial}: {recipe}, with a validation {what.label} of {what.write(advice.mean)}."
     if advice.status == "ahead":
         value += " It does not beat the trivial predictors, so this is an order of finish, not advice."
     return f"{value} {advice.reason}"
 
 
-def _sure(record: StudyRecord, advice: Recommendation) -> str:
+def _sure(analysis: Analysis, advice: Recommendation) -> str:
     if advice.trial is None:
         return ""
-    what = objective_measure(record)
+    what = analysis.objective
     if advice.seeds < 2:
         return "Not at all: one seed gives no interval. Grow the study by seeds (at least three) before relying on it."
     text = (
@@ -170,34 +155,33 @@ def _sure_tone(advice: Recommendation) -> Tone:
 # Where training breaks
 
 
-def _breaks(record: StudyRecord, broken: Breakage) -> str:
+def _breaks(analysis: Analysis, broken: Breakage) -> str:
     if not broken.finished:
         return ""
     low, high = broken.probability
     if not broken.broken:
-        per_trial = _per_trial_bound(broken, record)
+        per_trial = _per_trial_bound(broken, len(analysis.record.seeds))
         return (
             f"Nowhere that was tried: none of {broken.finished} finished runs ended flat, spiking or non-finite. "
             f"That still allows a probability of up to {percent(high)}{per_trial}.{_trivial(broken)}"
         )
     kinds = ", ".join(f"{broken.counts[k]} {k.replace('_', '-')}" for k in BROKEN if broken.counts[k])
     text = f"{broken.broken} of {broken.finished} finished runs broke ({kinds}; 95 % interval {percent(low)} to {percent(high)}). "
-    return f"{text}{_where(record, broken)}{_trivial(broken)}"
+    return f"{text}{_where(analysis, broken)}{_trivial(broken)}"
 
 
-def _per_trial_bound(broken: Breakage, record: StudyRecord) -> str:
-    seeds = len(record.seeds)
+def _per_trial_bound(broken: Breakage, seeds: int) -> str:
     if seeds < 1 or broken.finished <= seeds:
         return ""
     return f" over all, and up to {percent(proportion_interval(0, seeds)[1])} at any one point ({seeds} runs each)"
 
 
-def _where(record: StudyRecord, broken: Breakage) -> str:
+def _where(analysis: Analysis, broken: Breakage) -> str:
     if broken.onset:
         side, value = broken.onset
         onward = "upward" if side == "from" else ""
-        start = f"{side.capitalize()} {record.variables[0]} = {short(value)} {onward}".strip()
-        places = line_values(record)
+        start = f"{side.capitalize()} {analysis.record.variables[0]} = {short(value)} {onward}".strip()
+        places = analysis.line
         inside = [
             t for t in broken.trials if (places[t.number] >= value if side == "from" else places[t.number] <= value)
         ]
@@ -219,25 +203,26 @@ def _trivial(broken: Breakage) -> str:
 # What to keep in mind
 
 
-def _caveats(record: StudyRecord) -> tuple[str, ...]:
+def _caveats(analysis: Analysis) -> tuple[str, ...]:
+    record = analysis.record
     size = record.data.get("image_size")
     pixels = f"{size[0]} × {size[1]} pixels" if isinstance(size, (list, tuple)) and len(size) == 2 else "its resolution"
     head, epochs = _kept(record, "model", "head"), _kept(record, "train", "epochs")
     budget = f", {epochs} epochs" if epochs else ""
-    found = [f"Weights hold for what they were found at: {pixels}, depth in metres, {head or 'this'} head{budget}."]
-    found.append(
+    caveats = [f"Weights hold for what they were found at: {pixels}, depth in metres, {head or 'this'} head{budget}."]
+    caveats.append(
         "Terms do not keep their size across resolutions: the same weight means something else at another size."
     )
     if 1 < len(record.seeds) < 10:
-        found.append("A t-interval from few seeds is too narrow where some runs collapse: read it as a lower bound.")
+        caveats.append("A t-interval from few seeds is too narrow where some runs collapse: read it as a lower bound.")
     shared = record.data.get("scenes_shared_with_train")
     if isinstance(shared, dict) and shared.get("val"):
-        found.append(f"{shared['val']} validation scenes are also trained on, so every validation number flatters.")
-    if record.objective != "combined" and any(math.isinf(t.mean) for t in trial_results(record)):
-        found.append(
+        caveats.append(f"{shared['val']} validation scenes are also trained on, so every validation number flatters.")
+    if record.objective != "combined" and any(math.isinf(t.mean) for t in analysis.results(analysis.objective)):
+        caveats.append(
             "A trial with a non-finite run counts as infinitely bad; its surviving seeds are never averaged alone."
         )
-    return (*found, *record.notes)
+    return (*caveats, *record.notes)
 
 
 def _kept(record: StudyRecord, section: str, field: str) -> Any:
@@ -245,11 +230,12 @@ def _kept(record: StudyRecord, section: str, field: str) -> Any:
     return None if f"{section}.{field}" in record.variables else (record.spec.get(section) or {}).get(field)
 
 
-def objective_sentence(record: StudyRecord) -> str:
+def objective_sentence(analysis: Analysis) -> str:
     """What is optimised, in words."""
-    what = objective_measure(record)
+    record = analysis.record
+    what = analysis.objective
     if record.objective == "combined":
         return "The objective is the combined loss; trials are shown in the order of validation RMSE instead."
     goal = "more is better" if what.higher_is_better else "less is better"
     last = "the last epoch" if record.window == 1 else f"the last {record.window} epochs"
-    return f"The objective is the validation {measure(what.column).label} of {last}, which does not know the weights; {goal}."
+    return f"The objective is the validation {what.label} of {last}, which does not know the weights; {goal}."

@@ -634,7 +634,7 @@ def best(
 ) -> None:
     """The answer: whether anything was learnt, which weights to use, and how sure that is, as the report has it."""
     from depth_loss_sweep.model.checkpoint import is_model_file
-    from depth_loss_sweep.reports.statistics import recommend
+    from depth_loss_sweep.reports.analysis import Analysis
     from depth_loss_sweep.results import need_finished, study_record
 
     place = Home.choose(home)
@@ -646,7 +646,7 @@ def best(
     record = study_record(store, place, name)
     need_finished(record)
     _check_trial(name, trial, len(record.trials), target)
-    found = recommend(record)
+    found = Analysis(record).recommendation
     headline, _ = found.headline(spec_recipe(found.weights, found.params))
     if as_json:
         _print_json({"headline": headline, "verdict": found.verdict, **found.as_dict()})

@@ -15,6 +15,7 @@ from depth_loss_sweep.model.errors import ModelError
 from depth_loss_sweep.model.names import TERMS
 from depth_loss_sweep.model.outcomes import RESULT, load_result
 from depth_loss_sweep.paths import Home
+from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.records import Panels, StudyRecord
 from depth_loss_sweep.reports.references import REFERENCES
 from depth_loss_sweep.reports.samples import panel_runs
@@ -101,7 +102,7 @@ def _with_panels(record: StudyRecord, home: Home) -> StudyRecord:
     A report is made of what is there, and never runs a network.
     """
     panels, notes = {}, []
-    for run in panel_runs(record):
+    for run in panel_runs(Analysis(record)):
         try:
             panels[run] = read_panels(home.run(run))
         except ModelError as error:

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.page import baseline_table, render, run_table, trial_table, write_report
 from depth_loss_sweep.reports.sections import study_sections
 
@@ -47,7 +48,7 @@ def test_a_page_comes_out_of_every_state_of_a_study(study, state):
 @pytest.mark.parametrize("state", ["line", "simplex", "point", "points", "combined"])
 def test_figures_are_valid_plotly_figures(study, state):
     """They are built as plain dictionaries, so plotly's own classes check them here, every choice included."""
-    for section in study_sections(study(**{**STATES[state], "panels": 0}), "study-1"):
+    for section in study_sections(Analysis(study(**{**STATES[state], "panels": 0})), "study-1"):
         for figure in (*section.figures, *section.more):
             checked = go.Figure({"data": figure.chart.data, "layout": figure.chart.layout})
             for axis in ("xaxis", "yaxis"):
@@ -162,24 +163,24 @@ def test_two_writers_at_once_leave_a_whole_page(study, tmp_path, monkeypatch):
 def test_tables_are_sorted_by_value_not_by_text(study):
     """Cells carry the number they stand for; trials come best first, diverged ones last."""
     record = study(trials=4, diverged=(0,))
-    table = trial_table(record)
+    table = trial_table(Analysis(record))
     column = table.columns.index("mean RMSE (m)")
     means = [row[column].sort for row in table.rows]
     assert means == sorted(means) and table.rows[-1][column].text == "diverged"
     assert [row[1].text for row in table.rows].count("recommended") == 1
-    assert [cell.text for cell in run_table(record).rows[2]][:4] == ["0", "2", "finished", "non-finite"]
+    assert [cell.text for cell in run_table(Analysis(record)).rows[2]][:4] == ["0", "2", "finished", "non-finite"]
 
 
 def test_the_trivial_predictors_have_a_table(study):
     """Every split has its column."""
-    table = baseline_table(study(trials=1))
+    table = baseline_table(Analysis(study(trials=1)))
     assert table.columns == ("measure", "predictor", "train", "val")
     assert [c.text for c in table.rows[1]] == ["RMSE (m)", "training median", "0.7100", "0.7100"]
 
 
 def test_named_points_are_categories_in_their_order(study):
     """No line joins them, the ticks are their names, and the axis says what `equal` weighs."""
-    figure = study_sections(study("points", trials=4), "study-1")[0].figures[0]
+    figure = study_sections(Analysis(study("points", trials=4)), "study-1")[0].figures[0]
     assert figure.chart.layout["xaxis"]["ticktext"] == ["paper-table-2", "equal", "l1", "edge"]
     assert "equal: SILog\u00a01 · SSIM\u00a01 · edge\u00a01 · L1\u00a01" in figure.title
     assert all("lines" not in t["mode"] for t in figure.chart.data if t["type"] == "scatter" and t.get("meta") is None)
@@ -187,8 +188,8 @@ def test_named_points_are_categories_in_their_order(study):
 
 def test_swept_fields_have_columns_of_their_own(study):
     """A grid over the rate: the table of trials says at which rate each was trained, and a study of points which point."""
-    assert "train.learning_rate" in trial_table(study("grid", trials=4)).columns
-    table = trial_table(study("points", trials=2))
+    assert "train.learning_rate" in trial_table(Analysis(study("grid", trials=4))).columns
+    table = trial_table(Analysis(study("points", trials=2)))
     assert table.columns[2] == "point" and {row[2].text for row in table.rows} == {"paper-table-2", "equal"}
 
 

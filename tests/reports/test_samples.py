@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.samples import panel_runs, sample_panels
 
 
@@ -17,7 +18,7 @@ def decoded(uri):
 def test_the_best_and_the_worst_trial_are_shown(study):
     """One run each; of a diverged trial the run that diverged."""
     record = study(trials=4, panels=2, diverged=(3,))
-    samples = sample_panels(record)
+    samples = sample_panels(Analysis(record))
     assert [s.role for s in samples.shown] == ["best", "worst"]
     assert samples.shown[1].trial == 3 and samples.shown[1].seed == 2
     assert len(samples.rows) == 2 and len(samples.rows[0].predictions) == 2
@@ -27,18 +28,20 @@ def test_the_best_and_the_worst_trial_are_shown(study):
 def test_callers_can_ask_which_panels_to_load(study):
     """The runs named are those that are shown."""
     record = study(trials=3, panels=1)
-    runs = panel_runs(replace(record, panels={}))
+    runs = panel_runs(Analysis(replace(record, panels={})))
     assert len(runs) == 2
     only = replace(record, panels={run: record.panels[run] for run in runs})
-    assert [s.trial for s in sample_panels(only).shown] == [s.trial for s in sample_panels(record).shown]
-    assert panel_runs(study(finished=0)) == ()
+    assert [s.trial for s in sample_panels(Analysis(only)).shown] == [
+        s.trial for s in sample_panels(Analysis(record)).shown
+    ]
+    assert panel_runs(Analysis(study(finished=0))) == ()
 
 
 def test_error_colours_and_numbers_worked_by_hand(study):
     """A prediction 1 m too far everywhere has an RMSE of 1 m and is red; invalid truth is grey."""
     record = study(trials=1, seeds=1, panels=1)
     run, panels = next(iter(record.panels.items()))
-    samples = sample_panels(replace(record, panels={run: replace(panels, prediction=panels.truth + 1)}))
+    samples = sample_panels(Analysis(replace(record, panels={run: replace(panels, prediction=panels.truth + 1)})))
     prediction = samples.rows[0].predictions[0]
     assert prediction.rmse == pytest.approx(1.0, abs=1e-6) and samples.error == pytest.approx(1.0, abs=1e-5)
     error, mask = decoded(prediction.error), panels.mask[0]
@@ -51,17 +54,17 @@ def test_a_prediction_without_finite_numbers_is_grey(study):
     record = study(trials=1, seeds=1, panels=1)
     run, panels = next(iter(record.panels.items()))
     broken = replace(panels, prediction=np.full_like(panels.prediction, np.nan))
-    prediction = sample_panels(replace(record, panels={run: broken})).rows[0].predictions[0]
+    prediction = sample_panels(Analysis(replace(record, panels={run: broken}))).rows[0].predictions[0]
     assert math.isnan(prediction.rmse) and (decoded(prediction.depth) == 128).all()
 
 
 def test_large_panels_are_shrunk(study):
     """A page must stay small enough to be sent by mail."""
     record = study(trials=1, seeds=1, panels=1, size=256)
-    row = sample_panels(record).rows[0]
+    row = sample_panels(Analysis(record)).rows[0]
     assert decoded(row.truth).shape == (128, 128, 3) and decoded(row.photo).shape == (128, 128, 3)
 
 
 def test_without_panels_there_is_nothing_to_show(study):
     """No section is better than an empty one."""
-    assert sample_panels(study(trials=2)) is None
+    assert sample_panels(Analysis(study(trials=2))) is None

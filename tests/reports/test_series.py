@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.measures import measure
 from depth_loss_sweep.reports.series import (
     axes,
@@ -11,18 +12,16 @@ from depth_loss_sweep.reports.series import (
     gradient_points,
     main_axis,
     measure_series,
-    measured,
     outcome_counts,
 )
-from depth_loss_sweep.reports.trials import trial_results
 
 RMSE = measure("metric_rmse")
 
 
 def test_a_series_keeps_every_seed_and_says_how_many_made_each_mean(study):
     """Points, means, half widths and n belong together."""
-    record = study(trials=3, seeds=4)
-    series = measure_series(record, RMSE, main_axis(record))
+    analysis = Analysis(study(trials=3, seeds=4))
+    series = measure_series(analysis, RMSE, main_axis(analysis))
     assert len(series.seed_y) == 12 and series.counts == [4, 4, 4]
     assert series.mean_x == [0.0, 0.45, 0.9]
     assert series.mean_y[0] == pytest.approx(np.mean(series.seed_y[:4]))
@@ -32,22 +31,24 @@ def test_a_series_keeps_every_seed_and_says_how_many_made_each_mean(study):
 
 def test_a_diverged_trial_keeps_its_points_but_has_no_mean(study):
     """Its place is marked instead."""
-    record = study(trials=3, diverged=(2,))
-    series = measure_series(record, RMSE, main_axis(record))
+    analysis = Analysis(study(trials=3, diverged=(2,)))
+    series = measure_series(analysis, RMSE, main_axis(analysis))
     assert series.diverged_x == [0.9] and series.mean_x == [0.0, 0.45] and len(series.seed_y) == 8
 
 
 def test_the_combined_loss_has_no_trivial_predictors(study):
     """They would be weighed differently at every point."""
-    record = study(trials=2)
-    assert all(math.isnan(v) for v in measure_series(record, measure("total"), main_axis(record)).baselines.values())
+    analysis = Analysis(study(trials=2))
+    assert all(
+        math.isnan(v) for v in measure_series(analysis, measure("total"), main_axis(analysis)).baselines.values()
+    )
 
 
 @pytest.mark.parametrize(("kind", "count"), [("line", 1), ("grid", 2), ("simplex", 4), ("point", 1)])
 def test_every_kind_of_space_has_its_axes(study, kind, count):
     """A line has one, a grid one a variable, a simplex one a weight, a point the trial's name."""
     record = study(kind, trials=1 if kind == "point" else 6)
-    found = axes(record)
+    found = axes(Analysis(record))
     assert len(found) == count
     assert bool(found[0].names) == (kind == "point")
 
@@ -56,14 +57,15 @@ def test_values_that_are_no_numbers_stand_in_a_row(study):
     """Swept names keep the order of the trials."""
     record = study(trials=3)
     record.trials["var_w"] = ["plain", "rooted", "plain"]
-    axis = main_axis(record)
+    axis = main_axis(Analysis(record))
     assert axis.names == ("plain", "rooted") and list(axis.positions.values()) == [0.0, 1.0, 0.0]
 
 
 def test_a_mean_curve_ends_where_its_first_seed_does(study):
     """After a seed stops, the others are not averaged alone."""
     record = study(trials=2, seeds=2, epochs=6, diverged=(1,))
-    whole, cut = epoch_curves(record, trial_results(record), RMSE, main_axis(record), "val")
+    analysis = Analysis(record)
+    whole, cut = epoch_curves(record.epochs, analysis.trials, RMSE, main_axis(analysis), "val")
     assert whole.epochs == [1, 2, 3, 4, 5, 6] and np.isfinite(whole.mean).all()
     assert np.isfinite(cut.mean).tolist() == [True, True, False, False, False, False]
     assert np.isfinite(cut.seeds[0]).all()
@@ -71,24 +73,24 @@ def test_a_mean_curve_ends_where_its_first_seed_does(study):
 
 def test_outcomes_are_counted_with_what_is_unfinished(study):
     """Every run of a trial stands in exactly one part of its bar."""
-    record = study(trials=3, seeds=2, finished=3, diverged=(0,))
-    counts = outcome_counts(record, main_axis(record)).counts
+    analysis = Analysis(study(trials=3, seeds=2, finished=3, diverged=(0,)))
+    counts = outcome_counts(analysis.trials, main_axis(analysis)).counts
     assert counts["learnt"] == [1, 1, 0] and counts["non_finite"] == [1, 0, 0] and counts["unfinished"] == [0, 1, 2]
 
 
 def test_a_run_without_finite_gradient_is_kept_as_infinite(study):
     """It must not vanish from the figure that is about it."""
-    record = study(trials=2, diverged=(1,))
-    points = gradient_points(record, main_axis(record))
+    analysis = Analysis(study(trials=2, diverged=(1,)))
+    points = gradient_points(analysis, main_axis(analysis))
     assert len(points) == 6
     assert [p.outcome for p in points if math.isinf(p.norm)] == ["non_finite"]
 
 
 def test_contributions_add_up_to_the_combined_loss(study):
     """Weight times term, summed over terms, is what was minimised."""
-    record = study(trials=3)
-    parts = contributions(record, main_axis(record)).parts
-    totals = measure_series(record, measure("total"), main_axis(record)).mean_y
+    analysis = Analysis(study(trials=3))
+    parts = contributions(analysis, main_axis(analysis)).parts
+    totals = measure_series(analysis, measure("total"), main_axis(analysis)).mean_y
     assert np.sum(list(parts.values()), axis=0) == pytest.approx(totals)
 
 
@@ -96,4 +98,4 @@ def test_only_measures_with_values_are_shown(study):
     """A column without a finite number is no measure of this study."""
     record = study(trials=1)
     record.epochs["metric_rmse_far"] = np.nan
-    assert "metric_rmse_far" not in [m.column for m in measured(record, "metric")]
+    assert "metric_rmse_far" not in [m.column for m in Analysis(record).measured("metric")]

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.summary import answer
 
 
@@ -12,12 +13,12 @@ def plain(text):
 
 def finding(record, start):
     """The answer to the question that starts so."""
-    return next(plain(f.text) for f in answer(record).findings if f.question.startswith(start))
+    return next(plain(f.text) for f in answer(Analysis(record)).findings if f.question.startswith(start))
 
 
 def test_the_summary_first_says_whether_anything_was_learnt(study):
     """Where no trial beats the trivial predictors, that is the headline, and weights are no advice."""
-    found = answer(study(baseline=0.4))
+    found = answer(Analysis(study(baseline=0.4)))
     assert found.headline.startswith("Nothing was learnt") and found.tone == "bad"
     assert found.findings[0].question.startswith("Do the networks beat")
     assert found.findings[0].text.startswith("No.") and "0.3600 m" in plain(found.findings[0].text)
@@ -27,7 +28,7 @@ def test_the_summary_first_says_whether_anything_was_learnt(study):
 def test_a_winner_is_named_with_its_error_and_the_flattery_of_being_the_best(study):
     """The page answers which weights, how sure, and where training breaks."""
     record = study(trials=3, values={(t, s): 0.4 + 0.1 * t + 0.01 * s for t in range(3) for s in range(3)})
-    found = answer(record)
+    found = answer(Analysis(record))
     assert plain(found.headline) == "Use SILog 0.05 · SSIM 0.9 · L1 0.05" and found.tone == "good"
     sure = finding(record, "How sure")
     assert "mean of 3 seeds is 0.4100 m, standard error 0.0058 m, 95 % interval 0.3852 m to 0.4348 m" in sure
@@ -62,17 +63,17 @@ def test_where_training_breaks_is_said_in_words(study):
 )
 def test_headlines_fit_the_state_of_the_study(study, options, headline):
     """No state of a study gets a headline that it does not deserve."""
-    assert answer(study(**options)).headline.startswith(headline)
+    assert answer(Analysis(study(**options))).headline.startswith(headline)
 
 
 def test_an_unfinished_study_says_so(study):
     """Finished ones do not mention it; errors and pruned trials are counted."""
-    assert answer(study(finished=13)).progress.startswith("Unfinished: 13 of 30 runs")
-    assert answer(study()).progress == ""
+    assert answer(Analysis(study(finished=13))).progress.startswith("Unfinished: 13 of 30 runs")
+    assert answer(Analysis(study())).progress == ""
     record = study(trials=2)
     record.trials.loc[0, "state"] = "pruned"
     record.runs.loc[5, "state"] = "failed"
-    assert answer(record).progress == (
+    assert answer(Analysis(record)).progress == (
         "1 run failed on an error, which is not a result; a study of another name trains only what failed. "
         "1 trial was pruned early and is not compared."
     )
@@ -82,7 +83,7 @@ def test_notes_and_leaking_scenes_are_among_the_caveats(study):
     """What limits the answer stands under it."""
     record = study()
     data = {**record.data, "scenes_shared_with_train": {"val": 3, "test": 0}}
-    caveats = answer(replace(record, notes=("runs of mixed environment",), data=data)).caveats
+    caveats = answer(Analysis(replace(record, notes=("runs of mixed environment",), data=data))).caveats
     assert "runs of mixed environment" in caveats
     assert any(c.startswith("3 validation scenes are also trained on") for c in caveats)
 
@@ -92,7 +93,7 @@ def test_trials_on_other_pictures_are_not_recommended_for_the_right_reason(study
     record = study("grid", trials=2, baseline=1.0)
     names = {"var_train.learning_rate": "var_data.train_images"}
     record = replace(record, trials=record.trials.rename(columns=names), variables=("w", "data.train_images"))
-    assert answer(record).headline == "No recommendation: the trials differ in their data"
+    assert answer(Analysis(record)).headline == "No recommendation: the trials differ in their data"
 
 
 def test_the_headline_names_a_swept_field(study):
@@ -100,4 +101,7 @@ def test_the_headline_names_a_swept_field(study):
     record = study(
         "grid", trials=2, baseline=1.0, values={(t, s): 0.4 + 0.1 * t + 0.01 * s for t in (0, 1) for s in (0, 1, 2)}
     )
-    assert plain(answer(record).headline) == "Use SILog 0.05 · SSIM 0.9 · L1 0.05 with train.learning_rate = 0.0001"
+    assert (
+        plain(answer(Analysis(record)).headline)
+        == "Use SILog 0.05 · SSIM 0.9 · L1 0.05 with train.learning_rate = 0.0001"
+    )

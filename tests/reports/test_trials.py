@@ -5,19 +5,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.errors import ReportError
 from depth_loss_sweep.reports.naming import recipe, spec_recipe, weights_label
-from depth_loss_sweep.reports.trials import final_values, is_equal, normalised, objective_measure, trial_results
+from depth_loss_sweep.reports.trials import is_equal, normalised
 
 
 def test_a_trial_is_the_mean_of_its_seeds_last_epochs(study):
     """The value is the last epoch's, never the best epoch's."""
     record = study(trials=2, seeds=2, values={(0, 0): 0.5, (0, 1): 0.7})
-    first = trial_results(record)[0]
+    first = Analysis(record).trials[0]
     last = record.epochs[(record.epochs["split"] == "val") & (record.epochs["epoch"] == 10)]["metric_rmse"].tolist()
     assert [s.value for s in first.seeds] == pytest.approx(last[:2])
     assert first.mean == pytest.approx(0.6, abs=1e-9)
-    assert first.complete and first.label == "w = 0"
+    assert first.is_complete and first.label == "w = 0"
 
 
 def test_a_study_may_average_its_last_epochs(study):
@@ -25,28 +26,28 @@ def test_a_study_may_average_its_last_epochs(study):
     record = study(trials=1, seeds=1)
     record = replace(record, spec={"study": {**record.spec["study"], "value": 2}})
     rows = record.epochs[record.epochs["split"] == "val"]["metric_rmse"].to_numpy()
-    assert list(final_values(record, "metric_rmse").values()) == pytest.approx([rows[-2:].mean()])
+    assert list(Analysis(record).final_values("metric_rmse").values()) == pytest.approx([rows[-2:].mean()])
 
 
 def test_a_diverged_seed_makes_the_trial_infinite(study):
     """Two good seeds do not make up for a non-finite one, whatever was recorded last."""
     record = study(trials=2, seeds=3, diverged=(1,))
-    good, bad = trial_results(record)
-    assert math.isinf(bad.mean) and bad.mean > 0 and bad.complete and bad.broken == 1
+    good, bad = Analysis(record).trials
+    assert math.isinf(bad.mean) and bad.mean > 0 and bad.is_complete and bad.broken == 1
     assert math.isfinite(good.mean)
 
 
 def test_a_diverged_seed_is_the_lowest_where_more_is_better(study):
     """Where a metric is better the higher it is, the worst infinity is negative."""
     record = study(trials=1, objective="val_delta1", diverged=(0,))
-    assert trial_results(record)[0].mean == -math.inf
+    assert Analysis(record).trials[0].mean == -math.inf
 
 
 def test_a_half_finished_trial_is_not_complete(study):
     """Seeds that have not finished have no value yet, although they have epochs."""
     record = study(trials=2, seeds=3, finished=4)
-    first, second = trial_results(record)
-    assert first.complete and not second.complete
+    first, second = Analysis(record).trials
+    assert first.is_complete and not second.is_complete
     assert second.interval.n == 1 and second.outcomes["running"] == 1 and second.outcomes["waiting"] == 1
 
 
@@ -54,14 +55,14 @@ def test_a_pruned_trial_is_not_complete(study):
     """Pruned trials saw fewer epochs, so they are not compared."""
     record = study(trials=2)
     record.trials.loc[0, "state"] = "pruned"
-    assert not trial_results(record)[0].complete
+    assert not Analysis(record).trials[0].is_complete
 
 
 def test_a_record_without_epochs_has_no_values(study):
     """Tables without rows need no columns."""
     record = replace(study(trials=1), epochs=pd.DataFrame(), runs=pd.DataFrame())
-    assert final_values(record, "metric_rmse") == {}
-    assert trial_results(record)[0].seeds == ()
+    assert Analysis(record).final_values("metric_rmse") == {}
+    assert Analysis(record).trials[0].seeds == ()
 
 
 def test_a_table_that_lacks_a_column_is_refused(study):
@@ -73,8 +74,8 @@ def test_a_table_that_lacks_a_column_is_refused(study):
 
 def test_the_combined_loss_is_the_total(study):
     """The objective's name leads to the column that it stands in."""
-    assert objective_measure(study(trials=1, objective="combined")).column == "total"
-    assert objective_measure(study(trials=1, objective="val_abs_rel")).column == "metric_abs_rel"
+    assert Analysis(study(trials=1, objective="combined")).objective.column == "total"
+    assert Analysis(study(trials=1, objective="val_abs_rel")).objective.column == "metric_abs_rel"
 
 
 def test_weights_are_compared_up_to_scale():

@@ -30,6 +30,7 @@ import pytest
 from PIL import Image
 
 from depth_loss_sweep.cli import DONE, run
+from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.samples import sample_panels
 from depth_loss_sweep.results import study_record
 
@@ -442,7 +443,7 @@ def test_damaged_results(judge: Judge, finished: Lab, tmp_path: Path) -> None:
 
 def show_samples(lab: Lab) -> int:
     """The part of a report that reads result files."""
-    sample_panels(study_record(lab.store, lab.home, "line"))
+    sample_panels(Analysis(study_record(lab.store, lab.home, "line")))
     return 0
 
 

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import event, insert, text, update
 
 from depth_loss_sweep.model.names import TERMS
+from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.naming import spec_recipe
-from depth_loss_sweep.reports.statistics import recommend
 from depth_loss_sweep.results import epoch_frame, study_record, trial_frame
 from depth_loss_sweep.status import break_of, status
 from depth_loss_sweep.tables import EPOCH, RUN, STUDY, TRIAL, TRIAL_RUN
@@ -70,7 +70,7 @@ def test_status_says_what_the_report_says(lab, objective, window) -> None:
             state = random.choice(["complete", "complete", "running", "pruned"])
             connection.execute(update(STUDY).values(baselines=json.dumps(trivial)))
             connection.execute(update(TRIAL).where(TRIAL.c.number == 3).values(state=state))
-        found, advice = status(store, lab.home, "line"), recommend(study_record(store, lab.home, "line"))
+        found, advice = status(store, lab.home, "line"), Analysis(study_record(store, lab.home, "line")).recommendation
         best = found["best"] or {"trial": None, "verdict": "", "weights": {}, "params": {}}
         assert (best["trial"], best["verdict"], best["weights"]) == (advice.trial, advice.verdict, advice.weights)
         assert found["headline"] == advice.headline(spec_recipe(advice.weights, advice.params))[0]

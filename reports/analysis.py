@@ -1,0 +1,228 @@
+"""A study record analysed, once: figures, sentences, tables and the command line take from it what they need.
+
+Nothing is drawn, written or read here. What is asked for is computed at the first time, and kept.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from depth_loss_sweep.reports import measures, naming, statistics
+from depth_loss_sweep.reports.advice import predictor_values, ranking_of
+from depth_loss_sweep.reports.measures import Measure
+from depth_loss_sweep.reports.records import StudyRecord
+from depth_loss_sweep.reports.statistics import Breakage, Contrast, Pairing, Recommendation
+from depth_loss_sweep.reports.trials import SeedValue, TrialResult
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """All that follows from a study's record, finished or not."""
+
+    record: StudyRecord
+
+    # Measures, and how terms and weights are called
+
+    def measure(self, column: str) -> Measure:
+        """The measure of a column of the table of epochs; an unknown one is called by its name."""
+        return measures.measure(column)
+
+    def term_name(self, term: str) -> str:
+        """A term's short name in prose."""
+        return measures.term_label(term)
+
+    def recipe(self, weights: Mapping[str, float], params: Mapping[str, Any]) -> str:
+        """All that a trial is made of, in one line."""
+        return naming.recipe(weights, params)
+
+    @cached_property
+    def objective(self) -> Measure:
+        """What the study minimises (or maximises)."""
+        return measures.objective_measure(self.record.objective)
+
+    @cached_property
+    def ranking(self) -> Measure:
+        """What trials are ranked by: the objective, or RMSE in place of the incomparable combined loss."""
+        return ranking_of(self.record.objective)
+
+    def measured(self, kind: str, split: str = "val") -> tuple[Measure, ...]:
+        """The terms ("term") or metrics ("metric") that any epoch of a split has a finite value of."""
+        epochs = self.record.epochs
+        rows = epochs[epochs["split"] == split]
+        columns = [c for c in epochs.columns if c.startswith(f"{kind}_")]
+        return tuple(self.measure(c) for c in columns if np.isfinite(pd.to_numeric(rows[c], errors="coerce")).any())
+
+    def baselines(self, what: Measure, split: str = "val") -> dict[str, float]:
+        """Trivial predictor -> its value of a measure on a split; those that do not have it are left out."""
+        return predictor_values(self.record.baselines.get(split) or {}, what)
+
+    # Trials and their values
+
+    @cached_property
+    def trials(self) -> tuple[TrialResult, ...]:
+        """Every trial with its seeds' values of what trials are ranked by, in trial order."""
+        return self.results(self.ranking)
+
+    def results(self, what: Measure, split: str = "val") -> tuple[TrialResult, ...]:
+        """Every trial with its seeds' final values of a measure, in trial order."""
+        return self._results(what, split)
+
+    @cached_property
+    def _results(self) -> Callable[[Measure, str], tuple[TrialResult, ...]]:
+        def results(what: Measure, split: str) -> tuple[TrialResult, ...]:
+            values = self.final_values(what.column, split)
+            return tuple(
+                replace(trial, seeds=tuple(_valued(seed, values, what) for seed in trial.seeds))
+                for trial in self._trials_without_values
+            )
+
+        return cache(results)
+
+    def final_values(self, column: str, split: str = "val") -> dict[str, float]:
+        """Run -> the mean of a column over its last `record.window` epochs, for the runs that have any."""
+        if column not in self.record.epochs.columns:
+            return {}
+        numbers = pd.to_numeric(self.record.epochs[column], errors="coerce").to_numpy(dtype=float)
+        # A plain mean: it keeps a NaN, where pandas' own would skip it.
+        return {
+            run: float(numbers[rows[0]] if len(rows) == 1 else np.mean(numbers[rows]))
+            for run, rows in self._last_rows(split).items()
+        }
+
+    @cached_property
+    def _last_rows(self) -> Callable[[str], dict[str, list[int]]]:
+        """Run -> where in the table of epochs its last `record.window` epochs of a split stand."""
+
+        def last_rows(split: str) -> dict[str, list[int]]:
+            epochs = self.record.epochs.reset_index(drop=True)
+            rows = epochs[epochs["split"] == split].sort_values("epoch")
+            places: dict[str, list[int]] = {}
+            for place, run in zip(rows.index, rows["run"], strict=True):
+                places.setdefault(str(run), []).append(int(place))
+            return {run: of_run[-self.record.window :] for run, of_run in places.items()}
+
+        return cache(last_rows)
+
+    @cached_property
+    def _trials_without_values(self) -> tuple[TrialResult, ...]:
+        """Every trial as no measure changes it; its seeds have no value yet."""
+        seeds: dict[int, list[SeedValue]] = {}
+        for row in self.record.runs.sort_values("seed").to_dict("records"):
+            seeds.setdefault(int(row["trial"]), []).append(_seed(row))
+        return tuple(
+            TrialResult(
+                number=int(row["number"]),
+                label=self._label(row),
+                weights=self._weights(row),
+                params=self._params(row),
+                state=str(row["state"]),
+                expected=len(self.record.seeds),
+                seeds=tuple(seeds.get(int(row["number"]), ())),
+            )
+            for row in self.record.trials.sort_values("number").to_dict("records")
+        )
+
+    def _label(self, row: Mapping) -> str:
+        """How a trial is called: on a line or grid by its swept variables, else by all that it is made of."""
+        params = self._params(row)
+        if self.record.kind in ("line", "grid") and len(params) == len(self.record.variables):
+            return ", ".join(f"{name} = {naming.written(value)}" for name, value in params.items())
+        return self.recipe(self._weights(row), params)
+
+    def _weights(self, row: Mapping) -> dict[str, float]:
+        return {term: float(row[f"weight_{term}"]) for term in self.record.terms}
+
+    def _params(self, row: Mapping) -> dict[str, Any]:
+        return {name: row[f"var_{name}"] for name in self.record.variables if f"var_{name}" in row}
+
+    @cached_property
+    def is_unfinished(self) -> bool:
+        """Whether trials are still to come, as far as the record knows."""
+        states = self.record.trials["state"]
+        return not len(states) or not states.isin(["complete", "pruned", "failed"]).all()
+
+    # Where trials stand in the space that was swept
+
+    @cached_property
+    def line(self) -> dict[int, float]:
+        """Trial -> the value of a line's variable; empty where the study is no line, or its values are no numbers."""
+        trials, variables = self.record.trials, self.record.variables
+        column = f"var_{variables[0]}" if self.record.kind == "line" and variables else ""
+        if column not in trials.columns or not pd.api.types.is_numeric_dtype(trials[column]):
+            return {}
+        return {int(n): float(v) for n, v in zip(trials["number"], trials[column], strict=True)}
+
+    @cached_property
+    def terms(self) -> tuple[str, ...]:
+        """The terms that any trial of the study weights."""
+        weights = self.record.trials
+        return tuple(t for t in self.record.terms if (pd.to_numeric(weights[f"weight_{t}"]) > 0).any())
+
+    @cached_property
+    def varying_terms(self) -> tuple[str, ...]:
+        """The terms whose weight differs between trials."""
+        return tuple(t for t in self.record.terms if self.record.trials[f"weight_{t}"].nunique() > 1)
+
+    # What may be said
+
+    @cached_property
+    def recommendation(self) -> Recommendation:
+        """The weights to use, and why."""
+        return statistics.recommend(
+            self.trials,
+            self.ranking,
+            self.baselines(self.ranking),
+            self.record.objective,
+            self.record.variables,
+            self.is_unfinished,
+        )
+
+    @cached_property
+    def ranked(self) -> Sequence[TrialResult]:
+        """The complete trials, best mean first; diverged ones last."""
+        return statistics.ranked(self.trials, self.ranking)
+
+    @cached_property
+    def best(self) -> TrialResult | None:
+        """The trial with the best mean, simplest or not; None where none is finite."""
+        return next((t for t in self.ranked[:1] if math.isfinite(t.mean)), None)
+
+    @cached_property
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """The advantage of the best trial over each of its references, paired by seed."""
+        best = self.best
+        if best is None:
+            return ()
+        references = statistics.references(
+            self.ranked, self.recommendation, self.terms, self.record.kind == "points", self.line
+        )
+        return tuple(statistics.contrast(role, best, other, self.ranking) for role, other in references)
+
+    @cached_property
+    def pairing(self) -> Pairing:
+        """What the seeds share across trials."""
+        return statistics.pairing(self.trials)
+
+    @cached_property
+    def breakage(self) -> Breakage:
+        """How runs ended, and where training breaks."""
+        return statistics.breakage(self.trials, self.line)
+
+
+def _seed(row: Mapping) -> SeedValue:
+    outcome, state = row["outcome"], str(row["state"])
+    known = isinstance(outcome, str) and outcome and state == "finished"
+    return SeedValue(str(row["run"]), int(row["seed"]), math.nan, str(outcome) if known else state, state == "finished")
+
+
+def _valued(seed: SeedValue, values: Mapping[str, float], what: Measure) -> SeedValue:
+    value = values.get(seed.run, math.nan) if seed.is_finished else math.nan
+    # Whatever the last number was, a run that went non-finite is the worst there is.
+    if seed.outcome == "non_finite" or math.isinf(value):
+        value = what.worst
+    return replace(seed, value=value)
