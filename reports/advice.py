@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from depth_loss_sweep.reports.measures import Measure, objective_measure
+from depth_loss_sweep.reports.measures import Measure
 
 Status = Literal["recommended", "ahead", "incomparable", "unfinished", "diverged"]
 VERDICTS = {"recommended": "recommended", "ahead": "ahead, but no advice"}
@@ -128,16 +128,16 @@ def advise(
     )
 
 
-def objection_to(objective: str, variables: Sequence[str]) -> str:
+def objection_to(objective: Measure, variables: Sequence[str]) -> str:
     """Why a study's trials cannot be compared at all, in a few words; empty where they can."""
-    if objective == "combined":
+    if not objective.is_comparable:
         return COMBINED
     return OTHER_PICTURES if any(name.startswith("data.") for name in variables) else ""
 
 
-def ranking_of(objective: str) -> Measure:
+def ranking_of(objective: Measure, rmse: Measure) -> Measure:
     """What trials are ranked by: the objective, or RMSE in place of the incomparable combined loss."""
-    return objective_measure("val_rmse" if objective == "combined" else objective)
+    return objective if objective.is_comparable else rmse
 
 
 def cost(value: float, what: Measure) -> float:
@@ -164,15 +164,8 @@ def simplicity(weights: Mapping[str, float], number: int) -> tuple[int, float, i
 
 def predictor_values(table: Mapping[str, Mapping[str, Any]], what: Measure) -> dict[str, float]:
     """Trivial predictor -> its value of a measure; those that do not have it are left out."""
-    found = {name: _predictor_value(values, what) for name, values in table.items()}
-    return {name: value for name, value in found.items() if math.isfinite(value)}
-
-
-def _predictor_value(values: Mapping[str, Any], what: Measure) -> float:
-    # "silog" is a term and a metric: its plain name is the metric, and the term stands as "term_silog".
-    plain = None if what.column == "term_silog" else values.get(what.key)
-    value = values.get(what.column, plain)
-    return float(value) if isinstance(value, (int, float)) else math.nan
+    values = {name: numbers.get(what.column) for name, numbers in table.items()}
+    return {name: float(v) for name, v in values.items() if isinstance(v, (int, float)) and math.isfinite(v)}
 
 
 def best_baseline(baselines: Mapping[str, float], what: Measure) -> tuple[str, float] | None:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from depth_loss_sweep.reports import measures, naming, statistics
-from depth_loss_sweep.reports.advice import predictor_values, ranking_of
-from depth_loss_sweep.reports.measures import Measure
+from depth_loss_sweep.reports import naming, statistics
+from depth_loss_sweep.reports.advice import objection_to, predictor_values, ranking_of
+from depth_loss_sweep.reports.measures import Measure, measure_of
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.statistics import Breakage, Contrast, Pairing, Recommendation
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult
@@ -30,25 +30,26 @@ class Analysis:
 
     def measure(self, column: str) -> Measure:
         """The measure of a column of the table of epochs; an unknown one is called by its name."""
-        return measures.measure(column)
+        return measure_of(column, self.record.measures)
 
-    def term_name(self, term: str) -> str:
-        """A term's short name in prose."""
-        return measures.term_label(term)
+    @cached_property
+    def term_names(self) -> dict[str, str]:
+        """Term -> its short name in prose, for all terms of the record."""
+        return {term: self.measure(f"term_{term}").short or term for term in self.record.terms}
 
     def recipe(self, weights: Mapping[str, float], params: Mapping[str, Any]) -> str:
         """All that a trial is made of, in one line."""
-        return naming.recipe(weights, params)
+        return naming.recipe({self.term_names[term]: weight for term, weight in weights.items()}, params)
 
     @cached_property
     def objective(self) -> Measure:
         """What the study minimises (or maximises)."""
-        return measures.objective_measure(self.record.objective)
+        return self.measure(self.record.objective_column)
 
     @cached_property
     def ranking(self) -> Measure:
         """What trials are ranked by: the objective, or RMSE in place of the incomparable combined loss."""
-        return ranking_of(self.record.objective)
+        return ranking_of(self.objective, self.measure("metric_rmse"))
 
     def measured(self, kind: str, split: str = "val") -> tuple[Measure, ...]:
         """The terms ("term") or metrics ("metric") that any epoch of a split has a finite value of."""
@@ -113,7 +114,7 @@ class Analysis:
         """Every trial as no measure changes it; its seeds have no value yet."""
         seeds: dict[int, list[SeedValue]] = {}
         for row in self.record.runs.sort_values("seed").to_dict("records"):
-            seeds.setdefault(int(row["trial"]), []).append(_seed(row))
+            seeds.setdefault(int(row["trial"]), []).append(_seed(row, self.record.outcomes))
         return tuple(
             TrialResult(
                 number=int(row["number"]),
@@ -178,7 +179,7 @@ class Analysis:
             self.ranking,
             self.baselines(self.ranking),
             self.record.objective,
-            self.record.variables,
+            objection_to(self.objective, self.record.variables),
             self.is_unfinished,
         )
 
@@ -199,7 +200,7 @@ class Analysis:
         if best is None:
             return ()
         references = statistics.references(
-            self.ranked, self.recommendation, self.terms, self.record.kind == "points", self.line
+            self.ranked, self.recommendation, self.terms, self.term_names, self.record.kind == "points", self.line
         )
         return tuple(statistics.contrast(role, best, other, self.ranking) for role, other in references)
 
@@ -214,10 +215,10 @@ class Analysis:
         return statistics.breakage(self.trials, self.line)
 
 
-def _seed(row: Mapping) -> SeedValue:
-    outcome, state = row["outcome"], str(row["state"])
-    known = isinstance(outcome, str) and outcome and state == "finished"
-    return SeedValue(str(row["run"]), int(row["seed"]), math.nan, str(outcome) if known else state, state == "finished")
+def _seed(row: Mapping, outcomes: Mapping[str, bool]) -> SeedValue:
+    state, is_finished = str(row["state"]), row["state"] == "finished"
+    outcome = row["outcome"] if is_finished and isinstance(row["outcome"], str) and row["outcome"] else state
+    return SeedValue(str(row["run"]), int(row["seed"]), math.nan, outcome, is_finished, outcomes.get(outcome))
 
 
 def _valued(seed: SeedValue, values: Mapping[str, float], what: Measure) -> SeedValue:

@@ -8,16 +8,15 @@ WebGL, which the page's security policy would not let run.
 import html
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 import numpy as np
 
-from depth_loss_sweep.reports.measures import Measure, short, term_label
+from depth_loss_sweep.reports.measures import Measure, short
 from depth_loss_sweep.reports.series import (
-    BAR_OUTCOMES,
     Axis,
     Curve,
     GradientPoint,
@@ -42,7 +41,7 @@ OUTCOME_COLOURS = {
     "unfinished": "#b9bfca",
 }
 OUTCOME_SYMBOLS = {"learnt": "circle", "trivial": "square", "flat": "diamond", "spiking": "triangle-up"}
-TERM_COLOURS = {"silog": "#4f6bed", "ssim": "#e0812f", "edge": "#3da47a", "l1": "#b565c9", "smoothness": "#8c96a8"}
+TERMS = ("#4f6bed", "#e0812f", "#3da47a", "#b565c9", "#8c96a8", "#c2a23c", "#23a0c2", "#d9504e")
 _BAR = {"thickness": 1.5, "width": 4}
 MAX_SEED_CURVES = 90
 
@@ -96,6 +95,11 @@ def clean(text: object) -> str:
 def rounded(values: Sequence[float]) -> list[float | None]:
     """Five significant digits, which is more than a screen shows, and None for what is not finite."""
     return [float(f"{v:.5g}") if math.isfinite(v) else None for v in values]
+
+
+def term_colours(terms: Iterable[str]) -> dict[str, str]:
+    """A colour for each of a study's terms, by their order."""
+    return dict(zip(terms, cycle(TERMS), strict=False))
 
 
 def colour_at(place: float) -> str:
@@ -154,7 +158,7 @@ def _add_baselines(chart: Chart, baselines: Mapping[str, float], span: list[floa
     """Dashed lines, named at one end: the upper one above itself, others below, so that close ones stay readable."""
     labels = []
     highest = max((v for v in baselines.values() if math.isfinite(v)), default=math.nan)
-    for (label, value), colour in zip(baselines.items(), BASELINES, strict=False):
+    for (label, value), colour in zip(baselines.items(), cycle(BASELINES), strict=False):
         _scatter(
             chart,
             x=span,
@@ -289,18 +293,19 @@ def combined_chart(train: MeasureSeries, val: MeasureSeries, height: int = 320) 
     return chart
 
 
-def shares_chart(shares: Shares, y_title: str, height: int = 320) -> Chart:
-    """Stacked bars, one colour a term."""
+def shares_chart(shares: Shares, y_title: str, names: Mapping[str, str], height: int = 320) -> Chart:
+    """Stacked bars, one colour a term; `names` are those of all terms of the study."""
+    colours = term_colours(names)
     chart = _chart(height, shares.axis.title, y_title, barmode="stack")
     for term, values in shares.parts.items():
         _bar(
             chart,
             x=shares.x,
             y=rounded(values),
-            name=term_label(term),
-            marker={"color": TERM_COLOURS.get(term, POINT), "line": {"width": 0}},
+            name=names[term],
+            marker={"color": colours[term], "line": {"width": 0}},
             width=_bar_width(shares.x),
-            hovertemplate=f"{clean(term_label(term))}: %{{y}}<extra></extra>",
+            hovertemplate=f"{clean(names[term])}: %{{y}}<extra></extra>",
         )
     _add_legend(chart)
     _place(chart, shares.axis)
@@ -441,19 +446,19 @@ def curve_range(groups: Sequence[Sequence[Curve]], baselines: Sequence[float]) -
 def outcomes_chart(counts: OutcomeCounts, height: int = 300) -> Chart:
     """Runs by outcome, stacked."""
     chart = _chart(height, counts.axis.title, "runs (count)", barmode="stack")
-    for name in BAR_OUTCOMES:
-        if any(counts.counts[name]):
+    for name, runs in counts.counts.items():
+        if any(runs):
             _bar(
                 chart,
                 x=counts.x,
-                y=counts.counts[name],
+                y=runs,
                 name=name.replace("_", "-"),
-                marker={"color": OUTCOME_COLOURS[name], "line": {"width": 0}},
+                marker={"color": OUTCOME_COLOURS.get(name, POINT), "line": {"width": 0}},
                 width=_bar_width(counts.x),
                 hovertemplate=f"%{{y}} {name.replace('_', '-')}<extra></extra>",
             )
     _add_legend(chart)
-    most = max((sum(runs) for runs in zip(*counts.counts.values(), strict=True)), default=1)
+    most = max((sum(at_place) for at_place in zip(*counts.counts.values(), strict=True)), default=1)
     chart.layout["yaxis"]["dtick"] = max(1, round(most / 5))
     _place(chart, counts.axis)
     return chart

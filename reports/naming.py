@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from depth_loss_sweep.reports.measures import NO_BREAK, short, term_label
+from depth_loss_sweep.reports.measures import NO_BREAK, short
 from depth_loss_sweep.reports.references import POINT
 
 
@@ -20,12 +20,15 @@ def written(value: object) -> str:
 
 
 def weights_label(weights: Mapping[str, float]) -> str:
-    """Weights in one line, such as "SILog 0.55 · SSIM 0.45"; zero weights are left out."""
-    return " · ".join(f"{term_label(t)}{NO_BREAK}{w:.3g}" for t, w in weights.items() if w > 0) or "no weights"
+    """Weights by the names of terms in one line, such as "SILog 0.55 · SSIM 0.45"; zero weights are left out."""
+    return " · ".join(f"{term}{NO_BREAK}{w:.3g}" for term, w in weights.items() if w > 0) or "no weights"
 
 
 def recipe(weights: Mapping[str, float], params: Mapping[str, Any]) -> str:
-    """All that a trial is made of, for a page: "equal: SILog 1 · SSIM 1 with train.learning_rate = 0.001"."""
+    """All that a trial is made of, for a page: "equal: SILog 1 · SSIM 1 with train.learning_rate = 0.001".
+
+    Weights are given by the names of terms that a page has.
+    """
     named = {name: written(value) for name, value in beside_weights(params).items()}
     point = f"{named.pop(POINT)}: " if POINT in named else ""
     fields = ", ".join(f"{name} = {value}" for name, value in named.items())

@@ -25,15 +25,8 @@ from plotly.offline import get_plotlyjs
 
 from depth_loss_sweep.reports import summary
 from depth_loss_sweep.reports.analysis import Analysis
-from depth_loss_sweep.reports.figures import TERM_COLOURS
-from depth_loss_sweep.reports.measures import (
-    BASELINE_LABELS,
-    BROKEN,
-    number,
-    rough,
-    short,
-    term_label,
-)
+from depth_loss_sweep.reports.figures import term_colours
+from depth_loss_sweep.reports.measures import number, rough, short
 from depth_loss_sweep.reports.naming import beside_weights, written
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.samples import Samples, sample_panels
@@ -66,12 +59,22 @@ class Table:
 
 
 @dataclass(frozen=True)
+class NamedWeight:
+    """A term's weight as the recipe shows it."""
+
+    name: str
+    weight: float
+    colour: str
+
+
+@dataclass(frozen=True)
 class StudyPage:
     """All that the template shows of one study."""
 
     anchor: str
     analysis: Analysis
     answer: summary.Answer
+    recipe: tuple[NamedWeight, ...]
     objective: str
     sections: tuple[Section, ...]
     reach: float
@@ -156,9 +159,8 @@ def _asset(name: str) -> str:
 @cache
 def _template() -> Any:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "short": short, "term": term_label, "readable": readable}
+    environment.filters |= {"number": number, "short": short, "readable": readable}
     environment.tests["finite"] = math.isfinite
-    environment.globals["term_colours"] = TERM_COLOURS
     return environment.from_string(_asset("page.html.j2"))
 
 
@@ -180,6 +182,7 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         anchor=anchor,
         analysis=analysis,
         answer=summary.answer(analysis),
+        recipe=_recipe(analysis),
         objective=summary.objective_sentence(analysis),
         sections=study_sections(analysis, anchor),
         reach=_reach(analysis.contrasts),
@@ -189,6 +192,14 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         baselines=baseline_table(analysis),
         counts=_counts(analysis.record),
     )
+
+
+def _recipe(analysis: Analysis) -> tuple[NamedWeight, ...]:
+    """The weights to use; none where there is no advice."""
+    advice, names, colours = analysis.recommendation, analysis.term_names, term_colours(analysis.term_names)
+    if advice.status != "recommended":
+        return ()
+    return tuple(NamedWeight(names[t], weight, colours[t]) for t, weight in advice.weights.items() if weight > 0)
 
 
 def _reach(contrasts: Sequence[Contrast]) -> float:
@@ -205,7 +216,7 @@ def _counts(record: StudyRecord) -> dict[str, int]:
         "trials_done": int(record.trials["state"].isin(["complete", "pruned"]).sum()),
         "runs": max(len(runs), len(record.trials) * len(record.seeds)),
         "runs_done": int((runs["state"] == "finished").sum()),
-        "broken": int(runs["outcome"].isin(BROKEN).sum()),
+        "broken": int(runs["outcome"].isin(record.broken_outcomes).sum()),
         "seeds": len(record.seeds),
     }
 
@@ -227,7 +238,7 @@ def trial_table(analysis: Analysis) -> Table:
     terms, swept = analysis.terms, tuple(beside_weights(results[0].params)) if results else ()
     value_columns = (f"mean {what.axis}", "± s.e.", "95 % interval", "n", "outcomes", "state")
     rows = (_trial_cells(t, terms, swept, _verdict(t, advice)) for t in order)
-    return Table(("trial", "verdict", *swept, *map(analysis.term_name, terms), *value_columns), tuple(rows))
+    return Table(("trial", "verdict", *swept, *(analysis.term_names[t] for t in terms), *value_columns), tuple(rows))
 
 
 def _trial_cells(trial: TrialResult, terms: Sequence[str], swept: Sequence[str], verdict: Cell) -> tuple[Cell, ...]:
@@ -329,7 +340,7 @@ def baseline_table(analysis: Analysis) -> Table:
         for name in sorted({n for s in splits for n in record.baselines[s]}):
             values = [analysis.baselines(what, s).get(name, math.nan) for s in splits]
             if any(math.isfinite(v) for v in values):
-                label = BASELINE_LABELS.get(name, name)
+                label = record.predictors.get(name, name)
                 rows.append((Cell(what.axis, what.axis), Cell(label, label), *(_numeric(v) for v in values)))
     return Table(("measure", "predictor", *splits), tuple(rows))
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from depth_loss_sweep.reports.errors import ReportError
+from depth_loss_sweep.reports.measures import Measure
 
 KINDS = ("point", "line", "grid", "points", "simplex")
 
@@ -48,8 +49,12 @@ class StudyRecord:
     `trials` has `number, state, value`, then `var_<variable>` and `weight_<term>`; `runs` has RUN_COLUMNS, one
     row a (trial, run); `epochs` has `run, epoch, split, total`, then `term_<name>`, `metric_<name>`,
     `grad_norm_max`, `share_<term>` and what else is known of an epoch. `baselines` is split -> predictor ->
-    metric or term -> number (`silog` is the metric, `term_silog` the term). A table without rows may lack its
-    columns; otherwise a missing column is a `ReportError`.
+    column of a term or metric -> number. A table without rows may lack its columns; otherwise a missing column is a
+    `ReportError`.
+
+    `measures` says what the columns of terms and metrics and `total` mean, `objective_column` which of them the objective
+    is; `outcomes` how a run can end and whether training itself broke then (a trivial run trained, but learnt nothing);
+    `predictors` how the trivial predictors are called. What they do not name is called as the tables call it.
     """
 
     name: str
@@ -62,11 +67,15 @@ class StudyRecord:
     data: Mapping[str, Any]
     baselines: Mapping[str, Mapping[str, Mapping[str, float]]]
     objective: str
+    objective_column: str
     variables: tuple[str, ...]
     kind: str
     trials: pd.DataFrame
     runs: pd.DataFrame
     epochs: pd.DataFrame
+    measures: Mapping[str, Measure] = field(default_factory=dict)
+    outcomes: Mapping[str, bool] = field(default_factory=dict)
+    predictors: Mapping[str, str] = field(default_factory=dict)
     panels: Mapping[str, Panels] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -86,6 +95,11 @@ class StudyRecord:
         """The seeds every trial is to be trained under: the spec's, else all that runs were started with."""
         given = self.spec.get("study", {}).get("seeds") or sorted(set(self.runs["seed"].dropna().astype(int)))
         return tuple(int(seed) for seed in given)
+
+    @property
+    def broken_outcomes(self) -> tuple[str, ...]:
+        """The outcomes in which training itself broke."""
+        return tuple(name for name, broke in self.outcomes.items() if broke)
 
     @property
     def window(self) -> int:

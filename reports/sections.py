@@ -176,7 +176,7 @@ def _combined(analysis: Analysis, axis: Axis) -> Section | None:
         anchor="parts",
         title="What the validation loss is made of",
         note="Weight × unweighted term: how much of the curve is the weights themselves rather than better depth.",
-        chart=figures.shares_chart(parts, "weighted term (weighted sum)"),
+        chart=figures.shares_chart(parts, "weighted term (weighted sum)", analysis.term_names),
     )
     shown = (replica, made_of) if parts.x else (replica,)
     return Section("combined", "Combined loss: a replica, not a ranking", "", shown, warning=COMBINED_WARNING)
@@ -238,7 +238,7 @@ def _choice(analysis: Analysis) -> list[Measure]:
 
 def _menu(measures: Sequence[Measure]) -> tuple[tuple[str, str], ...]:
     suffix = " – not comparable between weights"
-    return tuple((m.column, m.axis + (suffix if m.column == "total" else "")) for m in measures)
+    return tuple((m.column, m.axis + ("" if m.is_comparable else suffix)) for m in measures)
 
 
 # Over epochs
@@ -303,7 +303,7 @@ def _drawn(analysis: Analysis) -> list[TrialResult]:
 
 def _stability(analysis: Analysis, axis: Axis) -> Section | None:
     shown = []
-    counts = outcome_counts(analysis.trials, axis)
+    counts = outcome_counts(analysis, axis)
     if counts.x:
         note = (
             "Trivial: no better than the training median. Flat: an almost constant map. Spiking: a step's gradient "
@@ -317,7 +317,7 @@ def _stability(analysis: Analysis, axis: Axis) -> Section | None:
     shares = gradient_shares(analysis, axis)
     if shares.x and analysis.varying_terms:
         note = "Each term's share of the loss gradient at the prediction, last epoch, mean over seeds."
-        chart = figures.shares_chart(shares, "share of the gradient (fraction)")
+        chart = figures.shares_chart(shares, "share of the gradient (fraction)", analysis.term_names)
         shown.append(Figure("shares", "Which term steers the training", note, chart))
     lead = "Runs that end badly are results, too: they stay in every figure and every mean."
     return Section("stability", "Where training breaks", lead, tuple(shown)) if shown else None

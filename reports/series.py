@@ -8,13 +8,11 @@ import numpy as np
 import pandas as pd
 
 from depth_loss_sweep.reports.analysis import Analysis
-from depth_loss_sweep.reports.measures import BASELINE_LABELS, OUTCOMES, Measure
+from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.naming import written
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.references import EQUAL, POINT
 from depth_loss_sweep.reports.trials import TrialResult
-
-BAR_OUTCOMES = (*OUTCOMES, "failed", "unfinished")
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def axes(analysis: Analysis) -> tuple[Axis, ...]:
     """The axes a measure is drawn against: the swept variables, named points among them, or each weight of a simplex."""
     record = analysis.record
     if record.kind == "simplex":
-        titles = {f"weight_{t}": f"weight of {analysis.term_name(t)}" for t in analysis.varying_terms}
+        titles = {f"weight_{t}": f"weight of {analysis.term_names[t]}" for t in analysis.varying_terms}
     else:
         titles = {f"var_{v}": _variable_title(analysis, v) for v in record.variables if f"var_{v}" in record.trials}
         if not titles:
@@ -163,9 +161,9 @@ def measure_series(analysis: Analysis, what: Measure, axis: Axis, split: str = "
 
 def named_baselines(analysis: Analysis, what: Measure, split: str) -> dict[str, float]:
     """Every trivial predictor by its label; NaN where it has no value, or none that could be compared."""
-    values = {} if what.column == "total" else analysis.baselines(what, split)
-    known = {BASELINE_LABELS.get(name, name): value for name, value in values.items()}
-    return dict.fromkeys(BASELINE_LABELS.values(), math.nan) | known
+    labels = analysis.record.predictors
+    values = analysis.baselines(what, split) if what.is_comparable else {}
+    return dict.fromkeys(labels.values(), math.nan) | {labels.get(name, name): v for name, v in values.items()}
 
 
 # Over epochs
@@ -198,17 +196,13 @@ def _curve(trial: TrialResult, by_run: Mapping[str, np.ndarray], epochs: list[in
 # How runs ended
 
 
-def outcome_counts(trials: Sequence[TrialResult], axis: Axis) -> OutcomeCounts:
-    """Runs of each trial by outcome; those still waiting or running count as unfinished."""
-    started = [t for t in trials if t.seeds]
-    grouped = [{name: t.outcomes[name] for name in (*OUTCOMES, "failed")} for t in started]
-    for trial, counts in zip(started, grouped, strict=True):
-        counts["unfinished"] = len(trial.seeds) - sum(counts.values())
-    return OutcomeCounts(
-        axis=axis,
-        x=[axis.positions[t.number] for t in started],
-        counts={name: [counts[name] for counts in grouped] for name in BAR_OUTCOMES},
-    )
+def outcome_counts(analysis: Analysis, axis: Axis) -> OutcomeCounts:
+    """Runs of each trial by outcome, failed ones too; those still waiting or running count as unfinished."""
+    started = [t for t in analysis.trials if t.seeds]
+    counts = {name: [t.outcomes[name] for t in started] for name in (*analysis.record.outcomes, "failed")}
+    ended = [sum(runs) for runs in zip(*counts.values(), strict=True)]
+    counts["unfinished"] = [len(t.seeds) - n for t, n in zip(started, ended, strict=True)]
+    return OutcomeCounts(axis, [axis.positions[t.number] for t in started], counts)
 
 
 def gradient_points(analysis: Analysis, axis: Axis) -> tuple[GradientPoint, ...]:

@@ -19,7 +19,6 @@ from depth_loss_sweep.reports.advice import (
     Contender,
     advise,
     cost,
-    objection_to,
 )
 from depth_loss_sweep.reports.intervals import (
     Interval,
@@ -28,7 +27,7 @@ from depth_loss_sweep.reports.intervals import (
     seed_correlation,
     t_interval,
 )
-from depth_loss_sweep.reports.measures import Measure, term_label
+from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.references import PAPER, POINT, REFERENCES
 from depth_loss_sweep.reports.trials import TrialResult, is_equal, normalised
 
@@ -81,13 +80,13 @@ def recommend(
     what: Measure,
     baselines: Mapping[str, float],
     objective: str,
-    variables: Sequence[str],
+    objection: str,
     unfinished: bool,
 ) -> Recommendation:
     """The weights to use, by the rule of `reports.advice`: of trials with their values of a measure, for a study's objective.
 
     Compared are trials of which every seed has finished; one with a non-finite run counts as infinitely bad. `baselines`
-    are the trivial predictors' values of the measure.
+    are the trivial predictors' values of the measure; `objection` is that of `reports.advice.objection_to`.
     """
     by_number = {t.number: t for t in trials}
     complete = [t for t in trials if t.is_complete]
@@ -96,7 +95,7 @@ def recommend(
         what,
         baselines,
         lambda numbers: {n: by_number[n].weights for n in numbers},
-        objection_to(objective, variables),
+        objection,
         unfinished,
     )
     shared = {**vars(advice), "objective": objective, "missing": len(trials) - len(complete)}
@@ -171,18 +170,23 @@ def ranked(trials: Sequence[TrialResult], what: Measure) -> list[TrialResult]:
 
 
 def references(
-    order: Sequence[TrialResult], advice: Advice, terms: tuple[str, ...], are_points: bool, line: Mapping[int, float]
+    order: Sequence[TrialResult],
+    advice: Advice,
+    terms: tuple[str, ...],
+    names: Mapping[str, str],
+    are_points: bool,
+    line: Mapping[int, float],
 ) -> list[tuple[str, TrialResult]]:
     """What the best trial (the first of `order`) is held against: role and trial, each trial once.
 
-    The trial of the advice, equal weights of the `terms` in use, the paper's Table 2 and single terms where the study has
-    them; all other named points of a study over such; on a `line` (trial -> place) its neighbours and both ends; otherwise
-    the runner-up.
+    The trial of the advice, equal weights of the `terms` in use, the paper's Table 2 and single terms by their `names` where
+    the study has them; all other named points of a study over such; on a `line` (trial -> place) its neighbours and both
+    ends; otherwise the runner-up.
     """
     roles = [(advice.verdict, t) for t in order if t.number == advice.trial]
     roles += [("equal weights", t) for t in order if is_equal(t.weights, terms)]
     roles += [("the paper's Table 2", t) for t in order if _is_table_2(t, terms)]
-    roles += [(f"{term_label(single)} alone", t) for t in order if (single := _single(t))]
+    roles += [(f"{names[single]} alone", t) for t in order if (single := _single(t))]
     if are_points:
         roles += [(str(t.params[POINT]), t) for t in order]
     roles += _line_references(order, line)

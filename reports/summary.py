@@ -8,7 +8,7 @@ from typing import Any
 from depth_loss_sweep.reports.advice import Tone, best_baseline
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.intervals import proportion_interval
-from depth_loss_sweep.reports.measures import BASELINE_LABELS, BROKEN, percent, rough, short
+from depth_loss_sweep.reports.measures import percent, rough, short
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.statistics import Breakage, Recommendation
 from depth_loss_sweep.reports.trials import TrialResult
@@ -81,7 +81,7 @@ def _against_baselines(analysis: Analysis, advice: Recommendation) -> Finding:
     best = best_baseline(analysis.baselines(what), what)
     if best is None:
         return Finding(question, "Unknown: the trivial predictors were not evaluated for this measure.", "warn")
-    name = f"the {BASELINE_LABELS.get(best[0], best[0])} ({what.write(best[1])})"
+    name = f"the {analysis.record.predictors.get(best[0], best[0])} ({what.write(best[1])})"
     if not order:
         return Finding(question, f"Too early to say. The best of them is {name}, on the validation split.", "plain")
     if not math.isfinite(order[0].mean):
@@ -159,15 +159,20 @@ def _breaks(analysis: Analysis, broken: Breakage) -> str:
     if not broken.finished:
         return ""
     low, high = broken.probability
+    kinds = {name: name.replace("_", "-") for name in analysis.record.broken_outcomes}
     if not broken.broken:
         per_trial = _per_trial_bound(broken, len(analysis.record.seeds))
         return (
-            f"Nowhere that was tried: none of {broken.finished} finished runs ended flat, spiking or non-finite. "
+            f"Nowhere that was tried: none of {broken.finished} finished runs ended {_either([*kinds.values()])}. "
             f"That still allows a probability of up to {percent(high)}{per_trial}.{_trivial(broken)}"
         )
-    kinds = ", ".join(f"{broken.counts[k]} {k.replace('_', '-')}" for k in BROKEN if broken.counts[k])
-    text = f"{broken.broken} of {broken.finished} finished runs broke ({kinds}; 95 % interval {percent(low)} to {percent(high)}). "
+    counts = ", ".join(f"{broken.counts[name]} {said}" for name, said in kinds.items() if broken.counts[name])
+    text = f"{broken.broken} of {broken.finished} finished runs broke ({counts}; 95 % interval {percent(low)} to {percent(high)}). "
     return f"{text}{_where(analysis, broken)}{_trivial(broken)}"
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def _per_trial_bound(broken: Breakage, seeds: int) -> str:
@@ -218,7 +223,7 @@ def _caveats(analysis: Analysis) -> tuple[str, ...]:
     shared = record.data.get("scenes_shared_with_train")
     if isinstance(shared, dict) and shared.get("val"):
         caveats.append(f"{shared['val']} validation scenes are also trained on, so every validation number flatters.")
-    if record.objective != "combined" and any(math.isinf(t.mean) for t in analysis.results(analysis.objective)):
+    if analysis.objective.is_comparable and any(math.isinf(t.mean) for t in analysis.results(analysis.objective)):
         caveats.append(
             "A trial with a non-finite run counts as infinitely bad; its surviving seeds are never averaged alone."
         )
@@ -234,7 +239,7 @@ def objective_sentence(analysis: Analysis) -> str:
     """What is optimised, in words."""
     record = analysis.record
     what = analysis.objective
-    if record.objective == "combined":
+    if not what.is_comparable:
         return "The objective is the combined loss; trials are shown in the order of validation RMSE instead."
     goal = "more is better" if what.higher_is_better else "less is better"
     last = "the last epoch" if record.window == 1 else f"the last {record.window} epochs"

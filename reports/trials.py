@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from depth_loss_sweep.reports.intervals import Interval, t_interval
-from depth_loss_sweep.reports.measures import BROKEN
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,9 @@ class SeedValue:
     run: str
     seed: int
     value: float
-    outcome: str  # one of OUTCOMES, "failed", or the run's state while it has none
+    outcome: str  # as the record has it, "failed", or the run's state while it has none
     is_finished: bool = True
+    broke: bool | None = None  # whether training itself broke; None while there is no outcome
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class TrialResult:
 
     @property
     def broken(self) -> int:
-        """How many runs ended flat, spiking or non-finite."""
-        return sum(self.outcomes[name] for name in BROKEN)
+        """How many runs broke: ended flat, spiking or non-finite."""
+        return sum(s.broke is True for s in self.seeds)
 
     @property
     def finished(self) -> int:
         """How many runs have an outcome."""
-        return sum(n for name, n in self.outcomes.items() if name in (*BROKEN, "learnt", "trivial"))
+        return sum(s.broke is not None for s in self.seeds)
 
 
 def normalised(weights: Mapping[str, float], terms: tuple[str, ...]) -> np.ndarray:

@@ -749,7 +749,8 @@ def _evaluation_lines(found: Mapping[str, Any]) -> list[str]:
 
 def _unit(metric: str) -> str:
     """A metric's unit in ASCII, as a table's cell."""
-    from depth_loss_sweep.reports.measures import NO_UNIT, measure
+    from depth_loss_sweep.measures import measure
+    from depth_loss_sweep.reports.measures import NO_UNIT
 
     unit = measure(f"metric_{metric}").unit
     return {NO_UNIT: "none", "fraction": "%", "log₁₀": "log10"}.get(unit, unit)

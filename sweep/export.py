@@ -13,7 +13,8 @@ import pandas as pd
 from depth_loss_sweep.data.files import write_whole
 from depth_loss_sweep.errors import SpecError, StorageError
 from depth_loss_sweep.outputs import check_outputs, file_at, folder_at
-from depth_loss_sweep.results import RUN_COLUMNS, TRIAL_COLUMNS, epoch_frame, run_frame, trial_frame
+from depth_loss_sweep.reports.records import TRIAL_COLUMNS
+from depth_loss_sweep.results import RUN_COLUMNS, epoch_frame, run_frame, trial_frame
 from depth_loss_sweep.status import BREAK, break_of
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.tables import EPOCH
@@ -109,10 +110,10 @@ def _text(name: str, frames: dict[str, pd.DataFrame], format_: str, table: str) 
 
 def _with_breaks(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs with where they became non-finite, in columns of its own; empty where they did not."""
-    found = pd.DataFrame(
+    breaks = pd.DataFrame(
         [break_of(details) or {} for details in runs["details"]], index=runs.index, columns=list(BREAK)
     )
-    return runs.join(found.astype(BREAK).add_prefix("break_"))
+    return runs.join(breaks.astype(BREAK).add_prefix("break_"))
 
 
 def _with_points(runs: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
@@ -125,11 +126,11 @@ def _with_finals(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     """The runs with the numbers of their last epoch so far, `final_epoch`: train_metric_rmse, val_metric_rmse, ..."""
     last = epochs.loc[epochs["epoch"] == epochs.groupby("run")["epoch"].transform("max")]
     columns = [c for c in epochs.columns if c == "total" or c.startswith(("term_", "metric_"))]
-    found = runs.join(last.groupby("run")["epoch"].first().astype("Int64").rename("final_epoch"), on="run")
+    whole = runs.join(last.groupby("run")["epoch"].first().astype("Int64").rename("final_epoch"), on="run")
     for split in ("train", "val"):
         numbers = last.loc[last["split"] == split].set_index("run")[columns]
-        found = found.join(numbers.add_prefix(f"{split}_"), on="run")
-    return found
+        whole = whole.join(numbers.add_prefix(f"{split}_"), on="run")
+    return whole
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

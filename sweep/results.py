@@ -1,4 +1,4 @@
-"""What a study found, read from its tables: records for the report, plain rows for export and status. Never torch."""
+"""What a study amounts to, read from its tables: records for the report, plain rows for export and status. Never torch."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,12 +11,14 @@ from depth_loss_sweep.data.cache import cache_folder, open_cache
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.settings import DataSummary
 from depth_loss_sweep.errors import StudyError
+from depth_loss_sweep.measures import OUTCOMES, PREDICTORS, measures
 from depth_loss_sweep.model.errors import ModelError
 from depth_loss_sweep.model.names import TERMS
 from depth_loss_sweep.model.outcomes import RESULT, load_result
 from depth_loss_sweep.paths import Home
+from depth_loss_sweep.reports import records
 from depth_loss_sweep.reports.analysis import Analysis
-from depth_loss_sweep.reports.records import Panels, StudyRecord
+from depth_loss_sweep.reports.records import TRIAL_COLUMNS, Panels, StudyRecord
 from depth_loss_sweep.reports.references import REFERENCES
 from depth_loss_sweep.reports.samples import panel_runs
 from depth_loss_sweep.spec import StudySpec, stored_overrides, stored_spec
@@ -24,11 +26,8 @@ from depth_loss_sweep.status import BASELINES
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.words import counted
 
-TRIAL_COLUMNS = ("number", "state", "value")
-RUN_COLUMNS = (
-    *("run", "trial", "seed", "state", "outcome", "reason", "epochs", "attempts", "seconds"),
-    *("device", "images_per_second", "mixed", "details", "origin"),
-)
+RUN_COLUMNS = (*records.RUN_COLUMNS, "details", "origin")
+"""What a report needs to know of a run, and what else an export has."""
 
 
 def study_record(store: Store, home: Home, name: str) -> StudyRecord:
@@ -47,11 +46,15 @@ def study_record(store: Store, home: Home, name: str) -> StudyRecord:
         data=store.decoded(row, "data", DataSummary),
         baselines=store.decoded(row, "baselines", BASELINES),
         objective=spec.study.objective,
+        objective_column=spec.column,
         variables=spec.variable_names,
         kind=spec.kind,
         trials=trials,
         runs=runs,
         epochs=epoch_frame(store, name),
+        measures=measures(),
+        outcomes=OUTCOMES,
+        predictors=PREDICTORS,
         notes=_notes(row, spec, trials, runs),
     )
     return _with_panels(record, home)
@@ -142,8 +145,8 @@ def kept_images(
     scenes = dict(zip(cache.keys, cache.scenes, strict=True))
     if result is None or not {*result.keys} <= {*scenes}:
         return {}
-    found = {"keys": result.keys, "scenes": [scenes[key] for key in result.keys], "values": result.per_image}
-    return {"val": found}
+    images = {"keys": result.keys, "scenes": [scenes[key] for key in result.keys], "values": result.per_image}
+    return {"val": images}
 
 
 def _notes(row: Mapping[str, Any], spec: StudySpec, trials: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, null, select
 
 from depth_loss_sweep.claims import state_of
+from depth_loss_sweep.measures import measure
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.advice import Advice, Contender, advise, objection_to, predictor_values, ranking_of
 from depth_loss_sweep.reports.measures import Measure
@@ -103,20 +104,19 @@ def _diverged(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _failed(row: dict[str, Any]) -> dict[str, Any]:
-    found = _details(row["details"]).get("traceback")
-    traceback = found if isinstance(found, str) else None
-    return {**{key: row[key] for key in LISTED}, "traceback": traceback}
+    traceback = _details(row["details"]).get("traceback")
+    return {**{key: row[key] for key in LISTED}, "traceback": traceback if isinstance(traceback, str) else None}
 
 
 def break_of(details: Any) -> dict[str, Any] | None:
     """The epoch, step, term and gradient norm with which a run became non-finite, of its details; None where unknown."""
-    found: Any = _details(details).get("break")
+    place: Any = _details(details).get("break")
     try:
-        epoch, step, norm = int(found["epoch"]), int(found["step"]), found["grad_norm"]
+        epoch, step, norm = int(place["epoch"]), int(place["step"]), place["grad_norm"]
         if max(epoch, step) >= 1 << 53:  # of a damaged database, and more than a table's column takes
             return None
         norm = math.nan if norm is None else float(norm)
-        return {"epoch": epoch, "step": step, "term": str(found["term"]), "grad_norm": norm}
+        return {"epoch": epoch, "step": step, "term": str(place["term"]), "grad_norm": norm}
     except (TypeError, ValueError, LookupError, OverflowError):
         return None
 
@@ -124,17 +124,18 @@ def break_of(details: Any) -> dict[str, Any] | None:
 def _details(details: Any) -> dict[str, Any]:
     """A run's details; none where they are missing (None, or a table's NaN) or damaged."""
     try:
-        found = json.loads(details)
+        decoded = json.loads(details)
     except (TypeError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return decoded if isinstance(decoded, dict) else {}
 
 
 def _answer(
     store: Store, row: Mapping[str, Any], spec: StudySpec, unfinished: bool
 ) -> tuple[str, dict[str, Any] | None]:
     """The answer in one line, and the trial that is ahead, as the report has them (`reports.advice`)."""
-    what = ranking_of(spec.study.objective)
+    objective = measure(spec.column)
+    what = ranking_of(objective, measure("metric_rmse"))
     finals = final_values(store, spec, what)
     contenders = [Contender(n, values) for n, values in finals.items() if len(values) >= len(spec.study.seeds)]
     advice = advise(
@@ -142,7 +143,7 @@ def _answer(
         what,
         predictor_values(store.decoded(row, "baselines", BASELINES).get("val", {}), what),
         lambda numbers: {n: trial["weights"] for n, trial in _trials(store, spec.name, numbers).items()},
-        objection_to(spec.study.objective, spec.variable_names),
+        objection_to(objective, spec.variable_names),
         unfinished,
     )
     best = _trial_ahead(store, spec, advice, contenders)
@@ -154,10 +155,10 @@ def _trial_ahead(
 ) -> dict[str, Any] | None:
     if advice.trial is None:
         return None
-    found = _trials(store, spec.name, [advice.trial])[advice.trial]
+    trial = _trials(store, spec.name, [advice.trial])[advice.trial]
     value = next(c.mean for c in contenders if c.number == advice.trial)
     about = {"trial": advice.trial, "verdict": advice.verdict, "value": value}
-    return {**about, "params": found["params"], "weights": found["weights"]}
+    return {**about, "params": trial["params"], "weights": trial["weights"]}
 
 
 def final_values(store: Store, spec: StudySpec, what: Measure) -> dict[int, tuple[float, ...]]:
@@ -178,11 +179,11 @@ def final_values(store: Store, spec: StudySpec, what: Measure) -> dict[int, tupl
         value = math.nan if row["value"] is None else row["value"]
         diverged = row["outcome"] == "non_finite" or math.isinf(value)
         epochs.setdefault((row["trial"], row["seed"]), []).append(what.worst if diverged else value)
-    found: dict[int, tuple[float, ...]] = {}
+    finals: dict[int, tuple[float, ...]] = {}
     for (trial, _), values in sorted(epochs.items()):
         mean = statistics.fmean(values)
-        found[trial] = (*found.get(trial, ()), mean) if not math.isnan(mean) else found.get(trial, ())
-    return found
+        finals[trial] = (*finals.get(trial, ()), mean) if not math.isnan(mean) else finals.get(trial, ())
+    return finals
 
 
 def _trials(store: Store, name: str, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:

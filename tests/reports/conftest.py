@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.records import Panels, StudyRecord
 
 TERMS = ("silog", "ssim", "edge", "l1", "smoothness")
@@ -23,6 +24,17 @@ EXTRA = (
 # Size of a term or metric relative to RMSE, so that the made-up numbers look like depth.
 SCALES = {"silog": 0.09, "ssim": 0.28, "edge": 0.06, "l1": 0.8, "smoothness": 0.03, "abs_rel": 0.3, "rmse_log": 0.4}
 FRACTIONS = {"delta1": 0.95, "delta2": 1.1, "delta3": 1.15, "delta1_scaled": 1.0, "boundary_f1": 0.6}
+
+SHORT = {"silog": "SILog", "ssim": "SSIM", "edge": "edge", "l1": "L1", "smoothness": "smoothness"}
+MEASURES = {
+    each.column: each
+    for each in (
+        Measure("total", "combined loss", "weighted sum"),
+        *(Measure(f"term_{t}", f"{SHORT[t]} term", "m" if t == "l1" else "no unit", short=SHORT[t]) for t in TERMS),
+        *(Measure(f"metric_{m}", m, "no unit", higher_is_better=m in FRACTIONS) for m in (*METRICS, *EXTRA)),
+        Measure("metric_rmse", "RMSE", "m"),
+    )
+}
 
 
 @pytest.fixture
@@ -107,11 +119,15 @@ def make_study(
         },
         baselines={s: {"median": _baseline(baseline), "mean_map": _baseline(baseline * 0.9)} for s in ("train", "val")},
         objective=objective,
+        objective_column="total" if objective == "combined" else objective.replace("val_", "metric_"),
         variables=variables,
         kind=kind,
         trials=table,
         runs=frame,
         epochs=pd.DataFrame(rows),
+        measures=MEASURES,
+        outcomes={"learnt": False, "trivial": False, "flat": True, "spiking": True, "non_finite": True},
+        predictors={"median": "training median", "mean_map": "training mean map"},
         panels={run: _panels(panels, size, i) for i, run in enumerate(shown)},
     )
 
@@ -152,9 +168,8 @@ def _final(table: pd.DataFrame, trial: int, count: int) -> float:
 
 
 def _baseline(rmse: float) -> dict[str, float]:
-    metrics = _metrics(rmse)
-    terms = {t: SCALES[t] * rmse * 1.2 for t in TERMS}
-    return {**terms, **metrics, "term_silog": terms["silog"]}
+    metrics = {f"metric_{name}": value for name, value in _metrics(rmse).items()}
+    return {**metrics, **{f"term_{t}": SCALES[t] * rmse * 1.2 for t in TERMS}}
 
 
 def _metrics(rmse: float) -> dict[str, float]:

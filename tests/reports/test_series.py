@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
-from depth_loss_sweep.reports.measures import measure
+from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.series import (
     axes,
     contributions,
@@ -15,7 +15,8 @@ from depth_loss_sweep.reports.series import (
     outcome_counts,
 )
 
-RMSE = measure("metric_rmse")
+RMSE = Measure("metric_rmse", "RMSE", "m")
+TOTAL = Measure("total", "combined loss", "weighted sum")
 
 
 def test_a_series_keeps_every_seed_and_says_how_many_made_each_mean(study):
@@ -39,9 +40,7 @@ def test_a_diverged_trial_keeps_its_points_but_has_no_mean(study):
 def test_the_combined_loss_has_no_trivial_predictors(study):
     """They would be weighed differently at every point."""
     analysis = Analysis(study(trials=2))
-    assert all(
-        math.isnan(v) for v in measure_series(analysis, measure("total"), main_axis(analysis)).baselines.values()
-    )
+    assert all(math.isnan(v) for v in measure_series(analysis, TOTAL, main_axis(analysis)).baselines.values())
 
 
 @pytest.mark.parametrize(("kind", "count"), [("line", 1), ("grid", 2), ("simplex", 4), ("point", 1)])
@@ -74,7 +73,7 @@ def test_a_mean_curve_ends_where_its_first_seed_does(study):
 def test_outcomes_are_counted_with_what_is_unfinished(study):
     """Every run of a trial stands in exactly one part of its bar."""
     analysis = Analysis(study(trials=3, seeds=2, finished=3, diverged=(0,)))
-    counts = outcome_counts(analysis.trials, main_axis(analysis)).counts
+    counts = outcome_counts(analysis, main_axis(analysis)).counts
     assert counts["learnt"] == [1, 1, 0] and counts["non_finite"] == [1, 0, 0] and counts["unfinished"] == [0, 1, 2]
 
 
@@ -90,7 +89,7 @@ def test_contributions_add_up_to_the_combined_loss(study):
     """Weight times term, summed over terms, is what was minimised."""
     analysis = Analysis(study(trials=3))
     parts = contributions(analysis, main_axis(analysis)).parts
-    totals = measure_series(analysis, measure("total"), main_axis(analysis)).mean_y
+    totals = measure_series(analysis, TOTAL, main_axis(analysis)).mean_y
     assert np.sum(list(parts.values()), axis=0) == pytest.approx(totals)
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.errors import ReportError
+from depth_loss_sweep.reports.figures import term_colours
+from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.naming import recipe, spec_recipe, weights_label
 from depth_loss_sweep.reports.trials import is_equal, normalised
 
@@ -72,10 +74,34 @@ def test_a_table_that_lacks_a_column_is_refused(study):
         replace(record, runs=record.runs.drop(columns="outcome"))
 
 
-def test_the_combined_loss_is_the_total(study):
-    """The objective's name leads to the column that it stands in."""
-    assert Analysis(study(trials=1, objective="combined")).objective.column == "total"
-    assert Analysis(study(trials=1, objective="val_abs_rel")).objective.column == "metric_abs_rel"
+def test_trials_are_ranked_by_the_objective_and_by_rmse_where_it_is_the_combined_loss(study):
+    """The record says which column the objective is."""
+    combined, rated = (
+        Analysis(study(trials=1, objective="combined")),
+        Analysis(study(trials=1, objective="val_abs_rel")),
+    )
+    assert (combined.objective.column, combined.ranking.column) == ("total", "metric_rmse")
+    assert rated.objective.column == rated.ranking.column == "metric_abs_rel"
+
+
+def test_what_a_record_does_not_name_is_called_as_its_tables_call_it(study):
+    """A term or metric that nobody described has its column's name, no unit, and less of it is better."""
+    record = study(trials=2)
+    record.trials["weight_berhu"] = record.epochs["metric_odd_one"] = 0.5
+    analysis = Analysis(record)
+    odd = analysis.measure("metric_odd_one")
+    assert (odd.label, odd.unit, odd.higher_is_better) == ("odd one", "no unit", False)
+    assert odd in analysis.measured("metric") and "berhu\u00a00.5" in analysis.recipe({"berhu": 0.5}, {})
+
+
+def test_a_new_term_needs_nothing_but_its_record(study):
+    """Name, unit and note come with the record, and it has a colour of its own."""
+    record = study(trials=2)
+    record.trials["weight_berhu"] = record.epochs["term_berhu"] = 0.5
+    berhu = Measure("term_berhu", "berHu term", "m", "reverse Huber", short="berHu")
+    analysis = Analysis(replace(record, measures={**record.measures, berhu.column: berhu}))
+    assert analysis.term_names["berhu"] == "berHu" and berhu in analysis.measured("term")
+    assert len({*term_colours(analysis.term_names).values()}) == 6
 
 
 def test_weights_are_compared_up_to_scale():
@@ -83,7 +109,7 @@ def test_weights_are_compared_up_to_scale():
     assert normalised({"silog": 2.0, "l1": 6.0}, ("silog", "l1")) == pytest.approx(np.array([0.25, 0.75]))
     assert is_equal({"silog": 2.0, "l1": 2.0}, ("silog", "l1"))
     assert not is_equal({"silog": 2.0, "l1": 2.1}, ("silog", "l1"))
-    assert weights_label({"silog": 0.55, "edge": 0.0, "l1": 0.05}) == "SILog\u00a00.55 · L1\u00a00.05"
+    assert weights_label({"SILog": 0.55, "edge": 0.0, "L1": 0.05}) == "SILog\u00a00.55 · L1\u00a00.05"
 
 
 def test_a_swept_field_is_named_beside_the_weights():
@@ -92,7 +118,8 @@ def test_a_swept_field_is_named_beside_the_weights():
         {"silog": 1.0, "l1": 1.0},
         {"point": "equal", "train.learning_rate": 0.001, "model.batch_norm": True},
     )
-    assert recipe(weights, params).replace("\u00a0", " ") == (
+    named = {"SILog": 1.0, "L1": 1.0}
+    assert recipe(named, params).replace("\u00a0", " ") == (
         "equal: SILog 1 · L1 1 with train.learning_rate = 0.001, model.batch_norm = true"
     )
     assert spec_recipe(weights, params) == "equal: silog 1, l1 1, train.learning_rate 0.001, model.batch_norm true"

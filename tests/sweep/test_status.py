@@ -66,7 +66,9 @@ def test_status_says_what_the_report_says(lab, objective, window) -> None:
                 connection.execute(update(EPOCH).where(where).values(metric_rmse=value, metric_delta1=value))
                 outcome = "non_finite" if random.random() < 0.03 else "learnt"
                 connection.execute(update(RUN).where(RUN.c.run == run["run"]).values(outcome=outcome))
-            trivial = {"val": {"median": dict.fromkeys(["rmse", "delta1"], random.choice([0.7, 0.8, 0.9]))}}
+            trivial = {
+                "val": {"median": dict.fromkeys(["metric_rmse", "metric_delta1"], random.choice([0.7, 0.8, 0.9]))}
+            }
             state = random.choice(["complete", "complete", "running", "pruned"])
             connection.execute(update(STUDY).values(baselines=json.dumps(trivial)))
             connection.execute(update(TRIAL).where(TRIAL.c.number == 3).values(state=state))
