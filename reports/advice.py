@@ -94,7 +94,7 @@ class Advice:
 
 def advise(
     contenders: Sequence[Contender],
-    what: Measure,
+    measure: Measure,
     baselines: Mapping[str, float],
     weights_of: Callable[[Sequence[int]], Mapping[int, Mapping[str, float]]],
     objection: str,
@@ -106,17 +106,17 @@ def advise(
     `simplicity`). `baselines` are the trivial predictors' values of the same measure; `weights_of` gives trials' weights.
     """
     finite = [c for c in contenders if math.isfinite(c.mean)]
-    beating = sum(bool(beats(c.mean, baselines, what)) for c in finite) if baselines else None
+    beating = sum(bool(beats(c.mean, baselines, measure)) for c in finite) if baselines else None
     about: dict[str, Any] = {"compared": len(contenders), "beating": beating, "unfinished": unfinished}
     if objection:
         return Advice("incomparable", objection=objection, **about)
     if not finite:
         return Advice("diverged" if contenders else "unfinished", **about)
-    best = min(finite, key=lambda c: (cost(c.mean, what), c.number))
-    tied = _within_one_error(finite, best, what)
+    best = min(finite, key=lambda c: (cost(c.mean, measure), c.number))
+    tied = _within_one_error(finite, best, measure)
     weights = weights_of([c.number for c in tied])
     chosen = min(tied, key=lambda c: simplicity(weights[c.number], c.number))
-    is_better = beats(chosen.mean, baselines, what)
+    is_better = beats(chosen.mean, baselines, measure)
     return Advice(
         "ahead" if is_better is False else "recommended",
         trial=chosen.number,
@@ -140,16 +140,16 @@ def ranking_of(objective: Measure, rmse: Measure) -> Measure:
     return objective if objective.is_comparable else rmse
 
 
-def cost(value: float, what: Measure) -> float:
+def cost(value: float, measure: Measure) -> float:
     """A value as something of which less is better."""
-    return -value if what.higher_is_better else value
+    return -value if measure.higher_is_better else value
 
 
-def _within_one_error(finite: Sequence[Contender], best: Contender, what: Measure) -> list[Contender]:
+def _within_one_error(finite: Sequence[Contender], best: Contender, measure: Measure) -> list[Contender]:
     """The trials whose mean is within one standard error (the best's own) of the best; it alone if unknown."""
     error = best.standard_error
-    limit = cost(best.mean, what) + error
-    return [c for c in finite if c is best or cost(c.mean, what) <= limit]
+    limit = cost(best.mean, measure) + error
+    return [c for c in finite if c is best or cost(c.mean, measure) <= limit]
 
 
 def simplicity(weights: Mapping[str, float], number: int) -> tuple[int, float, int]:
@@ -162,18 +162,18 @@ def simplicity(weights: Mapping[str, float], number: int) -> tuple[int, float, i
 # The trivial predictors
 
 
-def predictor_values(table: Mapping[str, Mapping[str, Any]], what: Measure) -> dict[str, float]:
+def predictor_values(table: Mapping[str, Mapping[str, Any]], measure: Measure) -> dict[str, float]:
     """Trivial predictor -> its value of a measure; those that do not have it are left out."""
-    values = {name: numbers.get(what.column) for name, numbers in table.items()}
+    values = {name: numbers.get(measure.column) for name, numbers in table.items()}
     return {name: float(v) for name, v in values.items() if isinstance(v, (int, float)) and math.isfinite(v)}
 
 
-def best_baseline(baselines: Mapping[str, float], what: Measure) -> tuple[str, float] | None:
+def best_baseline(baselines: Mapping[str, float], measure: Measure) -> tuple[str, float] | None:
     """The better of the trivial predictors and its value."""
-    return min(baselines.items(), key=lambda item: cost(item[1], what)) if baselines else None
+    return min(baselines.items(), key=lambda item: cost(item[1], measure)) if baselines else None
 
 
-def beats(value: float, baselines: Mapping[str, float], what: Measure) -> bool | None:
+def beats(value: float, baselines: Mapping[str, float], measure: Measure) -> bool | None:
     """Whether a value is better than every trivial predictor's; None where none is known."""
-    best = best_baseline(baselines, what)
-    return None if best is None else cost(value, what) < cost(best[1], what)
+    best = best_baseline(baselines, measure)
+    return None if best is None else cost(value, measure) < cost(best[1], measure)

@@ -39,7 +39,7 @@ class Analysis:
 
     def recipe(self, weights: Mapping[str, float], params: Mapping[str, Any]) -> str:
         """All that a trial is made of, in one line."""
-        return naming.recipe({self.term_names[term]: weight for term, weight in weights.items()}, params)
+        return naming.recipe(weights, params, self.term_names)
 
     @cached_property
     def objective(self) -> Measure:
@@ -51,16 +51,24 @@ class Analysis:
         """What trials are ranked by: the objective, or RMSE in place of the incomparable combined loss."""
         return ranking_of(self.objective, self.measure("metric_rmse"))
 
-    def measured(self, kind: str, split: str = "val") -> tuple[Measure, ...]:
-        """The terms ("term") or metrics ("metric") that any epoch of a split has a finite value of."""
-        epochs = self.record.epochs
-        rows = epochs[epochs["split"] == split]
-        columns = [c for c in epochs.columns if c.startswith(f"{kind}_")]
+    @cached_property
+    def measured_terms(self) -> tuple[Measure, ...]:
+        """The terms that any epoch has a finite value of on validation."""
+        return self._measured("term_")
+
+    @cached_property
+    def measured_metrics(self) -> tuple[Measure, ...]:
+        """The metrics that any epoch has a finite value of on validation."""
+        return self._measured("metric_")
+
+    def _measured(self, prefix: str) -> tuple[Measure, ...]:
+        rows = self.record.epochs[self.record.epochs["split"] == "val"]
+        columns = [c for c in rows.columns if c.startswith(prefix)]
         return tuple(self.measure(c) for c in columns if np.isfinite(pd.to_numeric(rows[c], errors="coerce")).any())
 
-    def baselines(self, what: Measure, split: str = "val") -> dict[str, float]:
+    def baselines(self, measure: Measure, split: str = "val") -> dict[str, float]:
         """Trivial predictor -> its value of a measure on a split; those that do not have it are left out."""
-        return predictor_values(self.record.baselines.get(split) or {}, what)
+        return predictor_values(self.record.baselines.get(split) or {}, measure)
 
     # Trials and their values
 
@@ -69,20 +77,20 @@ class Analysis:
         """Every trial with its seeds' values of what trials are ranked by, in trial order."""
         return self.results(self.ranking)
 
-    def results(self, what: Measure, split: str = "val") -> tuple[TrialResult, ...]:
+    def results(self, measure: Measure, split: str = "val") -> tuple[TrialResult, ...]:
         """Every trial with its seeds' final values of a measure, in trial order."""
-        return self._results(what, split)
+        return self._results(measure, split)
 
     @cached_property
     def _results(self) -> Callable[[Measure, str], tuple[TrialResult, ...]]:
-        def results(what: Measure, split: str) -> tuple[TrialResult, ...]:
-            values = self.final_values(what.column, split)
-            return tuple(
-                replace(trial, seeds=tuple(_valued(seed, values, what) for seed in trial.seeds))
-                for trial in self._trials_without_values
-            )
+        return cache(self._compute_results)
 
-        return cache(results)
+    def _compute_results(self, measure: Measure, split: str) -> tuple[TrialResult, ...]:
+        values = self.final_values(measure.column, split)
+        return tuple(
+            replace(trial, seeds=tuple(_valued(seed, values, measure) for seed in trial.seeds))
+            for trial in self._trials_without_values
+        )
 
     def final_values(self, column: str, split: str = "val") -> dict[str, float]:
         """Run -> the mean of a column over its last `record.window` epochs, for the runs that have any."""
@@ -97,17 +105,16 @@ class Analysis:
 
     @cached_property
     def _last_rows(self) -> Callable[[str], dict[str, list[int]]]:
+        return cache(self._find_last_rows)
+
+    def _find_last_rows(self, split: str) -> dict[str, list[int]]:
         """Run -> where in the table of epochs its last `record.window` epochs of a split stand."""
-
-        def last_rows(split: str) -> dict[str, list[int]]:
-            epochs = self.record.epochs.reset_index(drop=True)
-            rows = epochs[epochs["split"] == split].sort_values("epoch")
-            places: dict[str, list[int]] = {}
-            for place, run in zip(rows.index, rows["run"], strict=True):
-                places.setdefault(str(run), []).append(int(place))
-            return {run: of_run[-self.record.window :] for run, of_run in places.items()}
-
-        return cache(last_rows)
+        epochs = self.record.epochs.reset_index(drop=True)
+        rows = epochs[epochs["split"] == split].sort_values("epoch")
+        places: dict[str, list[int]] = {}
+        for place, run in zip(rows.index, rows["run"], strict=True):
+            places.setdefault(str(run), []).append(int(place))
+        return {run: of_run[-self.record.window :] for run, of_run in places.items()}
 
     @cached_property
     def _trials_without_values(self) -> tuple[TrialResult, ...]:
@@ -221,9 +228,9 @@ def _seed(row: Mapping, outcomes: Mapping[str, bool]) -> SeedValue:
     return SeedValue(str(row["run"]), int(row["seed"]), math.nan, outcome, is_finished, outcomes.get(outcome))
 
 
-def _valued(seed: SeedValue, values: Mapping[str, float], what: Measure) -> SeedValue:
+def _valued(seed: SeedValue, values: Mapping[str, float], measure: Measure) -> SeedValue:
     value = values.get(seed.run, math.nan) if seed.is_finished else math.nan
     # Whatever the last number was, a run that went non-finite is the worst there is.
     if seed.outcome == "non_finite" or math.isinf(value):
-        value = what.worst
+        value = measure.worst
     return replace(seed, value=value)

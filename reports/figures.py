@@ -322,17 +322,17 @@ def _bar_width(x: Sequence[float]) -> float:
 
 
 def parallel_chart(
-    axes: Sequence[Axis], what: Measure, means: Mapping[int, float], marked: int | None, height: int = 380
+    axes: Sequence[Axis], measure: Measure, means: Mapping[int, float], marked: int | None, height: int = 380
 ) -> Chart:
     """Parallel coordinates: one line a trial through its weights to its value, coloured by the value, best on top."""
     numbers = [n for n in means if math.isfinite(means[n])]
-    numbers.sort(key=lambda n: means[n], reverse=not what.higher_is_better)
-    columns = [(a.title, a.positions) for a in axes if not a.names] + [(what.axis, means)]
+    numbers.sort(key=lambda n: means[n], reverse=not measure.higher_is_better)
+    columns = [(a.title, a.positions) for a in axes if not a.names] + [(measure.axis, means)]
     chart = _chart(height, "", "position between each axis's ends")
     lanes = [_lane(values, numbers) for _, values in columns]
     for number in numbers:
         heights = [lane[number] for lane in lanes]
-        shade = heights[-1] if not what.higher_is_better else 1 - heights[-1]
+        shade = heights[-1] if not measure.higher_is_better else 1 - heights[-1]
         _scatter(
             chart,
             x=list(range(len(columns))),
@@ -373,11 +373,11 @@ def _label_lanes(chart: Chart, columns: Sequence[tuple[str, Mapping]], numbers: 
 
 
 def curves_chart(
-    curves: Sequence[Curve], what: Measure, baselines: Mapping[str, float], axis: Axis, y_range: Any
+    curves: Sequence[Curve], measure: Measure, baselines: Mapping[str, float], axis: Axis, y_range: Any
 ) -> Chart:
     """One measure over epochs: a line a trial, coloured by its weight, its seeds faint behind it."""
     height = 340
-    chart = _chart(height, "epoch", what.axis)
+    chart = _chart(height, "epoch", measure.axis)
     colours = _curve_colours(curves)
     epochs = curves[0].epochs
     faint = sum(len(c.seeds) for c in curves) <= MAX_SEED_CURVES

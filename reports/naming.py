@@ -19,20 +19,20 @@ def written(value: object) -> str:
     return short(float(value)) if isinstance(value, (int, float)) else str(value)
 
 
-def weights_label(weights: Mapping[str, float]) -> str:
-    """Weights by the names of terms in one line, such as "SILog 0.55 · SSIM 0.45"; zero weights are left out."""
-    return " · ".join(f"{term}{NO_BREAK}{w:.3g}" for term, w in weights.items() if w > 0) or "no weights"
+def weights_label(weights: Mapping[str, float], names: Mapping[str, str]) -> str:
+    """Weights in one line by their terms' names, such as "SILog 0.55 · SSIM 0.45"; zero weights are left out."""
+    return " · ".join(f"{names[term]}{NO_BREAK}{w:.3g}" for term, w in weights.items() if w > 0) or "no weights"
 
 
-def recipe(weights: Mapping[str, float], params: Mapping[str, Any]) -> str:
+def recipe(weights: Mapping[str, float], params: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """All that a trial is made of, for a page: "equal: SILog 1 · SSIM 1 with train.learning_rate = 0.001".
 
-    Weights are given by the names of terms that a page has.
+    `names` are those of the terms.
     """
     named = {name: written(value) for name, value in beside_weights(params).items()}
     point = f"{named.pop(POINT)}: " if POINT in named else ""
     fields = ", ".join(f"{name} = {value}" for name, value in named.items())
-    return f"{point}{weights_label(weights)}{' with ' if fields else ''}{fields}"
+    return f"{point}{weights_label(weights, names)}{' with ' if fields else ''}{fields}"
 
 
 def spec_recipe(weights: Mapping[str, float], params: Mapping[str, Any]) -> str:

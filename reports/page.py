@@ -232,11 +232,11 @@ def _numeric(value: float, text: str | None = None) -> Cell:
 
 def trial_table(analysis: Analysis) -> Table:
     """Every trial: what it is made of, mean over its seeds, standard error, interval, outcomes, best first."""
-    what, advice, results = analysis.ranking, analysis.recommendation, analysis.trials
-    sign = -1 if what.higher_is_better else 1
+    measure, advice, results = analysis.ranking, analysis.recommendation, analysis.trials
+    sign = -1 if measure.higher_is_better else 1
     order = sorted(results, key=lambda t: (not t.is_complete, sign * t.mean if not math.isnan(t.mean) else math.inf))
     terms, swept = analysis.terms, tuple(beside_weights(results[0].params)) if results else ()
-    value_columns = (f"mean {what.axis}", "± s.e.", "95 % interval", "n", "outcomes", "state")
+    value_columns = (f"mean {measure.axis}", "± s.e.", "95 % interval", "n", "outcomes", "state")
     rows = (_trial_cells(t, terms, swept, _verdict(t, advice)) for t in order)
     return Table(("trial", "verdict", *swept, *(analysis.term_names[t] for t in terms), *value_columns), tuple(rows))
 
@@ -290,9 +290,9 @@ RUN_COLUMNS = (
 
 def run_table(analysis: Analysis) -> Table:
     """Every run: how it ended and what it took."""
-    what, record = analysis.ranking, analysis.record
-    finals = analysis.final_values(what.column)
-    columns = (*RUN_COLUMNS[:4], f"val {what.axis}", *RUN_COLUMNS[4:])
+    measure, record = analysis.ranking, analysis.record
+    finals = analysis.final_values(measure.column)
+    columns = (*RUN_COLUMNS[:4], f"val {measure.axis}", *RUN_COLUMNS[4:])
     rows = record.runs.sort_values(["trial", "seed"]).to_dict("records") if len(record.runs) else []
     return Table(columns, tuple(_run_cells(row, finals.get(str(row["run"]), math.nan)) for row in rows))
 
@@ -336,12 +336,12 @@ def baseline_table(analysis: Analysis) -> Table:
     splits = [s for s in ("train", "val", "test") if record.baselines.get(s)]
     wanted = dict.fromkeys((analysis.ranking.column, "metric_rmse", "metric_abs_rel", "metric_delta1", "metric_silog"))
     rows = []
-    for what in map(analysis.measure, wanted):
+    for measure in map(analysis.measure, wanted):
         for name in sorted({n for s in splits for n in record.baselines[s]}):
-            values = [analysis.baselines(what, s).get(name, math.nan) for s in splits]
+            values = [analysis.baselines(measure, s).get(name, math.nan) for s in splits]
             if any(math.isfinite(v) for v in values):
                 label = record.predictors.get(name, name)
-                rows.append((Cell(what.axis, what.axis), Cell(label, label), *(_numeric(v) for v in values)))
+                rows.append((Cell(measure.axis, measure.axis), Cell(label, label), *(_numeric(v) for v in values)))
     return Table(("measure", "predictor", *splits), tuple(rows))
 
 

@@ -99,20 +99,20 @@ def _anchored(section: Section, study: str) -> Section:
 
 
 def _objective(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
-    what, advice, order = analysis.ranking, analysis.recommendation, analysis.ranked
+    measure, advice, order = analysis.ranking, analysis.recommendation, analysis.ranked
     if not any(t.interval.n for t in analysis.trials):
         return None
     single = len(every) == 1
     means = {t.number: t.mean for t in order}
-    band = _band(order, what) if single and advice.trial is not None else None
+    band = _band(order, measure) if single and advice.trial is not None else None
     shaded = f" Shaded: within one standard error of the best.{_called('Ringed', advice)}" if band else ""
     shown = [
         Figure(
             anchor=f"axis-{i}",
-            title=f"Validation {what.label} against {axis.title}",
+            title=f"Validation {measure.label} against {axis.title}",
             note=_note(analysis) + shaded if single else "",
             chart=figures.measure_chart(
-                measure_series(analysis, what, axis),
+                measure_series(analysis, measure, axis),
                 height=380 if single else 280,
                 band=band,
                 marked=advice.trial,
@@ -125,20 +125,20 @@ def _objective(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
     ]
     finite = [n for n, value in means.items() if math.isfinite(value)]
     if not single and len(finite) > 1:
-        chart = figures.parallel_chart(every, what, means, advice.trial)
+        chart = figures.parallel_chart(every, measure, means, advice.trial)
         note = f"One line a trial, coloured by its value: blue is better.{_called('Thick', advice)}"
         shown.append(Figure("parallel", "All weights at once", note, chart, wide=True))
-    title = f"Validation {what.label}: the measure that decides"
+    title = f"Validation {measure.label}: the measure that decides"
     lead = "This number does not know the weights, so it can be compared between them."
     lead += "" if single else f" {_note(analysis)}{_called('Ringed', advice)} Means are coloured, blue is better."
     return Section("objective", title, lead, tuple(shown), toggles_baselines=True)
 
 
-def _band(order: Sequence[TrialResult], what: Measure) -> tuple[float, float] | None:
+def _band(order: Sequence[TrialResult], measure: Measure) -> tuple[float, float] | None:
     if not order or not math.isfinite(order[0].interval.standard_error):
         return None
     best = order[0].interval
-    return (best.mean, best.mean + (-1 if what.higher_is_better else 1) * best.standard_error)
+    return (best.mean, best.mean + (-1 if measure.higher_is_better else 1) * best.standard_error)
 
 
 def _called(mark: str, advice: Recommendation) -> str:
@@ -183,7 +183,7 @@ def _combined(analysis: Analysis, axis: Axis) -> Section | None:
 
 
 def _terms(analysis: Analysis, axis: Axis) -> Section:
-    shown = _small(analysis, analysis.measured("term"), axis)
+    shown = _small(analysis, analysis.measured_terms, axis)
     lead = (
         "Each loss term without its weight, on the validation split. A term usually falls where its own weight is "
         "large; whether depth gets better is what the metrics say."
@@ -192,7 +192,7 @@ def _terms(analysis: Analysis, axis: Axis) -> Section:
 
 
 def _metrics(analysis: Analysis, axis: Axis) -> Section:
-    metrics = analysis.measured("metric")
+    metrics = analysis.measured_metrics
     principal = [m for m in metrics if m.column in PRINCIPAL and m != analysis.ranking]
     rest = [m for m in metrics if m not in principal]
     lead = "On the validation split, for final epochs. If all of them agree, so can you."
@@ -216,8 +216,8 @@ def _small(analysis: Analysis, measures: Sequence[Measure], axis: Axis) -> tuple
 
 def _several_measures(analysis: Analysis, every: Sequence[Axis]) -> Section:
     """With several axes: one figure an axis, switched between measures by the section's menu."""
-    what, total = analysis.ranking, analysis.measure("total")
-    measures = [m for m in _choice(analysis) if m not in (what, total)] + [total]
+    measure, total = analysis.ranking, analysis.measure("total")
+    measures = [m for m in _choice(analysis) if m not in (measure, total)] + [total]
     means = {t.number: t.mean for t in analysis.ranked}
     shown = []
     for i, axis in enumerate(every):
@@ -225,7 +225,9 @@ def _several_measures(analysis: Analysis, every: Sequence[Axis]) -> Section:
         charts = {column: figures.measure_chart(s, height=280, colours=means) for column, s in series.items()}
         if any(s.seed_y for s in series.values()):
             shown.append(Figure(f"axis-{i}", f"against {axis.title}", "", figures.with_choices(charts)))
-    lead = f"Final validation values. Means are coloured by the validation {what.label}: blue is better, red is worse."
+    lead = (
+        f"Final validation values. Means are coloured by the validation {measure.label}: blue is better, red is worse."
+    )
     title = "Each term and metric against each weight"
     return Section("measures", title, lead, tuple(shown), menu=_menu(measures), toggles_baselines=True)
 
@@ -233,7 +235,7 @@ def _several_measures(analysis: Analysis, every: Sequence[Axis]) -> Section:
 def _choice(analysis: Analysis) -> list[Measure]:
     """The measures of a menu: what decides first, then the combined loss, terms and metrics."""
     decisive = (analysis.ranking, analysis.measure("total"))
-    return list(dict.fromkeys((*decisive, *analysis.measured("term"), *analysis.measured("metric"))))
+    return list(dict.fromkeys((*decisive, *analysis.measured_terms, *analysis.measured_metrics)))
 
 
 def _menu(measures: Sequence[Measure]) -> tuple[tuple[str, str], ...]:
@@ -247,10 +249,10 @@ def _menu(measures: Sequence[Measure]) -> tuple[tuple[str, str], ...]:
 def _epochs(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
     axis, drawn = _epoch_axis(analysis, every), _drawn(analysis)
     charts: dict[str, dict[str, Chart]] = {"train": {}, "val": {}}
-    for what in _choice(analysis):
-        groups = {split: epoch_curves(analysis.record.epochs, drawn, what, axis, split) for split in charts}
-        for split, chart in _epoch_charts(analysis, what, axis, groups).items():
-            charts[split][what.column] = chart
+    for measure in _choice(analysis):
+        groups = {split: epoch_curves(analysis.record.epochs, drawn, measure, axis, split) for split in charts}
+        for split, chart in _epoch_charts(analysis, measure, axis, groups).items():
+            charts[split][measure.column] = chart
     names = {"train": "Training images, in evaluation mode", "val": "Validation images"}
     shown = tuple(
         Figure(split, names[split], "", figures.with_choices(by_measure))
@@ -270,11 +272,11 @@ def _epochs(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
     )
 
 
-def _epoch_charts(analysis: Analysis, what: Measure, axis: Axis, groups: Mapping[str, Sequence]) -> dict[str, Chart]:
-    lines = {split: named_baselines(analysis, what, split) for split in groups}
+def _epoch_charts(analysis: Analysis, measure: Measure, axis: Axis, groups: Mapping[str, Sequence]) -> dict[str, Chart]:
+    lines = {split: named_baselines(analysis, measure, split) for split in groups}
     y_range = figures.curve_range(list(groups.values()), [v for values in lines.values() for v in values.values()])
     return {
-        split: figures.curves_chart(curves, what, lines[split], axis, y_range)
+        split: figures.curves_chart(curves, measure, lines[split], axis, y_range)
         for split, curves in groups.items()
         if curves
     }
@@ -284,10 +286,10 @@ def _epoch_axis(analysis: Analysis, every: Sequence[Axis]) -> Axis:
     """Curves are coloured by the swept variable; by the trial's value where there are several."""
     if len(every) == 1:
         return every[0]
-    what = analysis.ranking
+    measure = analysis.ranking
     finite = {t.number: t.mean for t in analysis.trials if math.isfinite(t.mean)}
-    worst = (min if what.higher_is_better else max)(finite.values(), default=0.0)
-    return Axis(f"final {what.axis}", {t.number: finite.get(t.number, worst) for t in analysis.trials})
+    worst = (min if measure.higher_is_better else max)(finite.values(), default=0.0)
+    return Axis(f"final {measure.axis}", {t.number: finite.get(t.number, worst) for t in analysis.trials})
 
 
 def _drawn(analysis: Analysis) -> list[TrialResult]:

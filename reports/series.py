@@ -136,14 +136,14 @@ def _column_axis(record: StudyRecord, column: str, title: str) -> Axis:
 # Measures against weights
 
 
-def measure_series(analysis: Analysis, what: Measure, axis: Axis, split: str = "val") -> MeasureSeries:
+def measure_series(analysis: Analysis, measure: Measure, axis: Axis, split: str = "val") -> MeasureSeries:
     """Final values of one measure on one split, seed by seed and as means; a trial with a diverged seed has no mean."""
-    results = analysis.results(what, split)
+    results = analysis.results(measure, split)
     points = [(t, s) for t in results for s in t.seeds if math.isfinite(s.value)]
     means = [t for t in results if math.isfinite(t.mean)]
     place = axis.positions
     return MeasureSeries(
-        measure=what,
+        measure=measure,
         split=split,
         axis=axis,
         seed_x=[place[t.number] for t, _ in points],
@@ -155,14 +155,14 @@ def measure_series(analysis: Analysis, what: Measure, axis: Axis, split: str = "
         counts=[t.interval.n for t in means],
         trials=[t.number for t in means],
         diverged_x=[place[t.number] for t in results if math.isinf(t.mean)],
-        baselines=named_baselines(analysis, what, split),
+        baselines=named_baselines(analysis, measure, split),
     )
 
 
-def named_baselines(analysis: Analysis, what: Measure, split: str) -> dict[str, float]:
+def named_baselines(analysis: Analysis, measure: Measure, split: str) -> dict[str, float]:
     """Every trivial predictor by its label; NaN where it has no value, or none that could be compared."""
     labels = analysis.record.predictors
-    values = analysis.baselines(what, split) if what.is_comparable else {}
+    values = analysis.baselines(measure, split) if measure.is_comparable else {}
     return dict.fromkeys(labels.values(), math.nan) | {labels.get(name, name): v for name, v in values.items()}
 
 
@@ -170,13 +170,13 @@ def named_baselines(analysis: Analysis, what: Measure, split: str) -> dict[str, 
 
 
 def epoch_curves(
-    epochs: pd.DataFrame, trials: Sequence[TrialResult], what: Measure, axis: Axis, split: str
+    epochs: pd.DataFrame, trials: Sequence[TrialResult], measure: Measure, axis: Axis, split: str
 ) -> tuple[Curve, ...]:
     """The trials' curves of one measure on one split, in the order of the axis, from a record's table of epochs."""
     rows = epochs[epochs["split"] == split]
-    if what.column not in rows.columns or rows.empty:
+    if measure.column not in rows.columns or rows.empty:
         return ()
-    numbers = rows.assign(value=pd.to_numeric(rows[what.column], errors="coerce"))
+    numbers = rows.assign(value=pd.to_numeric(rows[measure.column], errors="coerce"))
     numbers = numbers.drop_duplicates(["run", "epoch"], keep="last")
     table = numbers.set_index(["run", "epoch"])["value"].unstack()
     values = dict(zip(map(str, table.index), table.to_numpy(dtype=float), strict=True))

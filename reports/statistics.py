@@ -77,7 +77,7 @@ class Recommendation(Advice):
 
 def recommend(
     trials: Sequence[TrialResult],
-    what: Measure,
+    measure: Measure,
     baselines: Mapping[str, float],
     objective: str,
     objection: str,
@@ -92,7 +92,7 @@ def recommend(
     complete = [t for t in trials if t.is_complete]
     advice = advise(
         [Contender(t.number, t.values) for t in complete],
-        what,
+        measure,
         baselines,
         lambda numbers: {n: by_number[n].weights for n in numbers},
         objection,
@@ -105,7 +105,7 @@ def recommend(
     finite = [t for t in complete if math.isfinite(t.mean)]
     return Recommendation(
         **shared,
-        reason=_reason(chosen, best, advice, what),
+        reason=_reason(chosen, best, advice, measure),
         label=chosen.label,
         weights=dict(chosen.weights),
         params=dict(chosen.params),
@@ -124,7 +124,7 @@ def _no_reason(advice: Advice) -> str:
     return DIVERGED if advice.compared else "No trial has finished all of its seeds yet."
 
 
-def _reason(chosen: TrialResult, best: TrialResult, advice: Advice, what: Measure) -> str:
+def _reason(chosen: TrialResult, best: TrialResult, advice: Advice, measure: Measure) -> str:
     if advice.compared == 1:
         return "It is the only trial that was compared."
     if best.interval.n < 2:
@@ -134,7 +134,7 @@ def _reason(chosen: TrialResult, best: TrialResult, advice: Advice, what: Measur
     if chosen is best:
         where = "which is also the best"
     else:
-        where = f"while trial {best.number} ({best.label}) has the best mean, {what.write(best.mean)}"
+        where = f"while trial {best.number} ({best.label}) has the best mean, {measure.write(best.mean)}"
     return (
         f"{len(advice.tied)} trials are within one standard error of the best: no difference that this study can show, "
         f"so the simplest is taken (fewest non-zero terms, then closest to equal weights), {where}."
@@ -164,9 +164,9 @@ class Contrast:
     diverged: bool
 
 
-def ranked(trials: Sequence[TrialResult], what: Measure) -> list[TrialResult]:
+def ranked(trials: Sequence[TrialResult], measure: Measure) -> list[TrialResult]:
     """The complete trials, best mean first; diverged ones last."""
-    return sorted((t for t in trials if t.is_complete), key=lambda t: (cost(t.mean, what), t.number))
+    return sorted((t for t in trials if t.is_complete), key=lambda t: (cost(t.mean, measure), t.number))
 
 
 def references(
@@ -216,10 +216,10 @@ def _line_references(order: Sequence[TrialResult], places: Mapping[int, float]) 
     return [("start of the line", line[0]), *neighbours, ("end of the line", line[-1])]
 
 
-def contrast(role: str, best: TrialResult, other: TrialResult, what: Measure) -> Contrast:
+def contrast(role: str, best: TrialResult, other: TrialResult, measure: Measure) -> Contrast:
     """The best trial's advantage over another one, paired by seed."""
     mine = {s.seed: s.value for s in best.seeds}
-    pairs = [(cost(s.value, what), cost(mine[s.seed], what)) for s in other.seeds if s.seed in mine]
+    pairs = [(cost(s.value, measure), cost(mine[s.seed], measure)) for s in other.seeds if s.seed in mine]
     gains = [theirs - ours for theirs, ours in pairs if not math.isnan(theirs) and not math.isnan(ours)]
     return Contrast(role, other.number, other.label, t_interval(gains), any(math.isinf(g) for g in gains))
 

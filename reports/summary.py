@@ -62,13 +62,13 @@ def _progress(analysis: Analysis) -> str:
         asked = max(len(runs), len(states) * len(record.seeds))
         parts.append(f"Unfinished: {done} of {asked} runs so far, so all of this may still change.")
     if failed:
-        what = "run failed" if failed == 1 else "runs failed"
+        which = "run failed" if failed == 1 else "runs failed"
         parts.append(
-            f"{failed} {what} on an error, which is not a result; a study of another name trains only what failed."
+            f"{failed} {which} on an error, which is not a result; a study of another name trains only what failed."
         )
     if pruned:
-        what = "trial was pruned early and is" if pruned == 1 else "trials were pruned early and are"
-        parts.append(f"{pruned} {what} not compared.")
+        which = "trial was pruned early and is" if pruned == 1 else "trials were pruned early and are"
+        parts.append(f"{pruned} {which} not compared.")
     return " ".join(parts)
 
 
@@ -77,27 +77,27 @@ def _progress(analysis: Analysis) -> str:
 
 def _against_baselines(analysis: Analysis, advice: Recommendation) -> Finding:
     question = "Do the networks beat the trivial predictors?"
-    what, order = analysis.ranking, analysis.ranked
-    best = best_baseline(analysis.baselines(what), what)
+    measure, order = analysis.ranking, analysis.ranked
+    best = best_baseline(analysis.baselines(measure), measure)
     if best is None:
         return Finding(question, "Unknown: the trivial predictors were not evaluated for this measure.", "warn")
-    name = f"the {analysis.record.predictors.get(best[0], best[0])} ({what.write(best[1])})"
+    name = f"the {analysis.record.predictors.get(best[0], best[0])} ({measure.write(best[1])})"
     if not order:
         return Finding(question, f"Too early to say. The best of them is {name}, on the validation split.", "plain")
     if not math.isfinite(order[0].mean):
         return Finding(question, f"No. Every finished trial diverged; {name} stays ahead.", "bad")
-    leader = f"trial {order[0].number} ({order[0].label}) at {what.write(order[0].mean)}"
+    leader = f"trial {order[0].number} ({order[0].label}) at {measure.write(order[0].mean)}"
     if advice.nothing_learnt:
         text = (
-            f"No. The best trial is {leader} {what.label} on the validation split, and {name} does better without "
+            f"No. The best trial is {leader} {measure.label} on the validation split, and {name} does better without "
             "looking at the image. Until that changes, differences between weights say nothing about depth: train "
             "longer, or at another rate."
         )
         return Finding(question, text, "bad")
     gain = abs(order[0].mean - best[1]) / abs(best[1]) if best[1] else math.nan
     text = (
-        f"{_count(advice.beating or 0, advice.compared)}. The best is {leader} {what.label} on the validation "
-        f"split, {percent(gain)} better than {name}. {_clearly(order[0], best[1], what.higher_is_better)}"
+        f"{_count(advice.beating or 0, advice.compared)}. The best is {leader} {measure.label} on the validation "
+        f"split, {percent(gain)} better than {name}. {_clearly(order[0], best[1], measure.higher_is_better)}"
     )
     return Finding(question, text, "good" if advice.beating == advice.compared else "warn")
 
@@ -122,8 +122,8 @@ def _clearly(trial: TrialResult, baseline: float, higher: bool) -> str:
 def _which(analysis: Analysis, advice: Recommendation) -> str:
     if advice.trial is None:
         return advice.reason
-    what, recipe = analysis.objective, analysis.recipe(advice.weights, advice.params)
-    value = f"Trial {advice.trial}: {recipe}, with a validation {what.label} of {what.write(advice.mean)}."
+    measure, recipe = analysis.objective, analysis.recipe(advice.weights, advice.params)
+    value = f"Trial {advice.trial}: {recipe}, with a validation {measure.label} of {measure.write(advice.mean)}."
     if advice.status == "ahead":
         value += " It does not beat the trivial predictors, so this is an order of finish, not advice."
     return f"{value} {advice.reason}"
@@ -132,17 +132,17 @@ def _which(analysis: Analysis, advice: Recommendation) -> str:
 def _sure(analysis: Analysis, advice: Recommendation) -> str:
     if advice.trial is None:
         return ""
-    what = analysis.objective
+    measure = analysis.objective
     if advice.seeds < 2:
         return "Not at all: one seed gives no interval. Grow the study by seeds (at least three) before relying on it."
     text = (
-        f"The mean of {advice.seeds} seeds is {what.write(advice.mean)}, standard error {rough(advice.standard_error, what.unit)}, "
-        f"95 % interval {what.write(advice.low)} to {what.write(advice.high)}."
+        f"The mean of {advice.seeds} seeds is {measure.write(advice.mean)}, standard error {rough(advice.standard_error, measure.unit)}, "
+        f"95 % interval {measure.write(advice.low)} to {measure.write(advice.high)}."
     )
     if advice.compared > 1 and math.isfinite(advice.optimism):
         text += (
             f" Picking the best of {advice.compared} flatters it: were all of them equally good, the best would look up to about "
-            f"{rough(advice.optimism, what.unit)} better than it is, by luck. Confirm the choice with fresh seeds."
+            f"{rough(advice.optimism, measure.unit)} better than it is, by luck. Confirm the choice with fresh seeds."
         )
     return text
 
@@ -238,9 +238,9 @@ def _kept(record: StudyRecord, section: str, field: str) -> Any:
 def objective_sentence(analysis: Analysis) -> str:
     """What is optimised, in words."""
     record = analysis.record
-    what = analysis.objective
-    if not what.is_comparable:
+    measure = analysis.objective
+    if not measure.is_comparable:
         return "The objective is the combined loss; trials are shown in the order of validation RMSE instead."
-    goal = "more is better" if what.higher_is_better else "less is better"
+    goal = "more is better" if measure.higher_is_better else "less is better"
     last = "the last epoch" if record.window == 1 else f"the last {record.window} epochs"
-    return f"The objective is the validation {what.label} of {last}, which does not know the weights; {goal}."
+    return f"The objective is the validation {measure.label} of {last}, which does not know the weights; {goal}."

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, null, select
 
+from depth_loss_sweep import measures
 from depth_loss_sweep.claims import state_of
-from depth_loss_sweep.measures import measure
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.advice import Advice, Contender, advise, objection_to, predictor_values, ranking_of
 from depth_loss_sweep.reports.measures import Measure
@@ -134,14 +134,14 @@ def _answer(
     store: Store, row: Mapping[str, Any], spec: StudySpec, unfinished: bool
 ) -> tuple[str, dict[str, Any] | None]:
     """The answer in one line, and the trial that is ahead, as the report has them (`reports.advice`)."""
-    objective = measure(spec.column)
-    what = ranking_of(objective, measure("metric_rmse"))
-    finals = final_values(store, spec, what)
+    objective = measures.measure(spec.column)
+    ranking = ranking_of(objective, measures.measure("metric_rmse"))
+    finals = final_values(store, spec, ranking)
     contenders = [Contender(n, values) for n, values in finals.items() if len(values) >= len(spec.study.seeds)]
     advice = advise(
         contenders,
-        what,
-        predictor_values(store.decoded(row, "baselines", BASELINES).get("val", {}), what),
+        ranking,
+        predictor_values(store.decoded(row, "baselines", BASELINES).get("val", {}), ranking),
         lambda numbers: {n: trial["weights"] for n, trial in _trials(store, spec.name, numbers).items()},
         objection_to(objective, spec.variable_names),
         unfinished,
@@ -161,11 +161,11 @@ def _trial_ahead(
     return {**about, "params": trial["params"], "weights": trial["weights"]}
 
 
-def final_values(store: Store, spec: StudySpec, what: Measure) -> dict[int, tuple[float, ...]]:
+def final_values(store: Store, spec: StudySpec, measure: Measure) -> dict[int, tuple[float, ...]]:
     """Trial -> the final values of its seeds on val; the worst infinity for one that diverged, none for what is missing."""
     epoch = store.epoch_table
     last = 1 if spec.study.value == "last" else spec.study.value
-    column = epoch.c[what.column] if what.column in epoch.c else null()
+    column = epoch.c[measure.column] if measure.column in epoch.c else null()
     counted = (epoch.c.epoch > TRIAL.c.epochs - last) & (epoch.c.epoch <= TRIAL.c.epochs)
     query = (
         select(TRIAL_RUN.c.trial, TRIAL_RUN.c.seed, RUN.c.outcome, column.label("value"))
@@ -178,7 +178,7 @@ def final_values(store: Store, spec: StudySpec, what: Measure) -> dict[int, tupl
     for row in store.rows(query):
         value = math.nan if row["value"] is None else row["value"]
         diverged = row["outcome"] == "non_finite" or math.isinf(value)
-        epochs.setdefault((row["trial"], row["seed"]), []).append(what.worst if diverged else value)
+        epochs.setdefault((row["trial"], row["seed"]), []).append(measure.worst if diverged else value)
     finals: dict[int, tuple[float, ...]] = {}
     for (trial, _), values in sorted(epochs.items()):
         mean = statistics.fmean(values)

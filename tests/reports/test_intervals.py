@@ -8,12 +8,12 @@ from depth_loss_sweep.reports.intervals import expected_best_of, proportion_inte
 
 def test_t_interval_of_three_values_worked_by_hand():
     """1, 2, 3 have mean 2, standard error 1/sqrt(3) and, with t = 4.303 at two degrees of freedom, +-2.484."""
-    found = t_interval([1.0, 2.0, 3.0])
-    assert found.mean == 2.0
-    assert found.standard_error == pytest.approx(1 / math.sqrt(3))
-    assert found.low == pytest.approx(2 - 4.302653 / math.sqrt(3), abs=1e-5)
-    assert found.half_width == pytest.approx(2.48414, abs=1e-4)
-    assert found.n == 3
+    interval = t_interval([1.0, 2.0, 3.0])
+    assert interval.mean == 2.0
+    assert interval.standard_error == pytest.approx(1 / math.sqrt(3))
+    assert interval.low == pytest.approx(2 - 4.302653 / math.sqrt(3), abs=1e-5)
+    assert interval.half_width == pytest.approx(2.48414, abs=1e-4)
+    assert interval.n == 3
 
 
 def test_one_value_is_an_anecdote_without_interval():
@@ -26,8 +26,8 @@ def test_one_value_is_an_anecdote_without_interval():
 
 def test_an_infinite_value_makes_the_mean_infinite():
     """Surviving seeds are not averaged alone."""
-    found = t_interval([0.5, math.inf, 0.6])
-    assert math.isinf(found.mean) and math.isnan(found.high)
+    interval = t_interval([0.5, math.inf, 0.6])
+    assert math.isinf(interval.mean) and math.isnan(interval.high)
 
 
 def test_no_failure_in_five_still_allows_half():

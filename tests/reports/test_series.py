@@ -47,9 +47,9 @@ def test_the_combined_loss_has_no_trivial_predictors(study):
 def test_every_kind_of_space_has_its_axes(study, kind, count):
     """A line has one, a grid one a variable, a simplex one a weight, a point the trial's name."""
     record = study(kind, trials=1 if kind == "point" else 6)
-    found = axes(Analysis(record))
-    assert len(found) == count
-    assert bool(found[0].names) == (kind == "point")
+    places = axes(Analysis(record))
+    assert len(places) == count
+    assert bool(places[0].names) == (kind == "point")
 
 
 def test_values_that_are_no_numbers_stand_in_a_row(study):
@@ -97,4 +97,4 @@ def test_only_measures_with_values_are_shown(study):
     """A column without a finite number is no measure of this study."""
     record = study(trials=1)
     record.epochs["metric_rmse_far"] = np.nan
-    assert "metric_rmse_far" not in [m.column for m in Analysis(record).measured("metric")]
+    assert "metric_rmse_far" not in [m.column for m in Analysis(record).measured_metrics]

@@ -154,24 +154,24 @@ def test_a_simplex_is_held_against_equal_weights_table_2_and_single_terms(study)
 def test_pairing_is_worth_more_the_more_seeds_share(study):
     """Seeds that shift all trials alike make pairing priceless; that is written as infinity."""
     shifted = study(trials=2, values=values_of([0.5, 0.6, 0.7], [0.6, 0.7, 0.8]))
-    found = Analysis(shifted).pairing
-    assert found.correlation == pytest.approx(1.0) and found.worth > 1e6
-    assert (found.seeds, found.trials) == (3, 2)
+    shared = Analysis(shifted).pairing
+    assert shared.correlation == pytest.approx(1.0) and shared.worth > 1e6
+    assert (shared.seeds, shared.trials) == (3, 2)
     assert math.isnan(Analysis(study(seeds=1)).pairing.correlation)
 
 
 def test_breakage_says_from_where_on_training_breaks(study):
     """The last two of five points have a broken run each."""
-    found = Analysis(study(trials=5, seeds=2, diverged=(3, 4))).breakage
-    assert found.onset == ("from", 0.675)
-    assert (found.broken, found.finished, found.counts["non_finite"]) == (2, 10, 2)
-    assert [t.number for t in found.trials] == [3, 4]
+    breakage = Analysis(study(trials=5, seeds=2, diverged=(3, 4))).breakage
+    assert breakage.onset == ("from", 0.675)
+    assert (breakage.broken, breakage.finished, breakage.counts["non_finite"]) == (2, 10, 2)
+    assert [t.number for t in breakage.trials] == [3, 4]
 
 
 def test_breakage_in_the_middle_has_no_onset(study):
     """A hole in the line is named by its trials, not by a threshold."""
-    found = Analysis(study(trials=5, diverged=(2,))).breakage
-    assert found.onset is None and [t.number for t in found.trials] == [2]
+    breakage = Analysis(study(trials=5, diverged=(2,))).breakage
+    assert breakage.onset is None and [t.number for t in breakage.trials] == [2]
     assert Analysis(study(trials=3, diverged=(0,))).breakage.onset == ("up to", 0.0)
 
 

@@ -18,18 +18,18 @@ def finding(record, start):
 
 def test_the_summary_first_says_whether_anything_was_learnt(study):
     """Where no trial beats the trivial predictors, that is the headline, and weights are no advice."""
-    found = answer(Analysis(study(baseline=0.4)))
-    assert found.headline.startswith("Nothing was learnt") and found.tone == "bad"
-    assert found.findings[0].question.startswith("Do the networks beat")
-    assert found.findings[0].text.startswith("No.") and "0.3600 m" in plain(found.findings[0].text)
+    summary = answer(Analysis(study(baseline=0.4)))
+    assert summary.headline.startswith("Nothing was learnt") and summary.tone == "bad"
+    assert summary.findings[0].question.startswith("Do the networks beat")
+    assert summary.findings[0].text.startswith("No.") and "0.3600 m" in plain(summary.findings[0].text)
     assert "not advice" in finding(study(baseline=0.4), "Which")
 
 
 def test_a_winner_is_named_with_its_error_and_the_flattery_of_being_the_best(study):
     """The page answers which weights, how sure, and where training breaks."""
     record = study(trials=3, values={(t, s): 0.4 + 0.1 * t + 0.01 * s for t in range(3) for s in range(3)})
-    found = answer(Analysis(record))
-    assert plain(found.headline) == "Use SILog 0.05 · SSIM 0.9 · L1 0.05" and found.tone == "good"
+    summary = answer(Analysis(record))
+    assert plain(summary.headline) == "Use SILog 0.05 · SSIM 0.9 · L1 0.05" and summary.tone == "good"
     sure = finding(record, "How sure")
     assert "mean of 3 seeds is 0.4100 m, standard error 0.0058 m, 95 % interval 0.3852 m to 0.4348 m" in sure
     assert "best of 3 flatters" in sure

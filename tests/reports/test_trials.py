@@ -12,6 +12,8 @@ from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.naming import recipe, spec_recipe, weights_label
 from depth_loss_sweep.reports.trials import is_equal, normalised
 
+NAMES = {"silog": "SILog", "edge": "edge", "l1": "L1"}
+
 
 def test_a_trial_is_the_mean_of_its_seeds_last_epochs(study):
     """The value is the last epoch's, never the best epoch's."""
@@ -91,7 +93,7 @@ def test_what_a_record_does_not_name_is_called_as_its_tables_call_it(study):
     analysis = Analysis(record)
     odd = analysis.measure("metric_odd_one")
     assert (odd.label, odd.unit, odd.higher_is_better) == ("odd one", "no unit", False)
-    assert odd in analysis.measured("metric") and "berhu\u00a00.5" in analysis.recipe({"berhu": 0.5}, {})
+    assert odd in analysis.measured_metrics and "berhu\u00a00.5" in analysis.recipe({"berhu": 0.5}, {})
 
 
 def test_a_new_term_needs_nothing_but_its_record(study):
@@ -100,7 +102,7 @@ def test_a_new_term_needs_nothing_but_its_record(study):
     record.trials["weight_berhu"] = record.epochs["term_berhu"] = 0.5
     berhu = Measure("term_berhu", "berHu term", "m", "reverse Huber", short="berHu")
     analysis = Analysis(replace(record, measures={**record.measures, berhu.column: berhu}))
-    assert analysis.term_names["berhu"] == "berHu" and berhu in analysis.measured("term")
+    assert analysis.term_names["berhu"] == "berHu" and berhu in analysis.measured_terms
     assert len({*term_colours(analysis.term_names).values()}) == 6
 
 
@@ -109,7 +111,7 @@ def test_weights_are_compared_up_to_scale():
     assert normalised({"silog": 2.0, "l1": 6.0}, ("silog", "l1")) == pytest.approx(np.array([0.25, 0.75]))
     assert is_equal({"silog": 2.0, "l1": 2.0}, ("silog", "l1"))
     assert not is_equal({"silog": 2.0, "l1": 2.1}, ("silog", "l1"))
-    assert weights_label({"SILog": 0.55, "edge": 0.0, "L1": 0.05}) == "SILog\u00a00.55 · L1\u00a00.05"
+    assert weights_label({"silog": 0.55, "edge": 0.0, "l1": 0.05}, NAMES) == "SILog\u00a00.55 · L1\u00a00.05"
 
 
 def test_a_swept_field_is_named_beside_the_weights():
@@ -118,8 +120,7 @@ def test_a_swept_field_is_named_beside_the_weights():
         {"silog": 1.0, "l1": 1.0},
         {"point": "equal", "train.learning_rate": 0.001, "model.batch_norm": True},
     )
-    named = {"SILog": 1.0, "L1": 1.0}
-    assert recipe(named, params).replace("\u00a0", " ") == (
+    assert recipe(weights, params, NAMES).replace("\u00a0", " ") == (
         "equal: SILog 1 · L1 1 with train.learning_rate = 0.001, model.batch_norm = true"
     )
     assert spec_recipe(weights, params) == "equal: silog 1, l1 1, train.learning_rate 0.001, model.batch_norm true"
