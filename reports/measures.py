@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 NO_UNIT = "no unit"
 NO_BREAK = "\u00a0"  # between a number and its unit
+WRITTEN_UNITS = ("m", "m/px", "s")  # beside a number in prose; the others stand on axes and in heads of tables
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def rough(value: float, unit: str = "") -> str:
     if not math.isfinite(value):
         return number(value)
     digits = f"{value:.2g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.1e}"
-    return f"{digits}{NO_BREAK}{unit}" if unit in ("m", "m/px", "s") else digits
+    return f"{digits}{NO_BREAK}{unit}" if unit in WRITTEN_UNITS else digits
 
 
 def percent(value: float) -> str:
@@ -76,5 +77,5 @@ def short(value: float) -> str:
 
 def quantity(value: float, unit: str) -> str:
     """A number and its unit; units that are no units are left out."""
-    suffix = unit if unit in ("m", "m/px", "s") else ""
+    suffix = unit if unit in WRITTEN_UNITS else ""
     return f"{number(value)}{NO_BREAK}{suffix}".strip() if math.isfinite(value) else number(value)

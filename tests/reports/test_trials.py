@@ -106,6 +106,15 @@ def test_a_new_term_needs_nothing_but_its_record(study):
     assert len({*term_colours(analysis.term_names).values()}) == 6
 
 
+def test_what_was_computed_is_kept(study):
+    """Figures, tables and sentences ask for the same trials many times over."""
+    analysis = Analysis(study(trials=2))
+    assert analysis.results(analysis.ranking) is analysis.trials
+    assert analysis.results(analysis.measure("metric_mae"), "train") is analysis.results(
+        analysis.measure("metric_mae"), "train"
+    )
+
+
 def test_weights_are_compared_up_to_scale():
     """Adam ignores a loss's scale, so 2 and 2 are as equal as 0.5 and 0.5."""
     assert normalised({"silog": 2.0, "l1": 6.0}, ("silog", "l1")) == pytest.approx(np.array([0.25, 0.75]))
