@@ -419,7 +419,7 @@ def list_(
     storage: StorageOption = None,
 ) -> None:
     """All studies, a line each."""
-    from depth_loss_sweep.claims import state_of
+    from depth_loss_sweep.lease import state_of
 
     place = Home.choose(home)
     store = _open(place, storage)
@@ -587,7 +587,7 @@ def _kept(store: "Store", place: Home) -> list[Path]:
 
 
 def _any_running(store: "Store", place: Home, names: list[str]) -> bool:
-    from depth_loss_sweep.claims import holder
+    from depth_loss_sweep.lease import holder
 
     return any(holder(store, name, place.lock(name)) for name in names)
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
 
-from depth_loss_sweep.claims import Claim
 from depth_loss_sweep.errors import StorageError, StudyError
 from depth_loss_sweep.executors import Event, Executor, RunRequest
+from depth_loss_sweep.lease import Lease
 from depth_loss_sweep.model.checkpoint import CHECKPOINT, free_finished
 from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.pace import Pace
@@ -54,7 +54,7 @@ class Coordinator:
         spec: StudySpec,
         home: Home,
         store: Store,
-        claim: Claim,
+        lease: Lease,
         open_projection: Callable[[], Projection],
         planner: Planner,
         runtime: Mapping[str, Any],
@@ -62,7 +62,7 @@ class Coordinator:
         display: Display,
         should_stop: Callable[[], bool],
     ) -> None:
-        self.spec, self.home, self.store, self.claim = spec, home, store, claim
+        self.spec, self.home, self.store, self.lease = spec, home, store, lease
         self.open_projection, self.planner, self.runtime = open_projection, planner, dict(runtime)
         self.executor, self.display, self.should_stop = executor, display, should_stop
         self.suggester = Suggester(spec)
@@ -96,7 +96,7 @@ class Coordinator:
             self.display.update(self)
             for event in self.executor.poll(POLL_S):
                 self._receive(event)
-            self.claim.renew()
+            self.lease.renew()
         self.display.update(self)
         return True
 

@@ -29,8 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
-from depth_loss_sweep.claims import Claim
 from depth_loss_sweep.errors import StorageError, StudyError, hide_password
+from depth_loss_sweep.lease import Lease
 from depth_loss_sweep.paths import Home, check_name, expanded
 from depth_loss_sweep.projection import Projection
 from depth_loss_sweep.results import kept_images
@@ -96,7 +96,7 @@ def copy_study(name: str, source: Place, target: Place, new_name: str | None = N
     if target.text:
         _write_text(found, target.text)
     else:
-        with _claimed(found[STUDY.name][0]["name"], target) as store:
+        with _leased(found[STUDY.name][0]["name"], target) as store:
             if with_files:  # first, so that a copy that was killed can be made again
                 files = sum(_copy_files(source.home, target.home, row["run"]) for row in found[RUN.name])
             _write(found, store, origin=source.shown)
@@ -155,11 +155,11 @@ def _renamed(rows: Rows, name: str) -> Rows:
 
 
 @contextmanager
-def _claimed(name: str, target: Place) -> Iterator[Store]:
+def _leased(name: str, target: Place) -> Iterator[Store]:
     """The target's database, for as long as nobody else may begin a study of that name there."""
     store = Store.open(target.home.create(), target.storage, create=True)
     store.require_sound()
-    claim = Claim.take(store, name, target.home.lock(name))
+    lease = Lease.take(store, name, target.home.lock(name))
     try:
         if store.study(name):
             raise StudyError(
@@ -167,7 +167,7 @@ def _claimed(name: str, target: Place) -> Iterator[Store]:
             )
         yield store
     finally:
-        claim.release()
+        lease.release()
 
 
 def _write(rows: Rows, store: Store, origin: str) -> None:

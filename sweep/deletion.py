@@ -9,8 +9,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from depth_loss_sweep.claims import Claim
 from depth_loss_sweep.data.files import write_whole
+from depth_loss_sweep.lease import Lease
 from depth_loss_sweep.model.checkpoint import lock_folder
 from depth_loss_sweep.model.errors import RunLockedError
 from depth_loss_sweep.paths import Home
@@ -41,7 +41,7 @@ def extent(store: Store, home: Home, name: str) -> Extent:
 def delete_study(store: Store, home: Home, name: str) -> Extent:
     """Delete a study, its runs that no other study shares, and their files. `StudyHeldError` while it is worked on."""
     extent(store, home, name)  # refuses a name that is none before a lock is made for it
-    claim, is_gone = Claim.take(store, name, home.lock(name)), False
+    lease, is_gone = Lease.take(store, name, home.lock(name)), False
     try:
         found = extent(store, home, name)
         write_whole(_list(home, name), json.dumps(found.runs + found.shared).encode())
@@ -53,7 +53,7 @@ def delete_study(store: Store, home: Home, name: str) -> Extent:
             path.unlink(missing_ok=True)
         is_gone = True
     finally:
-        claim.release(forget=is_gone)
+        lease.release(forget=is_gone)
     return found
 
 

@@ -17,10 +17,10 @@ from typing import Any, Literal
 from sqlalchemy import delete, select, update
 
 from depth_loss_sweep import __version__
-from depth_loss_sweep.claims import GRACE_S, as_seen, holder, is_locked, silent
 from depth_loss_sweep.cores import usable_cores
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.errors import SpecError, StorageError, SweepError
+from depth_loss_sweep.lease import GRACE_S, as_seen, holder, is_locked, silent
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.retention import kept
 from depth_loss_sweep.store import Store

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, null, select
 
 from depth_loss_sweep import measures
-from depth_loss_sweep.claims import state_of
+from depth_loss_sweep.lease import state_of
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.advice import Advice, Contender, advise, objection_to, predictor_values, ranking_of
 from depth_loss_sweep.reports.measures import Measure

@@ -13,7 +13,6 @@ from importlib.metadata import version as installed
 from typing import Any
 
 from depth_loss_sweep import __version__
-from depth_loss_sweep.claims import Claim
 from depth_loss_sweep.coordinator import Coordinator, Display
 from depth_loss_sweep.cores import usable_cores
 from depth_loss_sweep.data.prepare import Prepared, open_prepared, prepare_training, sparse, without_depth
@@ -22,6 +21,7 @@ from depth_loss_sweep.database import storage_url
 from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.executors import Executor
 from depth_loss_sweep.forecast import foresee, require_room
+from depth_loss_sweep.lease import Lease
 from depth_loss_sweep.model.baselines import evaluate_baselines
 from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.runtime import Machine, Runtime, environment_key, resolve_runtime
@@ -98,27 +98,27 @@ def start(
     storage_url(begin.home, begin.storage)  # refuses what no URL can name, before a folder is made
     store = Store.open(begin.home.create(), begin.storage, create=True)
     store.require_sound()
-    claim = Claim.take(store, spec.name, begin.home.lock(spec.name), _patience(show, should_stop))
+    lease = Lease.take(store, spec.name, begin.home.lock(spec.name), _patience(show, should_stop))
     row = None
     try:
         row = store.study(spec.name)
         if row is None:
-            on_progress, machine = _watched(show, claim, should_stop), _machine(begin, begin.device, claim, should_stop)
+            on_progress, machine = _watched(show, lease, should_stop), _machine(begin, begin.device, lease, should_stop)
             row = _create(spec, overrides, begin, store, on_progress, show.note, machine)
         else:
             runtime = _admit(spec, row, store, begin)
             # The stored hash may be of a version that knew fewer keys, so the stored spec is hashed as it is read today.
             if spec.grown_hash != stored_spec(row, store.shown_url).grown_hash:
                 # Refused, where the study's device or its pictures are not here, before anything is changed.
-                resolve_runtime(runtime.device, spec.train, _machine(begin, runtime.device, claim, should_stop)())
-                prepared = prepare_training(spec.data, begin.home.cache, _watched(show, claim, should_stop))
+                resolve_runtime(runtime.device, spec.train, _machine(begin, runtime.device, lease, should_stop)())
+                prepared = prepare_training(spec.data, begin.home.cache, _watched(show, lease, should_stop))
                 _check_data(prepared, spec.name, store.decoded(row, "data", DataSummary))
                 _grow(spec, overrides, store)
                 show.note(f"study {spec.name} grows: what is done is kept, only what is missing is trained")
             row = store.require(spec.name)
-        return _conduct(spec, row, begin, store, claim, show, should_stop)
+        return _conduct(spec, row, begin, store, lease, show, should_stop)
     finally:
-        claim.release(forget=row is None)
+        lease.release(forget=row is None)
 
 
 def resume(name: str, data: str | None, begin: Begin, show: Display, should_stop: Callable[[], bool]) -> End:
@@ -129,11 +129,11 @@ def resume(name: str, data: str | None, begin: Begin, show: Display, should_stop
     if data is not None:
         spec = replace(spec, data=spec.data.model_copy(update={"source": data}))
     _check_place(spec)
-    claim = Claim.take(store, name, begin.home.create().lock(name), _patience(show, should_stop))
+    lease = Lease.take(store, name, begin.home.create().lock(name), _patience(show, should_stop))
     try:
-        return _conduct(spec, store.require(name), begin, store, claim, show, should_stop)
+        return _conduct(spec, store.require(name), begin, store, lease, show, should_stop)
     finally:
-        claim.release()
+        lease.release()
 
 
 def _check_place(spec: StudySpec) -> None:
@@ -160,24 +160,24 @@ def _patience(show: Display, should_stop: Callable[[], bool]) -> Callable[[str],
     return on_wait
 
 
-def _watched(show: Display, claim: Claim, should_stop: Callable[[], bool]) -> Callable[[int, int], None]:
+def _watched(show: Display, lease: Lease, should_stop: Callable[[], bool]) -> Callable[[int, int], None]:
     """Progress of preparing pictures, which can take long: shown, interruptible, and with the lease kept alive."""
 
     def on_progress(done: int, total: int) -> None:
         show.preparing(done, total)
-        _stay(claim, should_stop)
+        _stay(lease, should_stop)
 
     return on_progress
 
 
-def _machine(begin: Begin, device: str, claim: Claim, should_stop: Callable[[], bool]) -> Callable[[], Machine]:
+def _machine(begin: Begin, device: str, lease: Lease, should_stop: Callable[[], bool]) -> Callable[[], Machine]:
     """What torch finds where runs are trained; the wait for its import is interruptible, and keeps the lease alive."""
-    return partial(begin.executor.machine, device, partial(_stay, claim, should_stop))
+    return partial(begin.executor.machine, device, partial(_stay, lease, should_stop))
 
 
-def _stay(claim: Claim, should_stop: Callable[[], bool]) -> None:
+def _stay(lease: Lease, should_stop: Callable[[], bool]) -> None:
     """Keep the lease alive; raise KeyboardInterrupt if told to stop."""
-    claim.renew()
+    lease.renew()
     if should_stop():
         raise KeyboardInterrupt
 
@@ -335,18 +335,18 @@ def _conduct(
     row: Mapping[str, Any],
     begin: Begin,
     store: Store,
-    claim: Claim,
+    lease: Lease,
     show: Display,
     should_stop: Callable[[], bool],
 ) -> End:
     """Check that the data is the study's, then drive the study to its end or to the first stop."""
     runtime = store.decoded(row, "runtime", Runtime)
-    machine = _machine(begin, runtime.device, claim, should_stop)
-    planner = Planner(spec, begin.home, runtime, machine, _watched(show, claim, should_stop))
+    machine = _machine(begin, runtime.device, lease, should_stop)
+    planner = Planner(spec, begin.home, runtime, machine, _watched(show, lease, should_stop))
     workers = default_workers(runtime) if begin.workers is None else begin.workers
 
     def alive_and_asked_to_stop() -> bool:
-        claim.renew()  # asked at every step, so that an epoch may take longer than the lease's grace time
+        lease.renew()  # asked at every step, so that an epoch may take longer than the lease's grace time
         return should_stop()
 
     begin.executor.open(workers, alive_and_asked_to_stop)
@@ -359,9 +359,9 @@ def _conduct(
     _remember(spec, row, store)
     row = _try_failures_again(spec, row, store, show)
     store.update_study(spec.name, state="running")
-    project = partial(Projection, store, spec, claim.guard)
+    project = partial(Projection, store, spec, lease.guard)
     coordinator = Coordinator(
-        spec, begin.home, store, claim, project, planner, asdict(runtime), begin.executor, show, should_stop
+        spec, begin.home, store, lease, project, planner, asdict(runtime), begin.executor, show, should_stop
     )
     try:
         coordinator.restore()

@@ -15,7 +15,7 @@ import optuna
 import pytest
 from sqlalchemy import select
 
-from depth_loss_sweep.claims import holder
+from depth_loss_sweep.lease import holder
 from depth_loss_sweep.status import status
 from depth_loss_sweep.tables import TRIAL
 

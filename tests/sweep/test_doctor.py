@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
-from depth_loss_sweep import claims, doctor
-from depth_loss_sweep.claims import Claim
+from depth_loss_sweep import doctor
+from depth_loss_sweep import lease as leases
 from depth_loss_sweep.data.cache import cache_lock
+from depth_loss_sweep.lease import Lease
 from depth_loss_sweep.tables import LEASE
 
 
@@ -136,11 +137,11 @@ def test_caches_and_held_files_are_left_alone(sick, capsys) -> None:
     """While a study is at work no cache is removed, and never what a live process holds."""
     make_sick(sick)
     building = next(sick.home.cache.glob(".*.building-77"))
-    claim = Claim.take(sick.store, "line", sick.home.lock("line"))
+    lease = Lease.take(sick.store, "line", sick.home.lock("line"))
     with cache_lock(building.with_name(building.name[1:].removesuffix(".building-77"))).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         code, lines = look(sick, capsys, "--repair")
-    claim.release()
+    lease.release()
     assert code == 1 and building.exists()
     assert len(lines_with(lines, "broken", "cache", "not while line is running")) == 2, lines
     assert lines_with(lines, "ok", "study line: running")
@@ -172,7 +173,7 @@ def test_a_lease_that_was_not_given_back_is_told(sick, capsys) -> None:
 
 def test_a_lease_that_a_wrong_clock_renewed_is_mended(sick, capsys, monkeypatch) -> None:
     """It is watched, and given back unless somebody renews it; then the study is nobody's."""
-    monkeypatch.setattr(claims, "GRACE_S", 0.2)
+    monkeypatch.setattr(leases, "GRACE_S", 0.2)
     monkeypatch.setattr(doctor, "GRACE_S", 0.2)
     with sick.store.begin() as connection:
         connection.execute(LEASE.delete())

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from depth_loss_sweep import claims
+from depth_loss_sweep import lease as leases
 from depth_loss_sweep.errors import StorageError
 from depth_loss_sweep.model import checkpoint
 from depth_loss_sweep.model.runtime import Runtime
@@ -139,8 +139,8 @@ def test_a_clock_set_back_does_not_stop_a_study(lab, reference, monkeypatch) -> 
         def time() -> float:
             return time.time() - (3600 if time.monotonic() - begun > 0.5 else 0)
 
-    monkeypatch.setattr(claims, "time", Clock)
-    monkeypatch.setattr(claims, "RENEW_S", 0.0)
+    monkeypatch.setattr(leases, "time", Clock)
+    monkeypatch.setattr(leases, "RENEW_S", 0.0)
     assert lab.run("start", lab.spec(epochs="8"), "--workers", "0") == 0
     assert lab.numbers("line") == reference
 
@@ -265,14 +265,14 @@ def test_a_study_of_another_device_is_refused_as_it_is(lab, capsys) -> None:
 def test_a_database_error_while_a_run_trains_here_is_the_studys(lab, reference, monkeypatch, capsys) -> None:
     """With --workers 0 the lease is renewed between steps: what that suffers fails no run."""
     calls = iter(range(10_000))
-    renew = claims.Claim.renew
+    renew = leases.Lease.renew
 
     def fail(self) -> None:
         if next(calls) == 20:
             raise StorageError("the database is locked")
         renew(self)
 
-    monkeypatch.setattr(claims.Claim, "renew", fail)
+    monkeypatch.setattr(leases.Lease, "renew", fail)
     assert lab.run("start", lab.spec(epochs="8"), "--workers", "0") == 2
     assert "the database is locked" in capsys.readouterr().err
     monkeypatch.undo()

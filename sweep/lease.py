@@ -37,7 +37,7 @@ _JUST_TAKEN = "the study {!r} was taken by another coordinator just now: wait fo
 
 
 @dataclass
-class Claim:
+class Lease:
     """The right to write one study, from `take` to `release`."""
 
     store: Store
@@ -49,7 +49,7 @@ class Claim:
     @classmethod
     def take(
         cls, store: Store, study: str, lock_file: Path, on_wait: Callable[[str], None] = lambda _: None
-    ) -> "Claim":
+    ) -> "Lease":
         """Lock the study here and lease it in the database; `StudyHeldError` names a live holder.
 
         `on_wait` is called with the reason again and again while a lease from elsewhere is watched.
@@ -60,9 +60,9 @@ class Claim:
         except BaseException:
             lock.close()
             raise
-        claim = cls(store, study, token, lock, time.time())
-        claim.guard(store.engine)
-        return claim
+        lease = cls(store, study, token, lock, time.time())
+        lease.guard(store.engine)
+        return lease
 
     def guard(self, engine: Engine) -> None:
         """Check the token inside every transaction of this engine, just before it commits."""
