@@ -7,7 +7,6 @@ checkpoints: this object can die at any line, and the next one, built from the t
 
 import json
 import math
-import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -151,7 +150,7 @@ class Coordinator:
     def best(self) -> Trial | None:
         """The best told trial so far."""
         complete = [t for t in self.trials if t.state == "complete" and t.value is not None and math.isfinite(t.value)]
-        sign = -1 if self.spec.direction == "maximize" else 1
+        sign = -1 if self.spec.objective.direction == "maximize" else 1
         return min(complete, key=lambda t: sign * (t.value or 0.0), default=None)
 
     @cached_property
@@ -261,7 +260,7 @@ class Coordinator:
         if row.get("state") != "finished" or (row["epochs"] < run.epochs and row["outcome"] != "non_finite"):
             return False
         run.state, run.outcome, run.epoch = "finished", row["outcome"], min(row["epochs"], run.epochs)
-        run.curve = self.store.curve(run.key, self.spec.column, run.epochs)
+        run.curve = self.store.curve(run.key, self.spec.objective.column, run.epochs)
         # Whoever finished it may have been killed just then.
         free_finished(self.home.run(run.key), kept(self.store, row))
         return True
@@ -354,7 +353,7 @@ class Coordinator:
             return
         self.store.add_epochs(run.key, epoch_rows(record))
         self.pace.epoch(run.key, record["seconds"])
-        value = record["splits"]["val"][self.spec.column]
+        value = record["splits"]["val"][self.spec.objective.column]
         run.seconds += record["seconds"]
         run.images_per_second += record["images_per_second"]
         run.curve.append(math.nan if value is None else float(value))
@@ -369,7 +368,7 @@ class Coordinator:
 
     def _finish(self, run: Run, result: Mapping[str, Any]) -> None:
         run.state, run.outcome = "finished", result["outcome"]
-        run.curve = self.store.curve(run.key, self.spec.column, run.epochs)  # what is told is what is stored
+        run.curve = self.store.curve(run.key, self.spec.objective.column, run.epochs)  # what is told is what is stored
         settings = settled(self.store, self.spec, run.key, run.settings)
         columns = {
             "seconds": run.seconds,
@@ -432,7 +431,7 @@ class Coordinator:
         """The first seed's curve of a told trial; after a resume, from the tables."""
         if trial.number not in self.first_curves:
             first = self.store.trial_run(self.spec.name, trial.number, self.spec.study.seeds[0])
-            self.first_curves[trial.number] = self.store.curve(first, self.spec.column, trial.epochs)
+            self.first_curves[trial.number] = self.store.curve(first, self.spec.objective.column, trial.epochs)
         return self.first_curves[trial.number]
 
     def _drop(self, trial: Trial) -> None:
@@ -462,13 +461,11 @@ class Coordinator:
         return True
 
     def _verdict(self, trial: Trial) -> tuple[str, float | None]:
-        """A trial's state and value: the mean over all its seeds; survivors are never averaged alone."""
+        """A trial's state and value."""
         if any(run.state == "failed" for run in trial.runs):
             return "failed", None
-        last = 1 if self.spec.study.value == "last" else int(self.spec.study.value)
-        values = [statistics.fmean(run.curve[-last:]) if run.curve else math.nan for run in trial.runs]
-        diverged = any(run.outcome == "non_finite" for run in trial.runs) or not all(map(math.isfinite, values))
-        return "complete", self.spec.worst if diverged else statistics.fmean(values)
+        objective = self.spec.objective
+        return "complete", objective.value_of_trial([objective.value_of_run(r.curve, r.outcome) for r in trial.runs])
 
 
 def _check_identity(study: str, trial: int, plan: TrialPlan, runs: Mapping[int, Mapping[str, Any]]) -> None:

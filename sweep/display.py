@@ -136,7 +136,7 @@ class ProgressDisplay:
         if self.view:
             row = Row("", coordinator.told, coordinator.spec.trial_count, trials)
             rows = tuple(
-                _row(coordinator.spec.study.objective, number, run) for number, run in coordinator.training.values()
+                _row(coordinator.spec.objective.name, number, run) for number, run in coordinator.training.values()
             )
             self.view.update(View(coordinator.spec.name, row, _parts(coordinator), rows))
         else:
@@ -168,10 +168,12 @@ def _parts(coordinator: Coordinator) -> tuple[str, ...]:
 def _best(coordinator: Coordinator) -> str:
     best = coordinator.best
     if best is None or best.value is None:
-        return f"no {coordinator.spec.study.objective} yet"
+        return f"no {coordinator.spec.objective.name} yet"
     where = ", ".join(f"{name} {_number(value)}" for name, value in best.params.items())
-    word = "highest" if coordinator.spec.direction == "maximize" else "lowest"  # which is best is said at the end
-    return f"{word} {coordinator.spec.study.objective} {best.value:.4g}{f' at {where}' if where else ''}"
+    word = (
+        "highest" if coordinator.spec.objective.direction == "maximize" else "lowest"
+    )  # which is best is said at the end
+    return f"{word} {coordinator.spec.objective.name} {best.value:.4g}{f' at {where}' if where else ''}"
 
 
 def _left(coordinator: Coordinator) -> tuple[str, ...]:

@@ -5,8 +5,6 @@ study.optimize(Objective(load_spec("lambda-search"), home=Path("runs")), n_trial
 study.best_trial.user_attrs["weights"]  # λ by term, whatever it is that Optuna draws
 """
 
-import math
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ from depth_loss_sweep.spec import StudySpec
 class Objective:
     """Train a trial's runs seed by seed in this process and return the mean of the objective over them.
 
-    Runs that are in the home folder already are not trained again. A trial with a non-finite run is worth infinity. Each
+    Runs that are in the home folder already are not trained again. A trial is worth what `sweep.objectives` says. Each
     trial carries its λ by term as the user attribute `weights`, as the trials of `sweep start` do.
     """
 
@@ -40,12 +38,7 @@ class Objective:
         data, runs = self.spec.settings_at(self._point(trial))
         trial.set_user_attr("weights", runs[0].weights)
         prepared = prepare_training(data, self.home.cache)
-        values = [self._train(settings, prepared) for settings in runs]
-        return (
-            self.spec.worst
-            if any(value is None for value in values)
-            else statistics.fmean(v for v in values if v is not None)
-        )
+        return self.spec.objective.value_of_trial([self._train(settings, prepared) for settings in runs])
 
     def _point(self, trial: optuna.Trial) -> dict[str, Any]:
         if self.spec.search.simplex:
@@ -54,17 +47,15 @@ class Objective:
             )
         return {name: trial._suggest(name, distribution) for name, distribution in distributions(self.spec).items()}
 
-    def _train(self, settings: RunSettings, prepared: Prepared) -> float | None:
-        """The run's value: the mean of its last epochs; None where it is not finite."""
+    def _train(self, settings: RunSettings, prepared: Prepared) -> float:
+        """The run's value."""
         folder = self.home.run(f"objective-{run_identity(settings, self.runtime, prepared.identity)[:22]}")
         training = train(settings, prepared, folder, self.runtime)
         curve = []
         while True:
             try:
-                curve.append(next(training).splits["val"][self.spec.column])
+                curve.append(next(training).splits["val"][self.spec.objective.column])
             except StopIteration as end:
                 result = end.value
                 break
-        last = 1 if self.spec.study.value == "last" else int(self.spec.study.value)
-        value = statistics.fmean(curve[-last:])
-        return None if result.outcome == "non_finite" or not math.isfinite(value) else value
+        return self.spec.objective.value_of_run(curve, result.outcome)

@@ -61,7 +61,9 @@ class Suggester:
 
     def __init__(self, spec: StudySpec) -> None:
         self.spec = spec
-        self.replica = optuna.create_study(direction=spec.direction) if spec.search.sampler != "grid" else None
+        self.replica = (
+            optuna.create_study(direction=spec.objective.direction) if spec.search.sampler != "grid" else None
+        )
         self.asked = 0
         self.pending: list[tuple[int, str, float | None, int]] = []
         # On the simplex the sampler draws independent uniforms, one a term; elsewhere the parameters themselves.
@@ -184,10 +186,10 @@ class Projection:
             if guard:
                 guard(self.storage.engine)
             self.study = optuna.create_study(
-                storage=self.storage, study_name=spec.name, direction=spec.direction, load_if_exists=True
+                storage=self.storage, study_name=spec.name, direction=spec.objective.direction, load_if_exists=True
             )
             if "objective" not in self.study.user_attrs:
-                self.study.set_user_attr("objective", spec.study.objective)
+                self.study.set_user_attr("objective", spec.objective.name)
                 self.study.set_user_attr("sweep", spec.name)
 
     def reconcile(self, trials: list[dict[str, Any]]) -> None:

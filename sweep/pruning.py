@@ -25,7 +25,7 @@ def should_prune(spec: StudySpec, curve: Sequence[float], told: Sequence[Sequenc
         return False
     if epoch >= spec.train.epochs:
         return False  # it is finished anyway
-    sign = -1.0 if spec.direction == "maximize" else 1.0
+    sign = -1.0 if spec.objective.direction == "maximize" else 1.0
     own = [sign * value for value in curve if math.isfinite(value)]
     share = 50.0 if spec.search.pruner == "median" else spec.search.percentile
     finite = [sign * value if math.isfinite(value) else math.inf for value in rivals]

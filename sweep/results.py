@@ -46,7 +46,7 @@ def study_record(store: Store, home: Home, name: str) -> StudyRecord:
         data=store.decoded(row, "data", DataSummary),
         baselines=store.decoded(row, "baselines", BASELINES),
         objective=spec.study.objective,
-        objective_column=spec.column,
+        objective_column=spec.objective.column,
         variables=spec.variable_names,
         kind=spec.kind,
         trials=trials,

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.errors import SpecError
-from depth_loss_sweep.model.names import ALL_METRICS, TERMS
+from depth_loss_sweep.model.names import TERMS
 from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
+from depth_loss_sweep.objectives import COMBINED, OBJECTIVES, StudyObjective
 from depth_loss_sweep.paths import check_name, expanded
 from depth_loss_sweep.reports.references import EQUAL_TERMS, LACKING, POINT, REFERENCES
 from depth_loss_sweep.space import (
@@ -34,7 +35,6 @@ from depth_loss_sweep.space import (
     plain,
 )
 
-OBJECTIVES = (*(f"val_{metric}" for metric in ALL_METRICS), "combined")
 SAMPLERS = ("grid", "random", "tpe")
 SECTION_SETTINGS: dict[str, type[BaseModel]] = {
     "data": DataSettings,
@@ -127,24 +127,9 @@ class StudySpec:
         return self.study.name
 
     @property
-    def metric(self) -> str:
-        """The objective without its split: "rmse" of "val_rmse"; "total" of "combined"."""
-        return "total" if self.study.objective == "combined" else self.study.objective.removeprefix("val_")
-
-    @property
-    def column(self) -> str:
-        """The objective as records and tables call it: "metric_rmse", or "total"."""
-        return "total" if self.metric == "total" else f"metric_{self.metric}"
-
-    @property
-    def direction(self) -> Literal["minimize", "maximize"]:
-        """Optuna's direction of the objective."""
-        return "maximize" if self.metric != "total" and ALL_METRICS[self.metric].higher_is_better else "minimize"
-
-    @property
-    def worst(self) -> float:
-        """What a trial with a non-finite run is told."""
-        return float("-inf") if self.direction == "maximize" else float("inf")
+    def objective(self) -> StudyObjective:
+        """What trials are told by."""
+        return StudyObjective.named(self.study.objective, self.study.value)
 
     @property
     def trial_count(self) -> int:
@@ -586,7 +571,7 @@ def _check_grid(spec: StudySpec) -> None:
 
 
 def _check_search(spec: StudySpec) -> None:
-    if spec.study.objective == "combined":
+    if spec.study.objective == COMBINED:
         raise SpecError(
             "objective = 'combined' cannot be searched: the combined loss at different weights is not comparable, and its "
             "least value is at weights of zero; search on a validation metric such as val_rmse, or use sampler = 'grid'"

@@ -2,7 +2,6 @@
 
 import json
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from sqlalchemy import ColumnElement, func, null, select
 
 from depth_loss_sweep import measures
 from depth_loss_sweep.lease import state_of
+from depth_loss_sweep.objectives import StudyObjective
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.advice import Advice, Contender, advise, objection_to, predictor_values, ranking_of
 from depth_loss_sweep.reports.measures import Measure
@@ -134,7 +134,7 @@ def _answer(
     store: Store, row: Mapping[str, Any], spec: StudySpec, unfinished: bool
 ) -> tuple[str, dict[str, Any] | None]:
     """The answer in one line, and the trial that is ahead, as the report has them (`reports.advice`)."""
-    objective = measures.measure(spec.column)
+    objective = measures.measure(spec.objective.column)
     ranking = ranking_of(objective, measures.measure("metric_rmse"))
     finals = final_values(store, spec, ranking)
     contenders = [Contender(n, values) for n, values in finals.items() if len(values) >= len(spec.study.seeds)]
@@ -162,11 +162,11 @@ def _trial_ahead(
 
 
 def final_values(store: Store, spec: StudySpec, measure: Measure) -> dict[int, tuple[float, ...]]:
-    """Trial -> the final values of its seeds on val; the worst infinity for one that diverged, none for what is missing."""
+    """Trial -> the final values of its seeds on val; none for one that has no value."""
     epoch = store.epoch_table
-    last = 1 if spec.study.value == "last" else spec.study.value
+    objective = StudyObjective(measure.column, spec.objective.window)
     column = epoch.c[measure.column] if measure.column in epoch.c else null()
-    counted = (epoch.c.epoch > TRIAL.c.epochs - last) & (epoch.c.epoch <= TRIAL.c.epochs)
+    counted = (epoch.c.epoch > TRIAL.c.epochs - objective.window) & (epoch.c.epoch <= TRIAL.c.epochs)
     query = (
         select(TRIAL_RUN.c.trial, TRIAL_RUN.c.seed, RUN.c.outcome, column.label("value"))
         .join(TRIAL, (TRIAL.c.study == TRIAL_RUN.c.study) & (TRIAL.c.number == TRIAL_RUN.c.trial))
@@ -174,16 +174,15 @@ def final_values(store: Store, spec: StudySpec, measure: Measure) -> dict[int, t
         .outerjoin(epoch, (epoch.c.run == TRIAL_RUN.c.run) & (epoch.c.split == "val") & counted)
         .where(TRIAL_RUN.c.study == spec.name, TRIAL.c.state.in_(["running", "complete"]), RUN.c.state == "finished")
     )
-    epochs: dict[tuple[int, int], list[float]] = {}
+    curves: dict[tuple[int, int, str], list[float]] = {}
     for row in store.rows(query):
-        value = math.nan if row["value"] is None else row["value"]
-        diverged = row["outcome"] == "non_finite" or math.isinf(value)
-        epochs.setdefault((row["trial"], row["seed"]), []).append(measure.worst if diverged else value)
-    finals: dict[int, tuple[float, ...]] = {}
-    for (trial, _), values in sorted(epochs.items()):
-        mean = statistics.fmean(values)
-        finals[trial] = (*finals.get(trial, ()), mean) if not math.isnan(mean) else finals.get(trial, ())
-    return finals
+        curve = curves.setdefault((row["trial"], row["seed"], row["outcome"]), [])
+        curve.append(math.nan if row["value"] is None else row["value"])
+    values: dict[int, tuple[float, ...]] = {}
+    for (trial, _, outcome), curve in sorted(curves.items()):
+        value = objective.value_of_run(curve, outcome)
+        values[trial] = (*values.get(trial, ()), value) if not math.isnan(value) else values.get(trial, ())
+    return values
 
 
 def _trials(store: Store, name: str, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:

@@ -5,6 +5,7 @@ torch is imported by the executor's workers meanwhile, and here only to compute 
 
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -201,7 +202,12 @@ def _create(
         if text:
             note(f"note: {text}")
     data = json.dumps(summary)
-    baselines = json.dumps(evaluate_baselines(prepared, spec.loss, spec.train.eval_images))
+    baselines = evaluate_baselines(prepared, spec.loss, spec.train.eval_images)
+    if _is_undefined(spec, baselines):
+        note(
+            f"note: {spec.objective.name} is not defined on any of these validation pictures, so no trial will have a value to "
+            f"be compared by: choose another study.objective"
+        )
     runtime = resolve_runtime(begin.device, spec.train, machine())  # last of all: it waits for torch to be imported
     row = {
         "name": spec.name,
@@ -216,11 +222,18 @@ def _create(
         "environment": json.dumps(_environment(runtime, spec, machine())),
         "runtime": json.dumps(asdict(runtime)),
         "data": data,
-        "baselines": baselines,
+        "baselines": json.dumps(baselines),
         "created": now(),
     }
     store.save_study(row)
     return row
+
+
+def _is_undefined(spec: StudySpec, baselines: Mapping[str, Mapping[str, Mapping[str, float]]]) -> bool:
+    """Whether the objective is NaN whatever is predicted, as far as that is known of pictures before training."""
+    has_swept_data = any(name.startswith("data.") for name in spec.variable_names)
+    trivial = baselines["val"].values()
+    return not has_swept_data and all(math.isnan(values.get(spec.objective.column, 0.0)) for values in trivial)
 
 
 def run_key(identity: str, environment: str, epochs: int) -> str:

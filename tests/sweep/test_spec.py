@@ -84,7 +84,7 @@ def test_searching_on_the_combined_loss_is_refused_with_the_reason() -> None:
     """TPE on the combined loss is refused: it is not comparable between weights. A grid may record it."""
     with pytest.raises(SpecError, match="not comparable"):
         load_spec("lambda-search", {"study.objective": "combined"})
-    assert load_spec("silog-vs-ssim", {"study.objective": "combined"}).metric == "total"
+    assert load_spec("silog-vs-ssim", {"study.objective": "combined"}).objective.column == "total"
 
 
 @pytest.mark.parametrize("override", [{"train.clip_norm": 1.0}, {"train.weight_decay": 0.01}])
