@@ -32,6 +32,7 @@ from depth_loss_sweep.reports.naming import beside_weights, spec_recipe, written
 from depth_loss_sweep.words import counted, parse_budget
 
 if TYPE_CHECKING:
+    from depth_loss_sweep.session import Session, SessionResult
     from depth_loss_sweep.store import Store
 
 LISTED = 5
@@ -236,15 +237,15 @@ def start(
     name: Annotated[str | None, typer.Option("--name", help="Call the study so; default: the spec's name.")] = None,
     workers: WorkersOption = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    executor: Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")] = "local",
+    executor_: Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")] = "local",
     budget: BudgetOption = None,
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> int:
     """Start a study; one that exists with the same spec is resumed, with a larger spec grown."""
-    check_executor(executor)
+    check_executor(executor_)
     # The handlers first, for an interrupt is lost in some libraries' imports; then workers, which import torch meanwhile.
-    with Stopper(budget) as stop, closing(make_executor(executor, workers)) as hands:
+    with Stopper(budget) as stop, closing(make_executor(executor_, workers)) as executor:
         from depth_loss_sweep.spec import load_spec, override_seeds, parse_override
 
         overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
@@ -262,12 +263,12 @@ def start(
             overrides["data.source"] = source
             study = load_spec(spec, overrides)
 
-        def work(begin: Any, show: Any, stop: Callable[[], bool]) -> Any:
+        def work(session: "Session") -> "SessionResult":
             from depth_loss_sweep.study import start as start_study
 
-            return start_study(study, overrides, begin, show, stop)
+            return start_study(study, overrides, session)
 
-        return _work(study.name, work, stop, hands, workers, device, home, storage)
+        return _work(study.name, work, stop, executor, workers, device, home, storage)
 
 
 @app.command()
@@ -275,30 +276,30 @@ def resume(
     name: Annotated[str, typer.Argument(help="The study's name (sweep list).")],
     data: Annotated[str | None, typer.Option("--data", help="Where the same pictures lie now.")] = None,
     workers: WorkersOption = None,
-    executor: Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")] = "local",
+    executor_: Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")] = "local",
     budget: BudgetOption = None,
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> int:
     """Go on exactly where a study stopped; nothing that would change its results can be set."""
-    check_executor(executor)
+    check_executor(executor_)
     moved = absolute_source(data) if data is not None else None
-    with Stopper(budget) as stop, closing(make_executor(executor, workers)) as hands:
+    with Stopper(budget) as stop, closing(make_executor(executor_, workers)) as executor:
         _open(Home.choose(home), storage).require(name)
 
-        def work(begin: Any, show: Any, stop: Callable[[], bool]) -> Any:
+        def work(session: "Session") -> "SessionResult":
             from depth_loss_sweep.study import resume as resume_study
 
-            return resume_study(name, moved, begin, show, stop)
+            return resume_study(name, moved, session)
 
-        return _work(name, work, stop, hands, workers, "auto", home, storage)
+        return _work(name, work, stop, executor, workers, "auto", home, storage)
 
 
 def _work(
     name: str,
-    work: Callable[[Any, Any, Callable[[], bool]], Any],
+    work: "Callable[[Session], SessionResult]",
     stop: Stopper,
-    hands: Executor,
+    executor: Executor,
     workers: int | None,
     device: str,
     home: Path | None,
@@ -306,14 +307,14 @@ def _work(
 ) -> int:
     """Work on a study under a progress display, let go of its workers, print how it ended."""
     place = Home.choose(home)
-    with closing(hands):
+    with closing(executor):
         from depth_loss_sweep.display import ProgressDisplay
-        from depth_loss_sweep.study import Begin
+        from depth_loss_sweep.session import Session
 
         command = _as_text(shlex.join(["sweep", *map(hide_password, sys.argv[1:])]))
         try:
             with ProgressDisplay() as show:
-                end = work(Begin(place, _storage(storage), workers, device, hands, command), show, stop)
+                end = work(Session(place, _storage(storage), workers, device, executor, command, show, stop))
         except KeyboardInterrupt:  # in the midst of what comes before training
             if not stop.is_spent:
                 raise

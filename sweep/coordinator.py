@@ -7,24 +7,23 @@ checkpoints: this object can die at any line, and the next one, built from the t
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from depth_loss_sweep.errors import StorageError, StudyError
-from depth_loss_sweep.executors import Event, Executor, RunRequest
-from depth_loss_sweep.lease import Lease
+from depth_loss_sweep.executors import Event, RunRequest
 from depth_loss_sweep.model.checkpoint import CHECKPOINT, free_finished
 from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.pace import Pace
-from depth_loss_sweep.paths import Home
 from depth_loss_sweep.projection import Projection, Suggester
 from depth_loss_sweep.pruning import pruned_at
 from depth_loss_sweep.retention import kept, settled
 from depth_loss_sweep.runs import Planner, Run, Trial, TrialPlan
+from depth_loss_sweep.session import Session
 from depth_loss_sweep.spec import StudySpec
-from depth_loss_sweep.store import NewRun, Store, epoch_rows, now
+from depth_loss_sweep.store import NewRun, epoch_rows, now
 from depth_loss_sweep.tables import RUN
 
 MAX_ATTEMPTS = 3
@@ -32,38 +31,13 @@ POLL_S = 0.5
 BUSY_RETRY_POLLS = 4
 
 
-class Display(Protocol):
-    """Whoever shows progress (see `sweep.display`)."""
-
-    def preparing(self, done: int, total: int) -> None:
-        """Pictures are being put into the cache."""
-
-    def update(self, coordinator: "Coordinator") -> None:
-        """The coordinator's state may have changed."""
-
-    def note(self, text: str) -> None:
-        """One line worth reading."""
-
-
 class Coordinator:
     """Drives one study from where its tables say it stands to its end, or until told to stop."""
 
-    def __init__(
-        self,
-        spec: StudySpec,
-        home: Home,
-        store: Store,
-        lease: Lease,
-        open_projection: Callable[[], Projection],
-        planner: Planner,
-        runtime: Mapping[str, Any],
-        executor: Executor,
-        display: Display,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self.spec, self.home, self.store, self.lease = spec, home, store, lease
-        self.open_projection, self.planner, self.runtime = open_projection, planner, dict(runtime)
-        self.executor, self.display, self.should_stop = executor, display, should_stop
+    def __init__(self, spec: StudySpec, session: Session, planner: Planner, runtime: Mapping[str, Any]) -> None:
+        self.spec, self.session, self.planner, self.runtime = spec, session, planner, dict(runtime)
+        self.home, self.store = session.home, session.store
+        self.executor, self.display = session.executor, session.display
         self.suggester = Suggester(spec)
         self.first_curves: dict[int, list[float]] = {}
         self.trials: list[Trial] = []
@@ -85,7 +59,7 @@ class Coordinator:
     def drive(self) -> bool:
         """Go on to the end from where `restore` took it up; False where it was told to stop before."""
         while self.told < self.spec.trial_count:
-            if self.should_stop():
+            if self.session.should_stop():
                 return False
             self._ask()
             self._submit()
@@ -95,7 +69,7 @@ class Coordinator:
             self.display.update(self)
             for event in self.executor.poll(POLL_S):
                 self._receive(event)
-            self.lease.renew()
+            self.session.lease.renew()
         self.display.update(self)
         return True
 
@@ -156,7 +130,7 @@ class Coordinator:
     @cached_property
     def projection(self) -> Projection:
         """The study as Optuna reads it, brought to where ours stood when this coordinator began."""
-        projection = self.open_projection()
+        projection = Projection(self.store, self.spec, self.session.lease.guard)
         projection.reconcile(self.restored)
         return projection
 

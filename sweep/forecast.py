@@ -92,7 +92,7 @@ def foresee(coordinator: Coordinator, prepared: Prepared, workers: int) -> Forec
         workers=workers,
         val_images=len(prepared.keys("val")),
         cache_bytes=sum(array.nbytes for array in files),
-        free_bytes=_free(coordinator.home),
+        free_bytes=_free(coordinator.session.home),
     )
 
 

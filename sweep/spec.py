@@ -1,7 +1,6 @@
 """The study's spec: the one place that reads TOML, presets and --set. A preset is nothing but such a file."""
 
 import difflib
-import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -209,40 +208,6 @@ class StudySpec:
             term: [str(w.constant), {n: str(c) for n, c in w.coefficients}] for term, w in self.weights.items()
         }
         return sections
-
-    def fixed(self) -> dict[str, Any]:
-        """The part of the spec that a study keeps for life; what may grow (or changes no result) is left out."""
-        spec = self.as_dict()
-        grows = {
-            "study": ("name", "description", "seeds"),
-            "train": ("epochs", "keep"),
-            "data": ("source",),
-            "search": ("trials", "points"),
-        }
-        for section, keys in grows.items():
-            for key in keys:
-                spec[section].pop(key, None)
-        if self.search.sampler == "grid":
-            spec["variables"] = [{"name": v["name"]} for v in spec["variables"]]
-            if self.search.pruner == "none":
-                spec["search"].pop("parallel")  # nothing is suggested or pruned: it changes no result
-        return spec
-
-    @property
-    def fixed_hash(self) -> str:
-        """Equal for two specs where one is the other, grown."""
-        return _digest(self.fixed())
-
-    @property
-    def grown_hash(self) -> str:
-        """Equal for two specs that ask for exactly the same study."""
-        spec = self.as_dict()
-        grown = {"seeds": spec["study"]["seeds"], "epochs": spec["train"]["epochs"], "trials": spec["search"]["trials"]}
-        return _digest([self.fixed(), grown, spec["variables"]])
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _point(point: Mapping[str, Any]) -> str:

@@ -3,10 +3,10 @@
 An executor is handed requests and gives back events; it knows nothing of studies, databases or Optuna.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from depth_loss_sweep.errors import SweepError
 
@@ -48,8 +48,17 @@ class Event:
 class Executor(Protocol):
     """Trains runs somewhere. Made before a study is opened, so that what takes long to start can start meanwhile."""
 
-    def open(self, workers: int, should_stop: Callable[[], bool]) -> None:
-        """Say how many runs may be trained at once, and whom to ask where a run is trained in this process."""
+    options: ClassVar[Mapping[str, str]]
+    """What can be set of it, beside the number of workers: keyword arguments of its class, and what each means."""
+
+    def open(self, workers: int | None, device: str, should_stop: Callable[[], bool]) -> int:
+        """Set how many runs may be trained at once (None: as many as are right for the device), and return it.
+
+        0 is this process, which asks `should_stop` at every step.
+        """
+
+    def describe(self) -> str:
+        """How many workers it was opened for, in words, and what limits them."""
 
     def machine(self, device: str, on_wait: Callable[[], None]) -> "Machine":
         """What torch finds where runs are trained, cards only where `device` may be one; calls `on_wait` while it waits."""
@@ -83,9 +92,13 @@ def check_executor(name: str) -> None:
         raise SweepError(f"the executor {name!r} is unknown: expected one of {', '.join(sorted(_EXECUTORS))}")
 
 
-def make_executor(name: str, workers: int | None) -> Executor:
+def make_executor(name: str, workers: int | None, options: Mapping[str, str] | None = None) -> Executor:
     """The executor of that name; `local` with no workers (0, not None) trains in this process."""
     check_executor(name)
     module, _, kind = _EXECUTORS["inline" if workers == 0 else name].partition(":")
-    made: Executor = getattr(import_module(module), kind)()
-    return made
+    executor: type[Executor] = getattr(import_module(module), kind)
+    for option in options or {}:
+        if option not in executor.options:
+            known = f"expected one of {', '.join(executor.options)}" if executor.options else "it has none"
+            raise SweepError(f"the option {option!r} is unknown to the executor {name!r}: {known}")
+    return executor(**(options or {}))

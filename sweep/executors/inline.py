@@ -1,8 +1,8 @@
 """Runs in this process (`--workers 0`): one at a time, an event a poll. For debuggers, notebooks and small machines."""
 
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from depth_loss_sweep.executors import Event, RunRequest
 from depth_loss_sweep.executors.worker import train_run
@@ -14,15 +14,22 @@ if TYPE_CHECKING:
 class InlineExecutor:
     """Trains in the coordinator's own process; the same numbers as any number of workers."""
 
+    options: ClassVar[Mapping[str, str]] = {}
+
     def __init__(self) -> None:
         self.should_stop: Callable[[], bool] = lambda: False
         self.run: str | None = None
         self.cancelled = False
         self.events: Iterator[Event] = iter(())
 
-    def open(self, workers: int, should_stop: Callable[[], bool]) -> None:
+    def open(self, workers: int | None, device: str, should_stop: Callable[[], bool]) -> int:
         """Remember whom to ask at every step."""
         self.should_stop = should_stop
+        return 0
+
+    def describe(self) -> str:
+        """This process."""
+        return "in this process"
 
     def machine(self, device: str, on_wait: Callable[[], None]) -> "Machine":
         """This one."""

@@ -8,13 +8,14 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from depth_loss_sweep.cores import usable_cores
 from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.executors import Event, RunRequest
 from depth_loss_sweep.executors.forkserver import FORK, MESSAGE, WAIT
@@ -95,6 +96,8 @@ class _Worker:
 class LocalExecutor:
     """Up to as many processes as it is opened for, started when needed; replaced when they die."""
 
+    options: ClassVar[Mapping[str, str]] = {}
+
     def __init__(self) -> None:
         self.size = 1
         self.workers: list[_Worker] = []
@@ -102,9 +105,18 @@ class LocalExecutor:
         self.found: dict[str, Machine] = {}
         self._start()
 
-    def open(self, workers: int, should_stop: Callable[[], bool]) -> None:
-        """Set the number of processes."""
-        self.size = workers
+    def open(self, workers: int | None, device: str, should_stop: Callable[[], bool]) -> int:
+        """Set the number of processes.
+
+        By default a worker a core on the CPU (one thread each is the fastest way through a sweep), one on an accelerator.
+        """
+        by_default = usable_cores().count if device == "cpu" else 1
+        self.size = by_default if workers is None else workers
+        return self.size
+
+    def describe(self) -> str:
+        """How many processes, and the quota that made them fewer."""
+        return usable_cores().workers(self.size)
 
     def machine(self, device: str, on_wait: Callable[[], None]) -> "Machine":
         """What an idle worker finds, the first one as a rule; asked once."""

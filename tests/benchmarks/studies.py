@@ -5,10 +5,10 @@ What is left is everything that isn't training, and databases of any size to ope
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from depth_loss_sweep.coordinator import Coordinator
 from depth_loss_sweep.executors import Event, RunRequest
@@ -16,8 +16,9 @@ from depth_loss_sweep.model.backend import this_machine
 from depth_loss_sweep.model.names import EXTRA_METRICS, METRICS, TERMS
 from depth_loss_sweep.model.runtime import Machine, resolve_runtime
 from depth_loss_sweep.paths import Home
+from depth_loss_sweep.session import Session, SessionResult
 from depth_loss_sweep.spec import StudySpec, parse_spec
-from depth_loss_sweep.study import Begin, End, start
+from depth_loss_sweep.study import start
 
 GRID = """
 [study]
@@ -61,12 +62,19 @@ simplex = ["silog", "ssim", "edge", "l1"]
 class InstantExecutor:
     """Every run is over as soon as it is submitted, with made-up numbers that depend on its weights and seed."""
 
+    options: ClassVar[Mapping[str, str]] = {}
+
     def __init__(self, slots: int = 4) -> None:
         self.slots = slots
         self.events: list[Event] = []
 
-    def open(self, workers: int, should_stop: Callable[[], bool]) -> None:
+    def open(self, workers: int | None, device: str, should_stop: Callable[[], bool]) -> int:
         """Nothing to start."""
+        return self.slots
+
+    def describe(self) -> str:
+        """As workers."""
+        return f"{self.slots} workers"
 
     def machine(self, device: str, on_wait: Callable[[], None]) -> Machine:
         """This one."""
@@ -136,12 +144,12 @@ def search_spec(trials: int, seeds: int = 1, epochs: int = 1, parallel: int = 4)
     return parse_spec(SEARCH.format(seeds=list(range(seeds)), epochs=epochs, parallel=parallel, trials=trials), {})
 
 
-def conduct(spec: StudySpec, root: Path, slots: int = 4) -> tuple[End, float]:
+def conduct(spec: StudySpec, root: Path, slots: int = 4) -> tuple[SessionResult, float]:
     """Start (or resume, or grow) a study that trains nothing; returns how it ended and the wall seconds it took."""
     with closing(InstantExecutor(slots)) as executor:
-        begin = Begin(Home(root), None, slots, "cpu", executor, "benchmark")
+        session = Session(Home(root), None, slots, "cpu", executor, "benchmark", Silent(), lambda: False)
         begun = time.perf_counter()
-        end = start(spec, {}, begin, Silent(), lambda: False)
+        end = start(spec, {}, session)
         return end, time.perf_counter() - begun
 
 

@@ -13,8 +13,9 @@ from depth_loss_sweep.data.cache import cache_lock
 from depth_loss_sweep.display import ProgressDisplay, Row, View
 from depth_loss_sweep.executors import make_executor
 from depth_loss_sweep.pace import Pace
+from depth_loss_sweep.session import Session
 from depth_loss_sweep.spec import load_spec
-from depth_loss_sweep.study import Begin, start
+from depth_loss_sweep.study import start
 from depth_loss_sweep.words import counted, duration, shortened, size
 
 
@@ -105,9 +106,9 @@ def test_a_study_at_work_is_drawn(lab, width: int) -> None:
             self.view.refresh()
 
     executor = make_executor("local", 0)
-    begin = Begin(lab.home, None, 0, "auto", executor, "")
     with EachFrame(console) as show:
-        assert start(load_spec(lab.spec()), {}, begin, show, lambda: False).finished
+        session = Session(lab.home, None, 0, "auto", executor, "", show, lambda: False)
+        assert start(load_spec(lab.spec()), {}, session).finished
     executor.close()
     lines = CONTROL.sub("", console.file.getvalue()).replace("\r", "\n").splitlines()
     frames = [line.rstrip() for line in lines if not line.startswith("line: ")]  # a note is the terminal's to wrap

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from depth_loss_sweep import coordinator
+from depth_loss_sweep.growth import fixed_hash, fixed_part, grown_hash
 from depth_loss_sweep.model.checkpoint import CHECKPOINT, PREVIOUS, read_checkpoint
 from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.outcomes import RESULT, load_result
@@ -161,8 +162,8 @@ def test_keep_is_no_part_of_what_a_run_or_study_is(lab) -> None:
             )
             assert run_identity(run, Runtime("cpu"), "data") == identity
     last, none = (parse_spec(Path(lab.spec()).read_text(), {"train.keep": keep}) for keep in ("last", "none"))
-    assert (last.fixed_hash, last.grown_hash) == (none.fixed_hash, none.grown_hash)
-    assert "keep" not in last.fixed()["train"]
+    assert (fixed_hash(last), grown_hash(last)) == (fixed_hash(none), grown_hash(none))
+    assert "keep" not in fixed_part(last)["train"]
 
 
 def test_keep_cannot_be_swept(lab, capsys) -> None:

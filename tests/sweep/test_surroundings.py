@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from depth_loss_sweep.cli import run
+from depth_loss_sweep.growth import fixed_hash
 from depth_loss_sweep.paths import absolute_source
 from depth_loss_sweep.spec import load_spec, overrides_json, stored_overrides
 from depth_loss_sweep.tables import LEASE
@@ -97,7 +98,7 @@ def test_a_study_of_a_relative_source_resumes_from_anywhere(lab, tmp_path: Path,
     stored = lab.store.require("line")
     assert json.loads(stored["data"])["source"] == f"pairs:{lab.folder / 'pics'}"
     again = {**stored_overrides(stored["overrides"]), "data.source": "pairs:pics"}
-    assert load_spec(spec, again).fixed_hash == stored["fixed_hash"]
+    assert fixed_hash(load_spec(spec, again)) == stored["fixed_hash"]
     monkeypatch.chdir(tmp_path)
     assert lab.run("resume", "line", "--workers", "0") == 0
 

@@ -1,0 +1,129 @@
+"""How a study grows: what of a spec may change once the study exists, and what becomes of the trials that are there.
+
+A grid grows in choices, seeds and epochs; a search, whose sampler was told of its trials, in trials only.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from depth_loss_sweep.errors import StudyError
+from depth_loss_sweep.space import Choices, plain
+from depth_loss_sweep.spec import StudySpec, overrides_json
+from depth_loss_sweep.store import Store
+from depth_loss_sweep.words import counted
+
+GROWS = {
+    "study": ("name", "description", "seeds"),
+    "train": ("epochs", "keep"),
+    "data": ("source",),
+    "search": ("trials", "points"),
+}
+"""What may grow, or changes no result."""
+
+
+def fixed_part(spec: StudySpec) -> dict[str, Any]:
+    """The part of the spec that a study keeps for life."""
+    fixed = spec.as_dict()
+    for section, keys in GROWS.items():
+        for key in keys:
+            fixed[section].pop(key, None)
+    if spec.search.sampler == "grid":
+        fixed["variables"] = [{"name": v["name"]} for v in fixed["variables"]]
+        if spec.search.pruner == "none":
+            fixed["search"].pop("parallel")  # nothing is suggested or pruned: it changes no result
+    return fixed
+
+
+def fixed_hash(spec: StudySpec) -> str:
+    """Equal for two specs where one is the other, grown."""
+    return _digest(fixed_part(spec))
+
+
+def grown_hash(spec: StudySpec) -> str:
+    """Equal for two specs that ask for exactly the same study."""
+    whole = spec.as_dict()
+    grown = {"seeds": whole["study"]["seeds"], "epochs": whole["train"]["epochs"], "trials": whole["search"]["trials"]}
+    return _digest([fixed_part(spec), grown, whole["variables"]])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def require_growth(old: StudySpec, new: StudySpec) -> None:
+    """Raise `StudyError`, naming the keys that differ, where the new spec is neither the study's own nor that, grown."""
+    changed = _changes(fixed_part(old), fixed_part(new))
+    if changed:
+        raise StudyError(
+            f"the study {new.name!r} exists with another spec ({'; '.join(changed[:6])}): give this one a name of its own "
+            f"with --name, or go on with the old one: sweep resume {new.name}"
+        )
+    shrunk = _shrinkage(old, new)
+    if shrunk:
+        raise StudyError(
+            f"the study {new.name!r} exists and {shrunk}: a study only grows; use --name for another, "
+            f"or: sweep resume {new.name}"
+        )
+
+
+def _changes(old: Any, new: Any, path: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted({*old, *new})
+        return [line for key in keys for line in _changes(old.get(key), new.get(key), f"{path}.{key}" if path else key)]
+    return [] if old == new else [f"{path}: {_short(old)} -> {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    shown = json.dumps(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def _shrinkage(old: StudySpec, new: StudySpec) -> str | None:
+    """What the new spec asks less of, or what may not grow in it; None where it is the old one or that, grown."""
+    searched = new.search.sampler != "grid"
+    if searched and (set(old.study.seeds) != set(new.study.seeds) or old.train.epochs != new.train.epochs):
+        return "its search has told its trials to the sampler with other seeds or epochs (searches grow in trials only)"
+    missing = sorted(set(old.study.seeds) - set(new.study.seeds))
+    if missing:
+        return f"has the seeds {missing}, which the new spec lacks"
+    if new.train.epochs < old.train.epochs:
+        return f"has {old.train.epochs} epochs, more than {new.train.epochs}"
+    if new.trial_count < old.trial_count:
+        return f"has {old.trial_count} trials, more than {new.trial_count}"
+    for before, after in zip(old.variables, new.variables, strict=True):
+        if isinstance(before, Choices) and isinstance(after, Choices) and not searched:
+            gone = {plain(v) for v in before.values} - {plain(v) for v in after.values}
+            if gone:
+                return f"sweeps {before.name} over {sorted(gone, key=str)} too"
+    return None
+
+
+def grow(spec: StudySpec, overrides: Mapping[str, Any], store: Store) -> None:
+    """Take the larger spec on. Told trials are immutable in Optuna, so a grid is projected anew."""
+    columns: dict[str, Any] = {
+        "spec_text": spec.text,
+        "overrides": overrides_json(overrides),
+        "grown_hash": grown_hash(spec),
+        "state": "running",
+    }
+    if spec.search.sampler != "grid":
+        store.update_study(spec.name, **columns)
+    else:
+        store.regrow_study(spec.name, **columns)
+
+
+def try_failures_again(spec: StudySpec, store: Store) -> str | None:
+    """Ask a grid's trials anew where some failed: what is done is found done, what failed is trained again.
+
+    A search has told its sampler of the failure, and what it asked since rests on that: there a failure stays one. Returns
+    what became of the failures in words, None where there are none.
+    """
+    failed = store.failed_trials(spec.name)
+    if not failed:
+        return None
+    if spec.search.sampler != "grid":
+        return f"{counted(failed, 'failed trial', 'stays', 'stay')} failed, since its search went on from there"
+    store.regrow_study(spec.name, state="running")
+    return f"{counted(failed, 'failed trial', 'is', 'are')} tried again"

@@ -1,0 +1,93 @@
+"""A session: one process at work on a study. Where it works, with what, by which right, and who is told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from depth_loss_sweep.database import storage_url
+from depth_loss_sweep.executors import Executor
+from depth_loss_sweep.lease import Lease
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.store import Store
+
+if TYPE_CHECKING:
+    from depth_loss_sweep.coordinator import Coordinator
+    from depth_loss_sweep.model.runtime import Machine
+
+
+class Display(Protocol):
+    """Whoever shows progress (see `sweep.display`)."""
+
+    def preparing(self, done: int, total: int) -> None:
+        """Pictures are being put into the cache."""
+
+    def update(self, coordinator: "Coordinator") -> None:
+        """The coordinator's state may have changed."""
+
+    def note(self, text: str) -> None:
+        """One line worth reading."""
+
+
+@dataclass(frozen=True)
+class SessionResult:
+    """How a session ended."""
+
+    finished: bool
+    failed_runs: int
+
+
+@dataclass
+class Session:
+    """What one process works on a study with. Nothing here changes results, but for `device` when the study is started."""
+
+    home: Home
+    storage: str | None
+    workers: int | None
+    device: str
+    executor: Executor
+    command: str
+    display: Display
+    should_stop: Callable[[], bool]
+    store: Store = field(init=False)
+    lease: Lease = field(init=False)
+    said: set[str] = field(init=False, default_factory=set)
+
+    def open(self, create: bool = False) -> Store:
+        """Open the database, if it is sound; `create` makes it, and the home folder, where there is none."""
+        if create:
+            storage_url(self.home, self.storage)  # refuses what no URL can name, before a folder is made
+            self.home.create()
+        self.store = Store.open(self.home, self.storage, create=create)
+        self.store.require_sound()
+        return self.store
+
+    def take(self, study: str) -> Lease:
+        """Take the study's lease; a wait for another's is said once, and ends if told to stop."""
+        self.lease = Lease.take(self.store, study, self.home.create().lock(study), self._wait)
+        return self.lease
+
+    def _wait(self, why: str) -> None:
+        if why not in self.said:
+            self.display.note(why)
+            self.said.add(why)
+        if self.should_stop():
+            raise KeyboardInterrupt
+
+    def is_to_stop(self) -> bool:
+        """Whether the work is to end; asked at every step, so that one epoch may take longer than the lease's grace time."""
+        self.lease.renew()
+        return self.should_stop()
+
+    def stay(self) -> None:
+        """Keep the lease alive in a long wait; raise KeyboardInterrupt if told to stop."""
+        if self.is_to_stop():
+            raise KeyboardInterrupt
+
+    def prepare(self, done: int, total: int) -> None:
+        """Progress of preparing pictures, which can take long: shown, interruptible, and with the lease kept alive."""
+        self.display.preparing(done, total)
+        self.stay()
+
+    def machine(self, device: str) -> "Machine":
+        """What torch finds where runs are trained; the wait for its import is interruptible, and keeps the lease alive."""
+        return self.executor.machine(device, self.stay)

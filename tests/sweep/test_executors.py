@@ -1,0 +1,41 @@
+"""What an executor says of itself, and what can be set of it."""
+
+import pytest
+
+from depth_loss_sweep.cores import usable_cores
+from depth_loss_sweep.errors import SweepError
+from depth_loss_sweep.executors import make_executor
+from depth_loss_sweep.executors.inline import InlineExecutor
+from depth_loss_sweep.executors.local import LocalExecutor
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unknown_option_is_refused(workers) -> None:
+    """In one line, before any worker is started."""
+    with pytest.raises(SweepError, match=r"the option 'adress' is unknown to the executor 'local': it has none"):
+        make_executor("local", workers, {"adress": "auto"})
+
+
+def test_known_options_are_named_and_passed_on(monkeypatch) -> None:
+    """An executor's class lists what can be set of it."""
+
+    class Elsewhere(InlineExecutor):
+        options = {"address": "where it is"}
+
+        def __init__(self, address: str = "") -> None:
+            super().__init__()
+            self.address = address
+
+    monkeypatch.setattr("depth_loss_sweep.executors.inline.InlineExecutor", Elsewhere)
+    assert make_executor("inline", 0, {"address": "there"}).address == "there"
+    with pytest.raises(SweepError, match="expected one of address"):
+        make_executor("inline", 0, {"adress": "there"})
+
+
+def test_an_executor_knows_how_many_workers_are_right(monkeypatch) -> None:
+    """One a core on the CPU, one on an accelerator, as many as were asked for; none is this process."""
+    monkeypatch.setattr(LocalExecutor, "_start", lambda self: None)
+    local, cores = LocalExecutor(), usable_cores().count
+    found = [local.open(*asked, lambda: False) for asked in ((None, "cpu"), (None, "cuda:0"), (3, "cuda:0"))]
+    assert found == [cores, 1, 3] and local.describe().startswith("3 workers")
+    assert InlineExecutor().open(None, "cpu", lambda: False) == 0
