@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from depth_loss_sweep.cli import app, run
+from depth_loss_sweep.cli import run
+from depth_loss_sweep.cli.app import app
 
 MODEL = ("--set", "model.width=2", "--set", "train.epochs=1", "--set", "data.image_size=16")
 

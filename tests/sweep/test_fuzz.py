@@ -29,7 +29,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from depth_loss_sweep.cli import DONE, run
+from depth_loss_sweep.cli import run
+from depth_loss_sweep.cli.exit_codes import DONE
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.samples import sample_panels
 from depth_loss_sweep.results import study_record

@@ -1,0 +1,44 @@
+"""Options that several commands have, and what is made of them."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from depth_loss_sweep.paths import Home
+
+if TYPE_CHECKING:
+    from depth_loss_sweep.store import Store
+
+HomeOption = Annotated[Path | None, typer.Option("--home", help="Home folder; default: $SWEEP_HOME, else ./runs.")]
+StorageOption = Annotated[
+    str | None,
+    typer.Option("--storage", help="Database URL or SQLite file; default: HOME/sweep.db. [env: SWEEP_STORAGE]"),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=0, help="Worker processes; 0: train in this process. Default: one a core; one on a GPU."
+    ),
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace what is there, even where this program did not make it.")
+]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option("--budget", help="Stop after so long, such as 90m, 2h or 1h30m; sweep resume goes on from there."),
+]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: section.key=value. Repeatable.")]
+
+
+def chosen_storage(given: str | None) -> str | None:
+    """The database that was asked for, here or by the environment."""
+    return given or os.environ.get("SWEEP_STORAGE")
+
+
+def open_store(place: Home, storage: str | None) -> "Store":
+    """The database of a home folder, or the one given in its place."""
+    from depth_loss_sweep.store import Store
+
+    return Store.open(place, chosen_storage(storage))

@@ -1,0 +1,175 @@
+"""What a study found: sweep report, export and best."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from depth_loss_sweep.cli.options import ForceOption, HomeOption, StorageOption, open_store
+from depth_loss_sweep.cli.printing import print_json
+from depth_loss_sweep.errors import StudyError
+from depth_loss_sweep.outputs import check_outputs, file_at
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.reports.naming import beside_weights, spec_recipe, written
+
+if TYPE_CHECKING:
+    from depth_loss_sweep.store import Store
+
+
+def report(
+    names: Annotated[list[str], typer.Argument(help="One or more studies.")],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="File or folder; default: HOME/studies/NAME/report.html.")
+    ] = None,
+    force: ForceOption = False,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write it again every 30 s until the studies have ended.")
+    ] = False,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """Write one self-contained HTML file: which weights to use, how sure that is, where training breaks."""
+    from depth_loss_sweep.reports.page import is_report, write_report
+    from depth_loss_sweep.results import study_record
+
+    place = Home.choose(home)
+    store = open_store(place, storage)
+    for name in names:
+        store.require(name)
+    path = place.report(names[0]) if output is None else file_at(output, f"{names[0]}-report.html")
+    check_outputs([path], is_report, _kept(store, place), force)
+    write_report([study_record(store, place, name) for name in names], path)
+    print(path)
+    if open_:
+        typer.launch(path.absolute().as_uri())
+    while watch and _any_running(store, place, names):
+        time.sleep(30)
+        write_report([study_record(store, place, name) for name in names], path)
+
+
+def _kept(store: "Store", place: Home) -> list[Path]:
+    """What no output may overwrite: what lies in the home, and the database where --storage put it."""
+    database = store.engine.url.database if store.engine.dialect.name == "sqlite" else None
+    return [place.root, *(Path(f"{database}{ending}") for ending in ("", "-wal", "-shm") if database)]
+
+
+def _any_running(store: "Store", place: Home, names: list[str]) -> bool:
+    from depth_loss_sweep.lease import holder
+
+    return any(holder(store, name, place.lock(name)) for name in names)
+
+
+def export(
+    name: Annotated[str, typer.Argument(help="The study.")],
+    format_: Annotated[str, typer.Option("--format", help="csv, json or parquet.")] = "csv",
+    table: Annotated[str, typer.Option("--table", help="runs, epochs or trials (json holds all).")] = "runs",
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="File or folder (csv, json), folder (parquet).")
+    ] = None,
+    force: ForceOption = False,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """All numbers of a study: its trials, runs and epochs.
+
+    A row of runs is whole: swept values (var_), weights (weight_), how it ended, and the numbers of its last epoch (final_epoch).
+    """
+    from depth_loss_sweep.export import write_export
+
+    place = Home.choose(home)
+    store = open_store(place, storage)
+    written = write_export(store, name, format_, table, output, _kept(store, place), force)
+    if format_ == "parquet":
+        print("\n".join(map(str, written)))
+
+
+def best(
+    name: Annotated[str, typer.Argument(help="The study.")],
+    checkpoint: Annotated[
+        str | None,
+        typer.Option("--checkpoint", help="Save the model of the trial that is ahead in this file or folder."),
+    ] = None,
+    trial: Annotated[
+        int | None, typer.Option("--trial", min=0, help="Save this trial's model instead; with --checkpoint.")
+    ] = None,
+    force: ForceOption = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """The answer: whether anything was learnt, which weights to use, and how sure that is, as the report has it."""
+    from depth_loss_sweep.model.checkpoint import is_model_file
+    from depth_loss_sweep.reports.analysis import Analysis
+    from depth_loss_sweep.results import need_finished, study_record
+
+    place = Home.choose(home)
+    store = open_store(place, storage)
+    store.require(name)
+    target = None if checkpoint is None else file_at(checkpoint, f"{name}-model.npz")
+    if target is not None:
+        check_outputs([target], is_model_file, _kept(store, place), force)
+    record = study_record(store, place, name)
+    need_finished(record)
+    _check_trial(name, trial, len(record.trials), target)
+    found = Analysis(record).recommendation
+    headline, _ = found.headline(spec_recipe(found.weights, found.params))
+    if as_json:
+        print_json({"headline": headline, "verdict": found.verdict, **found.as_dict()})
+    else:
+        print("\n".join([headline, *_recommendation_lines(found), found.reason]))
+    if target is not None:
+        chosen = found.trial if trial is None else trial
+        if chosen is None:
+            raise StudyError(f"no weights can be recommended from {name!r}: {found.reason} Or choose with --trial N")
+        _save_checkpoint(store, place, name, chosen, target)
+        if found.nothing_learnt or (chosen == found.trial and found.status == "ahead"):
+            lost = "nothing was learnt: no trial beats" if found.nothing_learnt else f"trial {chosen} does not beat"
+            print(f"sweep: {lost} the trivial predictors, so the model that was saved is no advice", file=sys.stderr)
+
+
+def _check_trial(name: str, trial: int | None, count: int, target: Path | None) -> None:
+    if trial is not None and target is None:
+        raise StudyError(f"--trial {trial} says whose model --checkpoint saves: give that, too")
+    if trial is not None and trial >= count:
+        raise StudyError(f"--trial {trial}: the study {name!r} has the trials 0 to {count - 1}")
+
+
+def _recommendation_lines(found: Any) -> list[str]:
+    """The trial that is ahead, and all that it is made of, one a line."""
+    if found.trial is None:
+        return []
+    named = {name: written(value) for name, value in beside_weights(found.params).items()}
+    parts = named | {term: f"{weight:.6g}" for term, weight in found.weights.items() if weight}
+    width = max(10, *map(len, parts))
+    head = f"trial {found.trial}, {found.verdict}: {found.objective} {found.mean:.4g}"
+    return [head, *(f"{name:{width}} {value}" for name, value in parts.items())]
+
+
+def _save_checkpoint(store: "Store", place: Home, name: str, trial: int, target: Path) -> None:
+    """Save the model of a trial's first seed whose checkpoint is whole, without optimiser state."""
+    from depth_loss_sweep.model.errors import ModelError
+    from depth_loss_sweep.model.predict import save_model
+    from depth_loss_sweep.retention import kept
+
+    lost, setting = [], ""
+    for row in store.runs(name):
+        if row["trial"] != trial or row["state"] != "finished":
+            continue
+        if kept(store, row) == "none":
+            lost.append("none was kept: train.keep is 'none'")
+            setting = " with --set train.keep=last"
+            continue
+        try:
+            save_model(place.run(row["run"]), target, row["epochs"])
+        except ModelError as error:
+            lost.append(str(error))
+            continue
+        print(f"saved {target} (seed {row['seed']} of trial {trial})", file=sys.stderr)
+        return
+    raise StudyError(
+        f"trial {trial} of {name!r} has no whole checkpoint to save ({lost[0] if lost else 'no run is finished'}): "
+        f"train it again, by the same spec{setting} in another --home"
+    )

@@ -1,0 +1,185 @@
+"""What becomes of studies: sweep status, list, doctor, copy and delete."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from depth_loss_sweep.cli.exit_codes import DONE, SOME_FAILED
+from depth_loss_sweep.cli.options import HomeOption, StorageOption, chosen_storage, open_store
+from depth_loss_sweep.cli.printing import plain, print_json, trial_ahead
+from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.reports.naming import spec_recipe
+from depth_loss_sweep.words import counted
+
+LISTED = 5
+"""How many diverged or failed runs `sweep status` lists."""
+
+
+def status(
+    name: Annotated[str | None, typer.Argument(help="A study; default: all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """Where a study stands: trials, runs, outcomes, the answer so far, and what diverged or failed."""
+    from depth_loss_sweep.status import status as study_status
+
+    place = Home.choose(home)
+    store = open_store(place, storage)
+    names = [name] if name else [row["name"] for row in store.studies()]
+    found = [study_status(store, place, each, None if as_json else LISTED) for each in names]
+    if as_json:
+        print_json(found[0] if name else found)
+    elif not found:
+        print("no studies yet; begin with: sweep start demo")
+    else:
+        print("\n\n".join(_status_text(each) for each in found))
+
+
+def _status_text(found: Mapping[str, Any]) -> str:
+    trials = found["trials"]
+    begun = _counted(found["state"], {s: trials[s] for s in ("running", "pruned", "failed")})
+    lines = [
+        f"{found['name']}: {found['state']}" + (f" ({found['held_by']})" if found["held_by"] else ""),
+        f"  trials    {trials['complete']} of {trials['total']} complete" + (f", {begun}" if begun else ""),
+        f"  runs      {_counted(found['state'], found['runs']) or 'none yet'}",
+        f"  outcomes  {_counted(found['state'], found['outcomes']) or 'none yet'}",
+        f"  answer    {found['headline']}",
+    ]
+    if found["best"]:
+        lines.append(f"            {trial_ahead(found)}")
+    lines += _listed("diverged", found["diverged"], _break_text, found["outcomes"].get("non_finite", 0))
+    lines += _listed(
+        "failed", found["failed"], lambda run: run["reason"] or "no reason is known", found["runs"].get("failed", 0)
+    )
+    return "\n".join(lines)
+
+
+def _counted(state: str, counts: Mapping[str, int]) -> str:
+    """How many there are of what, such as "3 complete, 1 running"; with nobody at work, what was begun is not running."""
+    words = {} if state == "running" else {"running": "begun"}
+    return ", ".join(f"{n} {words.get(kind, kind)}" for kind, n in sorted(counts.items()) if n)
+
+
+def _listed(what: str, runs: Sequence[Mapping[str, Any]], say: Callable[[Any], str], count: int) -> list[str]:
+    """A line a run, and how many more there are of its kind."""
+    made_of = [spec_recipe(run["weights"], run["params"]) for run in runs]
+    lines = [f"trial {r['trial']} seed {r['seed']} ({what}): {say(r)}" for r, what in zip(runs, made_of, strict=True)]
+    if runs and count > len(runs):
+        lines.append(f"... and {count - len(runs)} more (all: --json)")
+    return [f"  {what if not i else '':8}  {plain(' '.join(line.split()))}" for i, line in enumerate(lines)]
+
+
+def _break_text(run: Mapping[str, Any]) -> str:
+    if run["epoch"] is None:  # of a version that did not keep it
+        return run["reason"] or "where is not known"
+    return (
+        f"epoch {run['epoch']}, step {run['step']}: {run['term']} is not finite, gradient norm {run['grad_norm']:.3g}"
+    )
+
+
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """All studies, a line each."""
+    from depth_loss_sweep.lease import state_of
+
+    place = Home.choose(home)
+    store = open_store(place, storage)
+    rows = [
+        {
+            "name": r["name"],
+            "state": state_of(store, place, r)[0],
+            "trials": r["trials"],
+            "created": r["created"],
+            "updated": r["updated"],
+        }
+        for r in store.studies()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        print("no studies yet; begin with: sweep start demo")
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        counts = _counted(row["state"], row["trials"]) or "no trials yet"
+        print(f"{row['name']:{width}}  {row['state']:11}  {row['created'][:16].replace('T', ' ')} UTC  {counts}")
+
+
+def doctor(
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is safe to mend.")] = False,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> int:
+    """Check a home folder: database, leases, runs, caches, leftovers, disk space, versions."""
+    from depth_loss_sweep.doctor import examine
+
+    code = DONE
+    for finding in examine(Home.choose(home), chosen_storage(storage), repair):
+        print(f"{finding.level:7} {plain(finding.text)}", flush=True)  # at once: a large home takes its time
+        code = SOME_FAILED if finding.level == "broken" else code
+    return code
+
+
+def copy(
+    name: Annotated[str, typer.Argument(help="The study.")],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            help="FILE.db, a home folder, a database URL, or a folder of text (a CSV a table). Default: this home.",
+        ),
+    ] = None,
+    source: Annotated[str | None, typer.Option("--from", help="The same, to copy from. Default: this home.")] = None,
+    new_name: Annotated[str | None, typer.Option("--name", help="Call the copy so.")] = None,
+    files_: Annotated[bool, typer.Option("--files", help="Its runs' checkpoints and predictions, too.")] = False,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """Copy a study's numbers to another database, or to text that a repository can hold, and back.
+
+    What was copied is taken up by start and resume instead of trained again, and marked where it was trained elsewhere.
+    """
+    from depth_loss_sweep.copies import Place, copy_study
+
+    if to is None and source is None:
+        raise SpecError(
+            "say where the copy is to go (--to) or to come from (--from): FILE.db, a home folder, a URL or a folder"
+        )
+    here = Place(Home.choose(home), chosen_storage(storage))
+    target = Place.named(to) if to else here
+    done = copy_study(name, Place.named(source) if source else here, target, new_name, files_)
+    files = f", the files of {counted(done.files, 'run')}" if files_ else ""
+    print(
+        f"copied {new_name or name} to {target.shown}: {counted(done.trials, 'trial')}, {counted(done.runs, 'run')}{files}"
+    )
+
+
+def delete(
+    name: Annotated[str, typer.Argument(help="The study.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> int:
+    """Delete a study with its report and its runs; runs that other studies share stay."""
+    from depth_loss_sweep.deletion import delete_study, extent
+
+    place = Home.choose(home)
+    store = open_store(place, storage)
+    found = extent(store, place, name)
+    stays = f"; {counted(len(found.shared), 'run')} shared with other studies stay" if found.shared else ""
+    what = f"{counted(found.trials, 'trial')}, {counted(len(found.runs), 'run')}, {found.bytes / 1e6:.1f} MB{stays}"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise SpecError(f"deleting {name} ({what}) needs a yes: say --yes")
+        if not typer.confirm(f"delete {name}: {what}?", err=True):
+            return DONE
+    delete_study(store, place, name)
+    print(f"deleted {name}: {what}")
+    return DONE

@@ -1,0 +1,176 @@
+"""sweep start and sweep resume: a session at work on a study, stopped by signals or by its budget."""
+
+import math
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from depth_loss_sweep.cli.exit_codes import DONE, INTERRUPTED, SOME_FAILED
+from depth_loss_sweep.cli.options import (
+    BudgetOption,
+    HomeOption,
+    SetOption,
+    StorageOption,
+    WorkersOption,
+    chosen_storage,
+    open_store,
+)
+from depth_loss_sweep.cli.printing import as_text, trial_ahead
+from depth_loss_sweep.errors import hide_password
+from depth_loss_sweep.executors import Executor, check_executor, make_executor
+from depth_loss_sweep.paths import Home, absolute_source
+from depth_loss_sweep.words import counted, parse_budget
+
+if TYPE_CHECKING:
+    from depth_loss_sweep.session import Session, SessionResult
+
+SAME_COMMAND = "the same command goes on where this one stopped"
+
+
+class Stopper:
+    """The first Ctrl-C or SIGTERM asks for a stop, and so does the end of the budget; a second signal insists."""
+
+    def __init__(self, budget: str | None = None) -> None:
+        self.asked, self.budget = False, budget
+        self.end = time.monotonic() + parse_budget(budget) if budget is not None else math.inf
+
+    def __call__(self) -> bool:
+        """Whether a stop was asked for."""
+        return self.asked or self.is_spent
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether it is the budget, and no signal, that asks for it."""
+        return not self.asked and time.monotonic() >= self.end
+
+    def __enter__(self) -> "Stopper":
+        self.before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, _number: int, _frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+def start(
+    spec: Annotated[str, typer.Argument(help="A preset's name (sweep presets) or a TOML file.")],
+    data: Annotated[str | None, typer.Option("--data", help="Source: rooms, diode:PATH or pairs:PATH.")] = None,
+    set_: SetOption = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="How many (5), or which (0,1,2).")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Call the study so; default: the spec's name.")] = None,
+    workers: WorkersOption = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    executor_: Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")] = "local",
+    budget: BudgetOption = None,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> int:
+    """Start a study; one that exists with the same spec is resumed, with a larger spec grown."""
+    check_executor(executor_)
+    # The handlers first, for an interrupt is lost in some libraries' imports; then workers, which import torch meanwhile.
+    with Stopper(budget) as stop, closing(make_executor(executor_, workers)) as executor:
+        from depth_loss_sweep.spec import load_spec, override_seeds, parse_override
+
+        overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
+        if data is not None:
+            overrides["data.source"] = data
+        if seeds is not None:
+            overrides["study.seeds"] = list(override_seeds(seeds))
+        if name is not None:
+            overrides["study.name"] = name
+        if isinstance(overrides.get("data.source"), str):
+            overrides["data.source"] = absolute_source(overrides["data.source"])
+        study = load_spec(spec, overrides)
+        source = absolute_source(study.data.source, Path(spec).parent)
+        if source != study.data.source:  # kept with the study, so that it can be resumed from anywhere
+            overrides["data.source"] = source
+            study = load_spec(spec, overrides)
+
+        def work(session: "Session") -> "SessionResult":
+            from depth_loss_sweep.study import start as start_study
+
+            return start_study(study, overrides, session)
+
+        return _work(study.name, work, stop, executor, workers, device, home, storage)
+
+
+def resume(
+    name: Annotated[str, typer.Argument(help="The study's name (sweep list).")],
+    data: Annotated[str | None, typer.Option("--data", help="Where the same pictures lie now.")] = None,
+    workers: WorkersOption = None,
+    executor_: Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")] = "local",
+    budget: BudgetOption = None,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> int:
+    """Go on exactly where a study stopped; nothing that would change its results can be set."""
+    check_executor(executor_)
+    moved = absolute_source(data) if data is not None else None
+    with Stopper(budget) as stop, closing(make_executor(executor_, workers)) as executor:
+        open_store(Home.choose(home), storage).require(name)
+
+        def work(session: "Session") -> "SessionResult":
+            from depth_loss_sweep.study import resume as resume_study
+
+            return resume_study(name, moved, session)
+
+        return _work(name, work, stop, executor, workers, "auto", home, storage)
+
+
+def _work(
+    name: str,
+    work: "Callable[[Session], SessionResult]",
+    stop: Stopper,
+    executor: Executor,
+    workers: int | None,
+    device: str,
+    home: Path | None,
+    storage: str | None,
+) -> int:
+    """Work on a study under a progress display, let go of its workers, print how it ended."""
+    place = Home.choose(home)
+    with closing(executor):
+        from depth_loss_sweep.display import ProgressDisplay
+        from depth_loss_sweep.session import Session
+
+        command = as_text(shlex.join(["sweep", *map(hide_password, sys.argv[1:])]))
+        try:
+            with ProgressDisplay() as show:
+                end = work(Session(place, chosen_storage(storage), workers, device, executor, command, show, stop))
+        except KeyboardInterrupt:  # in the midst of what comes before training
+            if not stop.is_spent:
+                raise
+            print(f"sweep: the budget of {stop.budget} is spent; {SAME_COMMAND}", file=sys.stderr)
+            return INTERRUPTED
+    where = f" --home {shlex.quote(str(home))}" if home else ""
+    where += f" --storage {shlex.quote(hide_password(storage))}" if storage else ""
+    if not end.finished:
+        why = f"the budget of {stop.budget} is spent" if stop.is_spent else "interrupted"
+        print(f"{why}; go on with: sweep resume {name}{where}", file=sys.stderr)
+        return INTERRUPTED
+    _print_end(place, storage, name, where)
+    if end.failed_runs:
+        print(f"sweep: {counted(end.failed_runs, 'run')} failed; see: sweep status {name}{where}", file=sys.stderr)
+    return SOME_FAILED if end.failed_runs else DONE
+
+
+def _print_end(place: Home, storage: str | None, name: str, where: str) -> None:
+    from depth_loss_sweep.status import status as study_status
+
+    found = study_status(open_store(place, storage), place, name, most=0)
+    print(f"{name}: finished. {found['headline']}")
+    if found["best"]:
+        print(trial_ahead(found))
+    print(f"report: sweep report {name}{where}")
