@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from depth_loss_sweep.errors import SweepError
+
 DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -29,7 +31,7 @@ DAMAGE = (
 """All that zipfile, json and NumPy's header parser raise on bytes that are not what they expect."""
 
 
-class DataError(Exception):
+class DataError(SweepError):
     """Bad input data. The message is one line: what was given, what was expected, what to do."""
 
 

@@ -1,7 +1,9 @@
 """What can be wrong with a model: one base class, so that a caller can catch all of it."""
 
+from depth_loss_sweep.errors import SweepError
 
-class ModelError(Exception):
+
+class ModelError(SweepError):
     """A request the model code cannot serve. One line: what was given, what was expected, what to do."""
 
 

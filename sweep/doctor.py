@@ -106,7 +106,7 @@ class _Examination:
 def _guarded(section: Callable[[_Examination], Iterable[Finding]], examination: _Examination) -> Iterator[Finding]:
     try:
         yield from section(examination)
-    except (SweepError, DataError, OSError) as error:
+    except (SweepError, OSError) as error:
         yield Finding("broken", str(error))
 
 

@@ -1,12 +1,20 @@
 """What can go wrong, as one tree. The library raises; only `sweep.cli` prints one line and sets the exit code.
 
 SweepError
-├── SpecError           the study's spec, a preset's name or a --set is wrong
-├── StudyError          the named study does not exist, or cannot go on as asked
-│   └── StudyHeldError  another coordinator holds it
-├── StorageError        the database or the home folder cannot be used
-├── OutputError         an output cannot be written where it was asked for
-└── LeaseLostError      another coordinator has taken the study over: stop before writing
+├── SpecError             the study's spec, a preset's name or a --set is wrong
+├── StudyError            the named study does not exist, or cannot go on as asked
+│   └── StudyHeldError    another coordinator holds it
+├── StorageError          the database or the home folder cannot be used
+├── OutputError           an output cannot be written where it was asked for
+├── LeaseLostError        another coordinator has taken the study over: stop before writing
+├── DataError             bad input data (data/errors.py)
+│   └── BadFileError      what is wrong with one file
+├── ModelError            a request that the model code cannot serve (model/errors.py)
+│   ├── RunLockedError    another process trains in the run's folder
+│   └── DamagedFileError  a checkpoint or result that is not whole (model/checkpoint.py)
+└── ReportError           a study record that cannot be reported (reports/errors.py)
+
+This module imports nothing, so that every folder may import it.
 """
 
 import re

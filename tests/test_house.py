@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 OURS = "depth_loss_sweep"
 FOLDERS = {"data": f"{OURS}.data", "model": f"{OURS}.model", "reports": f"{OURS}.reports", "sweep": OURS}
+EVERYBODYS = f"{OURS}.errors"  # the tree of errors, which imports nothing
 MAY_IMPORT = {"data": set(), "model": {"data"}, "reports": set(), "sweep": {"data", "model", "reports"}}
 
 
@@ -46,11 +47,13 @@ def imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_folders_import_only_what_they_may(folder: str) -> None:
-    """data and reports import nothing of ours, model imports data, sweep imports all."""
+    """data and reports import nothing of ours, model imports data, sweep imports all; the tree of errors is everybody's."""
     owner = {name: of for of in FOLDERS for name in modules(of)}
     for name, path in modules(folder).items():
-        ours = {owner[target] for target in imports(path) & HOUSE.keys() if target not in FOLDERS.values()}
+        targets = imports(path) & HOUSE.keys() - {*FOLDERS.values(), EVERYBODYS}
+        ours = {owner[target] for target in targets}
         assert ours <= MAY_IMPORT[folder] | {folder}, f"{name} imports {ours}"
+    assert not imports(HOUSE[EVERYBODYS]) & HOUSE.keys()
 
 
 def test_there_are_no_import_cycles() -> None:
@@ -74,6 +77,18 @@ def test_reports_never_import_torch() -> None:
     """A report can be made where torch is not installed."""
     for path in (ROOT / "reports").rglob("*.py"):
         assert not any(name.split(".")[0] == "torch" for name in imports(path)), path
+
+
+def test_errors_are_one_tree() -> None:
+    """Whoever catches SweepError catches all that a user can mend, and the tree on top of its module names each."""
+    tree = HOUSE[EVERYBODYS].read_text(encoding="utf-8")
+    nodes = [node for path in HOUSE.values() for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    errors = {n.name: n for n in nodes if isinstance(n, ast.ClassDef) and re.fullmatch("[A-Z].*Error", n.name)}
+    for name, node in errors.items():
+        assert name == "SweepError" or {ast.unparse(base) for base in node.bases} & errors.keys(), name
+        assert re.search(rf"\b{name} ", tree.partition('"""')[2].partition('"""')[0] + " ") or name == "SweepError", (
+            name
+        )
 
 
 def python(code: str, **kwargs) -> subprocess.CompletedProcess:

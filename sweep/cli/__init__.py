@@ -15,7 +15,6 @@ from depth_loss_sweep.cli.app import app
 from depth_loss_sweep.cli.exit_codes import BAD_REQUEST, DONE, INTERRUPTED
 from depth_loss_sweep.cli.printing import plain
 from depth_loss_sweep.cli.work import SAME_COMMAND
-from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.errors import SweepError, hide_password
 
 
@@ -55,22 +54,13 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except (SweepError, DataError) as error:
+    except SweepError as error:
         return _refuse(str(error))
     except OSError as error:  # a file or folder that cannot be read or written is the user's to mend
         return _refuse(
             f"{error.filename or 'a file'}: {error.strerror or error}; choose another place, or make room there"
         )
-    except Exception as error:
-        if _is_expected(error):
-            return _refuse(str(error))
-        raise
     return result if isinstance(result, int) else DONE
-
-
-def _is_expected(error: Exception) -> bool:
-    """Whether the model or reports package raised an error made for users; asked without importing them."""
-    return any(base.__name__ in ("ModelError", "ReportError") for base in type(error).__mro__)
 
 
 def _refuse(message: str) -> int:

@@ -35,14 +35,14 @@ def train_run(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[
 
     try:
         yield from _events(request, should_stop)
-    except SweepError:
-        raise  # of the coordinator, which asks `should_stop` where runs are trained in its process
     except RunLockedError:
         yield Event(request.run, "busy")
     except DataError as error:
         yield Event(request.run, "failed", {"kind": "data", "reason": str(error)})
     except ModelError as error:
         yield Event(request.run, "failed", {"kind": "error", "reason": str(error)})
+    except SweepError:
+        raise  # of the coordinator, which asks `should_stop` where runs are trained in its process
     except OSError as error:
         kind = "error" if error.errno in IN_THE_WAY else "disk"
         reason = f"{error.strerror or error}: {error.filename or request.folder}"
