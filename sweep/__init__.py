@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from depth_loss_sweep.model.losses import CombinedLoss
     from depth_loss_sweep.model.metrics import depth_metrics
     from depth_loss_sweep.objective import Objective
-    from depth_loss_sweep.spec import StudySpec, load_spec
+    from depth_loss_sweep.spec import StudySpec
+    from depth_loss_sweep.spec_file import load_spec
 
 __all__ = ["CombinedLoss", "Objective", "StudySpec", "__version__", "depth_metrics", "load_spec"]
 
@@ -23,7 +24,7 @@ _OFFERED = {
     "Objective": "depth_loss_sweep.objective",
     "StudySpec": "depth_loss_sweep.spec",
     "depth_metrics": "depth_loss_sweep.model.metrics",
-    "load_spec": "depth_loss_sweep.spec",
+    "load_spec": "depth_loss_sweep.spec_file",
 }
 
 

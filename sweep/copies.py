@@ -34,7 +34,7 @@ from depth_loss_sweep.lease import Lease
 from depth_loss_sweep.paths import Home, check_name, expanded
 from depth_loss_sweep.projection import Projection
 from depth_loss_sweep.results import kept_images
-from depth_loss_sweep.spec import overrides_json, stored_overrides, stored_spec
+from depth_loss_sweep.spec_file import overrides_json, stored_overrides, stored_spec
 from depth_loss_sweep.store import Store, image_rows, now
 from depth_loss_sweep.tables import EPOCH, PER_IMAGE, PICTURES, RUN, SCHEMA_VERSION, STUDY, STUDY_RUN, TRIAL, TRIAL_RUN
 

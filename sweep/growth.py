@@ -10,7 +10,8 @@ from typing import Any
 
 from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.space import Choices, plain
-from depth_loss_sweep.spec import StudySpec, overrides_json
+from depth_loss_sweep.spec import StudySpec
+from depth_loss_sweep.spec_file import overrides_json
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.words import counted
 

@@ -21,7 +21,7 @@ from depth_loss_sweep.model.predict import (
 from depth_loss_sweep.model.settings import LossSettings
 from depth_loss_sweep.outputs import check_outputs
 from depth_loss_sweep.paths import Home
-from depth_loss_sweep.spec import parse_data_settings
+from depth_loss_sweep.spec_file import parse_data_settings
 
 ALL = "all"
 """The part that is every picture of a source."""

@@ -21,7 +21,8 @@ from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.records import TRIAL_COLUMNS, Panels, StudyRecord
 from depth_loss_sweep.reports.references import REFERENCES
 from depth_loss_sweep.reports.samples import panel_runs
-from depth_loss_sweep.spec import StudySpec, stored_overrides, stored_spec
+from depth_loss_sweep.spec import StudySpec
+from depth_loss_sweep.spec_file import stored_overrides, stored_spec
 from depth_loss_sweep.status import BASELINES
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.words import counted

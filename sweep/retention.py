@@ -8,7 +8,8 @@ from typing import Any
 
 from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.model.settings import Keep, RunSettings
-from depth_loss_sweep.spec import StudySpec, stored_spec
+from depth_loss_sweep.spec import StudySpec
+from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.store import Store
 
 

@@ -14,7 +14,8 @@ from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.advice import Advice, Contender, advise, objection_to, predictor_values, ranking_of
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.naming import spec_recipe
-from depth_loss_sweep.spec import StudySpec, stored_spec
+from depth_loss_sweep.spec import StudySpec
+from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.store import OBJECTS, Store
 from depth_loss_sweep.tables import RUN, STATES, TRIAL, TRIAL_RUN
 

@@ -25,7 +25,8 @@ from depth_loss_sweep.model.runtime import Machine, Runtime, environment_key, re
 from depth_loss_sweep.paths import expanded
 from depth_loss_sweep.runs import TrialPlan
 from depth_loss_sweep.session import Session, SessionResult
-from depth_loss_sweep.spec import StudySpec, overrides_json, stored_overrides, stored_spec
+from depth_loss_sweep.spec import StudySpec
+from depth_loss_sweep.spec_file import overrides_json, stored_overrides, stored_spec
 from depth_loss_sweep.store import NewRun, Store, now
 
 

@@ -17,7 +17,7 @@ from depth_loss_sweep.paths import absolute_source
 
 def _data_settings(source: str, set_: list[str] | None) -> Any:
     """Data settings from a source and --set key=value (the [data] section's keys)."""
-    from depth_loss_sweep.spec import parse_data_settings, parse_override
+    from depth_loss_sweep.spec_file import parse_data_settings, parse_override
 
     return parse_data_settings(absolute_source(source), dict(parse_override(text) for text in set_ or []))
 

@@ -34,7 +34,7 @@ def evaluate(
     On the pictures it was trained with, give the study's split settings (--set split=...), or it is judged on what it saw.
     """
     from depth_loss_sweep.inference import evaluate_source
-    from depth_loss_sweep.spec import parse_override
+    from depth_loss_sweep.spec_file import parse_override
 
     overrides = dict(parse_override(text) for text in set_ or [])
     found = evaluate_source(expanded(checkpoint), absolute_source(data), overrides, part, Home.choose(home).create())

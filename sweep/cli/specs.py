@@ -10,7 +10,7 @@ from depth_loss_sweep.words import counted
 
 def presets(name: Annotated[str | None, typer.Argument(help="Print this preset's TOML.")] = None) -> None:
     """The built-in specs; with a name, its text, ready to be saved and changed."""
-    from depth_loss_sweep.spec import load_spec, preset_names, read_text
+    from depth_loss_sweep.spec_file import load_spec, preset_names, read_text
 
     if name is not None:
         if name not in preset_names():

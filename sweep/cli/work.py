@@ -81,7 +81,7 @@ def start(
     check_executor(executor_)
     # The handlers first, for an interrupt is lost in some libraries' imports; then workers, which import torch meanwhile.
     with Stopper(budget) as stop, closing(make_executor(executor_, workers)) as executor:
-        from depth_loss_sweep.spec import load_spec, override_seeds, parse_override
+        from depth_loss_sweep.spec_file import load_spec, override_seeds, parse_override
 
         overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
         if data is not None:

@@ -20,7 +20,7 @@ from depth_loss_sweep.model.losses import CombinedLoss
 from depth_loss_sweep.model.runtime import Runtime
 from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
 from depth_loss_sweep.model.training import _Training
-from depth_loss_sweep.spec import load_spec
+from depth_loss_sweep.spec_file import load_spec
 from tests.benchmarks.flops import DEPTH_RANGE, executed, make_unet, nominal
 from tests.benchmarks.machine import Aside, cores, sgemm_rate
 

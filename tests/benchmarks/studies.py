@@ -17,7 +17,8 @@ from depth_loss_sweep.model.names import EXTRA_METRICS, METRICS, TERMS
 from depth_loss_sweep.model.runtime import Machine, resolve_runtime
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.session import Session, SessionResult
-from depth_loss_sweep.spec import StudySpec, parse_spec
+from depth_loss_sweep.spec import StudySpec
+from depth_loss_sweep.spec_file import parse_spec
 from depth_loss_sweep.study import start
 
 GRID = """

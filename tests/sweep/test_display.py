@@ -14,7 +14,7 @@ from depth_loss_sweep.display import ProgressDisplay, Row, View
 from depth_loss_sweep.executors import make_executor
 from depth_loss_sweep.pace import Pace
 from depth_loss_sweep.session import Session
-from depth_loss_sweep.spec import load_spec
+from depth_loss_sweep.spec_file import load_spec
 from depth_loss_sweep.study import start
 from depth_loss_sweep.words import counted, duration, shortened, size
 

@@ -7,7 +7,7 @@ import pytest
 
 from depth_loss_sweep import forecast
 from depth_loss_sweep.forecast import variants
-from depth_loss_sweep.spec import load_spec
+from depth_loss_sweep.spec_file import load_spec
 
 Usage = namedtuple("Usage", ["total", "used", "free"])
 

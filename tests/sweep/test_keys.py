@@ -5,7 +5,8 @@ import pytest
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.keys import spec_reference
 from depth_loss_sweep.reports.references import LACKING, REFERENCES
-from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection, parse_spec
+from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection
+from depth_loss_sweep.spec_file import parse_spec
 
 SECTIONS = {"study": StudySection, **SECTION_SETTINGS, "search": SearchSection}
 

@@ -11,7 +11,7 @@ from depth_loss_sweep.objective import Objective
 from depth_loss_sweep.objectives import StudyObjective
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.results import study_record
-from depth_loss_sweep.spec import parse_spec
+from depth_loss_sweep.spec_file import parse_spec
 from depth_loss_sweep.status import final_values, status
 from depth_loss_sweep.tables import EPOCH, RUN
 

@@ -7,7 +7,7 @@ import pytest
 
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.projection import Projection, Suggester, simplex_point
-from depth_loss_sweep.spec import load_spec
+from depth_loss_sweep.spec_file import load_spec
 from depth_loss_sweep.store import Store
 
 SEARCH = {"search.trials": 12, "study.seeds": [0], "search.parallel": 3}

@@ -15,7 +15,7 @@ from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.outcomes import RESULT, load_result
 from depth_loss_sweep.model.runtime import Runtime
 from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
-from depth_loss_sweep.spec import parse_spec
+from depth_loss_sweep.spec_file import parse_spec
 
 NONE = ("--set", "train.keep=none")
 

@@ -6,7 +6,7 @@ import pytest
 
 from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.growth import fixed_hash, grown_hash
-from depth_loss_sweep.spec import (
+from depth_loss_sweep.spec_file import (
     load_spec,
     override_seeds,
     overrides_json,

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from depth_loss_sweep.cli import run
 from depth_loss_sweep.growth import fixed_hash
 from depth_loss_sweep.paths import absolute_source
-from depth_loss_sweep.spec import load_spec, overrides_json, stored_overrides
+from depth_loss_sweep.spec_file import load_spec, overrides_json, stored_overrides
 from depth_loss_sweep.tables import LEASE
 
 from .conftest import LINE

@@ -1,0 +1,254 @@
+"""The one place that reads TOML, presets, --set and --seeds, and a stored study's spec. A preset is nothing but such a file."""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.paths import expanded
+from depth_loss_sweep.reports.references import POINT
+from depth_loss_sweep.space import Choices, Interval, Variable, grid_range, parse_affine
+from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection, StudySpec
+from depth_loss_sweep.spec_check import check_spec, check_weight
+from depth_loss_sweep.validation import nearest, validated
+
+# No part of what a run is known by: trials that differ by one of these would share their runs.
+OF_THE_STUDY = ("train.precision", "train.threads", "train.deterministic", "train.keep")
+SECTIONS = ("study", *SECTION_SETTINGS, "search", "weights")
+
+
+def preset_names() -> list[str]:
+    """The names of the built-in presets."""
+    return sorted(
+        p.name.removesuffix(".toml")
+        for p in (files("depth_loss_sweep") / "presets").iterdir()
+        if p.name.endswith(".toml")
+    )
+
+
+def read_text(given: str) -> str:
+    """The TOML text of a preset's name or of a file."""
+    path = expanded(given)
+    if given in preset_names():
+        return (files("depth_loss_sweep") / "presets" / f"{given}.toml").read_text(encoding="utf-8")
+    if path.suffix != ".toml" and not path.is_file():
+        raise SpecError(
+            f"no preset is called {given!r}{nearest(given, preset_names())}; "
+            f"expected one of {', '.join(preset_names())}, or a TOML file"
+        )
+    try:
+        return path.read_text(encoding="utf-8-sig")  # editors put a mark in front
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text: save it as UTF-8"
+        raise SpecError(f"the spec {given} cannot be read: {reason}") from error
+
+
+def load_spec(given: str, overrides: Mapping[str, Any] | None = None) -> StudySpec:
+    """Read a preset or file, lay the overrides (dotted key to value) over it and validate the whole."""
+    spec = parse_spec(read_text(given), overrides or {}, given)
+    _check_unit(spec.data)
+    return spec
+
+
+def _check_unit(data: DataSettings) -> None:
+    """Refuse the inverse of a depth PNG's unit; not of stored specs, for earlier versions let it pass."""
+    if data.depth_scale > 1:
+        raise SpecError(
+            f"data.depth_scale is {data.depth_scale:g}: expected metres a unit, at most 1; a PNG of {data.depth_scale:.6g} units a "
+            f'metre has "1/{data.depth_scale:.6g}"'
+        )
+
+
+def parse_spec(text: str, overrides: Mapping[str, Any], given: str = "the spec") -> StudySpec:
+    """Validate a spec's text with overrides laid over it; any fault is a `SpecError` of one line."""
+    try:
+        tree = tomllib.loads(text, parse_float=Decimal)
+    except (tomllib.TOMLDecodeError, RecursionError, ArithmeticError, ValueError) as error:
+        raise SpecError(f"{given} is not valid TOML: {' '.join(str(error).split())}") from error
+    try:
+        for key, value in overrides.items():
+            _lay_over(tree, key, value)
+        return _build(tree, text, given)
+    except SpecError as error:
+        raise SpecError(f"{given}: {error}") from error
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split `key=value`; the value is read as TOML, and as plain text where it is none."""
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip():
+        raise SpecError(f"--set {text!r}: expected section.key=value, such as train.epochs=20")
+    try:
+        return _key(key), tomllib.loads(f"value = {value}", parse_float=Decimal)["value"]
+    except (tomllib.TOMLDecodeError, RecursionError, ArithmeticError):
+        return _key(key), value.strip()
+
+
+def _key(text: str) -> str:
+    return text.strip().replace('"', "").replace("'", "")
+
+
+def _lay_over(tree: dict[str, Any], key: str, value: Any) -> None:
+    section, _, field = key.partition(".")
+    if section not in SECTIONS or not field:
+        near = "" if section in SECTIONS else nearest(section, SECTIONS)
+        raise SpecError(f"the key {key!r} is unknown{near}; expected section.key, such as train.epochs")
+    content = tree.setdefault(section, {})
+    if not isinstance(content, dict):
+        raise SpecError(f"[{section}] must be a table")
+    content[field] = value
+
+
+def _build(tree: dict[str, Any], text: str, given: str) -> StudySpec:
+    for name, content in tree.items():
+        if name not in SECTIONS:
+            raise SpecError(f"unknown section [{name}]{nearest(name, SECTIONS)}; expected {', '.join(SECTIONS)}")
+        if not isinstance(content, dict):
+            raise SpecError(f"[{name}] must be a table, got {content!r}")
+    study = {"name": Path(given).stem, **_floats(tree.get("study", {}))}
+    settings, swept = _split_search(tree.get("search", {}))
+    search = validated(SearchSection, _floats(settings), "search")
+    points = (Choices(POINT, search.points),) if search.points else ()
+    sections: dict[str, Any] = {
+        name: validated(kind, _floats(tree.get(name, {})), name) for name, kind in SECTION_SETTINGS.items()
+    }
+    spec = StudySpec(
+        study=validated(StudySection, study, "study"),
+        search=search,
+        variables=points + tuple(_variable(name, value) for name, value in swept.items()),
+        weights={term: parse_affine(check_weight(term, value)) for term, value in tree.get("weights", {}).items()},
+        text=text,
+        **sections,
+    )
+    check_spec(spec)
+    return spec
+
+
+def _floats(value: Any) -> Any:
+    """Decimals as floats, all the way down: only weights and swept values need to be exact."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, dict):
+        return {k: _floats(v) for k, v in value.items()}
+    return [_floats(v) for v in value] if isinstance(value, list) else value
+
+
+def _split_search(section: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of the search, and the swept variables (unquoted dotted keys arrive as nested tables)."""
+    settings = {k: v for k, v in section.items() if k in SearchSection.model_fields}
+    swept: dict[str, Any] = {}
+    for name, value in section.items():
+        if name in settings:
+            continue
+        if isinstance(value, dict) and not {"from", "low"} & set(value) and name in SECTION_SETTINGS:
+            swept.update({f"{name}.{field}": inner for field, inner in value.items()})
+        else:
+            swept[name] = value
+    return settings, swept
+
+
+def _variable(name: str, value: Any) -> Variable:
+    expected = "expected { from, to, step }, { low, high } or a list of choices"
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise SpecError(f"search.{name}: a variable's name has letters, digits and _ only")
+    section, _, field = name.partition(".")
+    if field and (section not in SECTION_SETTINGS or field not in SECTION_SETTINGS[section].model_fields):
+        known = [f"{s}.{f}" for s, kind in SECTION_SETTINGS.items() for f in kind.model_fields]
+        raise SpecError(f"search.{name} names no field{nearest(name, known)}; expected one such as train.learning_rate")
+    if name in OF_THE_STUDY:
+        raise SpecError(
+            f"search.{name} cannot be swept, it is the whole study's: start a study for each, with --set {name}=..."
+        )
+    if isinstance(value, list) and value:
+        return _choices(name, value)
+    if isinstance(value, dict) and set(value) == {"from", "to", "step"}:
+        return grid_range(name, *(_number(name, value[k]) for k in ("from", "to", "step")))
+    if isinstance(value, dict) and {"low", "high"} <= set(value) <= {"low", "high", "log"}:
+        low, high = _number(name, value["low"]), _number(name, value["high"])
+        if not low < high or (value.get("log") and low <= 0):
+            raise SpecError(f"search.{name} runs from {low} to {high}: expected low < high, and low > 0 with log")
+        return Interval(name, low, high, bool(value.get("log", False)))
+    if not field and not isinstance(value, (list, dict)):
+        keys = list(SearchSection.model_fields)
+        raise SpecError(
+            f"unknown key search.{name}{nearest(name, keys)}; a swept variable is a table or a list: {expected}"
+        )
+    raise SpecError(f"search.{name} is {_floats(value)!r}: {expected}")
+
+
+def _choices(name: str, value: list[Any]) -> Choices:
+    for item in value:
+        if not isinstance(item, (Decimal, int, str, bool)):
+            raise SpecError(f"search.{name} holds {item!r}: expected numbers, texts or true/false")
+        if not isinstance(item, (str, bool)):
+            _number(name, item)
+    if len({(type(v) is bool, v) for v in value}) != len(value):
+        raise SpecError(f"search.{name} names a choice twice: {_floats(value)!r}")
+    return Choices(name, tuple(value))
+
+
+def _number(name: str, value: Any) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not Decimal(value).is_finite():
+        raise SpecError(f"search.{name} holds {value!r}: expected a finite number")
+    number = Decimal(value)
+    if number and not -30 < number.adjusted() < 10:
+        raise SpecError(f"search.{name} holds {str(value)[:40]}: expected 0, or a number from 1e-29 up to 1e10")
+    return number
+
+
+def overrides_json(overrides: Mapping[str, Any]) -> str:
+    """Overrides as JSON that keeps decimals exact."""
+    return json.dumps(overrides, default=lambda value: {"decimal": str(value)}, sort_keys=True)
+
+
+def stored_overrides(text: str) -> dict[str, Any]:
+    """What `overrides_json` wrote; `SpecError` where it is something else."""
+    try:
+        overrides = _decimals(json.loads(text))
+    except (ValueError, TypeError, RecursionError, ArithmeticError):
+        overrides = None
+    if not isinstance(overrides, dict):
+        raise SpecError("the stored --set values cannot be read")
+    return overrides
+
+
+def stored_spec(row: Mapping[str, Any], database: str) -> StudySpec:
+    """The spec of a study's row; `SpecError` naming study and database where it cannot be read."""
+    given = f"the spec of study {row['name']} in {database}"
+    try:
+        overrides = stored_overrides(row["overrides"])
+    except SpecError as error:
+        raise SpecError(f"{given}: {error}") from error
+    return parse_spec(row["spec_text"], overrides | {"study.name": row["name"]}, given)
+
+
+def _decimals(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Decimal(value["decimal"]) if set(value) == {"decimal"} else {k: _decimals(v) for k, v in value.items()}
+    return [_decimals(v) for v in value] if isinstance(value, list) else value
+
+
+def override_seeds(text: str) -> Sequence[int]:
+    """`--seeds 5` is seeds 0 to 4; `--seeds 3,7` is those two."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise SpecError(f"--seeds {text!r}: expected how many, such as 5, or a list, such as 0,1,2") from None
+    if "," in text:
+        return numbers
+    if not 1 <= numbers[0] <= 1000:
+        raise SpecError(f"--seeds {text!r}: expected from 1 to 1000 seeds, or a list, such as 7,8")
+    return range(numbers[0])
+
+
+def parse_data_settings(source: str, overrides: Mapping[str, Any]) -> DataSettings:
+    """The [data] section from a source and overrides; keys with or without their "data."."""
+    content = {key.removeprefix("data."): _floats(value) for key, value in overrides.items()}
+    settings = validated(DataSettings, {"source": source, **content}, "data")
+    _check_unit(settings)
+    return settings

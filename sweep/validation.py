@@ -1,0 +1,38 @@
+"""Settings validated, with what is wrong said in one line."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from depth_loss_sweep.errors import SpecError
+
+Section = TypeVar("Section", bound=BaseModel)
+
+
+def validated(kind: type[Section], content: Any, section: str) -> Section:
+    """A section's settings; `SpecError` names the key, what was given, and what was expected."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise SpecError(_explain(error, kind, section)) from error
+
+
+def _explain(error: ValidationError, kind: type[BaseModel], section: str) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(
+        [section, *(str(part) for part in first["loc"] if isinstance(part, str) and not part.startswith("literal"))]
+    )
+    if first["type"] == "extra_forbidden":
+        known = list(kind.model_fields)
+        return f"unknown key {key}{nearest(str(first['loc'][-1]), known)}; [{section}] knows {', '.join(known)}"
+    message = first["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list, such as [...]")
+    shown = repr(first["input"])
+    return f"{key} is {shown if len(shown) < 80 else shown[:77] + '...'}: {message[0].lower()}{message[1:]}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that may have been meant, as a question; empty where none is like it."""
+    likely = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {likely[0]!r}?)" if likely else ""
