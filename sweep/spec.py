@@ -6,9 +6,9 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
-from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.settings import DataSettings, Settings
 from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.model.names import TERMS
 from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
@@ -25,10 +25,8 @@ SECTION_SETTINGS: dict[str, type[BaseModel]] = {
 }
 
 
-class StudySection(BaseModel):
+class StudySection(Settings):
     """`[study]`: what it is called, what Optuna minimises, under which seeds every trial is trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(description="what the study is called; by default as its file")
     description: str = Field("", description="a line on what it is for: `sweep presets` and the report show it")
@@ -49,18 +47,16 @@ class StudySection(BaseModel):
             raise ValueError("expected different whole numbers from 0 to 2147483647")
         return value
 
-    @field_validator("value")
+    @field_validator("value", mode="before")
     @classmethod
-    def _positive(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
+    def _last_or_positive(cls, value: Any) -> Any:
+        if value != "last" and (isinstance(value, str) or (isinstance(value, int | float) and value < 1)):
             raise ValueError('expected "last" or a number of epochs of at least 1')
         return value
 
 
-class SearchSection(BaseModel):
+class SearchSection(Settings):
     """`[search]`: how the space is walked. Its other keys are the swept variables."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sampler: Literal["grid", "random", "tpe"] = Field(
         "grid", description="every cell of the swept values, or points that are drawn: at random, or by Optuna's TPE"

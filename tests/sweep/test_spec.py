@@ -64,6 +64,11 @@ def test_the_first_sweep_is_the_papers() -> None:
         ("data.depth_range=[5, 1]", "d_min < d_max"),
         ("search.trials=5", "as many trials as cells"),
         ("epochs=3", "section.key"),
+        ('search.parallel="4"', "search.parallel is '4': expected a number, not a text"),
+        ('search.percentile="50"', "expected a number, not a text"),
+        ('study.seeds=["0", 1]', "expected a number, not a text"),
+        ('study.value="2"', 'expected "last" or a number of epochs of at least 1'),
+        ("study.value=0", 'expected "last" or a number of epochs of at least 1'),
     ],
 )
 def test_a_wrong_key_or_value_is_named(override: str, words: str) -> None:
