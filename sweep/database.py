@@ -3,7 +3,6 @@
 SQLite at HOME/sweep.db, or any URL of SQLAlchemy's. What is asked of the tables stands in `sweep.store`.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -32,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, ProgrammingError
 
+from depth_loss_sweep.data.files import lock_in_turn
 from depth_loss_sweep.errors import StorageError, hide_password
 from depth_loss_sweep.paths import Home, expanded, is_text
 from depth_loss_sweep.tables import MIGRATIONS, SCHEMA_VERSION, VERSION, python_types
@@ -211,8 +211,7 @@ class Database:
     def alone(self) -> Iterator[None]:
         """One process at a time makes or migrates tables, ours or Optuna's."""
         if self.engine.dialect.name == "sqlite" and self.engine.url.database:
-            with Path(f"{self.engine.url.database}.lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with lock_in_turn(Path(f"{self.engine.url.database}.lock")):
                 yield
         elif self.engine.dialect.name == "postgresql":
             with self.engine.connect() as connection:  # the lock ends with the connection's transaction

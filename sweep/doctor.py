@@ -1,7 +1,6 @@
 """`sweep doctor`: is a home folder sound? Looks at everything, changes nothing unless asked to repair."""
 
 import contextlib
-import fcntl
 import platform
 import re
 import shutil
@@ -19,8 +18,10 @@ from sqlalchemy import delete, select, update
 from depth_loss_sweep import __version__
 from depth_loss_sweep.cores import usable_cores
 from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.files import is_locked
+from depth_loss_sweep.data.files import lock as held
 from depth_loss_sweep.errors import SpecError, StorageError, SweepError
-from depth_loss_sweep.lease import GRACE_S, as_seen, holder, is_locked, silent
+from depth_loss_sweep.lease import GRACE_S, as_seen, holder, silent
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.retention import kept
 from depth_loss_sweep.store import Store
@@ -353,8 +354,8 @@ def _mend_cache(it: _Examination, folder: Path, lock: Path, damage: str) -> Find
 
     if obstacle := it.obstacle():
         return Finding("broken", f"{damage} ({obstacle})")
-    with _held(lock) as is_mine:
-        if not is_mine:
+    with held(lock) as file:
+        if file is None:
             return Finding("broken", f"{damage} (not while another process builds it)")
         with contextlib.suppress(DataError):
             verify_cache(folder)
@@ -408,23 +409,11 @@ def _size(path: Path) -> int:
 
 def _remove(path: Path, lock: Path | None) -> bool:
     """Remove a file or folder, unless a live process holds its lock; whether it was removed."""
-    with _held(lock) if lock else contextlib.nullcontext(True) as is_mine:
-        if not is_mine:
+    with held(lock) if lock else contextlib.nullcontext(path) as holding:
+        if holding is None:
             return False
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
         return True
-
-
-@contextlib.contextmanager
-def _held(lock: Path) -> Iterator[bool]:
-    """Hold a lock file, if nobody else does; whether it is ours."""
-    with lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True

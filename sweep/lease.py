@@ -9,7 +9,6 @@ coordinator that slept through a takeover writes nothing.
 """
 
 import contextlib
-import fcntl
 import os
 import socket
 import time
@@ -21,6 +20,7 @@ from typing import IO, Any
 from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from depth_loss_sweep.data.files import is_at, is_locked, lock_at_once
 from depth_loss_sweep.database import on_network_disk
 from depth_loss_sweep.errors import LeaseLostError, StorageError, StudyHeldError
 from depth_loss_sweep.paths import Home
@@ -120,18 +120,6 @@ def state_of(store: Store, home: Home, row: Mapping[str, Any]) -> tuple[str, str
     return ("running" if worker else "interrupted" if row["state"] == "running" else row["state"]), worker
 
 
-def is_locked(lock_file: Path) -> bool:
-    """Whether a live process of this host holds a lock file; makes none where there is none."""
-    try:
-        with lock_file.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
 def silent(
     store: Store, rows: Sequence[Mapping[str, Any]], on_wait: Callable[[], None] = lambda: None
 ) -> list[Mapping[str, Any]]:
@@ -173,30 +161,14 @@ def _locked(lock_file: Path) -> IO[str] | None:
         lock_file.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # its folder was removed just now, by a start that was refused
             lock = lock_file.open("a+", encoding="utf-8")
-            if _flocked(lock, fcntl.LOCK_EX) and _is_named(lock, lock_file):
+            if lock_at_once(lock) and is_at(lock, lock_file):
                 return lock
-            is_held = not _flocked(lock, fcntl.LOCK_SH)
+            is_held = not lock_at_once(lock, shared=True)
             lock.close()
             if is_held:
                 return None
         time.sleep(LOOK_S)
     return None
-
-
-def _flocked(lock: IO[str], kind: int) -> bool:
-    try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_named(lock: IO[str], lock_file: Path) -> bool:
-    """Whether the file that we opened is still the one that others find under its name."""
-    try:
-        return os.path.samestat(os.fstat(lock.fileno()), lock_file.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _named_in(lock_file: Path) -> str:
