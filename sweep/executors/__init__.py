@@ -6,8 +6,9 @@ An executor is handed requests and gives back events; it knows nothing of studie
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from depth_loss_sweep.data.registry import Entry
 from depth_loss_sweep.errors import SweepError
 
 if TYPE_CHECKING:
@@ -48,9 +49,6 @@ class Event:
 class Executor(Protocol):
     """Trains runs somewhere. Made before a study is opened, so that what takes long to start can start meanwhile."""
 
-    options: ClassVar[Mapping[str, str]]
-    """What can be set of it, beside the number of workers: keyword arguments of its class, and what each means."""
-
     def open(self, workers: int | None, device: str, should_stop: Callable[[], bool]) -> int:
         """Set how many runs may be trained at once (None: as many as are right for the device), and return it.
 
@@ -79,26 +77,27 @@ class Executor(Protocol):
         """End all workers at once; what they had finished is in their checkpoints."""
 
 
-_EXECUTORS = {
-    "inline": "depth_loss_sweep.executors.inline:InlineExecutor",
-    "local": "depth_loss_sweep.executors.local:LocalExecutor",
+EXECUTORS: dict[str, Entry] = {
+    "inline": Entry(code="depth_loss_sweep.executors.inline:InlineExecutor"),
+    "local": Entry(code="depth_loss_sweep.executors.local:LocalExecutor"),
 }
+"""The code is an `Executor`; the options are keyword arguments that it is made with."""
 
 
-def check_executor(name: str) -> None:
-    """Raise `SweepError` for a name that is no executor's, before anything else is done."""
+def check_executor(name: str, options: Mapping[str, str] | None = None) -> None:
+    """Raise `SweepError` for a name that is no executor's, or an option that it does not have, before anything else is done."""
     import_module("fcntl")  # what all locks are made of; where there is none, no worker is started
-    if name not in _EXECUTORS:
-        raise SweepError(f"the executor {name!r} is unknown: expected one of {', '.join(sorted(_EXECUTORS))}")
+    if name not in EXECUTORS:
+        raise SweepError(f"the executor {name!r} is unknown: expected one of {', '.join(sorted(EXECUTORS))}")
+    known = EXECUTORS[name].options
+    for option in options or {}:
+        if option not in known:
+            expected = f"expected one of {', '.join(known)}" if known else "it has none"
+            raise SweepError(f"the option {option!r} is unknown to the executor {name!r}: {expected}")
 
 
 def make_executor(name: str, workers: int | None, options: Mapping[str, str] | None = None) -> Executor:
     """The executor of that name; `local` with no workers (0, not None) trains in this process."""
-    check_executor(name)
-    module, _, kind = _EXECUTORS["inline" if workers == 0 else name].partition(":")
-    executor: type[Executor] = getattr(import_module(module), kind)
-    for option in options or {}:
-        if option not in executor.options:
-            known = f"expected one of {', '.join(executor.options)}" if executor.options else "it has none"
-            raise SweepError(f"the option {option!r} is unknown to the executor {name!r}: {known}")
-    return executor(**(options or {}))
+    check_executor(name, options)
+    kind: type[Executor] = EXECUTORS["inline" if name == "local" and workers == 0 else name].load()
+    return kind(**(options or {}))

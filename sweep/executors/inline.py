@@ -1,8 +1,8 @@
 """Runs in this process (`--workers 0`): one at a time, an event a poll. For debuggers, notebooks and small machines."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from depth_loss_sweep.executors import Event, RunRequest
 from depth_loss_sweep.executors.worker import train_run
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 class InlineExecutor:
     """Trains in the coordinator's own process; the same numbers as any number of workers."""
-
-    options: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self) -> None:
         self.should_stop: Callable[[], bool] = lambda: False

@@ -8,12 +8,12 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from depth_loss_sweep.cores import usable_cores
 from depth_loss_sweep.errors import StudyError
@@ -95,8 +95,6 @@ class _Worker:
 
 class LocalExecutor:
     """Up to as many processes as it is opened for, started when needed; replaced when they die."""
-
-    options: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self) -> None:
         self.size = 1

@@ -5,10 +5,10 @@ What is left is everything that isn't training, and databases of any size to ope
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from depth_loss_sweep.coordinator import Coordinator
 from depth_loss_sweep.executors import Event, RunRequest
@@ -62,8 +62,6 @@ simplex = ["silog", "ssim", "edge", "l1"]
 
 class InstantExecutor:
     """Every run is over as soon as it is submitted, with made-up numbers that depend on its weights and seed."""
-
-    options: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, slots: int = 4) -> None:
         self.slots = slots

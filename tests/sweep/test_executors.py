@@ -1,10 +1,12 @@
 """What an executor says of itself, and what can be set of it."""
 
 import pytest
+from pydantic import Field
 
 from depth_loss_sweep.cores import usable_cores
+from depth_loss_sweep.data.registry import Entry
 from depth_loss_sweep.errors import SweepError
-from depth_loss_sweep.executors import make_executor
+from depth_loss_sweep.executors import EXECUTORS, make_executor
 from depth_loss_sweep.executors.inline import InlineExecutor
 from depth_loss_sweep.executors.local import LocalExecutor
 
@@ -17,19 +19,12 @@ def test_an_unknown_option_is_refused(workers) -> None:
 
 
 def test_known_options_are_named_and_passed_on(monkeypatch) -> None:
-    """An executor's class lists what can be set of it."""
-
-    class Elsewhere(InlineExecutor):
-        options = {"address": "where it is"}
-
-        def __init__(self, address: str = "") -> None:
-            super().__init__()
-            self.address = address
-
-    monkeypatch.setattr("depth_loss_sweep.executors.inline.InlineExecutor", Elsewhere)
-    assert make_executor("inline", 0, {"address": "there"}).address == "there"
+    """An executor's line in the registry lists what can be set of it."""
+    where = Entry(code="types:SimpleNamespace", options={"address": (str, Field("auto", description="where it is"))})
+    monkeypatch.setitem(EXECUTORS, "elsewhere", where)
+    assert make_executor("elsewhere", 3, {"address": "there"}).address == "there"
     with pytest.raises(SweepError, match="expected one of address"):
-        make_executor("inline", 0, {"adress": "there"})
+        make_executor("elsewhere", 3, {"adress": "there"})
 
 
 def test_an_executor_knows_how_many_workers_are_right(monkeypatch) -> None:
