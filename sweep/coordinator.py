@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 from depth_loss_sweep.errors import StorageError, StudyError
@@ -39,6 +38,7 @@ class Coordinator:
         self.home, self.store = session.home, session.store
         self.executor, self.display = session.executor, session.display
         self.suggester = Suggester(spec)
+        self.projection: Projection | None = None
         self.first_curves: dict[int, list[float]] = {}
         self.trials: list[Trial] = []
         self.runs: dict[str, Run] = {}
@@ -63,7 +63,7 @@ class Coordinator:
                 return False
             self._ask()
             self._submit()
-            self.projection  # noqa: B018  opened once there is work to do meanwhile: it takes Optuna a second
+            self.open_projection()  # once there is work to do meanwhile: it takes Optuna a second
             if self._tell():
                 continue
             self.display.update(self)
@@ -92,12 +92,12 @@ class Coordinator:
     @property
     def training(self) -> dict[str, tuple[int, Run]]:
         """The runs that are being trained, each with the first trial that waits for it."""
-        found: dict[str, tuple[int, Run]] = {}
+        at_work: dict[str, tuple[int, Run]] = {}
         for trial in self.trials[self.told :]:
             for run in trial.runs:
                 if run.state == "running":
-                    found.setdefault(run.key, (trial.number, run))
-        return found
+                    at_work.setdefault(run.key, (trial.number, run))
+        return at_work
 
     @property
     def seconds_left(self) -> float | None:
@@ -127,16 +127,16 @@ class Coordinator:
         sign = -1 if self.spec.objective.direction == "maximize" else 1
         return min(complete, key=lambda t: sign * (t.value or 0.0), default=None)
 
-    @cached_property
-    def projection(self) -> Projection:
-        """The study as Optuna reads it, brought to where ours stood when this coordinator began."""
-        projection = Projection(self.store, self.spec, self.session.lease.guard)
-        projection.reconcile(self.restored)
-        return projection
+    def open_projection(self) -> Projection:
+        """The study as Optuna reads it, brought, when this is first asked, to where ours stood when this coordinator began."""
+        if self.projection is None:
+            self.projection = Projection(self.store, self.spec, self.session.lease.guard)
+            self.projection.reconcile(self.restored)
+        return self.projection
 
     def close(self) -> None:
         """Let go of Optuna's database."""
-        if "projection" in self.__dict__:
+        if self.projection is not None:
             self.projection.close()
 
     # Asking
@@ -171,11 +171,11 @@ class Coordinator:
             return
         for number in range(len(self.trials), self.spec.trial_count):
             planned = self.planner(self.spec.cells[number]).runs
-            found = [
+            finished = [
                 self.elsewhere.get(new.run, self.copies.get((new.identity, settings.train.epochs)))
                 for settings, new in planned
             ]
-            self.ahead[number] = [is_foreign for is_foreign in found if is_foreign is not None]
+            self.ahead[number] = [is_foreign for is_foreign in finished if is_foreign is not None]
 
     def _restored(self, row: Mapping[str, Any], runs: Mapping[int, Mapping[str, Any]]) -> Trial:
         trial = Trial(
@@ -429,7 +429,7 @@ class Coordinator:
         end: dict[str, Any] = {"state": trial.state, "value": trial.value, "epochs": trial.epochs}
         self.store.tell_trial(self.spec.name, trial.number, **end)
         about = {"number": trial.number, "params": trial.params, "weights": trial.weights, "asked": trial.asked}
-        self.projection.add(about | end)
+        self.open_projection().add(about | end)
         self.suggester.tell(trial.number, **end)
         self.told += 1
         return True

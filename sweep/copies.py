@@ -91,16 +91,16 @@ def copy_study(name: str, source: Place, target: Place, new_name: str | None = N
     """
     if with_files and (target.text or source.text or "://" in f"{source.storage}{target.storage}"):
         raise StudyError("--files copies between home folders: name an SQLite file or a home folder, not text or a URL")
-    found = _renamed(_source_rows(name, source), check_name(new_name or name))
+    tables = _renamed(_source_rows(name, source), check_name(new_name or name))
     files = 0
     if target.text:
-        _write_text(found, target.text)
+        _write_text(tables, target.text)
     else:
-        with _leased(found[STUDY.name][0]["name"], target) as store:
+        with _leased(tables[STUDY.name][0]["name"], target) as store:
             if with_files:  # first, so that a copy that was killed can be made again
-                files = sum(_copy_files(source.home, target.home, row["run"]) for row in found[RUN.name])
-            _write(found, store, origin=source.shown)
-    return Copy(len(found[TRIAL.name]), len(found[RUN.name]), files)
+                files = sum(_copy_files(source.home, target.home, row["run"]) for row in tables[RUN.name])
+            _write(tables, store, origin=source.shown)
+    return Copy(len(tables[TRIAL.name]), len(tables[RUN.name]), files)
 
 
 # Reading

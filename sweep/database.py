@@ -104,15 +104,15 @@ class Database:
         engine = _engine(url, create)
         is_file = engine.dialect.name == "sqlite"
         path = str(engine.url.database)
-        found = cls(engine, url, is_file and on_network_disk(Path(path)))
+        database = cls(engine, url, is_file and on_network_disk(Path(path)))
         is_read_only = path.startswith("file:")
-        configure(engine, wal=create and is_file and not is_read_only and not found.is_on_network_disk)
-        with found.errors():
-            found._require_studies(create)
-            if is_read_only and found.version < SCHEMA_VERSION:
-                found._go_on_in_memory()
-            found.migrate()
-        return found
+        configure(engine, wal=create and is_file and not is_read_only and not database.is_on_network_disk)
+        with database.errors():
+            database._require_studies(create)
+            if is_read_only and database.version < SCHEMA_VERSION:
+                database._go_on_in_memory()
+            database.migrate()
+        return database
 
     @classmethod
     def in_memory(cls, name: str, version: int = SCHEMA_VERSION) -> Self:
@@ -148,9 +148,9 @@ class Database:
 
     def require_sound(self) -> None:
         """Raise `StorageError` where the file is damaged: nothing is written to such a file."""
-        found = self.integrity()
-        if found != "ok":
-            raise self.damaged(" ".join(found.split())[:200])
+        verdict = self.integrity()
+        if verdict != "ok":
+            raise self.damaged(" ".join(verdict.split())[:200])
 
     def integrity(self) -> str:
         """ "ok", or what SQLite's own check found."""

@@ -43,18 +43,18 @@ def delete_study(store: Store, home: Home, name: str) -> Extent:
     extent(store, home, name)  # refuses a name that is none before a lock is made for it
     lease, is_gone = Lease.take(store, name, home.lock(name)), False
     try:
-        found = extent(store, home, name)
-        write_whole(_list(home, name), json.dumps(found.runs + found.shared).encode())
+        gone = extent(store, home, name)
+        write_whole(_list(home, name), json.dumps(gone.runs + gone.shared).encode())
         forget(store, name)
         store.delete_study(name)
-        for run in found.runs + found.shared:  # shared by a study that is deleted at the same time, it is nobody's now
+        for run in gone.runs + gone.shared:  # shared by a study that is deleted at the same time, it is nobody's now
             _remove(store, home, run)
         for path in (home.report(name), _list(home, name)):  # whatever else lies there is not ours
             path.unlink(missing_ok=True)
         is_gone = True
     finally:
         lease.release(forget=is_gone)
-    return found
+    return gone
 
 
 def _list(home: Home, name: str) -> Path:

@@ -21,7 +21,7 @@ from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.files import is_locked
 from depth_loss_sweep.data.files import lock as held
 from depth_loss_sweep.errors import SpecError, StorageError, SweepError
-from depth_loss_sweep.lease import GRACE_S, as_seen, holder, silent
+from depth_loss_sweep.lease import GRACE_S, as_seen, holder, watch
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.retention import kept
 from depth_loss_sweep.store import Store
@@ -134,15 +134,15 @@ def _disk(home: Home) -> Iterator[Finding]:
 # The database
 
 
-def _integrity(it: _Examination) -> Iterator[Finding]:
-    assert it.store is not None
-    found = " ".join(it.store.integrity().split())
-    yield Finding("ok", "database: sound") if found == "ok" else Finding("broken", f"database: {found[:200]}")
+def _integrity(examination: _Examination) -> Iterator[Finding]:
+    assert examination.store is not None
+    verdict = " ".join(examination.store.integrity().split())
+    yield Finding("ok", "database: sound") if verdict == "ok" else Finding("broken", f"database: {verdict[:200]}")
 
 
-def _studies(it: _Examination) -> Iterator[Finding]:
-    for row in it.rows(select(STUDY.c.name, STUDY.c.state)):
-        name, who = row["name"], it.holder(row["name"])
+def _studies(examination: _Examination) -> Iterator[Finding]:
+    for row in examination.rows(select(STUDY.c.name, STUDY.c.state)):
+        name, who = row["name"], examination.holder(row["name"])
         if who:
             yield Finding("ok", f"study {name}: running ({who})")
         elif row["state"] != "finished":
@@ -151,18 +151,18 @@ def _studies(it: _Examination) -> Iterator[Finding]:
             yield Finding("ok", f"study {name}: finished")
 
 
-def _leases(it: _Examination) -> Iterator[Finding]:
+def _leases(examination: _Examination) -> Iterator[Finding]:
     """Leases that nobody holds, or that no study has. A study gets its row once its pictures are prepared."""
-    known = _study_names(it)
-    yield from _leases_of_the_future(it)
-    for row in it.rows(select(LEASE)):
-        study, who, age = row["study"], it.holder(row["study"]), time.time() - row["renewed"]
+    known = _study_names(examination)
+    yield from _leases_of_the_future(examination)
+    for row in examination.rows(select(LEASE)):
+        study, who, age = row["study"], examination.holder(row["study"]), time.time() - row["renewed"]
         if who and age < -GRACE_S:
             continue  # told already
         if who and study not in known:
             yield Finding("ok", f"study {study}: being begun ({who})")
         elif not who and study not in known:
-            yield _lease_of_none(it, row)
+            yield _lease_of_none(examination, row)
         elif not who and row["renewed"] > 0:
             yield Finding(
                 "note",
@@ -171,51 +171,53 @@ def _leases(it: _Examination) -> Iterator[Finding]:
             )
 
 
-def _leases_of_the_future(it: _Examination) -> Iterator[Finding]:
+def _leases_of_the_future(examination: _Examination) -> Iterator[Finding]:
     """Leases that a wrong clock renewed; on repair those that nobody renews any more are given back."""
-    assert it.store is not None
+    assert examination.store is not None
     rows = [
-        row for row in it.rows(select(LEASE)) if time.time() - row["renewed"] < -GRACE_S and it.holder(row["study"])
+        row
+        for row in examination.rows(select(LEASE))
+        if time.time() - row["renewed"] < -GRACE_S and examination.holder(row["study"])
     ]
     for row in rows:
         yield Finding(
             "warning",
             f"lease of study {row['study']}: renewed {row['renewed'] - time.time():.0f} s in the future by pid {row['pid']} on "
             f"{row['host']}; set the clocks; "
-            + (f"watched for {GRACE_S:.0f} s" if it.repair else "--repair gives it back if nobody renews it"),
+            + (f"watched for {GRACE_S:.0f} s" if examination.repair else "--repair gives it back if nobody renews it"),
         )
-    for lease in silent(it.store, rows) if it.repair else ():
-        with it.store.begin() as connection:
+    for lease in watch(examination.store, rows) if examination.repair else ():
+        with examination.store.begin() as connection:
             connection.execute(update(LEASE).where(as_seen(lease)).values(renewed=0.0))
         yield Finding(
             "mended", f"gave back the lease of study {lease['study']}, which nobody renewed for {GRACE_S:.0f} s"
         )
 
 
-def _lease_of_none(it: _Examination, row: dict[str, Any]) -> Finding:
-    assert it.store is not None
-    if not it.repair:
+def _lease_of_none(examination: _Examination, row: dict[str, Any]) -> Finding:
+    assert examination.store is not None
+    if not examination.repair:
         return Finding(
             "note", f"lease of {row['study']}, which is no study here and held by nobody: --repair removes it"
         )
-    with it.store.begin() as connection:
+    with examination.store.begin() as connection:
         connection.execute(delete(LEASE).where(as_seen(row)))
     return Finding("mended", f"removed the lease of {row['study']}, which is no study here")
 
 
-def _study_names(it: _Examination) -> set[str]:
-    return {row["name"] for row in it.rows(select(STUDY.c.name))}
+def _study_names(examination: _Examination) -> set[str]:
+    return {row["name"] for row in examination.rows(select(STUDY.c.name))}
 
 
-def _study_folders(it: _Examination) -> Iterator[Finding]:
+def _study_folders(examination: _Examination) -> Iterator[Finding]:
     """Never removed, since a lock file must stay what it is, and since another database may know the study."""
-    folders = [path for path in sorted(it.home.root.glob("studies/*")) if path.is_dir()]
-    known = _study_names(it)
+    folders = [path for path in sorted(examination.home.root.glob("studies/*")) if path.is_dir()]
+    known = _study_names(examination)
     strange = [path for path in folders if path.name not in known and not is_locked(path / "lock")]
     if strange:
         yield Finding(
             "note",
-            f"{counted(len(strange), 'folder', 'belongs', 'belong')} to no study of this database, first: {it.short(strange[0])}; "
+            f"{counted(len(strange), 'folder', 'belongs', 'belong')} to no study of this database, first: {examination.short(strange[0])}; "
             f"of a start that failed, or of another database: harmless",
         )
 
@@ -223,38 +225,38 @@ def _study_folders(it: _Examination) -> Iterator[Finding]:
 # Runs
 
 
-def _runs(it: _Examination) -> Iterator[Finding]:
+def _runs(examination: _Examination) -> Iterator[Finding]:
     """The files of finished runs, which nothing makes anew, and the checkpoints of unfinished ones."""
     of_a_study = RUN.c.run.in_(select(TRIAL_RUN.c.run))
-    found: dict[tuple[Level, str], list[Path]] = {}
+    ailing: dict[tuple[Level, str], list[Path]] = {}
     count = 0
     columns = (RUN.c.run, RUN.c.state, RUN.c.host, RUN.c.origin, RUN.c.settings)
-    for row in it.rows(select(*columns).where(of_a_study).order_by(RUN.c.run)):
+    for row in examination.rows(select(*columns).where(of_a_study).order_by(RUN.c.run)):
         try:
-            folder = it.home.run(row["run"])
+            folder = examination.home.run(row["run"])
         except StorageError as error:
             yield Finding("broken", str(error))
             continue
         count += 1
-        for level, what in _ailments(it, row, folder):
-            found.setdefault((level, what), []).append(folder)
-    if count and not found:
+        for level, what in _ailments(examination, row, folder):
+            ailing.setdefault((level, what), []).append(folder)
+    if count and not ailing:
         yield Finding("ok", f"runs: {count}, their files sound")
-    for (level, what), folders in found.items():
-        yield Finding(level, f"{counted(len(folders), 'run')} {what} (first: {it.short(folders[0])})")
+    for (level, what), folders in ailing.items():
+        yield Finding(level, f"{counted(len(folders), 'run')} {what} (first: {examination.short(folders[0])})")
 
 
-def _ailments(it: _Examination, row: dict[str, Any], folder: Path) -> Iterator[tuple[Level, str]]:
+def _ailments(examination: _Examination, row: dict[str, Any], folder: Path) -> Iterator[tuple[Level, str]]:
     if row["state"] in ("waiting", "running"):
         yield from _unfinished(folder)
     elif row["state"] != "finished":
         return
     elif folder.is_dir():
-        assert it.store is not None
-        yield from _finished(folder, kept(it.store, row))
+        assert examination.store is not None
+        yield from _finished(folder, kept(examination.store, row))
     elif row["origin"]:
         yield "note", "were copied here without their files"
-    elif it.shared and row["host"] != socket.gethostname():
+    elif examination.shared and row["host"] != socket.gethostname():
         yield "note", "finished on other hosts, not in this home"
     else:
         yield "broken", f"finished, and the folder is missing: {KEPT}"
@@ -308,13 +310,15 @@ def _state_of_result(folder: Path) -> str | None:
     return "damaged" if notes else "missing"
 
 
-def _orphans(it: _Examination) -> Iterator[Finding]:
+def _orphans(examination: _Examination) -> Iterator[Finding]:
     """Run folders that no study here knows: of another database, of `Objective`, or left over.
 
     Only those in which nothing was kept are removed on repair: the others hold somebody's training.
     """
-    folders = [p for p in sorted(it.home.root.glob("runs/??/*")) if p.is_dir() and not p.name.startswith(".")]
-    known = {row["run"] for row in it.rows(select(RUN.c.run))}  # asked last: a run has its row before its folder
+    folders = [p for p in sorted(examination.home.root.glob("runs/??/*")) if p.is_dir() and not p.name.startswith(".")]
+    known = {
+        row["run"] for row in examination.rows(select(RUN.c.run))
+    }  # asked last: a run has its row before its folder
     orphans = [path for path in folders if path.name not in known]
     empty = [path for path in orphans if all(p.name == "lock" or p.name.endswith(".tmp") for p in path.iterdir())]
     if len(orphans) > len(empty):
@@ -322,7 +326,7 @@ def _orphans(it: _Examination) -> Iterator[Finding]:
             "note",
             f"{counted(len(orphans) - len(empty), 'run folder', 'belongs', 'belong')} to no study of this database",
         )
-    if empty and it.repair:
+    if empty and examination.repair:
         removed = sum(_remove(path, path / "lock") for path in empty)
         yield Finding("mended", f"removed {removed} of {counted(len(empty), 'empty run folder')} that no study knows")
     elif empty:
@@ -332,11 +336,11 @@ def _orphans(it: _Examination) -> Iterator[Finding]:
 # Pictures
 
 
-def _caches(it: _Examination) -> Iterator[Finding]:
+def _caches(examination: _Examination) -> Iterator[Finding]:
     """Verify every cache's checksums; a damaged one is named, and removed on repair (it is built again when needed)."""
     from depth_loss_sweep.data.cache import cache_lock, verify_cache
 
-    for folder in sorted(it.home.cache.glob("*")):
+    for folder in sorted(examination.home.cache.glob("*")):
         if not (folder / "index.json").exists() and not (folder.is_dir() and CACHE.fullmatch(folder.name)):
             continue
         try:
@@ -344,15 +348,17 @@ def _caches(it: _Examination) -> Iterator[Finding]:
             yield Finding("ok", f"cache {folder.name}: sound")
         except DataError as error:
             yield (
-                _mend_cache(it, folder, cache_lock(folder), str(error)) if it.repair else Finding("broken", str(error))
+                _mend_cache(examination, folder, cache_lock(folder), str(error))
+                if examination.repair
+                else Finding("broken", str(error))
             )
 
 
-def _mend_cache(it: _Examination, folder: Path, lock: Path, damage: str) -> Finding:
+def _mend_cache(examination: _Examination, folder: Path, lock: Path, damage: str) -> Finding:
     """Remove a damaged cache, unless a study is at work, whose next run would miss it, or a builder has just replaced it."""
     from depth_loss_sweep.data.cache import verify_cache
 
-    if obstacle := it.obstacle():
+    if obstacle := examination.obstacle():
         return Finding("broken", f"{damage} ({obstacle})")
     with held(lock) as file:
         if file is None:
@@ -367,18 +373,22 @@ def _mend_cache(it: _Examination, folder: Path, lock: Path, damage: str) -> Find
 # What killed processes leave
 
 
-def _leftovers(it: _Examination) -> Iterator[Finding]:
+def _leftovers(examination: _Examination) -> Iterator[Finding]:
     """Temporary files and folders that no live process writes."""
-    dead = [(path, lock) for path, lock in _temporaries(it.home) if not (is_locked(lock) if lock else _is_young(path))]
+    dead = [
+        (path, lock)
+        for path, lock in _temporaries(examination.home)
+        if not (is_locked(lock) if lock else _is_young(path))
+    ]
     if not dead:
         return
     size = sum(_size(path) for path, _ in dead) / 2**20
     what = f"{counted(len(dead), 'temporary file or folder', plural='temporary files or folders')} of killed processes ({size:.1f} MiB)"
-    if it.repair:
+    if examination.repair:
         removed = sum(_remove(path, lock) for path, lock in dead)
         yield Finding("mended", f"removed {removed} of {what}")
     else:
-        yield Finding("note", f"{what}, first: {it.short(dead[0][0])}: --repair removes them")
+        yield Finding("note", f"{what}, first: {examination.short(dead[0][0])}: --repair removes them")
 
 
 def _temporaries(home: Home) -> Iterator[tuple[Path, Path | None]]:

@@ -75,7 +75,7 @@ class Forecast:
         return lines
 
     def _each(self, keep: str) -> str:
-        each = " to ".join(size(found) for found in sorted({min(self.checkpoints), max(self.checkpoints)}))
+        each = " to ".join(size(count) for count in sorted({min(self.checkpoints), max(self.checkpoints)}))
         return f"a checkpoint of {each} a run" if keep == "last" else f"a checkpoint of {each} while a run is trained"
 
 

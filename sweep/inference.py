@@ -59,8 +59,8 @@ Trivial = dict[str, dict[str, float] | None]
 def _beside(prepared: Prepared, part: Any) -> tuple[Trivial, str | None]:
     if not len(prepared.split.train):
         return _unfitted("the source has no training pictures")
-    found = evaluate_baselines(prepared, DEFAULT_LOSS)[part]
-    return {name: _metrics(values) for name, values in found.items()}, None
+    predictors = evaluate_baselines(prepared, DEFAULT_LOSS)[part]
+    return {name: _metrics(values) for name, values in predictors.items()}, None
 
 
 def _beside_all(whole: Prepared, home: Home) -> tuple[Trivial, str | None]:
@@ -72,9 +72,9 @@ def _beside_all(whole: Prepared, home: Home) -> tuple[Trivial, str | None]:
     count = len(split.split.train)
     if not count:
         return _unfitted("the source has no training pictures")
-    found = judge_beside(split, whole, "test", DEFAULT_LOSS)
+    predictors = judge_beside(split, whole, "test", DEFAULT_LOSS)
     note = f"median and mean_map were fitted to the {count} training pictures, which are among all"
-    return {name: _metrics(values) for name, values in found.items()}, note
+    return {name: _metrics(values) for name, values in predictors.items()}, note
 
 
 def _unfitted(why: str) -> tuple[Trivial, str]:

@@ -120,7 +120,7 @@ def state_of(store: Store, home: Home, row: Mapping[str, Any]) -> tuple[str, str
     return ("running" if worker else "interrupted" if row["state"] == "running" else row["state"]), worker
 
 
-def silent(
+def watch(
     store: Store, rows: Sequence[Mapping[str, Any]], on_wait: Callable[[], None] = lambda: None
 ) -> list[Mapping[str, Any]]:
     """Watch leases for the grace time, by our own clock: those that nobody renewed, gave back or took meanwhile."""
@@ -205,10 +205,10 @@ class _Place:
         """Of a lock file as it is now; without device and inode where there is none."""
         boot = _read("/proc/sys/kernel/random/boot_id") or socket.gethostname()
         try:
-            found = lock_file.stat()
+            status = lock_file.stat()
         except FileNotFoundError:
             return cls(boot, machine=_read("/etc/machine-id"))
-        return cls(boot, str(found.st_dev), str(found.st_ino), _read("/etc/machine-id"))
+        return cls(boot, str(status.st_dev), str(status.st_ino), _read("/etc/machine-id"))
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "_Place":
@@ -294,5 +294,5 @@ def _check_silent(store: Store, row: Mapping[str, Any], on_wait: Callable[[str],
         )
     when = f"{age:.0f} s ago" if age > 0 else f"{-age:.0f} s in the future"
     why = f"the study {study!r} is leased by {_who(row)}, renewed {when}: taken over if that is silent for {GRACE_S:.0f} s"
-    if not silent(store, [row], lambda: on_wait(why)):
+    if not watch(store, [row], lambda: on_wait(why)):
         raise StudyHeldError(f"{held} (seen just now): stop it there, or wait for it")

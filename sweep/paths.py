@@ -40,8 +40,8 @@ def absolute_source(source: str, *folders: Path) -> str:
     if not given:
         return source
     path = expanded(given)
-    found = next((folder / path for folder in folders if (folder / path).exists()), path)
-    return f"{kind}{colon}{found.absolute()}"
+    place = next((folder / path for folder in folders if (folder / path).exists()), path)
+    return f"{kind}{colon}{place.absolute()}"
 
 
 @dataclass(frozen=True)

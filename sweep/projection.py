@@ -37,23 +37,23 @@ def distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
     """The study's parameters as Optuna knows them."""
     if spec.search.simplex:
         return {term: FloatDistribution(0.0, 1.0) for term in spec.search.simplex}
-    found: dict[str, BaseDistribution] = {}
+    parameters: dict[str, BaseDistribution] = {}
     for variable in spec.variables:
         if isinstance(variable, Choices):
-            found[variable.name] = CategoricalDistribution([plain(v) for v in variable.values])
+            parameters[variable.name] = CategoricalDistribution([plain(v) for v in variable.values])
         else:
-            found[variable.name] = FloatDistribution(float(variable.low), float(variable.high), log=variable.log)
-    return found
+            parameters[variable.name] = FloatDistribution(float(variable.low), float(variable.high), log=variable.log)
+    return parameters
 
 
 def grid_distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
     """As `distributions`, but numeric choices as a float range, which plots and importances understand."""
-    found = distributions(spec)
+    parameters = distributions(spec)
     for variable in spec.variables:
         values = [plain(v) for v in variable.values] if isinstance(variable, Choices) else []
         if values and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values) and len(values) > 1:
-            found[variable.name] = FloatDistribution(float(min(values)), float(max(values)))
-    return found
+            parameters[variable.name] = FloatDistribution(float(min(values)), float(max(values)))
+    return parameters
 
 
 class Suggester:

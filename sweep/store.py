@@ -86,17 +86,17 @@ class Store(Database):
         """The study's row, or None."""
         if not is_text(name):  # a database would not even take the question
             return None
-        found = self.rows(select(STUDY).where(STUDY.c.name == name))
-        return found[0] if found else None
+        rows = self.rows(select(STUDY).where(STUDY.c.name == name))
+        return rows[0] if rows else None
 
     def require(self, name: str) -> dict[str, Any]:
         """The study's row; a `StudyError` that lists what there is where it does not exist."""
-        found = self.study(name)
-        if found is None:
+        wanted = self.study(name)
+        if wanted is None:
             known = [row["name"] for row in self.rows(select(STUDY.c.name).order_by(STUDY.c.name).limit(20))]
             there = f"there are {', '.join(known)}" if known else "there are none yet; begin with: sweep start demo"
             raise StudyError(f"no study is called {name!r} in {self.shown_url}; {there}")
-        return found
+        return wanted
 
     def trials(self, name: str) -> list[dict[str, Any]]:
         """The study's trials in order, params and weights as dicts."""
@@ -130,8 +130,8 @@ class Store(Database):
         """The longest-trained run of the same identity and environment with fewer epochs; a longer one goes on from it."""
         same = (RUN.c.identity == new.identity) & (RUN.c.environment == new.environment)
         fewer = (RUN.c.run != new.run) & (RUN.c.epochs > 0) & (RUN.c.epochs < epochs) & ~RUN.c.mixed
-        found = self.rows(select(RUN.c.run).where(same & fewer).order_by(RUN.c.epochs.desc()).limit(1))
-        return str(found[0]["run"]) if found else None
+        rows = self.rows(select(RUN.c.run).where(same & fewer).order_by(RUN.c.epochs.desc()).limit(1))
+        return str(rows[0]["run"]) if rows else None
 
     def copied_run(self, new: NewRun, epochs: int) -> dict[str, Any] | None:
         """A finished run of that identity and so many epochs that was copied from another database; None, too, where ours is here."""
@@ -169,8 +169,8 @@ class Store(Database):
 
     def run(self, run: str) -> dict[str, Any] | None:
         """One run's row, or None."""
-        found = self.rows(select(RUN).where(RUN.c.run == run))
-        return found[0] if found else None
+        rows = self.rows(select(RUN).where(RUN.c.run == run))
+        return rows[0] if rows else None
 
     def trial_run(self, name: str, trial: int, seed: int) -> str:
         """The key of a trial's run under a seed."""
@@ -325,10 +325,10 @@ class Store(Database):
 
     def add_epochs(self, run: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take epoch rows in; those that are there already stay as they are, so that receiving twice is harmless."""
-        found = list(rows)
-        self.add_measures({name for row in found for name in row})
+        taken_in = list(rows)
+        self.add_measures({name for row in taken_in for name in row})
         with self.begin() as connection:
-            self.insert_new(connection, self.epoch_table, [{**row, "run": run} for row in found])
+            self.insert_new(connection, self.epoch_table, [{**row, "run": run} for row in taken_in])
             last = select(func.max(EPOCH.c.epoch)).where(EPOCH.c.run == run).scalar_subquery()
             connection.execute(update(RUN).where(RUN.c.run == run).values(epochs=last))
 
@@ -373,13 +373,13 @@ def image_rows(
     `per_image` is split -> `keys` and `scenes` of the pictures, and `values`: measure -> one number a picture.
     """
     lists, rows = [], []
-    for split, found in per_image.items():
-        keys, scenes = (json.dumps(list(found[part])) for part in ("keys", "scenes"))
+    for split, about in per_image.items():
+        keys, scenes = (json.dumps(list(about[part])) for part in ("keys", "scenes"))
         pictures = hashlib.blake2b(f"{keys}{scenes}".encode(), digest_size=16).hexdigest()
         lists.append({"pictures": pictures, "keys": keys, "scenes": scenes})
         row = {"run": run, "epoch": epoch, "split": split, "pictures": pictures}
         rows += [
             {**row, "measure": measure, "numbers": " ".join(map(str, values))}
-            for measure, values in found["values"].items()
+            for measure, values in about["values"].items()
         ]
     return lists, rows

@@ -212,7 +212,7 @@ def _conduct(spec: StudySpec, row: Mapping[str, Any], session: Session) -> Sessi
             show.note(line)
         finished = coordinator.drive()
         if finished and row["state"] != "finished":
-            coordinator.projection  # noqa: B018  with nothing left to do, a killed coordinator's may still lag behind
+            coordinator.open_projection()  # with nothing left to do, a killed coordinator's may still lag behind
         store.update_study(spec.name, state="finished" if finished else "interrupted")
     finally:
         coordinator.close()

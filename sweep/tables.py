@@ -274,7 +274,7 @@ def _python_types() -> dict[str, set[type]]:
     kinds: dict[type, set[type]] = {Integer: {int}, Boolean: {bool}, Float: {float, int}, String: {str}}
     types: dict[str, set[type]] = {}
     for column in (c for table in METADATA.tables.values() if table is not VERSION for c in table.columns):
-        fitting = next(found for kind, found in kinds.items() if isinstance(column.type, kind))
+        fitting = next(python for kind, python in kinds.items() if isinstance(column.type, kind))
         types.setdefault(column.name, set()).update(fitting, {type(None)} if column.nullable else ())
     return types
 

@@ -42,8 +42,8 @@ def shortened(text: str, width: int) -> str:
 def parse_budget(text: str) -> float:
     """The seconds of `--budget 1h30m`; a number without a unit is refused, since it could be any of them."""
     given = text.strip().lower()
-    found = DURATION.fullmatch(given)
-    seconds = sum(int(found[unit] or 0) * SECONDS[unit] for unit in SECONDS) if found else 0
+    match = DURATION.fullmatch(given)
+    seconds = sum(int(match[unit] or 0) * SECONDS[unit] for unit in SECONDS) if match else 0
     if not seconds:
         meant = f" (did you mean {given}m?)" if re.fullmatch("[1-9][0-9]{0,8}", given) else ""
         raise SpecError(

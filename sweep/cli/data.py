@@ -35,39 +35,41 @@ def check(
     from depth_loss_sweep.display import ProgressDisplay
 
     with ProgressDisplay() as show:
-        found = check_source(_data_settings(source, set_), lambda done, total: show.preparing(done, total, "checking"))
+        checked = check_source(
+            _data_settings(source, set_), lambda done, total: show.preparing(done, total, "checking")
+        )
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(checked))
     else:
-        print("\n".join(_check_lines(found)))
-    return DONE if found.ok else BAD_REQUEST
+        print("\n".join(_check_lines(checked)))
+    return DONE if checked.ok else BAD_REQUEST
 
 
-def _check_lines(found: Any) -> list[str]:
+def _check_lines(checked: Any) -> list[str]:
     """What `sweep data check` prints; what is wrong comes last, so that it is not scrolled away."""
-    counted = {"folders": found.folders, "sizes": found.sizes, "split": found.parts}
+    counted = {"folders": checked.folders, "sizes": checked.sizes, "split": checked.parts}
     texts = {
         key: ", ".join(f"{n} {name or 'in no split folder'}" for name, n in part.items())
         for key, part in counted.items()
     }
     lines = [
-        f"source     {found.source}",
-        f"pictures   {found.pictures} of {found.scenes} scenes ({texts['folders']})",
+        f"source     {checked.source}",
+        f"pictures   {checked.pictures} of {checked.scenes} scenes ({texts['folders']})",
         f"sizes      {texts['sizes'] or 'none'}",
-        f"split      {found.split_error or texts['split']}",
+        f"split      {checked.split_error or texts['split']}",
     ]
-    if found.at_training_size:
-        beyond = f"{found.out_of_range_fraction:.1%} of these beyond the depth range"
-        lines.append(f"valid      {found.valid_fraction:.1%} of all pixels; {beyond}")
-    if found.depth_max is not None:
-        spread = ", ".join(f"{name[1:]} %: {value:.2f}" for name, value in found.depth_percentiles.items())
-        lines.append(f"depth      {found.depth_min:.2f} to {found.depth_max:.2f} m ({spread})")
-    if found.at_training_size:
-        lines.append(f"training   {_training_text(found.at_training_size)}")
-    lines.append(f"bad files  {len(found.bad) or 'none'}")
-    lines += [f"  {_kind_text(found, kind, keys)}" for kind, keys in found.bad_by_kind.items()]
-    lines += [f"note       {text}" for text in found.notes]
-    return [plain(line) for line in lines + [f"refused    {text}" for text in found.refusals]]
+    if checked.at_training_size:
+        beyond = f"{checked.out_of_range_fraction:.1%} of these beyond the depth range"
+        lines.append(f"valid      {checked.valid_fraction:.1%} of all pixels; {beyond}")
+    if checked.depth_max is not None:
+        spread = ", ".join(f"{name[1:]} %: {value:.2f}" for name, value in checked.depth_percentiles.items())
+        lines.append(f"depth      {checked.depth_min:.2f} to {checked.depth_max:.2f} m ({spread})")
+    if checked.at_training_size:
+        lines.append(f"training   {_training_text(checked.at_training_size)}")
+    lines.append(f"bad files  {len(checked.bad) or 'none'}")
+    lines += [f"  {_kind_text(checked, kind, keys)}" for kind, keys in checked.bad_by_kind.items()]
+    lines += [f"note       {text}" for text in checked.notes]
+    return [plain(line) for line in lines + [f"refused    {text}" for text in checked.refusals]]
 
 
 def _training_text(seen: Any) -> str:
@@ -78,12 +80,12 @@ def _training_text(seen: Any) -> str:
     )
 
 
-def _kind_text(found: Any, kind: str, keys: Sequence[str]) -> str:
+def _kind_text(checked: Any, kind: str, keys: Sequence[str]) -> str:
     """One bad file by its name, many of a kind by the first few (all: --json)."""
     from depth_loss_sweep.data.sources import names_of
 
     if len(keys) == 1:
-        return str(dict(found.bad)[keys[0]])
+        return str(dict(checked.bad)[keys[0]])
     return f"{len(keys)} times: {kind} ({names_of(keys)})"
 
 

@@ -37,23 +37,25 @@ def evaluate(
     from depth_loss_sweep.spec_file import parse_override
 
     overrides = dict(parse_override(text) for text in set_ or [])
-    found = evaluate_source(expanded(checkpoint), absolute_source(data), overrides, part, Home.choose(home).create())
+    evaluation = evaluate_source(
+        expanded(checkpoint), absolute_source(data), overrides, part, Home.choose(home).create()
+    )
     if as_json:
-        print_json(found)
+        print_json(evaluation)
     else:
-        print("\n".join(_evaluation_lines(found)))
+        print("\n".join(_evaluation_lines(evaluation)))
 
 
-def _evaluation_lines(found: Mapping[str, Any]) -> list[str]:
+def _evaluation_lines(evaluation: Mapping[str, Any]) -> list[str]:
     """A line a metric with its unit; fractions in per cent. What could not be had is "-"."""
     columns = ("model", "median", "mean_map")
-    images = "1 image" if found["images"] == 1 else f"{found['images']} images"
-    lines = [f"{'metric':16}{'unit':8}" + "".join(f"{c:>12}" for c in columns) + f"   ({images}, {found['part']})"]
-    for metric in found["model"]:
+    images = "1 image" if evaluation["images"] == 1 else f"{evaluation['images']} images"
+    lines = [f"{'metric':16}{'unit':8}" + "".join(f"{c:>12}" for c in columns) + f"   ({images}, {evaluation['part']})"]
+    for metric in evaluation["model"]:
         unit = _unit(metric)
-        cells = (_cell((found[c] or {}).get(metric), 100 if unit == "%" else 1) for c in columns)
+        cells = (_cell((evaluation[c] or {}).get(metric), 100 if unit == "%" else 1) for c in columns)
         lines.append(f"{metric:16}{unit:8}" + "".join(f"{cell:>12}" for cell in cells))
-    return lines + ([found["note"]] if found["note"] else [])
+    return lines + ([evaluation["note"]] if evaluation["note"] else [])
 
 
 def _unit(metric: str) -> str:
@@ -94,15 +96,15 @@ def predict(
 
     photos, left_out = find_photos([expanded(path) for path in images])
     units = MILLIMETRES
-    for found in predict_photos(expanded(checkpoint), photos, folder_at(output), force):
-        print(f"{found.depth}\n{found.colour}")
-        name = plain(found.depth.name)
-        if found.units != units:
-            units = found.units
+    for prediction in predict_photos(expanded(checkpoint), photos, folder_at(output), force):
+        print(f"{prediction.depth}\n{prediction.colour}")
+        name = plain(prediction.depth.name)
+        if prediction.units != units:
+            units = prediction.units
             unit = "millimetres" if units == MILLIMETRES else f"units of 1/{units} m"
             print(f"sweep: from {name} on, depth PNGs are in {unit}", file=sys.stderr)
-        if found.missing:
-            print(f"sweep: {name}: {found.missing:.1%} of the pixels have no depth", file=sys.stderr)
+        if prediction.missing:
+            print(f"sweep: {name}: {prediction.missing:.1%} of the pixels have no depth", file=sys.stderr)
     if left_out:
         print(f"sweep: {_left_out(left_out)}", file=sys.stderr)
 

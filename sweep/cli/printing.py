@@ -33,8 +33,8 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def trial_ahead(found: Mapping[str, Any]) -> str:
+def trial_ahead(study: Mapping[str, Any]) -> str:
     """The trial that is ahead, called as the report calls it, with all that it is made of."""
-    best = found["best"]
+    best = study["best"]
     made_of = spec_recipe(best["weights"], best["params"])
-    return f"trial {best['trial']}, {best['verdict']}: {found['objective']} {best['value']:.4g} ({made_of})"
+    return f"trial {best['trial']}, {best['verdict']}: {study['objective']} {best['value']:.4g} ({made_of})"

@@ -30,30 +30,30 @@ def status(
     place = Home.choose(home)
     store = open_store(place, storage)
     names = [name] if name else [row["name"] for row in store.studies()]
-    found = [study_status(store, place, each, None if as_json else LISTED) for each in names]
+    studies = [study_status(store, place, each, None if as_json else LISTED) for each in names]
     if as_json:
-        print_json(found[0] if name else found)
-    elif not found:
+        print_json(studies[0] if name else studies)
+    elif not studies:
         print("no studies yet; begin with: sweep start demo")
     else:
-        print("\n\n".join(_status_text(each) for each in found))
+        print("\n\n".join(_status_text(each) for each in studies))
 
 
-def _status_text(found: Mapping[str, Any]) -> str:
-    trials = found["trials"]
-    begun = _counted(found["state"], {s: trials[s] for s in ("running", "pruned", "failed")})
+def _status_text(study: Mapping[str, Any]) -> str:
+    trials = study["trials"]
+    begun = _counted(study["state"], {s: trials[s] for s in ("running", "pruned", "failed")})
     lines = [
-        f"{found['name']}: {found['state']}" + (f" ({found['held_by']})" if found["held_by"] else ""),
+        f"{study['name']}: {study['state']}" + (f" ({study['held_by']})" if study["held_by"] else ""),
         f"  trials    {trials['complete']} of {trials['total']} complete" + (f", {begun}" if begun else ""),
-        f"  runs      {_counted(found['state'], found['runs']) or 'none yet'}",
-        f"  outcomes  {_counted(found['state'], found['outcomes']) or 'none yet'}",
-        f"  answer    {found['headline']}",
+        f"  runs      {_counted(study['state'], study['runs']) or 'none yet'}",
+        f"  outcomes  {_counted(study['state'], study['outcomes']) or 'none yet'}",
+        f"  answer    {study['headline']}",
     ]
-    if found["best"]:
-        lines.append(f"            {trial_ahead(found)}")
-    lines += _listed("diverged", found["diverged"], _break_text, found["outcomes"].get("non_finite", 0))
+    if study["best"]:
+        lines.append(f"            {trial_ahead(study)}")
+    lines += _listed("diverged", study["diverged"], _break_text, study["outcomes"].get("non_finite", 0))
     lines += _listed(
-        "failed", found["failed"], lambda run: run["reason"] or "no reason is known", found["runs"].get("failed", 0)
+        "failed", study["failed"], lambda run: run["reason"] or "no reason is known", study["runs"].get("failed", 0)
     )
     return "\n".join(lines)
 
@@ -172,9 +172,11 @@ def delete(
 
     place = Home.choose(home)
     store = open_store(place, storage)
-    found = extent(store, place, name)
-    stays = f"; {counted(len(found.shared), 'run')} shared with other studies stay" if found.shared else ""
-    what = f"{counted(found.trials, 'trial')}, {counted(len(found.runs), 'run')}, {found.bytes / 1e6:.1f} MB{stays}"
+    extent_ = extent(store, place, name)
+    stays = f"; {counted(len(extent_.shared), 'run')} shared with other studies stay" if extent_.shared else ""
+    what = (
+        f"{counted(extent_.trials, 'trial')}, {counted(len(extent_.runs), 'run')}, {extent_.bytes / 1e6:.1f} MB{stays}"
+    )
     if not yes:
         if not sys.stdin.isatty():
             raise SpecError(f"deleting {name} ({what}) needs a yes: say --yes")

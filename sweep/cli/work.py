@@ -169,8 +169,8 @@ def _work(
 def _print_end(place: Home, storage: str | None, name: str, where: str) -> None:
     from depth_loss_sweep.status import status as study_status
 
-    found = study_status(open_store(place, storage), place, name, most=0)
-    print(f"{name}: finished. {found['headline']}")
-    if found["best"]:
-        print(trial_ahead(found))
+    study = study_status(open_store(place, storage), place, name, most=0)
+    print(f"{name}: finished. {study['headline']}")
+    if study["best"]:
+        print(trial_ahead(study))
     print(f"report: sweep report {name}{where}")

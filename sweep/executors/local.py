@@ -100,7 +100,7 @@ class LocalExecutor:
         self.size = 1
         self.workers: list[_Worker] = []
         self.server: _ForkServer | None = None
-        self.found: dict[str, Machine] = {}
+        self.machines: dict[str, Machine] = {}
         self._start()
 
     def open(self, workers: int | None, device: str, should_stop: Callable[[], bool]) -> int:
@@ -119,11 +119,11 @@ class LocalExecutor:
     def machine(self, device: str, on_wait: Callable[[], None]) -> "Machine":
         """What an idle worker finds, the first one as a rule; asked once."""
         deaths = 0
-        while device not in self.found:
+        while device not in self.machines:
             worker = self._idle()
             try:
                 worker.pipe.send(("machine", device))
-                while device not in self.found:
+                while device not in self.machines:
                     if worker.pipe.poll(WAIT_S):
                         self._received(worker)
                     else:
@@ -133,7 +133,7 @@ class LocalExecutor:
                 deaths += 1
                 if deaths == MAX_DEATHS:
                     raise StudyError("workers are killed before they are ready: is there memory for one?") from None
-        return self.found[device]
+        return self.machines[device]
 
     def free(self) -> int:
         """Idle workers, and those that may still be started."""
@@ -203,7 +203,7 @@ class LocalExecutor:
         said = worker.pipe.recv()
         worker.is_ready = True
         if isinstance(said, tuple):
-            device, self.found[device] = said
+            device, self.machines[device] = said
             return []
         if said.kind not in ("epoch", "note"):
             worker.run = None
