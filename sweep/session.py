@@ -78,16 +78,16 @@ class Session:
         self.lease.renew()
         return self.should_stop()
 
-    def stay(self) -> None:
+    def keep_alive(self) -> None:
         """Keep the lease alive in a long wait; raise KeyboardInterrupt if told to stop."""
         if self.is_to_stop():
             raise KeyboardInterrupt
 
-    def prepare(self, done: int, total: int) -> None:
+    def show_preparing(self, done: int, total: int) -> None:
         """Progress of preparing pictures, which can take long: shown, interruptible, and with the lease kept alive."""
         self.display.preparing(done, total)
-        self.stay()
+        self.keep_alive()
 
     def machine(self, device: str) -> "Machine":
         """What torch finds where runs are trained; the wait for its import is interruptible, and keeps the lease alive."""
-        return self.executor.machine(device, self.stay)
+        return self.executor.machine(device, self.keep_alive)

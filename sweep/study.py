@@ -40,7 +40,7 @@ class Planner:
     def prepared(self, settings: DataSettings) -> Prepared:
         """The data, built into the cache where it is not there yet."""
         if settings not in self._prepared:
-            self._prepared[settings] = prepare_training(settings, self.session.home.cache, self.session.prepare)
+            self._prepared[settings] = prepare_training(settings, self.session.home.cache, self.session.show_preparing)
         return self._prepared[settings]
 
     def check(self, plan: TrialPlan) -> None:
@@ -107,7 +107,7 @@ def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session) -> 
     require_room(spec, session.home)
     if device not in ("auto", "cpu"):  # refused before pictures are prepared, which can take long
         resolve_runtime(device, spec.train, session.machine(device))
-    prepared = prepare_training(spec.data, session.home.cache, session.prepare)
+    prepared = prepare_training(spec.data, session.home.cache, session.show_preparing)
     summary = prepared.summary()
     for text in (*prepared.notes, without_depth(summary), sparse(summary)):
         if text:
@@ -161,7 +161,7 @@ def _grow(spec: StudySpec, overrides: Mapping[str, Any], row: Mapping[str, Any],
     if grown_hash(spec) == grown_hash(stored):
         return
     resolve_runtime(device, spec.train, session.machine(device))
-    prepared = prepare_training(spec.data, session.home.cache, session.prepare)
+    prepared = prepare_training(spec.data, session.home.cache, session.show_preparing)
     _check_data(prepared, spec.name, store.decoded(row, "data", DataSummary))
     grow(spec, overrides, store)
     session.display.note(f"study {spec.name} grows: what is done is kept, only what is missing is trained")
