@@ -99,7 +99,7 @@ class StudySpec:
         """The study's name."""
         return self.study.name
 
-    @property
+    @cached_property
     def objective(self) -> StudyObjective:
         """What trials are told by."""
         return StudyObjective.named(self.study.objective, self.study.value)
