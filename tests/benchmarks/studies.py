@@ -87,7 +87,9 @@ class InstantExecutor:
         """All epochs and the end of the run, at once."""
         for epoch in range(1, request.settings["train"]["epochs"] + 1):
             self.events.append(Event(request.run, "epoch", _record(request.settings, epoch)))
-        self.events.append(Event(request.run, "finished", {"outcome": "learnt", "reason": "made up", "host": "here"}))
+        self.events.append(
+            Event(request.run, "finished", {"outcome": "learnt", "reason": "made up", "host": "here", "per_image": {}})
+        )
 
     def poll(self, timeout: float) -> list[Event]:
         """All that was submitted."""
