@@ -114,19 +114,19 @@ def best(
     record = study_record(store, place, name)
     need_finished(record)
     _check_trial(name, trial, len(record.trials), target)
-    found = Analysis(record).recommendation
-    headline, _ = found.headline(spec_recipe(found.weights, found.params))
+    advice = Analysis(record).recommendation
+    headline, _ = advice.headline(spec_recipe(advice.weights, advice.params))
     if as_json:
-        print_json({"headline": headline, "verdict": found.verdict, **found.as_dict()})
+        print_json({"headline": headline, "verdict": advice.verdict, **advice.as_dict()})
     else:
-        print("\n".join([headline, *_recommendation_lines(found), found.reason]))
+        print("\n".join([headline, *_advice_lines(advice), advice.reason]))
     if target is not None:
-        chosen = found.trial if trial is None else trial
+        chosen = advice.trial if trial is None else trial
         if chosen is None:
-            raise StudyError(f"no weights can be recommended from {name!r}: {found.reason} Or choose with --trial N")
+            raise StudyError(f"no weights can be recommended from {name!r}: {advice.reason} Or choose with --trial N")
         _save_checkpoint(store, place, name, chosen, target)
-        if found.nothing_learnt or (chosen == found.trial and found.status == "ahead"):
-            lost = "nothing was learnt: no trial beats" if found.nothing_learnt else f"trial {chosen} does not beat"
+        if advice.nothing_learnt or (chosen == advice.trial and advice.status == "ahead"):
+            lost = "nothing was learnt: no trial beats" if advice.nothing_learnt else f"trial {chosen} does not beat"
             print(f"sweep: {lost} the trivial predictors, so the model that was saved is no advice", file=sys.stderr)
 
 
@@ -137,14 +137,14 @@ def _check_trial(name: str, trial: int | None, count: int, target: Path | None) 
         raise StudyError(f"--trial {trial}: the study {name!r} has the trials 0 to {count - 1}")
 
 
-def _recommendation_lines(found: Any) -> list[str]:
+def _advice_lines(advice: Any) -> list[str]:
     """The trial that is ahead, and all that it is made of, one a line."""
-    if found.trial is None:
+    if advice.trial is None:
         return []
-    named = {name: written(value) for name, value in beside_weights(found.params).items()}
-    parts = named | {term: f"{weight:.6g}" for term, weight in found.weights.items() if weight}
+    named = {name: written(value) for name, value in beside_weights(advice.params).items()}
+    parts = named | {term: f"{weight:.6g}" for term, weight in advice.weights.items() if weight}
     width = max(10, *map(len, parts))
-    head = f"trial {found.trial}, {found.verdict}: {found.objective} {found.mean:.4g}"
+    head = f"trial {advice.trial}, {advice.verdict}: {advice.objective} {advice.mean:.4g}"
     return [head, *(f"{name:{width}} {value}" for name, value in parts.items())]
 
 
