@@ -22,6 +22,7 @@ from depth_loss_sweep.growth import fixed_hash, grow, grown_hash, require_growth
 from depth_loss_sweep.model.baselines import evaluate_baselines
 from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.runtime import Machine, Runtime, environment_key, resolve_runtime
+from depth_loss_sweep.model.size import gains_from_bf16
 from depth_loss_sweep.paths import expanded
 from depth_loss_sweep.runs import TrialPlan
 from depth_loss_sweep.session import Session, SessionResult
@@ -120,7 +121,7 @@ def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session) -> 
             f"be compared by: choose another study.objective"
         )
     machine = session.machine(device)  # last of all: it waits for torch to be imported
-    runtime = resolve_runtime(device, spec.train, machine)
+    runtime = resolve_runtime(device, spec.train, machine, gains_from_bf16(spec.model, spec.data.image_size))
     row = {
         "name": spec.name,
         "optuna_name": spec.name,
@@ -194,11 +195,14 @@ def _conduct(spec: StudySpec, row: Mapping[str, Any], session: Session) -> Sessi
     runtime = store.decoded(row, "runtime", Runtime)
     planner = Planner(spec, session, runtime)
     workers = executor.open(session.workers, runtime.device, session.is_to_stop)
-    if runtime.device != "cpu" and (row["state"] != "finished" or store.failed_trials(spec.name)):
-        # There may be something to train: refused in words, before pictures, where the study's device is not here.
+    has_more = row["state"] != "finished" or store.failed_trials(spec.name) > 0  # to train, as far as is known yet
+    if has_more and runtime.device != "cpu":
+        # Refused in words, before pictures, where the study's device is not here.
         resolve_runtime(runtime.device, spec.train, session.machine(runtime.device))
+    if has_more and runtime.precision == "bf16":
+        show.note(_said_of_bf16(spec, runtime, session.machine(runtime.device)))
     _check_data(planner.prepared(spec.data), row["name"], store.decoded(row, "data", DataSummary))
-    if workers and (row["state"] != "finished" or store.failed_trials(spec.name)):
+    if workers and has_more:
         show.note(f"study {spec.name}: {executor.describe()}")
     _remember(spec, row, store)
     if failures := try_failures_again(spec, store):
@@ -217,6 +221,16 @@ def _conduct(spec: StudySpec, row: Mapping[str, Any], session: Session) -> Sessi
     finally:
         coordinator.close()
     return SessionResult(finished, coordinator.failed_runs)
+
+
+def _said_of_bf16(spec: StudySpec, runtime: Runtime, machine: Machine) -> str:
+    """That a study trains in half precision, and whether it is at home here."""
+    if runtime.has_bf16(machine):
+        return f"study {spec.name} trains in bf16, for which there is hardware here (train.precision = 'fp32' for full precision)"
+    return (
+        f"warning: study {spec.name} was begun in bf16, for which there is no hardware here: a run takes about 15 times as long as "
+        f"in fp32; go on where there is, or start another with --name and --set train.precision=fp32"
+    )
 
 
 def _remember(spec: StudySpec, row: Mapping[str, Any], store: Store) -> None:
