@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from sqlalchemy import select
 
 from depth_loss_sweep.cli import run
 from depth_loss_sweep.growth import fixed_hash
+from depth_loss_sweep.model.backend import this_machine
 from depth_loss_sweep.paths import absolute_source
 from depth_loss_sweep.spec_file import load_spec, overrides_json, stored_overrides
 from depth_loss_sweep.tables import LEASE
@@ -211,3 +213,17 @@ def test_a_system_without_file_locks_is_told_so(tmp_path: Path, asked: list[str]
     assert "needs file locks" in one_line(command(*asked, **environment))
     assert not (tmp_path / "home").exists()
     assert command(*asked[:1], "--help", **environment).returncode == 0
+
+
+def test_half_precision_without_hardware_is_said_before_training(lab, monkeypatch, capsys) -> None:
+    """A study of bf16 says that it is one, keeps its precision where it grows, and warns where there is no hardware for it."""
+    spec = lab.spec(seeds="[0]", epochs="1")
+    machine = this_machine("cpu")
+    for has_it, seeds, said in ((True, "1", "there is hardware here"), (False, "2", "no hardware here")):
+        elsewhere = replace(machine, cpu_bf16=has_it)
+        monkeypatch.setattr("depth_loss_sweep.model.backend.this_machine", lambda _, found=elsewhere: found)
+        given = ("--seeds", seeds, "--workers", "0", "--set", "train.precision=bf16")
+        assert lab.run("start", spec, *given) == 0
+        errors = capsys.readouterr().err
+        assert said in errors and errors.index(said) < errors.index("trials done")
+    assert json.loads(lab.store.require("line")["runtime"])["precision"] == "bf16"
