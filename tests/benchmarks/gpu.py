@@ -13,7 +13,7 @@ from depth_loss_sweep.model.runtime import resolve_runtime
 from depth_loss_sweep.model.training import train
 from tests.benchmarks.cpu import run_settings
 from tests.benchmarks.flops import executed, nominal
-from tests.benchmarks.machine import bf16_rate
+from tests.benchmarks.machine import gpu_bf16_rate
 
 SIZE, WIDTH, TRAIN_IMAGES = 256, 64, 288
 PAPER_RUNS = 60
@@ -27,7 +27,7 @@ def measure(quick: bool) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         data = DataSettings(source="rooms", rooms=200, views=2, image_size=SIZE, train_images=TRAIN_IMAGES)
         prepared = prepare(data, Path(folder) / "cache")
-        limit, wall = bf16_rate(), {}
+        limit, wall = gpu_bf16_rate(), {}
         for name in ("first run (s)", "a run (s)"):
             settings = run_settings(width=WIDTH, epochs=epochs)
             runtime = resolve_runtime("cuda", settings.train, this_machine("cuda"))

@@ -49,19 +49,26 @@ def seconds_of(work: Callable[[], object], rounds: int) -> list[float]:
     return found
 
 
-def sgemm_rate(threads: int, rounds: int = 15) -> float:
-    """GFLOP/s of float32 matrix products with so many threads: the median of several."""
+def matmul_rate(threads: int, dtype: torch.dtype = torch.float32, rounds: int = 15) -> float:
+    """GFLOP/s of the CPU's matrix products with so many threads, in float32 or bfloat16: the median of several."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        left, right, out = (torch.randn(MATRIX, MATRIX) for _ in range(3))
+        left, right, out = (torch.randn(MATRIX, MATRIX).to(dtype) for _ in range(3))
         seconds = statistics.median(seconds_of(lambda: torch.mm(left, right, out=out), rounds))
     finally:
         torch.set_num_threads(before)
     return 2 * MATRIX**3 / seconds / 1e9
 
 
-def bf16_rate(rounds: int = 30) -> float:
+def flags() -> str:
+    """The CPU's instructions that decide how fast it multiplies, as torch sees them."""
+    known = torch.cpu.get_capabilities()
+    names = ("avx2", "fma3", "avx512_f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16")
+    return ", ".join(name for name in names if known.get(name)) or "none of those asked for"
+
+
+def gpu_bf16_rate(rounds: int = 30) -> float:
     """TFLOP/s of bfloat16 matrix products on the GPU: the median of several."""
     left, right = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
 
