@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from depth_loss_sweep.data.errors import DAMAGE, DataError, reading
-from depth_loss_sweep.data.files import lock_in_turn, sync_folder, write_whole
 from depth_loss_sweep.data.resize import DepthResize, resize_depth, resize_image
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import DIGEST_CHUNK, Item, Source, file_digest
+from depth_loss_sweep.files import lock_in_turn, sync_folder, write_whole
 
 PREPROCESSING_VERSION = 1
 """Raise it when the same files would give other arrays."""

@@ -11,7 +11,6 @@ import numpy as np
 
 from depth_loss_sweep.data.cache import Progress
 from depth_loss_sweep.data.errors import BadFileError, DataError
-from depth_loss_sweep.data.files import write_whole
 from depth_loss_sweep.data.png import encode_png, is_our_png
 from depth_loss_sweep.data.resize import DepthResize, resize_depth, resize_image
 from depth_loss_sweep.data.settings import DataSettings
@@ -29,6 +28,7 @@ from depth_loss_sweep.data.truth import (
     untrainable,
     usable_of,
 )
+from depth_loss_sweep.files import write_whole
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 SAMPLE_PER_PICTURE = 4096

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from depth_loss_sweep.data.cache import Progress
 from depth_loss_sweep.data.errors import DataError
-from depth_loss_sweep.data.files import lock
+from depth_loss_sweep.files import lock
 
 DIODE_URL = "https://diode-dataset.s3.amazonaws.com/val.tar.gz"
 DIODE_MD5 = "5c895d09201b88973c8fe4552a67dd85"

@@ -1,37 +1,8 @@
-"""Things chosen by name: a registry's line says where the code is, which is imported when it is chosen; and the sources' lines.
+"""The sources of pictures by name. To add one is to write its module and to add its line. Neither torch nor OpenCV here."""
 
-Imports nothing of ours, nor torch, nor OpenCV.
-"""
+from dataclasses import dataclass
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any
-
-
-def load(code: str) -> Any:
-    """Import what a "module:name" names."""
-    module, _, name = code.partition(":")
-    return getattr(import_module(module), name)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One line of a registry."""
-
-    code: str
-    """Where it is implemented, as "module:name"."""
-    options: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
-    """Keys of its own in its section of a spec: name -> type and pydantic's `Field`, default and description included."""
-
-    def load(self) -> Any:
-        """Import what `code` names."""
-        return load(self.code)
-
-
-def options_of(registry: Mapping[str, Entry]) -> dict[str, tuple[Any, Any]]:
-    """The options of all entries of a registry, by key."""
-    return {key: option for entry in registry.values() for key, option in entry.options.items()}
+from depth_loss_sweep.registry import Entry
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from depth_loss_sweep.data.registry import SOURCES, options_of
+from depth_loss_sweep.data.registry import SOURCES
+from depth_loss_sweep.registry import options_of
 
 
 class Settings(BaseModel):
@@ -25,6 +26,8 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_conversion(cls, value: Any, info: ValidationInfo) -> Any:
+        if (info.context or {}).get("stored"):  # earlier versions let it pass
+            return value
         kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
         for part in value if isinstance(value, list | tuple) else [value]:
             is_text_for_a_number = isinstance(part, str) and kinds <= {int, float, bool, type(None)}

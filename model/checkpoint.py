@@ -25,7 +25,7 @@ from typing import IO, Any
 import numpy as np
 
 from depth_loss_sweep.data.errors import DAMAGE
-from depth_loss_sweep.data.files import lock, prepare_whole, sync_folder, writing
+from depth_loss_sweep.files import lock, prepare_whole, sync_folder, writing
 from depth_loss_sweep.model.errors import ModelError, RunLockedError
 from depth_loss_sweep.model.settings import Keep
 
@@ -272,12 +272,16 @@ def _with_prefix(arrays: Arrays, prefix: str) -> Arrays:
 def adopt_checkpoint(source: Path, folder: Path) -> None:
     """Begin a run's folder with the checkpoint of another, if it has none; nothing happens where the other has none.
 
-    For a run that extends a shorter one: `load_checkpoint` refuses it where the identities differ. Raises OSError.
+    For a run that extends a shorter one: `load_checkpoint` refuses it where the identities differ. Raises OSError, and RunLockedError where
+    another process is at work in the folder.
     """
     if (folder / CHECKPOINT).exists() or not (source / CHECKPOINT).exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with writing(folder / CHECKPOINT) as target, (source / CHECKPOINT).open("rb") as original:
+    with (
+        lock_folder(folder),
+        writing(folder / CHECKPOINT) as target,
+        (source / CHECKPOINT).open("rb") as original,
+    ):
         shutil.copyfileobj(original, target)
 
 

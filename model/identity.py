@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from depth_loss_sweep.data.registry import options_of
+from depth_loss_sweep.data.settings import Settings
 from depth_loss_sweep.model.names import NETWORKS, TERMS, WEIGHTINGS
 from depth_loss_sweep.model.runtime import Runtime
 from depth_loss_sweep.model.settings import ModelSettings, RunSettings
+from depth_loss_sweep.registry import options_of
 
 TRAINING_VERSION = 2
 """Raised when the same settings give other numbers than before; part of every run's identity."""
@@ -26,16 +28,14 @@ def run_identity(settings: RunSettings, runtime: Runtime, data_identity: str) ->
     if settings.train.schedule == "constant":
         del train["epochs"]
     weighted = [term for term, weight in settings.weights.items() if weight or term in ALWAYS_NAMED]
-    unused = {*options_of(TERMS), *options_of(WEIGHTINGS)} - {
-        *options_of({term: TERMS[term] for term in weighted}),
-        *WEIGHTINGS[settings.loss.weighting].options,
-    }
+    in_use = options_of({term: TERMS[term] for term in weighted}, {"": WEIGHTINGS[settings.loss.weighting]})
     parts = {
         "version": TRAINING_VERSION,
         "data": data_identity,
-        "model": _of_network(settings.model),
+        "model": _network(settings.model),
         "train": train,
-        "loss": settings.loss.model_dump(exclude=unused) | {"ssim_data_range": settings.ssim_data_range},
+        "loss": _stated(settings.loss, options_of(TERMS, WEIGHTINGS), in_use)
+        | {"ssim_data_range": settings.ssim_data_range},
         "weights": {term: settings.weights[term] for term in weighted},
         "seed": settings.seed,
         "depth_range": settings.depth_range,
@@ -45,7 +45,14 @@ def run_identity(settings: RunSettings, runtime: Runtime, data_identity: str) ->
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _of_network(settings: ModelSettings) -> dict[str, Any]:
-    """What determines a network: options of others don't, and the first one goes without saying."""
-    others = {*options_of(NETWORKS)} - {*NETWORKS[settings.network].options}
-    return settings.model_dump(exclude=others | ({"network"} if settings.network == "unet" else set()))
+def _network(settings: ModelSettings) -> dict[str, Any]:
+    """What determines a network; the first one goes without saying."""
+    stated = _stated(settings, options_of(NETWORKS), NETWORKS[settings.network].options)
+    return {key: value for key, value in stated.items() if (key, value) != ("network", "unet")}
+
+
+def _stated(settings: Settings, options: Mapping[str, Any], in_use: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without the registries' options that are not in use or have their default: they may have come later."""
+    fields = type(settings).model_fields
+    left_out = {key for key in options if key not in in_use or getattr(settings, key) == fields[key].default}
+    return settings.model_dump(exclude=left_out)

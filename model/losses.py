@@ -18,6 +18,7 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -240,9 +241,12 @@ class CombinedLoss(nn.Module):
         super().__init__()
         if not 0 < data_range < math.inf:
             raise ModelError(f"data_range is {data_range}; expected a positive number of metres")
-        self.settings = LossSettings(
-            ssim_data_range=data_range, silog_alpha=silog_alpha, silog_form=silog_form, edge=edge, **options
-        )
+        given = {"silog_alpha": silog_alpha, "silog_form": silog_form, "edge": edge, **options}
+        try:
+            self.settings = LossSettings.model_validate({"ssim_data_range": data_range, **given})
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            raise ModelError(f"{'.'.join(map(str, fault['loc']))} is {fault['input']!r}: {fault['msg']}") from error
         _check_weights(weights)
         self.weighting: Weighting = WEIGHTINGS[self.settings.weighting].load()(weights, self.settings)
 
@@ -260,7 +264,7 @@ class CombinedLoss(nn.Module):
                 raise ModelError(f"a weight on {term} was given no image; expected (B, 3, H, W) in [0, 1]")
         maps = Maps(pred, target, mask, image)
         terms = {term: value.mean() for term, value in self._terms(maps, followed).items()}
-        return self.weighting(torch.stack(tuple(terms.values()))), terms
+        return self.weighting(terms), terms
 
     def per_image(self, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor | None = None) -> dict[str, Tensor]:
         """Return {term: (B,) unweighted values}, for evaluation; the keys are those of `forward`.

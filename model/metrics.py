@@ -21,7 +21,7 @@ Beside them, in every evaluation:
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 
 import torch
@@ -29,7 +29,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from depth_loss_sweep.model.losses import MIN_DEPTH, log_depth, masked_mean
-from depth_loss_sweep.model.names import ALL_METRICS, POOLED
+from depth_loss_sweep.model.names import ALL_METRICS, METRICS, POOLED, Metric
+from depth_loss_sweep.registry import load
 
 DELTA_BASE = 1.25
 BOUNDARY_RATIOS = (1.05, 1.1, 1.2)
@@ -39,7 +40,7 @@ DEPTH_BANDS = {"rmse_near": (0.0, 2.0), "rmse_mid": (2.0, 4.0), "rmse_far": (4.0
 
 def depth_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """Return {name: scalar tensor} for `METRICS`: the mean over the images that have valid pixels, NaN if none has."""
-    return {name: torch.nanmean(values) for name, values in basic_metrics(pred, target, mask).items()}
+    return {name: torch.nanmean(values) for name, values in _compute(METRICS, pred, target, mask).items()}
 
 
 def evaluate_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, float]:
@@ -52,17 +53,18 @@ def evaluate_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, fl
 @torch.no_grad()
 def per_image_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """Return {name: (B,)} for `METRICS` and those of `EXTRA_METRICS` that an image has (all but rmse_pooled)."""
+    return _compute(ALL_METRICS, pred, target, mask)
+
+
+def _compute(metrics: Mapping[str, Metric], pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """These metrics of each image, {name: (B,)}; what makes several is called once."""
     values: dict[str, Tensor] = {}
-    for compute in _metric_functions():
-        values |= compute(pred, target, mask)
-    return {name: values[name] for name in ALL_METRICS if name in values}
+    for code in dict.fromkeys(metric.code for metric in metrics.values() if metric.code):
+        values |= _function(code)(pred, target, mask)
+    return {name: values[name] for name in metrics if name in values}
 
 
-@cache
-def _metric_functions() -> tuple[Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]], ...]:
-    """What computes the metrics of each image, each once, though some make several."""
-    by_code = {metric.code: metric for metric in ALL_METRICS.values() if metric.code}
-    return tuple(metric.load() for metric in by_code.values())
+_function = cache(load)
 
 
 CHUNK = 1024

@@ -6,7 +6,7 @@ term, a metric, a weighting or a network is to write its module and to add its l
 
 from dataclasses import dataclass
 
-from depth_loss_sweep.data.registry import Entry
+from depth_loss_sweep.registry import Entry
 
 NO_UNIT = "no unit"
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from depth_loss_sweep.data.files import naming, write_whole
 from depth_loss_sweep.data.photos import check_photo, read_photo
 from depth_loss_sweep.data.png import encode_png, is_our_png
 from depth_loss_sweep.data.prepare import Part, Prepared
 from depth_loss_sweep.data.resize import resize_image
 from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.files import naming, write_whole
 from depth_loss_sweep.model.backend import apply_runtime, memory_format, this_machine
 from depth_loss_sweep.model.checkpoint import (
     Arrays,

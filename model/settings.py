@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, create_model, field_validator
 
-from depth_loss_sweep.data.registry import options_of
 from depth_loss_sweep.data.settings import Settings
 from depth_loss_sweep.model.names import NETWORKS, TERMS, WEIGHTINGS
+from depth_loss_sweep.registry import options_of
 
 HeadKind = Literal["linear", "softplus", "log_sigmoid"]
 SILogForm = Literal["plain", "rooted"]
@@ -110,8 +110,7 @@ else:
         __base__=_LossSettings,
         __doc__=_LossSettings.__doc__,
         weighting=(Literal[tuple(WEIGHTINGS)], _LossSettings.model_fields["weighting"]),
-        **options_of(TERMS),
-        **options_of(WEIGHTINGS),
+        **options_of(TERMS, WEIGHTINGS),
     )
 
 

@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from depth_loss_sweep.data.registry import load
 from depth_loss_sweep.model.names import ALL_METRICS, NETWORKS, TERMS
 from depth_loss_sweep.model.outcomes import PANELS
 from depth_loss_sweep.model.settings import ModelSettings
+from depth_loss_sweep.registry import load
 
 NUMBER_BYTES = 4
 COPIES = 3

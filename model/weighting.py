@@ -29,8 +29,8 @@ class Weighting(nn.Module):
     def begin_step(self, progress: float) -> None:
         """Be told how much of the training is done before a step, from 0 to 1."""
 
-    def forward(self, terms: Tensor) -> Tensor:
-        """The total, a scalar, of the unweighted terms (T,), in the order of `TERMS`."""
+    def forward(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The total, a scalar, of unweighted terms by name, in the order of `TERMS`; those that need an image may be missing."""
         raise NotImplementedError
 
     def effective(self) -> dict[str, float]:
@@ -48,10 +48,13 @@ class FixedWeighting(Weighting):
         # Known from the run's settings: not a state of its own.
         self.register_buffer("weights", torch.tensor(list(self.given.values())), persistent=False)
 
-    def forward(self, terms: Tensor) -> Tensor:
+    def forward(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Σ λi·Li."""
+        weights = self.weights
+        if len(terms) < len(TERMS):
+            weights = weights[[place for place, term in enumerate(TERMS) if term in terms]]
         # A sum of products: autocast would take a matrix product to half precision.
-        return (terms * self.weights[: len(terms)]).sum()
+        return (torch.stack(tuple(terms.values())) * weights).sum()
 
     def effective(self) -> dict[str, float]:
         """The weights that were given."""

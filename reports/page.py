@@ -5,24 +5,22 @@ write_report([record], Path("report.html"))
 """
 
 import base64
-import fcntl
 import hashlib
 import json
 import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.reports import summary
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.figures import term_colours
@@ -104,22 +102,7 @@ def write_report(records: Sequence[StudyRecord], path: Path) -> Path:
     """Write the page to a file, atomically: a reader sees the old page or the new one. Returns the path."""
     content = render(records).encode("utf-8", errors="backslashreplace")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Its name is fixed: a killed writer leaves one such file, and the next one takes it.
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with _alone(temporary) as stream:
-            try:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)  # on a full disk, the half of a file is what there is to free
-                raise
-    except OSError as error:
-        if error.errno is not None:
-            error.filename, error.filename2 = str(path), None
-        raise
+    write_whole(path, content)
     return path
 
 
@@ -129,26 +112,6 @@ def is_report(path: Path) -> bool:
         with path.open("rb") as stream:
             return MARK in stream.read(LONGEST_HEAD)
     except OSError:
-        return False
-
-
-@contextmanager
-def _alone(temporary: Path) -> Iterator[IO[bytes]]:
-    """The temporary file, open and empty, for one writer at a time; `sweep report --watch` may meet another."""
-    while True:
-        with temporary.open("ab") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            if not _is_at(temporary, stream):  # the one we waited for has renamed it: it is the page now
-                continue
-            stream.truncate(0)
-            yield stream
-            return
-
-
-def _is_at(path: Path, stream: IO[bytes]) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
-    except FileNotFoundError:
         return False
 
 

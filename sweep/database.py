@@ -31,8 +31,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, ProgrammingError
 
-from depth_loss_sweep.data.files import lock_in_turn
 from depth_loss_sweep.errors import StorageError, hide_password
+from depth_loss_sweep.files import lock_in_turn
 from depth_loss_sweep.paths import Home, expanded, is_text
 from depth_loss_sweep.tables import MIGRATIONS, SCHEMA_VERSION, VERSION, python_types
 

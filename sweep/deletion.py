@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from depth_loss_sweep.data.files import write_whole
+from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.lease import Lease
 from depth_loss_sweep.model.checkpoint import lock_folder
 from depth_loss_sweep.model.errors import RunLockedError

@@ -18,9 +18,9 @@ from sqlalchemy import delete, select, update
 from depth_loss_sweep import __version__
 from depth_loss_sweep.cores import usable_cores
 from depth_loss_sweep.data.errors import DataError
-from depth_loss_sweep.data.files import is_locked
-from depth_loss_sweep.data.files import lock as held
 from depth_loss_sweep.errors import SpecError, StorageError, SweepError
+from depth_loss_sweep.files import is_locked
+from depth_loss_sweep.files import lock as held
 from depth_loss_sweep.lease import GRACE_S, as_seen, holder, watch
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.retention import kept
@@ -395,12 +395,12 @@ def _temporaries(home: Home) -> Iterator[tuple[Path, Path | None]]:
     """Each with the file whose flock its writer holds; None where there is no such file."""
     for path in sorted(home.cache.glob(".*.building-*")):
         yield path, path.with_name(path.name[1:].rpartition(".building-")[0] + ".lock")
-    for pattern in (".*.[0-9]*", "known/.*.[0-9]*"):
+    for pattern in (".*.[0-9]*", "known/.*.[0-9]*"):  # of earlier versions
         yield from ((path, None) for path in sorted(home.cache.glob(pattern)) if path.suffix[1:].isdigit())
     for path in sorted(home.root.glob("runs/??/*/.*.tmp")):
         yield path, None if path.name.startswith(".adopted.") else path.with_name("lock")
-    for path in sorted(home.root.glob("studies/*/.*.tmp")):
-        yield path, path
+    for pattern in ("studies/*/.*.tmp", "cache/.*.tmp", "cache/known/.*.tmp"):
+        yield from ((path, path) for path in sorted(home.root.glob(pattern)))
     yield from ((path, None) for path in sorted(home.root.glob("runs/??/.*.tmp")))  # of a copy
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from depth_loss_sweep.data.files import write_whole
 from depth_loss_sweep.errors import SpecError, StorageError
+from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.outputs import check_outputs, file_at, folder_at
 from depth_loss_sweep.reports.records import TRIAL_COLUMNS
 from depth_loss_sweep.results import RUN_COLUMNS, epoch_frame, run_frame, trial_frame

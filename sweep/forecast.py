@@ -10,7 +10,7 @@ from typing import Any
 from depth_loss_sweep.coordinator import Coordinator
 from depth_loss_sweep.data.prepare import Prepared
 from depth_loss_sweep.errors import StorageError
-from depth_loss_sweep.model.size import checkpoint_bytes, result_bytes
+from depth_loss_sweep.model.size import checkpoint_bytes, gains_from_bf16, result_bytes
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.space import Choices, cells, plain
 from depth_loss_sweep.spec import StudySpec
@@ -110,6 +110,11 @@ def require_room(spec: StudySpec, home: Home) -> None:
 def _free(home: Home) -> float:
     usage = shutil.disk_usage(home.root)
     return usage.free if usage.total else math.inf  # some network disks tell nothing
+
+
+def is_large(spec: StudySpec) -> bool:
+    """Whether every kind of network and picture that is swept gains by bfloat16 on a CPU that has it."""
+    return all(gains_from_bf16(parts["model"], parts["data"].image_size) for parts in variants(spec))
 
 
 def variants(spec: StudySpec) -> list[Mapping[str, Any]]:

@@ -20,9 +20,9 @@ from typing import IO, Any
 from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from depth_loss_sweep.data.files import is_at, is_locked, lock_at_once
 from depth_loss_sweep.database import on_network_disk
 from depth_loss_sweep.errors import LeaseLostError, StorageError, StudyHeldError
+from depth_loss_sweep.files import is_at, is_locked, lock_at_once
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.tables import LEASE

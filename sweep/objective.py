@@ -11,11 +11,11 @@ from typing import Any
 import optuna
 
 from depth_loss_sweep.data.prepare import Prepared, prepare_training
+from depth_loss_sweep.forecast import is_large
 from depth_loss_sweep.model.backend import this_machine
 from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.runtime import resolve_runtime
 from depth_loss_sweep.model.settings import RunSettings
-from depth_loss_sweep.model.size import gains_from_bf16
 from depth_loss_sweep.model.training import train
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.projection import EDGE, distributions, simplex_point
@@ -32,9 +32,7 @@ class Objective:
     def __init__(self, spec: StudySpec, home: Path | None = None, device: str = "auto") -> None:
         self.spec = spec
         self.home = Home.choose(home).create()
-        self.runtime = resolve_runtime(
-            device, spec.train, this_machine(device), gains_from_bf16(spec.model, spec.data.image_size)
-        )
+        self.runtime = resolve_runtime(device, spec.train, this_machine(device), is_large(spec))
 
     def __call__(self, trial: optuna.Trial) -> float:
         """The objective's value at the trial's point."""

@@ -170,7 +170,7 @@ class StudySpec:
             section, _, field = name.partition(".")
             if field:
                 sections[section][field] = value
-        return {name: validated(kind, sections[name], name) for name, kind in SECTION_SETTINGS.items()}
+        return {name: validated(kind, sections[name], name, stored=True) for name, kind in SECTION_SETTINGS.items()}
 
     def as_dict(self) -> dict[str, Any]:
         """The whole spec with every default filled in, as JSON-able values."""

@@ -1,6 +1,7 @@
 """The one place that reads TOML, presets, --set and --seeds, and a stored study's spec. A preset is nothing but such a file."""
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -19,6 +20,9 @@ from depth_loss_sweep.validation import nearest, validated
 
 # No part of what a run is known by: trials that differ by one of these would share their runs.
 OF_THE_STUDY = ("train.precision", "train.threads", "train.deterministic", "train.keep")
+SHORT_NUMBER = r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?"
+"""A number as people write it and TOML does not: .001, 2."""
+
 SECTIONS = ("study", *SECTION_SETTINGS, "search", "weights")
 
 
@@ -64,8 +68,11 @@ def _check_unit(data: DataSettings) -> None:
         )
 
 
-def parse_spec(text: str, overrides: Mapping[str, Any], given: str = "the spec") -> StudySpec:
-    """Validate a spec's text with overrides laid over it; any fault is a `SpecError` of one line."""
+def parse_spec(text: str, overrides: Mapping[str, Any], given: str = "the spec", stored: bool = False) -> StudySpec:
+    """Validate a spec's text with overrides laid over it; any fault is a `SpecError` of one line.
+
+    Of a `stored` study, what earlier versions let pass is let pass.
+    """
     try:
         tree = tomllib.loads(text, parse_float=Decimal)
     except (tomllib.TOMLDecodeError, RecursionError, ArithmeticError, ValueError) as error:
@@ -73,7 +80,7 @@ def parse_spec(text: str, overrides: Mapping[str, Any], given: str = "the spec")
     try:
         for key, value in overrides.items():
             _lay_over(tree, key, value)
-        return _build(tree, text, given)
+        return _build(tree, text, given, stored)
     except SpecError as error:
         raise SpecError(f"{given}: {error}") from error
 
@@ -86,7 +93,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     try:
         return _key(key), tomllib.loads(f"value = {value}", parse_float=Decimal)["value"]
     except (tomllib.TOMLDecodeError, RecursionError, ArithmeticError):
-        return _key(key), value.strip()
+        value = value.strip()
+        return _key(key), Decimal(value) if re.fullmatch(SHORT_NUMBER, value) else value
 
 
 def _key(text: str) -> str:
@@ -104,7 +112,7 @@ def _lay_over(tree: dict[str, Any], key: str, value: Any) -> None:
     content[field] = value
 
 
-def _build(tree: dict[str, Any], text: str, given: str) -> StudySpec:
+def _build(tree: dict[str, Any], text: str, given: str, stored: bool) -> StudySpec:
     for name, content in tree.items():
         if name not in SECTIONS:
             raise SpecError(f"unknown section [{name}]{nearest(name, SECTIONS)}; expected {', '.join(SECTIONS)}")
@@ -112,13 +120,13 @@ def _build(tree: dict[str, Any], text: str, given: str) -> StudySpec:
             raise SpecError(f"[{name}] must be a table, got {content!r}")
     study = {"name": Path(given).stem, **_floats(tree.get("study", {}))}
     settings, swept = _split_search(tree.get("search", {}))
-    search = validated(SearchSection, _floats(settings), "search")
+    search = validated(SearchSection, _floats(settings), "search", stored)
     points = (Choices(POINT, search.points),) if search.points else ()
     sections: dict[str, Any] = {
-        name: validated(kind, _floats(tree.get(name, {})), name) for name, kind in SECTION_SETTINGS.items()
+        name: validated(kind, _floats(tree.get(name, {})), name, stored) for name, kind in SECTION_SETTINGS.items()
     }
     spec = StudySpec(
-        study=validated(StudySection, study, "study"),
+        study=validated(StudySection, study, "study", stored),
         search=search,
         variables=points + tuple(_variable(name, value) for name, value in swept.items()),
         weights={term: parse_affine(check_weight(term, value)) for term, value in tree.get("weights", {}).items()},
@@ -224,7 +232,7 @@ def stored_spec(row: Mapping[str, Any], database: str) -> StudySpec:
         overrides = stored_overrides(row["overrides"])
     except SpecError as error:
         raise SpecError(f"{given}: {error}") from error
-    return parse_spec(row["spec_text"], overrides | {"study.name": row["name"]}, given)
+    return parse_spec(row["spec_text"], overrides | {"study.name": row["name"]}, given, stored=True)
 
 
 def _decimals(value: Any) -> Any:

@@ -17,12 +17,11 @@ from depth_loss_sweep.coordinator import Coordinator
 from depth_loss_sweep.data.prepare import Prepared, open_prepared, prepare_training, sparse, without_depth
 from depth_loss_sweep.data.settings import DataSettings, DataSummary
 from depth_loss_sweep.errors import StudyError
-from depth_loss_sweep.forecast import foresee, require_room
+from depth_loss_sweep.forecast import foresee, is_large, require_room
 from depth_loss_sweep.growth import fixed_hash, grow, grown_hash, require_growth, try_failures_again
 from depth_loss_sweep.model.baselines import evaluate_baselines
 from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.runtime import Machine, Runtime, environment_key, resolve_runtime
-from depth_loss_sweep.model.size import gains_from_bf16
 from depth_loss_sweep.paths import expanded
 from depth_loss_sweep.runs import TrialPlan
 from depth_loss_sweep.session import Session, SessionResult
@@ -121,7 +120,7 @@ def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session) -> 
             f"be compared by: choose another study.objective"
         )
     machine = session.machine(device)  # last of all: it waits for torch to be imported
-    runtime = resolve_runtime(device, spec.train, machine, gains_from_bf16(spec.model, spec.data.image_size))
+    runtime = resolve_runtime(device, spec.train, machine, is_large(spec))
     row = {
         "name": spec.name,
         "optuna_name": spec.name,
@@ -228,8 +227,8 @@ def _said_of_bf16(spec: StudySpec, runtime: Runtime, machine: Machine) -> str:
     if runtime.has_bf16(machine):
         return f"study {spec.name} trains in bf16, for which there is hardware here (train.precision = 'fp32' for full precision)"
     return (
-        f"warning: study {spec.name} was begun in bf16, for which there is no hardware here: a run takes about 15 times as long as "
-        f"in fp32; go on where there is, or start another with --name and --set train.precision=fp32"
+        f"warning: study {spec.name} trains in bf16, for which there is no hardware here: a run takes about 15 times as long as in "
+        f"fp32; go on where there is some, or start another with --name and --set train.precision=fp32"
     )
 
 

@@ -11,10 +11,13 @@ from depth_loss_sweep.errors import SpecError
 Section = TypeVar("Section", bound=BaseModel)
 
 
-def validated(kind: type[Section], content: Any, section: str) -> Section:
-    """A section's settings; `SpecError` names the key, what was given, and what was expected."""
+def validated(kind: type[Section], content: Any, section: str, stored: bool = False) -> Section:
+    """A section's settings; `SpecError` names the key, what was given, and what was expected.
+
+    Of a `stored` study a text for a number is taken, as earlier versions did.
+    """
     try:
-        return kind.model_validate(content)
+        return kind.model_validate(content, context={"stored": stored})
     except ValidationError as error:
         raise SpecError(_explain(error, kind, section)) from error
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from depth_loss_sweep.data.registry import Entry
 from depth_loss_sweep.errors import SweepError
+from depth_loss_sweep.registry import Entry
 
 if TYPE_CHECKING:
     from depth_loss_sweep.model.runtime import (

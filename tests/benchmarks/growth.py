@@ -13,10 +13,10 @@ import numpy as np
 from plotly.subplots import make_subplots
 
 from depth_loss_sweep.data.cache import PREPROCESSING_VERSION, _ArrayFile, open_cache
-from depth_loss_sweep.data.files import write_whole
 from depth_loss_sweep.data.prepare import Prepared
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.split import Split
+from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.model.runtime import Runtime
 from depth_loss_sweep.model.training import _Training
 from tests.benchmarks.cpu import ROOT, run_settings

@@ -21,10 +21,10 @@ from depth_loss_sweep.data.cache import (
     verify_cache,
 )
 from depth_loss_sweep.data.errors import DataError
-from depth_loss_sweep.data.files import write_whole
 from depth_loss_sweep.data.resize import resize_depth, resize_image
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import open_source
+from depth_loss_sweep.files import write_whole
 
 SPAWN = multiprocessing.get_context("spawn")
 

@@ -421,3 +421,13 @@ def test_a_broken_prediction_is_infinite_per_image_not_undefined():
     found = per_image_terms(pred, target, mask, image, data_range=10.0)
     for values in found.values():
         assert values.isinf().tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    "option", [{"silog_alpha": 2.0}, {"edge": "sobel"}, {"weighting": "none"}, {"silog_alfa": 0.5}]
+)
+def test_an_option_that_is_none_is_refused_in_one_line(option):
+    """As all our errors: which option it is, and what was given."""
+    with pytest.raises(ModelError, match=f"{next(iter(option))} is .*") as caught:
+        CombinedLoss({"l1": 1.0}, data_range=10.0, **option)
+    assert "\n" not in str(caught.value)

@@ -90,9 +90,9 @@ def make_sick(lab) -> None:
     empty = home.cache / f"{'0' * 32}-16x16-v1"
     empty.mkdir()
     (home.cache / f".{empty.name}.building-77").mkdir()
-    old = home.cache / ".digests.json.77"
-    old.write_text("{")
-    os.utime(old, (0, 0))
+    for name in (".digests.json.77", ".digests.json.tmp"):
+        (home.cache / name).write_text("{")
+        os.utime(home.cache / name, (0, 0))
     flip(caches[0] / "depth.npy")
 
 
@@ -114,7 +114,7 @@ def test_every_damage_is_told_at_once(sick, capsys) -> None:
         ("note", "lease of ../odd", "--repair"),
         ("broken", "depth.npy fails its checksum"),
         ("broken", "index.json is missing"),
-        ("note", "4 temporary files or folders of killed processes", "--repair"),
+        ("note", "5 temporary files or folders of killed processes", "--repair"),
     ):
         assert len(lines_with(lines, level, *words)) == 1, (level, words, lines)
 

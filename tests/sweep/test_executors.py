@@ -4,11 +4,11 @@ import pytest
 from pydantic import Field
 
 from depth_loss_sweep.cores import usable_cores
-from depth_loss_sweep.data.registry import Entry
 from depth_loss_sweep.errors import SweepError
 from depth_loss_sweep.executors import EXECUTORS, make_executor
 from depth_loss_sweep.executors.inline import InlineExecutor
 from depth_loss_sweep.executors.local import LocalExecutor
+from depth_loss_sweep.registry import Entry
 
 
 @pytest.mark.parametrize("workers", [0, 1])

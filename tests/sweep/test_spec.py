@@ -264,3 +264,18 @@ def test_a_point_and_a_setting_of_the_loss_do_not_quarrel() -> None:
     )
     with pytest.raises(SpecError, match=r"loss\.edge is 'smoothness', but the point 'paper-table-2'"):
         parse_spec(text, {})
+
+
+def test_a_text_is_no_number_but_a_stored_one_stays_readable() -> None:
+    """`epochs = "3"` is refused where a study starts; of a study that an earlier version stored it is read as ever."""
+    with pytest.raises(SpecError, match=r"train.epochs is '3': expected a number, not a text"):
+        load_spec("demo", {"train.epochs": "3"})
+    row = {"name": "demo", "overrides": '{"train.epochs": "3"}', "spec_text": load_spec("demo").text}
+    assert stored_spec(row, "sweep.db").train.epochs == 3
+
+
+@pytest.mark.parametrize(("given", "value"), [(".001", 0.001), ("2.", 2.0), ("1e-3", 0.001)])
+def test_set_takes_numbers_as_people_write_them(given: str, value: float) -> None:
+    """TOML wants digits on both sides of the point; a command line does not."""
+    key, found = parse_override(f"train.learning_rate={given}")
+    assert load_spec("demo", {key: found}).train.learning_rate == value

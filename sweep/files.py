@@ -1,4 +1,5 @@
-"""How a file is written whole and how a lock file is held: the one place for both. Imports nothing of ours.
+"""How a file is written whole and how a lock file is held: the one place for both. Imports nothing of ours, and every
+folder may import it.
 
 The kernel frees a lock when its holder dies, so what a killed process leaves is a file that nobody holds.
 """
@@ -38,8 +39,9 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
     Synced and then renamed, so that a reader, or a power cut, sees the old file or the new one. Of several writers one writes
     at a time.
     """
-    with naming(path), _alone(temporary_of(path)) as stream:
-        yield from _kept_or_removed(stream)
+    with naming(path), _alone(temporary_of(path)) as stream, _removed_if_it_fails(temporary_of(path)):
+        yield stream
+        _sync(stream)
         temporary_of(path).replace(path)
 
 
@@ -51,19 +53,23 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def prepare_whole(path: Path, write: Callable[[IO[bytes]], None]) -> Path:
     """Write and sync what is to take a file's place, and leave it beside it for the caller, its folder's only writer, to rename."""
-    with naming(path), _alone(temporary_of(path)) as stream:
-        for _ in _kept_or_removed(stream):
-            write(stream)
+    with naming(path), _alone(temporary_of(path)) as stream, _removed_if_it_fails(temporary_of(path)):
+        write(stream)
+        _sync(stream)
     return temporary_of(path)
 
 
-def _kept_or_removed(stream: IO[bytes]) -> Iterator[IO[bytes]]:
+def _sync(stream: IO[bytes]) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+@contextlib.contextmanager
+def _removed_if_it_fails(temporary: Path) -> Iterator[None]:
     try:
-        yield stream
-        stream.flush()
-        os.fsync(stream.fileno())
+        yield
     except BaseException:
-        Path(stream.name).unlink(missing_ok=True)  # on a full disk, the half of a file is what there is to free
+        temporary.unlink(missing_ok=True)  # on a full disk, the half of a file is what there is to free
         raise
 
 
@@ -72,7 +78,8 @@ def _alone(temporary: Path) -> Iterator[IO[bytes]]:
     """The temporary file, open and empty, for one writer at a time."""
     while True:
         with open(temporary, "r+b", opener=_make) as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            with contextlib.suppress(OSError):  # a disk without locks, where two writers at once are not kept apart
+                fcntl.flock(stream, fcntl.LOCK_EX)
             if is_at(stream, temporary):  # else the one before has renamed or removed it while we waited
                 stream.truncate(0)
                 yield stream
