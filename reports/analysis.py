@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from depth_loss_sweep.reports import naming, statistics
+from depth_loss_sweep.reports import decision, naming, statistics
 from depth_loss_sweep.reports.advice import objection_to, predictor_values, ranking_of
+from depth_loss_sweep.reports.decision import MARGIN, Decision, Question
 from depth_loss_sweep.reports.measures import Measure, measure_of
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.statistics import Breakage, Contrast, Pairing, Recommendation
-from depth_loss_sweep.reports.trials import SeedValue, TrialResult
+from depth_loss_sweep.reports.trials import SeedValue, TrialResult, has_broken
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +121,12 @@ class Analysis:
     def _trials_without_values(self) -> tuple[TrialResult, ...]:
         """Every trial as no measure changes it; its seeds have no value yet."""
         seeds: dict[int, list[SeedValue]] = {}
+        values, measure = self.final_values(self.ranking.column), self.ranking
+        median = self.baselines(measure).get("median")
         for row in self.record.runs.sort_values("seed").to_dict("records"):
-            seeds.setdefault(int(row["trial"]), []).append(_seed(row, self.record.outcomes))
+            seed, value = _seed(row), values.get(str(row["run"]), math.nan)
+            broke = has_broken(seed.outcome, value, self.record.outcomes, median, measure.higher_is_better)
+            seeds.setdefault(int(row["trial"]), []).append(replace(seed, broke=broke))
         return tuple(
             TrialResult(
                 number=int(row["number"]),
@@ -179,6 +184,23 @@ class Analysis:
     # What may be said
 
     @cached_property
+    def decision(self) -> Decision:
+        """What the study's numbers allow to be said."""
+        study = self.record.spec.get("study") or {}
+        search = self.record.spec.get("search") or {}
+        question = Question(
+            measure=self.ranking,
+            baselines=self.baselines(self.ranking),
+            line=self.line,
+            objection=objection_to(self.objective, self.record.variables),
+            is_search=search.get("sampler", "random" if self.record.kind == "simplex" else "grid") != "grid",
+            is_unfinished=self.is_unfinished,
+            margin=study.get("margin", MARGIN),
+            looks=self.record.looks,
+        )
+        return decision.decide(self.trials, question)
+
+    @cached_property
     def recommendation(self) -> Recommendation:
         """The weights to use, and why."""
         return statistics.recommend(
@@ -222,10 +244,10 @@ class Analysis:
         return statistics.breakage(self.trials, self.line)
 
 
-def _seed(row: Mapping, outcomes: Mapping[str, bool]) -> SeedValue:
+def _seed(row: Mapping) -> SeedValue:
     state, is_finished = str(row["state"]), row["state"] == "finished"
     outcome = row["outcome"] if is_finished and isinstance(row["outcome"], str) and row["outcome"] else state
-    return SeedValue(str(row["run"]), int(row["seed"]), math.nan, outcome, is_finished, outcomes.get(outcome))
+    return SeedValue(str(row["run"]), int(row["seed"]), math.nan, outcome, is_finished)
 
 
 def _valued(seed: SeedValue, values: Mapping[str, float], measure: Measure) -> SeedValue:

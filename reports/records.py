@@ -54,7 +54,8 @@ class StudyRecord:
 
     `measures` says what the columns of terms and metrics and `total` mean, `objective_column` which of them the objective
     is; `outcomes` how a run can end and whether training itself broke then (a trivial run trained, but learnt nothing);
-    `predictors` how the trivial predictors are called. What they do not name is called as the tables call it.
+    `predictors` how the trivial predictors are called. What they do not name is called as the tables call it. `looks` are how
+    often the study was looked at, each time with more seeds.
     """
 
     name: str
@@ -78,6 +79,7 @@ class StudyRecord:
     predictors: Mapping[str, str] = field(default_factory=dict)
     panels: Mapping[str, Panels] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    looks: int = 1
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

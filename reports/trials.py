@@ -14,14 +14,17 @@ from depth_loss_sweep.reports.intervals import Interval, t_interval
 
 @dataclass(frozen=True)
 class SeedValue:
-    """One run's final value: NaN while it is missing, the worst infinity where the run went non-finite."""
+    """One run's final value: NaN while it is missing, the worst infinity where the run went non-finite.
+
+    `broke` says whether training itself broke: flat, non-finite, or spiking without beating the training median.
+    """
 
     run: str
     seed: int
     value: float
     outcome: str  # as the record has it, "failed", or the run's state while it has none
     is_finished: bool = True
-    broke: bool | None = None  # whether training itself broke; None while there is no outcome
+    broke: bool | None = None  # None while there is no outcome
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,18 @@ class TrialResult:
     def finished(self) -> int:
         """How many runs have an outcome."""
         return sum(s.broke is not None for s in self.seeds)
+
+
+def has_broken(
+    outcome: str, value: float, outcomes: Mapping[str, bool], median: float | None, higher_is_better: bool
+) -> bool | None:
+    """Whether training broke in a run that ended so, by its final value and the training-median predictor's.
+
+    A spike after which the network still beats that predictor broke nothing. None of a run that has no outcome.
+    """
+    if outcome != "spiking" or median is None:
+        return outcomes.get(outcome)
+    return outcomes.get(outcome) and not (value > median if higher_is_better else value < median)
 
 
 def normalised(weights: Mapping[str, float], terms: tuple[str, ...]) -> np.ndarray:

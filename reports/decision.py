@@ -1,0 +1,361 @@
+"""What a study's numbers allow to be said: one decision, for the page, `sweep best`, `status`, `start` and export.
+
+It needs trials with their values and numpy, but neither pandas nor a database. How it says it is `reports.wording`'s.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from depth_loss_sweep.reports import comparisons
+from depth_loss_sweep.reports.comparisons import LEVEL, Fit
+from depth_loss_sweep.reports.intervals import proportion_interval, t_interval
+from depth_loss_sweep.reports.measures import Measure
+from depth_loss_sweep.reports.trials import TrialResult
+
+State = Literal[
+    "incomparable",
+    "unfinished",
+    "diverged",
+    "not_learnt",
+    "single",
+    "anecdote",
+    "use",
+    "equivalent",
+    "undecided",
+]
+Choice = Literal["", "only", "least mean", "smoothed", "simplest"]
+
+MARGIN = 0.02
+LEAST_SEEDS = 3
+LEAST_LOSS = 10  # margins that a broken run costs at least
+COMBINED, OTHER_PICTURES = "the combined loss is not comparable", "the trials differ in their data"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of trials: by which measure, beside which trivial predictors, and of which design.
+
+    `line` is trial -> place where one numeric variable is swept; `objection` says why nothing can be compared. `margin` is
+    what makes no difference: a share of the measure, or, of fractions and of what can be 0 or less, in its unit. `looks`
+    are how often the study was looked at, each time with more seeds: they share the level.
+    """
+
+    measure: Measure
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    line: Mapping[int, float] = field(default_factory=dict)
+    objection: str = ""
+    is_search: bool = False
+    is_unfinished: bool = False
+    margin: float = MARGIN
+    looks: int = 1
+
+    @property
+    def level(self) -> float:
+        """Of every statement."""
+        return LEVEL / self.looks
+
+
+@dataclass(frozen=True)
+class Breaks:
+    """How many of a trial's finished runs broke, and the exact 95 % interval of the probability."""
+
+    trial: int
+    broken: int
+    runs: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """By how much a trial is worse than the one that is named, with an interval that holds for all pairs at once."""
+
+    trial: int
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether it is shown to be worse."""
+        return self.low > 0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What may be said of a study; `trial` is None where nothing may be named.
+
+    `kept` may be best; whoever is outside isn't shown to be worse than `trial`: that takes a contrast. `bound` is by how much
+    `trial` may be worse than the best tried (95 %), among unbroken runs; it, `margin`, `detectable` and contrasts are shares
+    of the measure where `is_relative`, else in its unit. `bound_scenes` counts scenes as a sample, too. `seeds` are those common to the
+    `compared`; `left` says who wasn't compared, and why. `mean`, `low`, `high` are of the unbroken runs of `trial` under them.
+    `detectable` is what the noise lets be seen, and `seeds_needed` from how many seeds on that is the margin.
+    """
+
+    state: State
+    trial: int | None = None
+    kept: tuple[int, ...] = ()
+    bound: float | None = None
+    bound_scenes: float | None = None
+    is_settled: bool = False
+    so_far: bool = False
+    choice: Choice = ""
+    margin: float = MARGIN
+    is_relative: bool = True
+    is_search: bool = False
+    objection: str = ""
+    compared: tuple[int, ...] = ()
+    left: dict[int, str] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    beating: int | None = None
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    gate: str = ""
+    gate_p: float | None = None
+    gate_level: float | None = None
+    is_pilot: bool = False
+    detectable: float | None = None
+    seeds_needed: int | None = None
+    broken: tuple[Breaks, ...] = ()
+    contrasts: tuple[Contrast, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {**asdict(self), "left": {str(n): why for n, why in self.left.items()}}
+
+    def breaks_of(self, trial: int | None) -> Breaks | None:
+        """How often a trial broke; None of one that has no finished run."""
+        return next((b for b in self.broken if b.trial == trial), None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """The trials that are compared under the seeds they share: values as measured and as compared, (trials, seeds)."""
+
+    trials: Sequence[TrialResult]
+    seeds: tuple[int, ...]
+    raw: np.ndarray
+    y: np.ndarray
+    unbroken: np.ndarray
+    is_relative: bool
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(t.number for t in self.trials)
+
+    def told(self, difference: float) -> float:
+        """A difference as it is said: a share, or in the measure's unit."""
+        return math.expm1(difference) if self.is_relative else difference
+
+
+def decide(trials: Sequence[TrialResult], question: Question) -> Decision:
+    """The first of the states that fits; see DESIGN, "What may be compared".
+
+    Pruned, failed and unfinished trials leave first, and one that shows another's runs; the rest is compared under the seeds
+    that all of them have. A run without a finite value counts as the training-median predictor.
+    """
+    measure = question.measure
+    order = sorted(trials, key=lambda t: t.number)
+    left = _left(order)
+    compared = [t for t in order if t.number not in left]
+    about: dict[str, Any] = {
+        "left": left,
+        "compared": tuple(t.number for t in compared),
+        "margin": question.margin,
+        "is_search": question.is_search,
+        "so_far": question.is_unfinished and bool(compared),
+        "broken": tuple(_breaks(t) for t in order if t.finished),
+    }
+    if question.objection:
+        return Decision("incomparable", objection=question.objection, **about)
+    if not compared:
+        return Decision("unfinished", **about)
+    if all(math.isinf(value) for t in compared for value in t.values):
+        return Decision("diverged", **about)
+    table = _table(compared, question)
+    means = np.nanmean(table.raw, axis=1)
+    is_better = _beat(means, question)
+    about |= {"seeds": table.seeds, "is_relative": table.is_relative}
+    about["beating"] = int(is_better.sum()) if question.baselines else None
+    if not is_better.any():
+        return Decision("not_learnt", **about)
+    if len(compared) == 1:
+        return Decision("single", compared[0].number, table.numbers, choice="only", **about, **_level(table, 0))
+    if len(table.seeds) < LEAST_SEEDS or not table.unbroken.any():
+        ahead = int(np.where(is_better, -means if measure.higher_is_better else means, np.inf).argmin())
+        state: State = "anecdote" if len(table.seeds) < LEAST_SEEDS else "undecided"
+        return Decision(
+            state, table.numbers[ahead], table.numbers, choice="least mean", **about, **_level(table, ahead)
+        )
+    return _compare(table, question, is_better, about)
+
+
+def _left(order: Sequence[TrialResult]) -> dict[int, str]:
+    """Trial -> why it isn't compared."""
+    left: dict[int, str] = {}
+    shown: dict[tuple[str, ...], int] = {}
+    for trial in order:
+        runs = tuple(sorted(s.run for s in trial.seeds if s.is_finished))
+        if trial.state in ("pruned", "failed"):
+            left[trial.number] = trial.state
+        elif len(runs) < max(trial.expected, 1):
+            left[trial.number] = "unfinished"
+        elif 2 * len(trial.values) < len(runs):
+            left[trial.number] = "not measured"
+        elif shown.setdefault(runs, trial.number) != trial.number:
+            left[trial.number] = f"the same runs as trial {shown[runs]}"
+    return left
+
+
+def _breaks(trial: TrialResult) -> Breaks:
+    return Breaks(trial.number, trial.broken, trial.finished, *proportion_interval(trial.broken, trial.finished))
+
+
+def _table(compared: Sequence[TrialResult], question: Question) -> _Table:
+    """Less is better in `y`: the log of a positive measure, a fraction as it is."""
+    by_seed = [{s.seed: s for s in t.seeds if not math.isnan(s.value)} for t in compared]
+    common = sorted(set.intersection(*map(set, by_seed)))
+    # With no seed in common there is nothing to pair; each trial then keeps its own, for its level.
+    seeds = common or sorted({seed for own in by_seed for seed in own})
+    values = np.array([[own[s].value if s in own else math.nan for s in seeds] for own in by_seed])
+    broke = np.array(
+        [[s not in own or own[s].broke is True or math.isinf(own[s].value) for s in seeds] for own in by_seed]
+    )
+    raw = np.where(np.isinf(values), _instead(values, question), values)
+    is_relative = question.measure.unit != "fraction" and float(np.nanmin(raw)) > 0
+    y = np.log(raw) if is_relative else raw
+    signed = -y if question.measure.higher_is_better else y
+    return _Table(compared, tuple(common), raw, signed, ~broke, is_relative)
+
+
+def _instead(values: np.ndarray, question: Question) -> float:
+    """What a run without a finite value counts as: the training-median predictor, or the worst value where that is unknown."""
+    finite = values[np.isfinite(values)]
+    worst = float(finite.min() if question.measure.higher_is_better else finite.max())
+    return question.baselines.get("median", worst)
+
+
+def _beat(means: np.ndarray, question: Question) -> np.ndarray:
+    """Which means are better than every trivial predictor; all of them where none is known."""
+    known = list(question.baselines.values())
+    if not known:
+        return np.ones(len(means), dtype=bool)
+    return means > max(known) if question.measure.higher_is_better else means < min(known)
+
+
+def _level(table: _Table, row: int) -> dict[str, Any]:
+    """The level of a trial's unbroken runs, with its own t-interval."""
+    interval = t_interval(table.raw[row][table.unbroken[row]])
+    return {key: _known(getattr(interval, key)) for key in ("mean", "low", "high")}
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+# Three seeds and two trials or more
+
+
+def _compare(table: _Table, question: Question, is_better: np.ndarray, about: dict[str, Any]) -> Decision:
+    level, found = question.level, comparisons.fit(table.y[None], table.unbroken[None])
+    margin = math.log1p(question.margin) if table.is_relative else question.margin
+    places = _places(table, question)
+    tested = comparisons.gate(table.y[None], places)
+    kept = comparisons.kept(found, level)[0]
+    scores = _scores(table, found, places, margin)
+    # The trivial predictors are a bar for every name that is named.
+    row = int(np.where(kept & is_better, scores, np.inf).argmin() if (kept & is_better).any() else scores.argmin())
+    choice: Choice = "least mean" if places is None else "smoothed"
+    state: State = "undecided"
+    if not question.is_search:
+        if tested.p[0] < level:
+            state = "use"
+        elif _all_within(found, margin, level):
+            state = "equivalent"
+    if state != "undecided":
+        simplest = _simplest(table, found, row, kept & is_better, margin, level)
+        row, choice = (simplest, "simplest") if simplest != row or state == "equivalent" else (row, choice)
+    bound = float(comparisons.regret_bound(found, np.array([row]), level)[0])
+    sd, weights = float(found.sd[0]), int((found.counts > 0).sum())
+    return Decision(
+        state,
+        table.numbers[row],
+        tuple(n for n, may_be_best in zip(table.numbers, kept, strict=True) if may_be_best),
+        bound=None if question.is_search or math.isinf(bound) else table.told(bound),
+        is_settled=not question.is_search and bound <= margin,
+        choice=choice,
+        gate=tested.name,
+        gate_p=float(tested.p[0]),
+        gate_level=level,
+        is_pilot=tested.is_pilot,
+        detectable=_known(table.told(comparisons.detectable(sd, weights, len(table.seeds), level))),
+        seeds_needed=comparisons.seeds_needed(sd, weights, margin, level)
+        if math.isfinite(sd) and weights > 1
+        else None,
+        contrasts=_contrasts(table, found, row, level),
+        **about,
+        **_level(table, row),
+    )
+
+
+def _places(table: _Table, question: Question) -> np.ndarray | None:
+    """The trials' places on a line of at least three; None where there is none."""
+    places = [question.line.get(n, math.nan) for n in table.numbers]
+    return np.array(places) if np.isfinite(places).all() and len({*places}) >= 3 else None
+
+
+def _scores(table: _Table, found: Fit, places: np.ndarray | None, margin: float) -> np.ndarray:
+    """What is least where training does best: on a line two parts, each as smooth as it seems; elsewhere plain means."""
+    if places is None:
+        return np.where(table.unbroken.any(axis=1), table.y.mean(axis=1), np.inf)
+    order = np.argsort(places)
+    score = comparisons.smoothed(found, places)[0]
+    broken = ~table.unbroken
+    if broken.any():
+        loss = max(LEAST_LOSS * margin, float(table.y[broken].mean() - table.y[table.unbroken].mean()))
+        shares = np.empty(len(order))
+        shares[order] = comparisons.break_shares(broken.sum(axis=1)[order], np.full(len(order), float(broken.shape[1])))
+        score = score + shares * loss
+    return np.where(np.isnan(score), np.inf, score)
+
+
+def _all_within(found: Fit, margin: float, level: float) -> bool:
+    """Whether every weight is within the margin of the best; whoever has no unbroken run isn't known to be."""
+    if not (found.counts > 0).all():
+        return False
+    # The worst mean first: where it is too far off, the other ten thousand needn't be asked.
+    worst_first = np.argsort(found.means[0])[::-1]
+    return all(comparisons.regret_bound(found, np.array([row]), level)[0] <= margin for row in worst_first)
+
+
+def _simplest(table: _Table, found: Fit, row: int, allowed: np.ndarray, margin: float, level: float) -> int:
+    """The trial of the fewest non-zero terms, then the first, that is certified, and broke no more often than the choice."""
+    broken = (~table.unbroken).sum(axis=1)
+    for other in sorted(range(len(table.trials)), key=lambda r: (_terms(table.trials[r]), table.trials[r].number)):
+        if other == row:
+            return row
+        if not allowed[other] or broken[other] > broken[row]:
+            continue
+        if comparisons.regret_bound(found, np.array([other]), level)[0] <= margin:
+            return other
+    return row
+
+
+def _terms(trial: TrialResult) -> int:
+    return sum(weight > 0 for weight in trial.weights.values())
+
+
+def _contrasts(table: _Table, found: Fit, row: int, level: float) -> tuple[Contrast, ...]:
+    """Every other trial against the named one."""
+    against = comparisons.contrasts(found, np.array([row]), level)
+    mean, half = against.mean[0], against.half[0]
+    return tuple(
+        Contrast(n, table.told(mean[i]), table.told(mean[i] - half[i]), table.told(mean[i] + half[i]))
+        for i, n in enumerate(table.numbers)
+        if i != row and math.isfinite(mean[i]) and math.isfinite(half[i])
+    )
