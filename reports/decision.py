@@ -14,6 +14,7 @@ from depth_loss_sweep.reports import comparisons
 from depth_loss_sweep.reports.comparisons import LEVEL, Fit
 from depth_loss_sweep.reports.intervals import proportion_interval, t_interval
 from depth_loss_sweep.reports.measures import Measure
+from depth_loss_sweep.reports.rule import Design, judge
 from depth_loss_sweep.reports.trials import TrialResult
 
 State = Literal[
@@ -31,7 +32,6 @@ Choice = Literal["", "only", "least mean", "smoothed", "simplest"]
 
 MARGIN = 0.02
 LEAST_SEEDS = 3
-LEAST_LOSS = 10  # margins that a broken run costs at least
 COMBINED, OTHER_PICTURES = "the combined loss is not comparable", "the trials differ in their data"
 
 
@@ -262,92 +262,45 @@ def _known(value: float) -> float | None:
 
 
 def _compare(table: _Table, question: Question, is_better: np.ndarray, about: dict[str, Any]) -> Decision:
-    level, found = question.level, comparisons.fit(table.y[None], table.unbroken[None])
+    level, places = question.level, _places(table, question)
     margin = math.log1p(question.margin) if table.is_relative else question.margin
-    places = _places(table, question)
-    tested = comparisons.gate(table.y[None], places)
-    kept = comparisons.kept(found, level)[0]
-    scores = _scores(table, found, places, margin)
-    # The trivial predictors are a bar for every name that is named.
-    row = int(np.where(kept & is_better, scores, np.inf).argmin() if (kept & is_better).any() else scores.argmin())
-    choice: Choice = "least mean" if places is None else "smoothed"
-    state: State = "undecided"
-    if not question.is_search:
-        if tested.p[0] < level:
-            state = "use"
-        elif _all_within(found, margin, level):
-            state = "equivalent"
-    if state != "undecided":
-        simplest = _simplest(table, found, row, kept & is_better, margin, level)
-        row, choice = (simplest, "simplest") if simplest != row or state == "equivalent" else (row, choice)
-    bound = float(comparisons.regret_bound(found, np.array([row]), level)[0])
-    sd, weights = float(found.sd[0]), int((found.counts > 0).sum())
+    design = Design(places, _simplicity(table.trials), margin, level, question.is_search)
+    judged = judge(table.y[None], table.unbroken[None], is_better[None], design)
+    row, bound, sd = int(judged.named[0]), float(judged.bound[0]), float(judged.fit.sd[0])
+    weights = int((judged.fit.counts > 0).sum())
+    state: State = "use" if judged.rejects[0] else "equivalent" if judged.all_within[0] else "undecided"
+    choice: Choice = "simplest" if judged.is_simplest[0] else "least mean" if places is None else "smoothed"
     return Decision(
         state,
         table.numbers[row],
-        tuple(n for n, may_be_best in zip(table.numbers, kept, strict=True) if may_be_best),
+        tuple(n for n, may_be_best in zip(table.numbers, judged.kept[0], strict=True) if may_be_best),
         bound=None if question.is_search or math.isinf(bound) else table.told(bound),
         is_settled=not question.is_search and bound <= margin,
         choice=choice,
-        gate=tested.name,
-        gate_p=float(tested.p[0]),
+        gate=judged.gate.name,
+        gate_p=float(judged.gate.p[0]),
         gate_level=level,
-        is_pilot=tested.is_pilot,
+        is_pilot=judged.gate.is_pilot,
         detectable=_known(table.told(comparisons.detectable(sd, weights, len(table.seeds), level))),
         seeds_needed=comparisons.seeds_needed(sd, weights, margin, level)
         if math.isfinite(sd) and weights > 1
         else None,
-        contrasts=_contrasts(table, found, row, level),
+        contrasts=_contrasts(table, judged.fit, row, level),
         **about,
         **_level(table, row),
     )
+
+
+def _simplicity(trials: Sequence[TrialResult]) -> np.ndarray:
+    """The trials' ranks: fewest non-zero terms first, then the lowest number."""
+    order = sorted(range(len(trials)), key=lambda row: (sum(w > 0 for w in trials[row].weights.values()), row))
+    return np.argsort(order)
 
 
 def _places(table: _Table, question: Question) -> np.ndarray | None:
     """The trials' places on a line of at least three; None where there is none."""
     places = [question.line.get(n, math.nan) for n in table.numbers]
     return np.array(places) if np.isfinite(places).all() and len({*places}) >= 3 else None
-
-
-def _scores(table: _Table, found: Fit, places: np.ndarray | None, margin: float) -> np.ndarray:
-    """What is least where training does best: on a line two parts, each as smooth as it seems; elsewhere plain means."""
-    if places is None:
-        return np.where(table.unbroken.any(axis=1), table.y.mean(axis=1), np.inf)
-    order = np.argsort(places)
-    score = comparisons.smoothed(found, places)[0]
-    broken = ~table.unbroken
-    if broken.any():
-        loss = max(LEAST_LOSS * margin, float(table.y[broken].mean() - table.y[table.unbroken].mean()))
-        shares = np.empty(len(order))
-        shares[order] = comparisons.break_shares(broken.sum(axis=1)[order], np.full(len(order), float(broken.shape[1])))
-        score = score + shares * loss
-    return np.where(np.isnan(score), np.inf, score)
-
-
-def _all_within(found: Fit, margin: float, level: float) -> bool:
-    """Whether every weight is within the margin of the best; whoever has no unbroken run isn't known to be."""
-    if not (found.counts > 0).all():
-        return False
-    # The worst mean first: where it is too far off, the other ten thousand needn't be asked.
-    worst_first = np.argsort(found.means[0])[::-1]
-    return all(comparisons.regret_bound(found, np.array([row]), level)[0] <= margin for row in worst_first)
-
-
-def _simplest(table: _Table, found: Fit, row: int, allowed: np.ndarray, margin: float, level: float) -> int:
-    """The trial of the fewest non-zero terms, then the first, that is certified, and broke no more often than the choice."""
-    broken = (~table.unbroken).sum(axis=1)
-    for other in sorted(range(len(table.trials)), key=lambda r: (_terms(table.trials[r]), table.trials[r].number)):
-        if other == row:
-            return row
-        if not allowed[other] or broken[other] > broken[row]:
-            continue
-        if comparisons.regret_bound(found, np.array([other]), level)[0] <= margin:
-            return other
-    return row
-
-
-def _terms(trial: TrialResult) -> int:
-    return sum(weight > 0 for weight in trial.weights.values())
 
 
 def _contrasts(table: _Table, found: Fit, row: int, level: float) -> tuple[Contrast, ...]:
