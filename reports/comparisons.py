@@ -193,10 +193,9 @@ def gate(y: np.ndarray, positions: np.ndarray | None) -> Gate:
     _, weights, seeds = y.shape
     if weights == 2:
         return Gate("paired t", _paired(y))
-    blocked = blocked_f(y)
     if positions is None or seeds < TREND_SEEDS:
-        return Gate("blocked F", blocked, is_pilot=True)
-    trend = trend_t2(y, positions)
+        return Gate("blocked F", blocked_f(y), is_pilot=True)
+    trend, blocked = trend_t2(y, positions), blocked_f(y, is_cautious=True)
     return Gate(
         "Hotelling's T² and blocked F", np.minimum(np.minimum(trend / TREND_SHARE, blocked / (1 - TREND_SHARE)), 1)
     )
@@ -211,8 +210,12 @@ def _paired(y: np.ndarray) -> np.ndarray:
     return np.where(sure, np.where(np.abs(mean) > _rounding(y), 0.0, 1.0), 2 * special.stdtr(n - 1, -t))
 
 
-def blocked_f(y: np.ndarray) -> np.ndarray:
-    """p of the blocked F with the degrees of freedom of Huynh and Feldt (1976), for unequal spread and correlation."""
+def blocked_f(y: np.ndarray, is_cautious: bool = False) -> np.ndarray:
+    """p of the blocked F with the degrees of freedom of Huynh and Feldt (1976), for unequal spread and correlation.
+
+    Where one of ten weights spreads three times as wide, that rejects 5 % at a level of 2 %. Caution takes the mean of their
+    epsilon and Greenhouse and Geisser's (1959), as Stevens (2002) does: 3 %.
+    """
     _, weights, seeds = y.shape
     means = y.mean(axis=2)
     rest = y - means[:, :, None] - y.mean(axis=1)[:, None, :] + means.mean(axis=1)[:, None, None]
@@ -227,7 +230,8 @@ def blocked_f(y: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         over, under = seeds * (weights - 1) * epsilon - 2, (weights - 1) * (seeds - 1 - (weights - 1) * epsilon)
         huynh_feldt = np.where(under > TINY, over / under, 1.0)
-    epsilon = np.where(huynh_feldt > 0, np.minimum(huynh_feldt, 1.0), 1.0)
+    huynh_feldt = np.where(huynh_feldt > 0, np.minimum(huynh_feldt, 1.0), 1.0)
+    epsilon = (epsilon + huynh_feldt) / 2 if is_cautious else huynh_feldt
     p = _f_tail(between / np.where(flat, 1.0, square), (weights - 1) * epsilon, df * epsilon)
     return np.where(flat, np.where(np.sqrt(between) > _rounding(y), 0.0, 1.0), p)
 
