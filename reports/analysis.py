@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 
 from depth_loss_sweep.reports import decision, naming, statistics
-from depth_loss_sweep.reports.advice import objection_to, predictor_values, ranking_of
-from depth_loss_sweep.reports.decision import MARGIN, Decision, Question
-from depth_loss_sweep.reports.measures import Measure, measure_of
+from depth_loss_sweep.reports.decision import MARGIN, Decision, Question, objection_to, ranking_of
+from depth_loss_sweep.reports.measures import Measure, measure_of, predictor_values
 from depth_loss_sweep.reports.records import StudyRecord
-from depth_loss_sweep.reports.statistics import Breakage, Contrast, Pairing, Recommendation
+from depth_loss_sweep.reports.statistics import Breakage, Pairing, Reference
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult, has_broken
 
 
@@ -201,37 +200,26 @@ class Analysis:
         return decision.decide(self.trials, question)
 
     @cached_property
-    def recommendation(self) -> Recommendation:
-        """The weights to use, and why."""
-        return statistics.recommend(
-            self.trials,
-            self.ranking,
-            self.baselines(self.ranking),
-            self.record.objective,
-            objection_to(self.objective, self.record.variables),
-            self.is_unfinished,
-        )
-
-    @cached_property
     def ranked(self) -> Sequence[TrialResult]:
         """The complete trials, best mean first; diverged ones last."""
         return statistics.ranked(self.trials, self.ranking)
 
     @cached_property
-    def best(self) -> TrialResult | None:
-        """The trial with the best mean, simplest or not; None where none is finite."""
-        return next((t for t in self.ranked[:1] if math.isfinite(t.mean)), None)
+    def named(self) -> TrialResult | None:
+        """The trial that the decision names."""
+        return next((t for t in self.trials if t.number == self.decision.trial), None)
 
     @cached_property
-    def contrasts(self) -> tuple[Contrast, ...]:
-        """The advantage of the best trial over each of its references, paired by seed."""
-        best = self.best
-        if best is None:
+    def references(self) -> tuple[Reference, ...]:
+        """What the named trial is held against, with contrasts that hold for all pairs of trials at once."""
+        if self.named is None:
             return ()
-        references = statistics.references(
-            self.ranked, self.recommendation, self.terms, self.term_names, self.record.kind == "points", self.line
+        contrasts = {c.trial: c for c in self.decision.contrasts}
+        compared = [t for t in self.ranked if t.number in self.decision.compared]
+        found = statistics.references(
+            compared, self.named.number, self.terms, self.term_names, self.record.kind == "points", self.line
         )
-        return tuple(statistics.contrast(role, best, other, self.ranking) for role, other in references)
+        return tuple(Reference(role, t.label, contrasts[t.number]) for role, t in found if t.number in contrasts)
 
     @cached_property
     def pairing(self) -> Pairing:

@@ -153,6 +153,18 @@ class _Table:
         return math.expm1(difference) if self.is_relative else difference
 
 
+def objection_to(objective: Measure, variables: Sequence[str]) -> str:
+    """Why a study's trials cannot be compared at all, in a few words; empty where they can."""
+    if not objective.is_comparable:
+        return COMBINED
+    return OTHER_PICTURES if any(name.startswith("data.") for name in variables) else ""
+
+
+def ranking_of(objective: Measure, rmse: Measure) -> Measure:
+    """What trials are ranked by: the objective, or RMSE in place of the incomparable combined loss."""
+    return objective if objective.is_comparable else rmse
+
+
 def decide(trials: Sequence[TrialResult], question: Question) -> Decision:
     """The first of the states that fits; see DESIGN, "What may be compared".
 
@@ -187,7 +199,7 @@ def decide(trials: Sequence[TrialResult], question: Question) -> Decision:
     if len(compared) == 1:
         return Decision("single", compared[0].number, table.numbers, choice="only", **about, **_level(table, 0))
     if len(table.seeds) < LEAST_SEEDS or not table.unbroken.any():
-        ahead = int(np.where(is_better, -means if measure.higher_is_better else means, np.inf).argmin())
+        ahead = int(np.where(is_better, measure.cost(means), np.inf).argmin())
         state: State = "anecdote" if len(table.seeds) < LEAST_SEEDS else "undecided"
         return Decision(
             state, table.numbers[ahead], table.numbers, choice="least mean", **about, **_level(table, ahead)

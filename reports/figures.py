@@ -205,24 +205,19 @@ def _add_diverged(chart: Chart, x: Sequence[float]) -> None:
 def measure_chart(
     series: MeasureSeries,
     height: int = 250,
-    band: tuple[float, float] | None = None,
     marked: int | None = None,
     verdict: str = "",
     colours: Mapping[int, float] | None = None,
 ) -> Chart:
     """Seeds as points, means with 95 % t-intervals, trivial predictors as lines.
 
-    `band` is shaded (one standard error from the best), the trial `marked` is ringed and called by its `verdict`, and
-    `colours` gives means a value to be coloured by.
+    The trial `marked` is ringed and called by its `verdict`, and `colours` gives means a value to be coloured by.
     """
     chart = _chart(height, series.axis.title, series.measure.axis)
     _add_seeds(chart, series)
     _add_means(chart, series, colours)
     _add_baselines(chart, series.baselines, _span(series.axis))
     _add_diverged(chart, series.diverged_x)
-    if band:
-        box = {"type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": band[0], "y1": band[1], "layer": "below"}
-        chart.layout["shapes"] = [{**box, "fillcolor": MEAN, "opacity": 0.13, "line": {"width": 0}}]
     if marked in series.trials:
         _add_ring(chart, series, series.trials.index(marked), verdict)
     _place(chart, series.axis)

@@ -1,9 +1,8 @@
-"""How sure a number is: intervals, the luck of the best, and what seeds share. Numbers in, numbers out."""
+"""How sure a number is: intervals, and what seeds share. Numbers in, numbers out."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from scipy import special  # not scipy.stats, whose import takes longer than all of this
@@ -50,17 +49,6 @@ def proportion_interval(hits: int, n: int, confidence: float = CONFIDENCE) -> tu
     low = float(special.betaincinv(hits, n - hits + 1, tail)) if hits else 0.0
     high = float(special.betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0
     return low, high
-
-
-@cache
-def expected_best_of(n: int) -> float:
-    """By how many standard errors the best of n equal points looks better than it is (normal order statistic)."""
-    if n < 2:
-        return 0.0
-    z = np.linspace(-8, 8, 4001)
-    # The mean of the largest of n: z times its density, n pdf(z) cdf(z)^(n - 1).
-    density = n * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) * special.ndtr(z) ** (n - 1)
-    return float(np.trapezoid(z * density, z))
 
 
 def seed_correlation(values: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 NO_UNIT = "no unit"
 NO_BREAK = "\u00a0"  # between a number and its unit
@@ -35,6 +36,10 @@ class Measure:
         """The worst infinity: what a run that went non-finite counts as."""
         return -math.inf if self.higher_is_better else math.inf
 
+    def cost(self, value: float) -> float:
+        """A value as something of which less is better."""
+        return -value if self.higher_is_better else value
+
     def write(self, value: float) -> str:
         """A value with its unit, such as "0.5213 m"."""
         return quantity(value, self.unit)
@@ -44,6 +49,12 @@ def measure_of(column: str, measures: Mapping[str, Measure]) -> Measure:
     """A column's measure; one that is not among these is called by its name."""
     known = measures.get(column)
     return known or Measure(column, column.partition("_")[2].replace("_", " ") or column, NO_UNIT)
+
+
+def predictor_values(table: Mapping[str, Mapping[str, Any]], measure: Measure) -> dict[str, float]:
+    """Trivial predictor -> its value of a measure; those that do not have it are left out."""
+    values = {name: numbers.get(measure.column) for name, numbers in table.items()}
+    return {name: float(v) for name, v in values.items() if isinstance(v, (int, float)) and math.isfinite(v)}
 
 
 def number(value: float) -> str:

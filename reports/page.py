@@ -21,15 +21,16 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from depth_loss_sweep.files import write_whole
-from depth_loss_sweep.reports import summary
+from depth_loss_sweep.reports import summary, wording
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.figures import term_colours
 from depth_loss_sweep.reports.measures import number, rough, short
 from depth_loss_sweep.reports.naming import beside_weights, written
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.samples import Samples, sample_panels
 from depth_loss_sweep.reports.sections import Section, study_sections
-from depth_loss_sweep.reports.statistics import Contrast, Recommendation
+from depth_loss_sweep.reports.statistics import Reference
 from depth_loss_sweep.reports.trials import TrialResult
 
 MARK = "· Depth Loss Sweep</title>".encode()
@@ -123,6 +124,7 @@ def _asset(name: str) -> str:
 def _template() -> Any:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": number, "short": short, "readable": readable}
+    environment.globals["amount"] = wording.amount
     environment.tests["finite"] = math.isfinite
     return environment.from_string(_asset("page.html.j2"))
 
@@ -148,38 +150,37 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         recipe=_recipe(analysis),
         objective=summary.objective_sentence(analysis),
         sections=study_sections(analysis, anchor),
-        reach=_reach(analysis.contrasts),
+        reach=_reach(analysis.references),
         samples=sample_panels(analysis),
         trials=trial_table(analysis),
         runs=run_table(analysis),
         baselines=baseline_table(analysis),
-        counts=_counts(analysis.record),
+        counts=_counts(analysis),
     )
 
 
 def _recipe(analysis: Analysis) -> tuple[NamedWeight, ...]:
-    """The weights to use; none where there is no advice."""
-    advice, names, colours = analysis.recommendation, analysis.term_names, term_colours(analysis.term_names)
-    if advice.status != "recommended":
+    """The weights to use; none where the decision doesn't go so far."""
+    named, names, colours = analysis.named, analysis.term_names, term_colours(analysis.term_names)
+    if named is None or analysis.decision.state not in ("use", "equivalent"):
         return ()
-    return tuple(NamedWeight(names[t], weight, colours[t]) for t, weight in advice.weights.items() if weight > 0)
+    return tuple(NamedWeight(names[t], weight, colours[t]) for t, weight in named.weights.items() if weight > 0)
 
 
-def _reach(contrasts: Sequence[Contrast]) -> float:
+def _reach(references: Sequence[Reference]) -> float:
     """The largest distance from zero that the contrasts' little interval drawings have to show."""
-    intervals = [c.advantage for c in contrasts]
-    ends = [abs(v) for i in intervals for v in (i.mean, i.low, i.high) if math.isfinite(v)]
+    ends = [abs(v) for r in references for v in (r.contrast.low, r.contrast.high)]
     return max(ends, default=1.0) or 1.0
 
 
-def _counts(record: StudyRecord) -> dict[str, int]:
-    runs = record.runs
+def _counts(analysis: Analysis) -> dict[str, int]:
+    record, runs = analysis.record, analysis.record.runs
     return {
         "trials": len(record.trials),
         "trials_done": int(record.trials["state"].isin(["complete", "pruned"]).sum()),
         "runs": max(len(runs), len(record.trials) * len(record.seeds)),
         "runs_done": int((runs["state"] == "finished").sum()),
-        "broken": int(runs["outcome"].isin(record.broken_outcomes).sum()),
+        "broken": analysis.breakage.broken,
         "seeds": len(record.seeds),
     }
 
@@ -195,12 +196,12 @@ def _numeric(value: float, text: str | None = None) -> Cell:
 
 def trial_table(analysis: Analysis) -> Table:
     """Every trial: what it is made of, mean over its seeds, standard error, interval, outcomes, best first."""
-    measure, advice, results = analysis.ranking, analysis.recommendation, analysis.trials
+    measure, results = analysis.ranking, analysis.trials
     sign = -1 if measure.higher_is_better else 1
     order = sorted(results, key=lambda t: (not t.is_complete, sign * t.mean if not math.isnan(t.mean) else math.inf))
     terms, swept = analysis.terms, tuple(beside_weights(results[0].params)) if results else ()
     value_columns = (f"mean {measure.axis}", "± s.e.", "95 % interval", "n", "outcomes", "state")
-    rows = (_trial_cells(t, terms, swept, _verdict(t, advice)) for t in order)
+    rows = (_trial_cells(t, terms, swept, _verdict(t, analysis.decision)) for t in order)
     return Table(("trial", "verdict", *swept, *(analysis.term_names[t] for t in terms), *value_columns), tuple(rows))
 
 
@@ -228,12 +229,14 @@ def _swept(value: Any) -> Cell:
     return _numeric(float(value), written(value)) if is_number else Cell(written(value), written(value))
 
 
-def _verdict(trial: TrialResult, advice: Recommendation) -> Cell:
-    if trial.number == advice.trial:
-        return Cell(advice.verdict, 0, "good" if advice.status == "recommended" else "quiet")
-    if trial.number in advice.tied:
-        return Cell("no difference", 1)
-    return Cell("" if trial.is_complete else "not compared", 2 if trial.is_complete else 3, "quiet")
+def _verdict(trial: TrialResult, decision: Decision) -> Cell:
+    if trial.number == decision.trial:
+        return Cell(wording.verdict(decision), 0, "good" if decision.state == "use" else "quiet")
+    if trial.number not in decision.compared:
+        return Cell("not compared", 4, "quiet")
+    if any(c.is_worse for c in decision.contrasts if c.trial == trial.number):
+        return Cell("worse", 3)
+    return Cell("may be best", 1) if trial.number in decision.kept else Cell("", 2, "quiet")
 
 
 RUN_COLUMNS = (

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from depth_loss_sweep.reports import figures
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.figures import Chart
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.series import (
@@ -22,8 +23,8 @@ from depth_loss_sweep.reports.series import (
     named_baselines,
     outcome_counts,
 )
-from depth_loss_sweep.reports.statistics import Recommendation
 from depth_loss_sweep.reports.trials import TrialResult
+from depth_loss_sweep.reports.wording import verdict
 
 MAX_CURVES = 40  # trials drawn over epochs; the page says so when there are more
 # Shown at once; the other metrics are a click away.
@@ -99,24 +100,21 @@ def _anchored(section: Section, study: str) -> Section:
 
 
 def _objective(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
-    measure, advice, order = analysis.ranking, analysis.recommendation, analysis.ranked
+    measure, decision, order = analysis.ranking, analysis.decision, analysis.ranked
     if not any(t.interval.n for t in analysis.trials):
         return None
     single = len(every) == 1
     means = {t.number: t.mean for t in order}
-    band = _band(order, measure) if single and advice.trial is not None else None
-    shaded = f" Shaded: within one standard error of the best.{_called('Ringed', advice)}" if band else ""
     shown = [
         Figure(
             anchor=f"axis-{i}",
             title=f"Validation {measure.label} against {axis.title}",
-            note=_note(analysis) + shaded if single else "",
+            note=_note(analysis) + _called("Ringed", decision) if single else "",
             chart=figures.measure_chart(
                 measure_series(analysis, measure, axis),
                 height=380 if single else 280,
-                band=band,
-                marked=advice.trial,
-                verdict=advice.verdict,
+                marked=decision.trial,
+                verdict=verdict(decision),
                 colours=None if single else means,
             ),
             wide=single,
@@ -125,25 +123,18 @@ def _objective(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
     ]
     finite = [n for n, value in means.items() if math.isfinite(value)]
     if not single and len(finite) > 1:
-        chart = figures.parallel_chart(every, measure, means, advice.trial)
-        note = f"One line a trial, coloured by its value: blue is better.{_called('Thick', advice)}"
+        chart = figures.parallel_chart(every, measure, means, decision.trial)
+        note = f"One line a trial, coloured by its value: blue is better.{_called('Thick', decision)}"
         shown.append(Figure("parallel", "All weights at once", note, chart, wide=True))
     title = f"Validation {measure.label}: the measure that decides"
     lead = "This number does not know the weights, so it can be compared between them."
-    lead += "" if single else f" {_note(analysis)}{_called('Ringed', advice)} Means are coloured, blue is better."
+    lead += "" if single else f" {_note(analysis)}{_called('Ringed', decision)} Means are coloured, blue is better."
     return Section("objective", title, lead, tuple(shown), toggles_baselines=True)
 
 
-def _band(order: Sequence[TrialResult], measure: Measure) -> tuple[float, float] | None:
-    if not order or not math.isfinite(order[0].interval.standard_error):
-        return None
-    best = order[0].interval
-    return (best.mean, best.mean + (-1 if measure.higher_is_better else 1) * best.standard_error)
-
-
-def _called(mark: str, advice: Recommendation) -> str:
+def _called(mark: str, decision: Decision) -> str:
     """What the marked trial is called."""
-    return f" {mark}: {advice.verdict}." if advice.verdict else ""
+    return f" {mark}: {verdict(decision)}." if verdict(decision) else ""
 
 
 def _note(analysis: Analysis) -> str:

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from depth_loss_sweep.reports.advice import Tone, best_baseline
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.intervals import proportion_interval
-from depth_loss_sweep.reports.measures import percent, rough, short
+from depth_loss_sweep.reports.measures import percent, short
 from depth_loss_sweep.reports.records import StudyRecord
-from depth_loss_sweep.reports.statistics import Breakage, Recommendation
-from depth_loss_sweep.reports.trials import TrialResult
+from depth_loss_sweep.reports.statistics import Breakage
+from depth_loss_sweep.reports.wording import Tone, headline, level, reasons
 
 
 @dataclass(frozen=True)
@@ -36,16 +35,20 @@ class Answer:
 
 def answer(analysis: Analysis) -> Answer:
     """Sum a study up, whatever state it is in. Whether networks beat the trivial predictors comes first."""
-    advice, broken = analysis.recommendation, analysis.breakage
-    headline, tone = advice.headline(analysis.recipe(advice.weights, advice.params))
+    decision, measure, named = analysis.decision, analysis.ranking, analysis.named
+    said, tone = headline(decision, analysis.recipe(named.weights, named.params) if named else "", measure)
     findings = (
-        _against_baselines(analysis, advice),
-        Finding("Which weights?", _which(analysis, advice), "plain" if advice.trial is not None else "warn"),
-        Finding("How sure is that?", _sure(analysis, advice), _sure_tone(advice)),
-        Finding("Where does training break?", _breaks(analysis, broken), "warn" if broken.broken else "good"),
+        _against_baselines(analysis),
+        Finding("Which weights?", _which(analysis), "plain" if named else "warn"),
+        Finding("How sure is that?", " ".join(reasons(decision, measure)), "good" if decision.is_settled else "warn"),
+        Finding(
+            "Where does training break?",
+            _breaks(analysis, analysis.breakage),
+            "warn" if analysis.breakage.broken else "good",
+        ),
     )
     asked = [f for f in findings if f.text]
-    return Answer(headline, tone, _progress(analysis), tuple(asked), _caveats(analysis))
+    return Answer(said, tone, _progress(analysis), tuple(asked), _caveats(analysis))
 
 
 def _progress(analysis: Analysis) -> str:
@@ -75,31 +78,30 @@ def _progress(analysis: Analysis) -> str:
 # Do the networks learn anything?
 
 
-def _against_baselines(analysis: Analysis, advice: Recommendation) -> Finding:
+def _against_baselines(analysis: Analysis) -> Finding:
     question = "Do the networks beat the trivial predictors?"
-    measure, order = analysis.ranking, analysis.ranked
-    best = best_baseline(analysis.baselines(measure), measure)
-    if best is None:
+    measure, decision, named = analysis.ranking, analysis.decision, analysis.named
+    baselines = analysis.baselines(measure)
+    if not baselines:
         return Finding(question, "Unknown: the trivial predictors were not evaluated for this measure.", "warn")
-    name = f"the {analysis.record.predictors.get(best[0], best[0])} ({measure.write(best[1])})"
-    if not order:
+    best = min(baselines, key=lambda name: measure.cost(baselines[name]))
+    name = f"the {analysis.record.predictors.get(best, best)} ({measure.write(baselines[best])})"
+    if decision.state == "unfinished":
         return Finding(question, f"Too early to say. The best of them is {name}, on the validation split.", "plain")
-    if not math.isfinite(order[0].mean):
-        return Finding(question, f"No. Every finished trial diverged; {name} stays ahead.", "bad")
-    leader = f"trial {order[0].number} ({order[0].label}) at {measure.write(order[0].mean)}"
-    if advice.nothing_learnt:
-        text = (
-            f"No. The best trial is {leader} {measure.label} on the validation split, and {name} does better without "
-            "looking at the image. Until that changes, differences between weights say nothing about depth: train "
-            "longer, or at another rate."
+    if decision.state == "diverged":
+        return Finding(question, f"No. Every finished run went non-finite; {name} stays ahead.", "bad")
+    if decision.state == "not_learnt":
+        return Finding(
+            question,
+            f"No. On the validation split, {name} does better than every trial without looking at the image.",
+            "bad",
         )
-        return Finding(question, text, "bad")
-    gain = abs(order[0].mean - best[1]) / abs(best[1]) if best[1] else math.nan
-    text = (
-        f"{_count(advice.beating or 0, advice.compared)}. The best is {leader} {measure.label} on the validation "
-        f"split, {percent(gain)} better than {name}. {_clearly(order[0], best[1], measure.higher_is_better)}"
-    )
-    return Finding(question, text, "good" if advice.beating == advice.compared else "warn")
+    if named is None or decision.mean is None:
+        return Finding(question, f"The best of them is {name}, on the validation split.", "plain")
+    gain = abs(decision.mean - baselines[best]) / abs(baselines[best]) if baselines[best] else math.nan
+    beating, compared = decision.beating or 0, len(decision.compared)
+    text = f"{_count(beating, compared)}. Trial {named.number} ({named.label}) is {percent(gain)} better than {name}."
+    return Finding(question, text, "good" if beating == compared else "warn")
 
 
 def _count(part: int, whole: int) -> str:
@@ -108,48 +110,13 @@ def _count(part: int, whole: int) -> str:
     return f"{'All' if part == whole else f'{part} of'} {whole} finished trials do"
 
 
-def _clearly(trial: TrialResult, baseline: float, higher: bool) -> str:
-    interval = trial.interval
-    if not math.isfinite(interval.low):
-        return "From one seed, that is an anecdote."
-    inside = interval.low <= baseline if higher else baseline <= interval.high
-    return "Its 95 % interval reaches that predictor, so even this is not certain." if inside else ""
-
-
-# Which weights, and how sure
-
-
-def _which(analysis: Analysis, advice: Recommendation) -> str:
-    if advice.trial is None:
-        return advice.reason
-    measure, recipe = analysis.objective, analysis.recipe(advice.weights, advice.params)
-    value = f"Trial {advice.trial}: {recipe}, with a validation {measure.label} of {measure.write(advice.mean)}."
-    if advice.status == "ahead":
-        value += " It does not beat the trivial predictors, so this is an order of finish, not advice."
-    return f"{value} {advice.reason}"
-
-
-def _sure(analysis: Analysis, advice: Recommendation) -> str:
-    if advice.trial is None:
+def _which(analysis: Analysis) -> str:
+    """The named trial and its level; that there is none stands in the headline, with its reasons."""
+    named = analysis.named
+    if named is None:
         return ""
-    measure = analysis.objective
-    if advice.seeds < 2:
-        return "Not at all: one seed gives no interval. Grow the study by seeds (at least three) before relying on it."
-    text = (
-        f"The mean of {advice.seeds} seeds is {measure.write(advice.mean)}, standard error {rough(advice.standard_error, measure.unit)}, "
-        f"95 % interval {measure.write(advice.low)} to {measure.write(advice.high)}."
-    )
-    if advice.compared > 1 and math.isfinite(advice.optimism):
-        text += (
-            f" Picking the best of {advice.compared} flatters it: were all of them equally good, the best would look up to about "
-            f"{rough(advice.optimism, measure.unit)} better than it is, by luck. Confirm the choice with fresh seeds."
-        )
-    return text
-
-
-def _sure_tone(advice: Recommendation) -> Tone:
-    doubtful = advice.seeds < 3 or len(advice.tied) > 1 or advice.status == "ahead"
-    return "warn" if doubtful else "good"
+    recipe = analysis.recipe(named.weights, named.params)
+    return f"Trial {named.number}: {recipe}. {level(analysis.decision, analysis.ranking)}".strip()
 
 
 # Where training breaks
@@ -220,13 +187,12 @@ def _caveats(analysis: Analysis) -> tuple[str, ...]:
     )
     if 1 < len(record.seeds) < 10:
         caveats.append("A t-interval from few seeds is too narrow where some runs collapse: read it as a lower bound.")
+    caveats.append("Intervals are of seeds: how other pictures would change the answer is not in them.")
     shared = record.data.get("scenes_shared_with_train")
     if isinstance(shared, dict) and shared.get("val"):
         caveats.append(f"{shared['val']} validation scenes are also trained on, so every validation number flatters.")
-    if analysis.objective.is_comparable and any(math.isinf(t.mean) for t in analysis.results(analysis.objective)):
-        caveats.append(
-            "A trial with a non-finite run counts as infinitely bad; its surviving seeds are never averaged alone."
-        )
+    if analysis.objective.is_comparable and any(math.isinf(t.mean) for t in analysis.trials):
+        caveats.append("In the decision, a run that went non-finite counts as the training-median predictor.")
     return (*caveats, *record.notes)
 
 

@@ -3,18 +3,20 @@
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from depth_loss_sweep.answer import study_decision, study_headline
 from depth_loss_sweep.errors import SpecError, StorageError
 from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.outputs import check_outputs, file_at, folder_at
 from depth_loss_sweep.reports.records import TRIAL_COLUMNS
 from depth_loss_sweep.results import RUN_COLUMNS, epoch_frame, run_frame, trial_frame
+from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.status import BREAK, break_of
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.tables import EPOCH
@@ -48,17 +50,18 @@ def write_export(
         raise SpecError(f"--table {table!r}: expected one of {', '.join(TABLES)}")
     if format_ == "parquet" and find_spec("pyarrow") is None:
         raise SpecError("--format parquet needs pyarrow: pip install 'depth-loss-sweep[parquet]'")
-    store.require(name)
+    row = store.require(name)
     paths = _paths(name, format_, table, output)
     check_outputs(paths.values(), is_export, kept, force)
     trials, epochs = trial_frame(store, name), epoch_frame(store, name)
     runs = _with_finals(_with_points(_with_breaks(run_frame(store, name)), trials), epochs)
     frames = {"trials": trials, "runs": runs, "epochs": epochs}
+    head = {"study": name, "decision": _decision(store, row)} if format_ == "json" else {}
     if not paths:
-        sys.stdout.write(_text(name, frames, format_, table))
+        sys.stdout.write(_text(head, frames, format_, table))
     for key, path in paths.items():
         parquet = format_ == "parquet"
-        _write(path, frames[key].to_parquet() if parquet else _text(name, frames, format_, table).encode())
+        _write(path, frames[key].to_parquet() if parquet else _text(head, frames, format_, table).encode())
     return list(paths.values())
 
 
@@ -101,11 +104,18 @@ def _parquet_columns(path: Path) -> list[str]:
         return []
 
 
-def _text(name: str, frames: dict[str, pd.DataFrame], format_: str, table: str) -> str:
+def _decision(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer in one line, as everywhere, and what it rests on."""
+    spec = stored_spec(row, store.shown_url)
+    decision, named = study_decision(store, row, spec)
+    return {"headline": study_headline(decision, named, spec), **decision.as_dict()}
+
+
+def _text(head: Mapping[str, Any], frames: dict[str, pd.DataFrame], format_: str, table: str) -> str:
     if format_ == "csv":
         return frames[table].to_csv(index=False)
     tables = {key: _records(frame) for key, frame in frames.items()}
-    return json.dumps({"study": name, **tables}, indent=1, allow_nan=False) + "\n"
+    return json.dumps({**head, **tables}, indent=1, allow_nan=False) + "\n"
 
 
 def _with_breaks(runs: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from depth_loss_sweep.store import Store
 from depth_loss_sweep.words import counted
 
 GROWS = {
-    "study": ("name", "description", "seeds"),
+    "study": ("name", "description", "seeds", "margin"),
     "train": ("epochs", "keep"),
     "data": ("source",),
     "search": ("trials", "points"),

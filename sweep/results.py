@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from depth_loss_sweep.answer import BASELINES
 from depth_loss_sweep.data.cache import cache_folder, open_cache
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.settings import DataSummary
@@ -23,7 +24,6 @@ from depth_loss_sweep.reports.references import REFERENCES
 from depth_loss_sweep.reports.samples import panel_runs
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import stored_overrides, stored_spec
-from depth_loss_sweep.status import BASELINES
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.words import counted
 

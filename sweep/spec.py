@@ -39,6 +39,12 @@ class StudySection(Settings):
     value: Literal["last"] | int = Field(
         "last", description="a run's final value: its last epoch's, or, for a number k, the mean of its last k epochs"
     )
+    margin: float = Field(
+        0.02,
+        gt=0,
+        le=1,
+        description="what makes no difference: a share of the objective; of a fraction, as delta1 is one, in its unit",
+    )
 
     @field_validator("seeds")
     @classmethod

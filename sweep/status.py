@@ -2,29 +2,19 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, null, select
+from sqlalchemy import ColumnElement, func, select
 
-from depth_loss_sweep import measures
+from depth_loss_sweep.answer import study_decision, study_headline
 from depth_loss_sweep.lease import state_of
-from depth_loss_sweep.objectives import StudyObjective
 from depth_loss_sweep.paths import Home
-from depth_loss_sweep.reports.advice import Advice, Contender, advise, objection_to, predictor_values, ranking_of
-from depth_loss_sweep.reports.measures import Measure
-from depth_loss_sweep.reports.naming import spec_recipe
-from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.store import OBJECTS, Store
 from depth_loss_sweep.tables import RUN, STATES, TRIAL, TRIAL_RUN
 
 BREAK = {"epoch": "Int64", "step": "Int64", "term": "object", "grad_norm": "float64"}
 """What is known of where a run became non-finite, and the type of its column in a table."""
-
-
-BASELINES = dict[str, dict[str, dict[str, float]]]
-"""Split -> trivial predictor -> measure -> its value, as a study's row has them."""
 
 LISTED = ("trial", "seed", "params", "weights", "run", "reason")
 
@@ -39,7 +29,7 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
     spec = stored_spec(row, store.shown_url)
     state, worker = state_of(store, home, row)
     trials = _counts(store, select(TRIAL.c.state, func.count()).where(TRIAL.c.study == name).group_by(TRIAL.c.state))
-    headline, best = _answer(store, row, spec, not trials or trials.get("running", 0) > 0)
+    decision, best = study_decision(store, row, spec)
     of_study = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name).distinct().subquery()
     runs = select(RUN.c.state, func.count()).join(of_study, of_study.c.run == RUN.c.run).group_by(RUN.c.state)
     outcomes = (
@@ -59,7 +49,8 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
         },
         "runs": _counts(store, runs),
         "outcomes": _counts(store, outcomes),
-        "headline": headline,
+        "headline": study_headline(decision, best, spec),
+        "decision": {key: getattr(decision, key) for key in ("state", "trial", "kept", "bound")},
         "best": best,
         "diverged": [_diverged(row) for row in _listed(store, name, RUN.c.outcome == "non_finite", most)],
         "failed": [_failed(row) for row in _listed(store, name, RUN.c.state == "failed", most)],
@@ -129,66 +120,3 @@ def _details(details: Any) -> dict[str, Any]:
     except (TypeError, ValueError, RecursionError):
         return {}
     return decoded if isinstance(decoded, dict) else {}
-
-
-def _answer(
-    store: Store, row: Mapping[str, Any], spec: StudySpec, unfinished: bool
-) -> tuple[str, dict[str, Any] | None]:
-    """The answer in one line, and the trial that is ahead, as the report has them (`reports.advice`)."""
-    objective = measures.measure(spec.objective.column)
-    ranking = ranking_of(objective, measures.measure("metric_rmse"))
-    finals = final_values(store, spec, ranking)
-    contenders = [Contender(n, values) for n, values in finals.items() if len(values) >= len(spec.study.seeds)]
-    advice = advise(
-        contenders,
-        ranking,
-        predictor_values(store.decoded(row, "baselines", BASELINES).get("val", {}), ranking),
-        lambda numbers: {n: trial["weights"] for n, trial in _trials(store, spec.name, numbers).items()},
-        objection_to(objective, spec.variable_names),
-        unfinished,
-    )
-    best = _trial_ahead(store, spec, advice, contenders)
-    return advice.headline(spec_recipe(best["weights"], best["params"]) if best else "")[0], best
-
-
-def _trial_ahead(
-    store: Store, spec: StudySpec, advice: Advice, contenders: Sequence[Contender]
-) -> dict[str, Any] | None:
-    if advice.trial is None:
-        return None
-    trial = _trials(store, spec.name, [advice.trial])[advice.trial]
-    value = next(c.mean for c in contenders if c.number == advice.trial)
-    about = {"trial": advice.trial, "verdict": advice.verdict, "value": value}
-    return {**about, "params": trial["params"], "weights": trial["weights"]}
-
-
-def final_values(store: Store, spec: StudySpec, measure: Measure) -> dict[int, tuple[float, ...]]:
-    """Trial -> the final values of its seeds on val; none for one that has no value."""
-    epoch = store.epoch_table
-    objective = StudyObjective(measure.column, spec.objective.window)
-    column = epoch.c[measure.column] if measure.column in epoch.c else null()
-    counted = (epoch.c.epoch > TRIAL.c.epochs - objective.window) & (epoch.c.epoch <= TRIAL.c.epochs)
-    query = (
-        select(TRIAL_RUN.c.trial, TRIAL_RUN.c.seed, RUN.c.outcome, column.label("value"))
-        .join(TRIAL, (TRIAL.c.study == TRIAL_RUN.c.study) & (TRIAL.c.number == TRIAL_RUN.c.trial))
-        .join(RUN, RUN.c.run == TRIAL_RUN.c.run)
-        .outerjoin(epoch, (epoch.c.run == TRIAL_RUN.c.run) & (epoch.c.split == "val") & counted)
-        .where(TRIAL_RUN.c.study == spec.name, TRIAL.c.state.in_(["running", "complete"]), RUN.c.state == "finished")
-    )
-    curves: dict[tuple[int, int, str], list[float]] = {}
-    for row in store.rows(query):
-        curve = curves.setdefault((row["trial"], row["seed"], row["outcome"]), [])
-        curve.append(math.nan if row["value"] is None else row["value"])
-    values: dict[int, tuple[float, ...]] = {}
-    for (trial, _, outcome), curve in sorted(curves.items()):
-        value = objective.value_of_run(curve, outcome)
-        values[trial] = (*values.get(trial, ()), value) if not math.isnan(value) else values.get(trial, ())
-    return values
-
-
-def _trials(store: Store, name: str, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """These trials with their swept values and weights; asked for as a range, since a query takes so many numbers only."""
-    between = TRIAL.c.number.between(min(numbers), max(numbers))
-    query = select(TRIAL.c.number, TRIAL.c.params, TRIAL.c.weights).where(TRIAL.c.study == name, between)
-    asked = {*numbers}
-    return {row["number"]: _decoded(store, row) for row in store.rows(query) if row["number"] in asked}

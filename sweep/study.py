@@ -233,13 +233,15 @@ def _said_of_bf16(spec: StudySpec, runtime: Runtime, machine: Machine) -> str:
 
 
 def _remember(spec: StudySpec, row: Mapping[str, Any], store: Store) -> None:
-    """Keep where the pictures lie now, and what is to stay of checkpoints, so that the next resume knows."""
+    """Keep where the pictures lie now, what is to stay of checkpoints, and the margin, so that the next resume knows."""
     stored = stored_spec(row, store.shown_url)
     changed: dict[str, Any] = {}
     if spec.data.source != stored.data.source:
         changed["data.source"] = spec.data.source
     if spec.train.keep != stored.train.keep:
         changed["train.keep"] = spec.train.keep
+    if spec.study.margin != stored.study.margin:
+        changed["study.margin"] = spec.study.margin
     if changed:
         store.update_study(spec.name, overrides=overrides_json(stored_overrides(row["overrides"]) | changed))
 

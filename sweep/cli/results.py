@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.naming import beside_weights, spec_recipe, written
 
 if TYPE_CHECKING:
+    from depth_loss_sweep.reports.analysis import Analysis
     from depth_loss_sweep.store import Store
 
 
@@ -90,7 +91,7 @@ def best(
     name: Annotated[str, typer.Argument(help="The study.")],
     checkpoint: Annotated[
         str | None,
-        typer.Option("--checkpoint", help="Save the model of the trial that is ahead in this file or folder."),
+        typer.Option("--checkpoint", help="Save the model of the trial that is named in this file or folder."),
     ] = None,
     trial: Annotated[
         int | None, typer.Option("--trial", min=0, help="Save this trial's model instead; with --checkpoint.")
@@ -103,6 +104,7 @@ def best(
     """The answer: whether anything was learnt, which weights to use, and how sure that is, as the report has it."""
     from depth_loss_sweep.model.checkpoint import is_model_file
     from depth_loss_sweep.reports.analysis import Analysis
+    from depth_loss_sweep.reports.wording import headline, reasons, verdict, warning
     from depth_loss_sweep.results import need_finished, study_record
 
     place = Home.choose(home)
@@ -114,20 +116,24 @@ def best(
     record = study_record(store, place, name)
     need_finished(record)
     _check_trial(name, trial, len(record.trials), target)
-    advice = Analysis(record).recommendation
-    headline, _ = advice.headline(spec_recipe(advice.weights, advice.params))
+    analysis = Analysis(record)
+    decision, named, measure = analysis.decision, analysis.named, analysis.ranking
+    said, _ = headline(decision, spec_recipe(named.weights, named.params) if named else "", measure)
     if as_json:
-        print_json({"headline": headline, "verdict": advice.verdict, **advice.as_dict()})
+        made_of = {"weights": named.weights, "params": named.params} if named else {"weights": {}, "params": {}}
+        about = {"headline": said, "verdict": verdict(decision), "objective": record.objective, **made_of}
+        print_json({**about, **decision.as_dict()})
     else:
-        print("\n".join([headline, *_advice_lines(advice), advice.reason]))
+        print("\n".join([said, *_named_lines(analysis), *reasons(decision, measure)]))
     if target is not None:
-        chosen = advice.trial if trial is None else trial
+        chosen = decision.trial if trial is None else trial
         if chosen is None:
-            raise StudyError(f"no weights can be recommended from {name!r}: {advice.reason} Or choose with --trial N")
+            raise StudyError(f"no trial of {name!r} can be named: {said}. Or choose with --trial N")
         _save_checkpoint(store, place, name, chosen, target)
-        if advice.nothing_learnt or (chosen == advice.trial and advice.status == "ahead"):
-            lost = "nothing was learnt: no trial beats" if advice.nothing_learnt else f"trial {chosen} does not beat"
-            print(f"sweep: {lost} the trivial predictors, so the model that was saved is no advice", file=sys.stderr)
+        if decision.state == "not_learnt":
+            print("sweep: nothing was learnt, so the model that was saved is no recommendation", file=sys.stderr)
+        elif chosen == decision.trial and warning(decision):
+            print(f"sweep: {warning(decision)}, so the model that was saved is no recommendation", file=sys.stderr)
 
 
 def _check_trial(name: str, trial: int | None, count: int, target: Path | None) -> None:
@@ -137,15 +143,21 @@ def _check_trial(name: str, trial: int | None, count: int, target: Path | None) 
         raise StudyError(f"--trial {trial}: the study {name!r} has the trials 0 to {count - 1}")
 
 
-def _advice_lines(advice: Any) -> list[str]:
-    """The trial that is ahead, and all that it is made of, one a line."""
-    if advice.trial is None:
+def _named_lines(analysis: "Analysis") -> list[str]:
+    """The trial that is named, and all that it is made of, one a line."""
+    from depth_loss_sweep.reports.wording import verdict
+
+    named, decision = analysis.named, analysis.decision
+    if named is None:
         return []
-    named = {name: written(value) for name, value in beside_weights(advice.params).items()}
-    parts = named | {term: f"{weight:.6g}" for term, weight in advice.weights.items() if weight}
+    fields = {name: written(value) for name, value in beside_weights(named.params).items()}
+    parts = fields | {term: f"{weight:.6g}" for term, weight in named.weights.items() if weight}
     width = max(10, *map(len, parts))
-    head = f"trial {advice.trial}, {advice.verdict}: {advice.objective} {advice.mean:.4g}"
-    return [head, *(f"{name:{width}} {value}" for name, value in parts.items())]
+    value = f": {analysis.record.objective} {decision.mean:.4g}" if decision.mean is not None else ""
+    return [
+        f"trial {named.number}, {verdict(decision)}{value}",
+        *(f"{name:{width}} {value}" for name, value in parts.items()),
+    ]
 
 
 def _save_checkpoint(store: "Store", place: Home, name: str, trial: int, target: Path) -> None:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from depth_loss_sweep.reports.intervals import expected_best_of, proportion_interval, seed_correlation, t_interval
+from depth_loss_sweep.reports.intervals import proportion_interval, seed_correlation, t_interval
 
 
 def test_t_interval_of_three_values_worked_by_hand():
@@ -35,13 +35,6 @@ def test_no_failure_in_five_still_allows_half():
     low, high = proportion_interval(0, 5)
     assert low == 0.0 and high == pytest.approx(1 - 0.025 ** (1 / 5))
     assert proportion_interval(5, 5) == pytest.approx((1 - high, 1.0))
-
-
-def test_the_best_of_two_equal_points_flatters_by_a_known_amount():
-    """The larger of two normal draws lies 1/sqrt(pi) above their mean; of ten, 1.5388; alone, nothing."""
-    assert expected_best_of(1) == 0.0
-    assert expected_best_of(2) == pytest.approx(1 / math.sqrt(math.pi), abs=1e-6)
-    assert expected_best_of(10) == pytest.approx(1.53875, abs=1e-4)
 
 
 @pytest.mark.parametrize(

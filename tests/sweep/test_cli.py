@@ -116,7 +116,7 @@ def test_a_finished_study_answers_every_question(lab, capsys, tmp_path: Path) ->
     """status, list, export, best, evaluate, predict and report of a small study give what they promise."""
     assert lab.run("start", lab.spec(), "--workers", "0") == 0
     out = capsys.readouterr().out
-    assert out.startswith("line: finished. ") and "val_rmse" in out
+    assert out.startswith("line: finished. ") and "\nreport: sweep report line" in out
 
     assert lab.run("status", "line", "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -140,6 +140,7 @@ def test_a_finished_study_answers_every_question(lab, capsys, tmp_path: Path) ->
 
     capsys.readouterr()
     model = tmp_path / "model.npz"
+    lab.make_learnt()
     assert lab.run("best", "line", "--json", "--checkpoint", str(model)) == 0
     best = json.loads(capsys.readouterr().out)
     assert best["trial"] in (0, 1, 2)
@@ -168,6 +169,7 @@ def test_a_finished_study_answers_every_question(lab, capsys, tmp_path: Path) ->
 def test_the_model_that_best_saves_is_the_one_that_was_measured(lab, capsys, tmp_path: Path) -> None:
     """Evaluating the saved checkpoint on val gives the recommended trial's own number for its first seed."""
     assert lab.run("start", lab.spec(seeds="[0]"), "--workers", "0") == 0
+    lab.make_learnt()
     capsys.readouterr()
     assert lab.run("best", "line", "--json", "--checkpoint", str(tmp_path / "m.npz")) == 0
     trial = json.loads(capsys.readouterr().out)["trial"]
@@ -178,40 +180,56 @@ def test_the_model_that_best_saves_is_the_one_that_was_measured(lab, capsys, tmp
 
 
 def test_a_study_that_learnt_nothing_says_so_everywhere(lab, capsys, tmp_path: Path) -> None:
-    """start, status, best and the page have one answer; the model can be had all the same, with a warning."""
+    """start, status, best and the page have one answer; a model can be had all the same by its trial, with a warning."""
     assert lab.run("start", lab.spec(epochs="1", seeds="[0]", w="[0.3]"), "--workers", "0") == 0
-    headline, ahead = (
-        "Nothing was learnt: no trial beats the trivial predictors",
-        "trial 0, ahead, but no advice: val_rmse ",
-    )
+    headline = "Nothing was learnt: no trial beats the trivial predictors"
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == f"line: finished. {headline}"
-    assert out[1].startswith(ahead) and out[1].endswith("(silog 0.6, ssim 0.3, l1 0.1)")
+    assert out[0] == f"line: finished. {headline}" and out[1].startswith("report: ")
     assert lab.run("status", "line") == 0
-    assert f"  answer    {headline}\n            {out[1]}\n" in capsys.readouterr().out
-    assert lab.run("best", "line", "--checkpoint", str(tmp_path / "m.npz")) == 0
+    assert f"  answer    {headline}\n" in capsys.readouterr().out
+    model = tmp_path / "m.npz"
+    assert lab.run("best", "line", "--checkpoint", str(model)) == 2 and not model.exists()
     said = capsys.readouterr()
-    assert said.out.splitlines()[0] == headline and said.out.splitlines()[1].startswith(ahead)
-    assert (
-        "sweep: nothing was learnt: no trial beats the trivial predictors" in said.err and (tmp_path / "m.npz").exists()
-    )
+    assert said.out.splitlines()[0] == headline and headline in said.err and "--trial" in said.err
+    assert lab.run("best", "line", "--checkpoint", str(model), "--trial", "0") == 0 and model.exists()
+    assert "sweep: nothing was learnt, so the model that was saved is no recommendation" in capsys.readouterr().err
     assert lab.run("best", "line", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["headline"], found["status"], found["params"]) == (headline, "ahead", {"w": 0.3})
+    assert (found["headline"], found["state"], found["trial"], found["kept"]) == (headline, "not_learnt", None, [])
     assert lab.run("report", "line") == 0
     page = lab.home.report("line").read_text()
-    assert headline in page and "ahead, but no advice" in page and "recommended" not in page
+    assert headline in page and "recommended" not in page
+
+
+def test_a_model_that_is_undecided_is_saved_with_a_warning(lab, capsys, tmp_path: Path) -> None:
+    """One seed is an anecdote, and so is the model that it names; best, status, export and JSON say the same of it."""
+    assert lab.run("start", lab.spec(seeds="[0]"), "--workers", "0") == 0
+    lab.make_learnt()
+    capsys.readouterr()
+    assert lab.run("best", "line", "--json", "--checkpoint", str(tmp_path / "m.npz")) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert found["state"] == "anecdote" and found["bound"] is None and found["kept"] == [0, 1, 2]
+    assert f"trial {found['trial']} is an anecdote, so the model that was saved is no recommendation" in said.err
+    assert lab.run("status", "line", "--json") == 0
+    status = json.loads(capsys.readouterr().out)
+    assert status["decision"] == {key: found[key] for key in ("state", "trial", "kept", "bound")}
+    assert lab.run("export", "line", "--format", "json") == 0
+    exported = json.loads(capsys.readouterr().out)["decision"]
+    assert exported["headline"] == status["headline"] == found["headline"]
+    assert {key: exported[key] for key in status["decision"]} == status["decision"]
 
 
 def test_a_swept_field_is_named_wherever_a_trial_is(lab, capsys) -> None:
-    """A sweep over the learning rate is answered with a rate: by start, status and best."""
+    """A sweep over the learning rate is answered with a rate: by status, as by start, and by best."""
     text = lab.LINE.replace("w = { from = 0.0, to = 0.6, step = 0.3 }", '"train.learning_rate" = [0.001, 0.02]')
     text = text.replace('"0.9 - w"', "0.9").replace('ssim = "w"', "ssim = 0")
     assert lab.run("start", lab.spec(text, epochs="1", seeds="[0]"), "--workers", "0") == 0
+    lab.make_learnt()
+    capsys.readouterr()
     for command in ("status", "best"):
         assert lab.run(command, "line") == 0
-    for said in capsys.readouterr().out.split("line: finished"):
-        assert not said or "train.learning_rate 0.0" in said
+        assert "train.learning_rate 0.0" in capsys.readouterr().out
     assert lab.run("best", "line", "--json") == 0
     assert json.loads(capsys.readouterr().out)["params"]["train.learning_rate"] in (0.001, 0.02)
 
@@ -228,6 +246,7 @@ def test_a_study_over_reference_points_grows_and_is_read_by_name(lab, capsys) ->
     assert lab.run("start", spec, "--workers", "0", *more) == 0
     assert lab.store.runs("line")[:2] == before
     assert [trial["params"] for trial in lab.store.trials("line")] == [{"point": p} for p in ("equal", "bts", "l1")]
+    lab.make_learnt()
     capsys.readouterr()
     assert lab.run("status", "line") == 0 and lab.run("best", "line") == 0
     out = capsys.readouterr().out
@@ -249,7 +268,7 @@ def test_the_model_of_any_trial_can_be_saved(lab, capsys, tmp_path: Path) -> Non
     )
     capsys.readouterr()
     for arguments, words in (
-        (("--checkpoint", model), ("no weights can be recommended", "--trial")),
+        (("--checkpoint", model), ("no trial of 'line' can be named", "--trial")),
         (("--checkpoint", model, "--trial", "7"), ("--trial 7", "0 to 2")),
         (("--trial", "1"), ("--checkpoint",)),
     ):

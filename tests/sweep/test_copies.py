@@ -82,8 +82,8 @@ def test_files_come_along_where_they_are_asked_for(trained, new_lab, capsys) -> 
     bare, whole = new_lab(), new_lab()
     for lab, more in ((bare, []), (whole, ["--files"])):
         assert trained.run("copy", "line", "--to", str(lab.home.database), *more) == 0
-    assert bare.run("best", "line", "--checkpoint", str(bare.folder / "m.npz")) == 2
-    assert whole.run("best", "line", "--checkpoint", str(whole.folder / "m.npz")) == 0
+    assert bare.run("best", "line", "--checkpoint", str(bare.folder / "m.npz"), "--trial", "0") == 2
+    assert whole.run("best", "line", "--checkpoint", str(whole.folder / "m.npz"), "--trial", "0") == 0
     assert numbers(whole.store) == numbers(trained.store)
 
 

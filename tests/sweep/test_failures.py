@@ -285,11 +285,11 @@ def test_a_model_is_saved_whole_or_not_at_all(lab, tmp_path: Path, capsys) -> No
     assert lab.run("start", lab.spec(w="[0.3]"), "--workers", "0") == 0
     first, second = (lab.home.run(row["run"]) / "checkpoint.npz" for row in lab.store.runs("line"))
     flip(first)
-    assert lab.run("best", "line", "--checkpoint", str(tmp_path / "model.npz")) == 0
+    assert lab.run("best", "line", "--checkpoint", str(tmp_path / "model.npz"), "--trial", "0") == 0
     assert "seed 1 of trial 0" in capsys.readouterr().err
     assert checkpoint.read_checkpoint(tmp_path / "model.npz").epoch == 3
     flip(second)
-    assert lab.run("best", "line", "--checkpoint", str(tmp_path / "other.npz")) == 2
+    assert lab.run("best", "line", "--checkpoint", str(tmp_path / "other.npz"), "--trial", "0") == 2
     assert "no whole checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "other.npz").exists()
 

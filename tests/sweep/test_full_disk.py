@@ -38,7 +38,7 @@ def test_what_does_not_fit_is_named(lab, full: Path, tmp_path: Path, capsys) -> 
         ("photo_depth.png", ["predict", str(model), str(picture), "--output", str(full)]),
         ("p.png", ["data", "preview", "rooms", "--set", "rooms=3", "--output", str(full / "p.png")]),
         ("report.html", ["report", "line", "--output", str(full / "report.html"), *at_home]),
-        ("best.npz", ["best", "line", "--checkpoint", str(full / "best.npz"), *at_home]),
+        ("best.npz", ["best", "line", "--checkpoint", str(full / "best.npz"), "--trial", "0", *at_home]),
         ("runs.csv", ["export", "line", "--output", str(full / "runs.csv"), *at_home]),
     ):
         capsys.readouterr()

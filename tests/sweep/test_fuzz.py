@@ -296,7 +296,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> La
     lab = Lab(tmp_path_factory.mktemp("finished"), shared_cache)
     spec = lab.spec(LINE.replace("to = 0.6", "to = 0.3"), epochs="1", seeds="[0]")
     assert lab.run("start", spec, "--workers", "0") == 0
-    assert lab.run("best", "line", "--checkpoint", str(lab.folder / "model.npz")) == 0
+    assert lab.run("best", "line", "--checkpoint", str(lab.folder / "model.npz"), "--trial", "0") == 0
     with closing(sqlite3.connect(lab.home.database)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return lab

@@ -17,7 +17,7 @@ def lab(new_lab) -> Lab:
     """A home with a saved model of a small study."""
     lab = new_lab()
     assert lab.run("start", lab.spec(seeds="[0]", epochs="1", w="[0.3]"), "--workers", "0") == 0
-    assert lab.run("best", "line", "--checkpoint", str(lab.folder / "m.npz")) == 0
+    assert lab.run("best", "line", "--checkpoint", str(lab.folder / "m.npz"), "--trial", "0") == 0
     return lab
 
 

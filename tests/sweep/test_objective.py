@@ -6,13 +6,14 @@ import optuna
 import pytest
 from sqlalchemy import update
 
+from depth_loss_sweep.answer import trial_results
 from depth_loss_sweep.measures import measure
 from depth_loss_sweep.objective import Objective
 from depth_loss_sweep.objectives import StudyObjective
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.results import study_record
 from depth_loss_sweep.spec_file import parse_spec
-from depth_loss_sweep.status import final_values, status
+from depth_loss_sweep.status import status
 from depth_loss_sweep.tables import EPOCH, RUN
 
 FAR = {"study.objective": "val_rmse_far", "study.seeds": [0], "train.epochs": 1, "data.depth_range": [0.1, 3.5]}
@@ -95,7 +96,8 @@ def test_what_is_told_is_what_status_and_report_say(lab, name) -> None:
         connection.execute(update(RUN).where(RUN.c.run == runs[2]).values(outcome="non_finite"))
     told = lab.store.trials("line")[0]["value"]
     expected = [told, objective.worst, objective.worst]
-    found = final_values(lab.store, parse_spec(lab.LINE, {"study.objective": name, "study.value": 2}), measure(column))
-    assert [found.get(number, ()) for number in range(4)] == [*((pytest.approx(v),) for v in expected), ()]
+    spec = parse_spec(lab.LINE, {"study.objective": name, "study.value": 2})
+    found = [trial.values for trial in trial_results(lab.store, spec, measure(column), None)]
+    assert found == [*((pytest.approx(v),) for v in expected), ()]
     pages = [trial.values for trial in Analysis(study_record(lab.store, lab.home, "line")).trials]
     assert pages == [*((pytest.approx(v),) for v in expected), ()]

@@ -23,7 +23,7 @@ def study(new_lab) -> Lab:
     """A home with a finished study and its model."""
     lab = new_lab()
     assert lab.run("start", lab.spec(epochs="1", seeds="[0]", w="[0.3]"), "--workers", "0") == 0
-    assert lab.run("best", "line", "--checkpoint", str(lab.folder / "model.npz")) == 0
+    assert lab.run("best", "line", "--checkpoint", str(lab.folder / "model.npz"), "--trial", "0") == 0
     return lab
 
 
@@ -47,7 +47,7 @@ def commands(study: Lab, photo: Path) -> dict[str, Callable[..., list[str]]]:
         "csv": lambda path: ["export", "line", *home, "-o", path],
         "json": lambda path: ["export", "line", *home, "--format", "json", "-o", path],
         "parquet": lambda path: ["export", "line", *home, "--format", "parquet", "-o", path],
-        "best": lambda path: ["best", "line", *home, "--checkpoint", path],
+        "best": lambda path: ["best", "line", *home, "--checkpoint", path, "--trial", "0"],
         "preview": lambda path: ["data", "preview", "rooms", *rooms, "-o", path],
         "predict": lambda path: ["predict", model, str(photo), "-o", path],
     }

@@ -61,7 +61,7 @@ def test_a_model_that_was_not_kept_is_said(lab, tmp_path: Path, capsys) -> None:
     """best --checkpoint says in one line why there is none, and what to do."""
     assert lab.run("start", lab.spec(w="[0.3]"), "--workers", "0", *NONE) == 0
     capsys.readouterr()
-    assert lab.run("best", "line", "--checkpoint", str(tmp_path / "m.npz")) == 2
+    assert lab.run("best", "line", "--checkpoint", str(tmp_path / "m.npz"), "--trial", "0") == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and "train.keep is 'none'" in errors[0] and "--set train.keep=last" in errors[0]
     assert not (tmp_path / "m.npz").exists()

@@ -10,10 +10,13 @@ from random import Random
 import pytest
 from sqlalchemy import event, insert, text, update
 
+from depth_loss_sweep.answer import study_decision
 from depth_loss_sweep.model.names import TERMS
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.naming import spec_recipe
+from depth_loss_sweep.reports.wording import headline, verdict
 from depth_loss_sweep.results import epoch_frame, study_record, trial_frame
+from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.status import break_of, status
 from depth_loss_sweep.tables import EPOCH, RUN, STUDY, TRIAL, TRIAL_RUN
 
@@ -72,13 +75,17 @@ def test_status_says_what_the_report_says(lab, objective, window) -> None:
             state = random.choice(["complete", "complete", "running", "pruned"])
             connection.execute(update(STUDY).values(baselines=json.dumps(trivial)))
             connection.execute(update(TRIAL).where(TRIAL.c.number == 3).values(state=state))
-        found, advice = status(store, lab.home, "line"), Analysis(study_record(store, lab.home, "line")).recommendation
-        best = found["best"] or {"trial": None, "verdict": "", "weights": {}, "params": {}}
-        assert (best["trial"], best["verdict"], best["weights"]) == (advice.trial, advice.verdict, advice.weights)
-        assert found["headline"] == advice.headline(spec_recipe(advice.weights, advice.params))[0]
-        assert advice.trial is None or best["value"] == pytest.approx(advice.mean)
+        found, analysis = status(store, lab.home, "line"), Analysis(study_record(store, lab.home, "line"))
+        named, decision = analysis.named, analysis.decision
+        made_of = (named.weights, named.params) if named else ({}, {})
+        best = found["best"] or {"trial": None, "verdict": "", "value": None, "weights": {}, "params": {}}
+        assert (best["trial"], best["verdict"]) == (decision.trial, verdict(decision))
+        assert (best["weights"], best["params"]) == made_of and best["value"] == pytest.approx(decision.mean)
+        assert found["headline"] == headline(decision, spec_recipe(*made_of) if named else "", analysis.ranking)[0]
+        stored = store.require("line")
+        assert study_decision(store, stored, stored_spec(stored, store.shown_url))[0] == decision
         said.add(found["headline"].split(":")[0])
-    assert len(said) > 1
+    assert len(said) > 1 or objective == "combined"
 
 
 def test_status_names_what_diverged_and_what_failed(study, capsys) -> None:

@@ -1,0 +1,223 @@
+"""A decision in words: the page, `sweep best`, `status`, `start` and export say the same. A sentence never says more than the
+decision's state allows.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from depth_loss_sweep.reports.decision import COMBINED, OTHER_PICTURES, Decision
+from depth_loss_sweep.reports.measures import NO_BREAK, Measure, rough
+
+Tone = Literal["good", "warn", "bad", "plain"]
+SURE = "95 %, on these validation pictures".replace(" %", f"{NO_BREAK}%")
+NOTHING_LEARNT = "Nothing was learnt: no trial beats the trivial predictors"
+VERDICTS = {
+    "single": "the only one",
+    "anecdote": "ahead, an anecdote",
+    "use": "recommended",
+    "equivalent": "the simplest of equals",
+    "undecided": "ahead, undecided",
+}
+OBJECTIONS = {
+    OTHER_PICTURES: "The trials differ in their data, so their metrics are of other pixels and say nothing about which weights "
+    "are better. Read each setting of the data apart, or give each a study of its own.",
+    COMBINED: "The objective is the combined loss, whose meaning changes with the weights: its minimum says nothing "
+    "about which weights are better. Choose a validation metric, such as val_rmse, as the objective; trained "
+    "runs are used again.",
+}
+MOST_NAMED = 8
+
+
+def verdict(decision: Decision) -> str:
+    """What the named trial is called wherever it is named; empty where there is none."""
+    return VERDICTS.get(decision.state, "") if decision.trial is not None else ""
+
+
+def headline(decision: Decision, name: str, measure: Measure) -> tuple[str, Tone]:
+    """The answer in one line, its trial called `name`."""
+    text, tone = _headline(decision, name, measure)
+    so_far = decision.so_far and decision.state != "incomparable"
+    return (f"So far: {text[0].lower()}{text[1:]}", "bad" if tone == "bad" else "warn") if so_far else (text, tone)
+
+
+def _headline(decision: Decision, name: str, measure: Measure) -> tuple[str, Tone]:
+    within = f"{_within(decision, measure)}{_broke(decision)}"
+    match decision.state:
+        case "unfinished":
+            return "No trial has finished yet", "plain"
+        case "incomparable":
+            return f"No recommendation: {decision.objection}", "warn"
+        case "diverged":
+            return "No recommendation: every run went non-finite", "bad"
+        case "not_learnt":
+            return NOTHING_LEARNT, "bad"
+        case "single":
+            return f"Only one trial: {name}{_broke(decision)}", "plain"
+        case "anecdote":
+            return f"An anecdote, from {_count(len(decision.seeds), 'common seed')}: {name} is ahead", "warn"
+        case "use":
+            return f"Use {name}: {within}", "good" if decision.is_settled else "plain"
+        case "equivalent":
+            margin = amount(decision.margin, decision, measure)
+            return (
+                f"All {len(decision.compared)} trials are within {margin} of the best ({SURE}); the simplest is {name}",
+                "plain",
+            )
+    if decision.is_search:
+        return f"Undecided: a search can't confirm what it found in its own numbers; {name} is ahead", "warn"
+    if decision.is_settled:
+        return f"Undecided which is best; {name} is {within}", "plain"
+    return f"Undecided: {len(decision.kept)} of {len(decision.compared)} trials may be best; {name} is ahead", "warn"
+
+
+def amount(value: float, decision: Decision, measure: Measure) -> str:
+    """A difference as it is said: per cent, or in the measure's unit; rounded away from zero, so that no bound is understated."""
+    size = 100 * abs(value) if decision.is_relative else abs(value)
+    if size:
+        step = 10.0 ** (math.floor(math.log10(size)) - 1)
+        size = math.ceil(round(size / step, 6)) * step
+    sign = "−" if value < 0 and size else ""
+    return f"{sign}{size:.3g}{NO_BREAK}%" if decision.is_relative else f"{sign}{rough(size, measure.unit)}"
+
+
+def _within(decision: Decision, measure: Measure) -> str:
+    """How far from the best the named trial may be."""
+    if decision.bound is None:
+        return "the trials differ, but not known is how far from the best it may be"
+    if decision.bound == 0:
+        return f"the best tried ({SURE})"
+    return f"within {amount(decision.bound, decision, measure)} of the best tried ({SURE})"
+
+
+def _broke(decision: Decision) -> str:
+    breaks = decision.breaks_of(decision.trial)
+    return f"; {breaks.broken} of its {breaks.runs} runs broke" if breaks and breaks.broken else ""
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+# What the headline rests on
+
+
+def reasons(decision: Decision, measure: Measure) -> tuple[str, ...]:
+    """Why that is the answer, or why there is none, a sentence each."""
+    if decision.state == "incomparable":
+        return (OBJECTIONS.get(decision.objection, decision.objection),)
+    if decision.state == "unfinished":
+        return ("No trial has finished all of its seeds yet.", *_left(decision))
+    if decision.state == "diverged":
+        return ("Every run of every finished trial went non-finite: no trial has a value.", *_left(decision))
+    if decision.state == "not_learnt":
+        return ("Until a trial beats them, differences between weights say nothing about depth.", *_left(decision))
+    parts = (
+        _compared(decision),
+        _gate(decision),
+        _choice(decision, measure),
+        _kept(decision),
+        _noise(decision, measure),
+    )
+    return (*(part for part in parts if part), *_left(decision), *breaking(decision))
+
+
+def _compared(decision: Decision) -> str:
+    if decision.state == "single":
+        return "It is the only trial that has all of its seeds, so there is nothing to compare it with."
+    seeds = _count(len(decision.seeds), "common seed")
+    text = f"{_count(len(decision.compared), 'trial')} {'is' if len(decision.compared) == 1 else 'are'} compared under {seeds}."
+    if decision.state == "anecdote":
+        text += " Fewer than three tell no difference from luck: add seeds."
+    return text
+
+
+def _gate(decision: Decision) -> str:
+    if decision.gate_p is None or decision.gate_level is None:
+        return ""
+    pilot = ", a pilot" if decision.is_pilot else ""
+    found = f"({decision.gate}{pilot}: p {_p(decision.gate_p)} at a level of {decision.gate_level:.2g})"
+    if decision.is_search:
+        return "The points were chosen by the numbers that would judge them: train the best five under fresh seeds."
+    if decision.state == "use":
+        return f"That all are equal is rejected {found}."
+    return f"That all are equal is not rejected {found}, which doesn't make them equal."
+
+
+def _p(p: float) -> str:
+    return "below 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def _choice(decision: Decision, measure: Measure) -> str:
+    margin = amount(decision.margin, decision, measure)
+    return {
+        "simplest": f"It is the simplest (fewest non-zero terms, then the first) of those that are within {margin} of the best.",
+        "smoothed": "It is where the smoothed curve of unbroken runs, and of what breaking costs, is best; the bound isn't smoothed.",
+        "least mean": "It has the best mean.",
+    }.get(decision.choice, "")
+
+
+def _kept(decision: Decision) -> str:
+    if decision.gate_p is None or not decision.kept:
+        return ""
+    if len(decision.kept) == len(decision.compared):
+        return "Each of them may be best."
+    named = ", ".join(map(str, decision.kept[:MOST_NAMED]))
+    more = f" and {len(decision.kept) - MOST_NAMED} more" if len(decision.kept) > MOST_NAMED else ""
+    return f"May be best (95{NO_BREAK}%): trial{'s' * (len(decision.kept) > 1)} {named}{more}."
+
+
+def _noise(decision: Decision, measure: Measure) -> str:
+    if decision.state != "undecided" or decision.detectable is None:
+        return ""
+    seen, margin = (amount(value, decision, measure) for value in (decision.detectable, decision.margin))
+    needed = f"{decision.seeds_needed} seeds" if decision.seeds_needed else "more than a thousand seeds"
+    text = (
+        f"By its noise, this study sees a difference of {seen} between two trials with a probability of 80{NO_BREAK}%"
+    )
+    return f"{text}; one of {margin} takes {needed}."
+
+
+def _left(decision: Decision) -> tuple[str, ...]:
+    """Who isn't compared, by name."""
+    reasons_: dict[str, list[int]] = {}
+    for number, why in decision.left.items():
+        reasons_.setdefault(why, []).append(number)
+    return tuple(f"Not compared: {_trials(numbers)} ({why})." for why, numbers in reasons_.items())
+
+
+def _trials(numbers: Sequence[int]) -> str:
+    named = ", ".join(map(str, numbers[:MOST_NAMED]))
+    more = f" and {len(numbers) - MOST_NAMED} more" if len(numbers) > MOST_NAMED else ""
+    return f"trial{'s' * (len(numbers) > 1)} {named}{more}"
+
+
+def breaking(decision: Decision) -> tuple[str, ...]:
+    """How often the named trial broke, and what is left out where others did."""
+    breaks = decision.breaks_of(decision.trial)
+    if breaks is None or not any(b.broken for b in decision.broken):
+        return ()
+    low, high = (f"{100 * p:.0f}" for p in (breaks.low, breaks.high))
+    return (
+        f"{breaks.broken} of its {breaks.runs} runs broke (probability {low} to {high}{NO_BREAK}%, at 95{NO_BREAK}%); "
+        "levels and bounds are of unbroken runs.",
+    )
+
+
+def level(decision: Decision, measure: Measure) -> str:
+    """The level of the named trial's unbroken runs; empty where there is none."""
+    if decision.mean is None:
+        return ""
+    text = f"Over its unbroken runs, {measure.label} is {measure.write(decision.mean)} on the validation split"
+    if decision.low is not None and decision.high is not None:
+        text += f", 95{NO_BREAK}% interval {measure.write(decision.low)} to {measure.write(decision.high)}"
+    flattered = decision.state not in ("single", "equivalent") and len(decision.compared) > 1
+    return f"{text}.{' It was chosen by these numbers, which flatter it: confirm it with fresh seeds.' if flattered else ''}"
+
+
+def warning(decision: Decision) -> str:
+    """Why the model of the named trial is no recommendation, in a few words; empty where it is one."""
+    return {
+        "anecdote": f"from {_count(len(decision.seeds), 'common seed')}, trial {decision.trial} is an anecdote",
+        "undecided": f"it is undecided whether trial {decision.trial} is best",
+    }.get(decision.state, "")
