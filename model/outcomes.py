@@ -89,7 +89,7 @@ def judge(
 
     The spreads are medians over validation images of the standard deviation over valid pixels, in metres;
     `median_rmse` is the validation rmse of the training-median predictor. The first that holds of: non_finite, flat,
-    trivial, spiking; else learnt.
+    spiking, trivial; else learnt. A spike that ruins learning is a spike.
     """
     last = records[-1]
     if last.break_ is not None:
@@ -100,8 +100,6 @@ def judge(
             f"{truth_spread:.3g} m: below {FLAT_RATIO:.0%}"
         )
     rmse = last.splits["val"]["metric_rmse"]
-    if not rmse < median_rmse:  # written so that an undefined number proves nothing learnt
-        return "trivial", f"val rmse {rmse:.4g} m is not below the training-median predictor's {median_rmse:.4g} m"
     usual = statistics.median(record.grad_norm_median for record in records)
     worst = max(records, key=lambda record: record.grad_norm_max)
     if worst.grad_norm_max > SPIKE_RATIO * usual:
@@ -109,6 +107,8 @@ def judge(
             f"a gradient norm of {worst.grad_norm_max:.3g} in epoch {worst.epoch}, "
             f"{worst.grad_norm_max / usual if usual else math.inf:.0f} times the run's median"
         )
+    if not rmse < median_rmse:  # written so that an undefined number proves nothing learnt
+        return "trivial", f"val rmse {rmse:.4g} m is not below the training-median predictor's {median_rmse:.4g} m"
     return "learnt", f"val rmse {rmse:.4g} m, the training-median predictor's {median_rmse:.4g} m"
 
 

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from depth_loss_sweep.reports import decision, naming, statistics
+from depth_loss_sweep.reports import breakage, contrasts, decision, naming
+from depth_loss_sweep.reports.breakage import Breakage
+from depth_loss_sweep.reports.contrasts import Pairing, Reference
 from depth_loss_sweep.reports.decision import MARGIN, Decision, Question, objection_to, ranking_of
 from depth_loss_sweep.reports.measures import Measure, measure_of, predictor_values
 from depth_loss_sweep.reports.records import StudyRecord
-from depth_loss_sweep.reports.statistics import Breakage, Pairing, Reference
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult, has_broken
 
 
@@ -202,7 +203,7 @@ class Analysis:
     @cached_property
     def ranked(self) -> Sequence[TrialResult]:
         """The complete trials, best mean first; diverged ones last."""
-        return statistics.ranked(self.trials, self.ranking)
+        return contrasts.ranked(self.trials, self.ranking)
 
     @cached_property
     def named(self) -> TrialResult | None:
@@ -214,22 +215,22 @@ class Analysis:
         """What the named trial is held against, with contrasts that hold for all pairs of trials at once."""
         if self.named is None:
             return ()
-        contrasts = {c.trial: c for c in self.decision.contrasts}
+        by_trial = {c.trial: c for c in self.decision.contrasts}
         compared = [t for t in self.ranked if t.number in self.decision.compared]
-        found = statistics.references(
+        found = contrasts.references(
             compared, self.named.number, self.terms, self.term_names, self.record.kind == "points", self.line
         )
-        return tuple(Reference(role, t.label, contrasts[t.number]) for role, t in found if t.number in contrasts)
+        return tuple(Reference(role, t.label, by_trial[t.number]) for role, t in found if t.number in by_trial)
 
     @cached_property
     def pairing(self) -> Pairing:
         """What the seeds share across trials."""
-        return statistics.pairing(self.trials)
+        return contrasts.pairing(self.trials)
 
     @cached_property
     def breakage(self) -> Breakage:
         """How runs ended, and where training breaks."""
-        return statistics.breakage(self.trials, self.line)
+        return breakage.breakage(self.trials, self.line)
 
 
 def _seed(row: Mapping) -> SeedValue:

@@ -91,9 +91,10 @@ class Decision:
 
     `kept` may be best; whoever is outside isn't shown to be worse than `trial`: that takes a contrast. `bound` is by how much
     `trial` may be worse than the best tried (95 %), among unbroken runs; it, `margin`, `detectable` and contrasts are shares
-    of the measure where `is_relative`, else in its unit. `bound_scenes` counts scenes as a sample, too. `seeds` are those common to the
-    `compared`; `left` says who wasn't compared, and why. `mean`, `low`, `high` are of the unbroken runs of `trial` under them.
-    `detectable` is what the noise lets be seen, and `seeds_needed` from how many seeds on that is the margin.
+    of the measure where `is_relative`, else in its unit. `bound_scenes` counts scenes as a sample, too. `seeds` are those
+    common to the `compared`, `seeds_left` those that some of them have no value under; `left` says who wasn't compared, and
+    why. `mean`, `low`, `high` are of the unbroken runs of `trial` under them. `detectable` is what the noise lets be seen,
+    and `seeds_needed` from how many seeds on that is the margin.
     """
 
     state: State
@@ -111,6 +112,7 @@ class Decision:
     compared: tuple[int, ...] = ()
     left: dict[int, str] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
+    seeds_left: tuple[int, ...] = ()
     beating: int | None = None
     mean: float | None = None
     low: float | None = None
@@ -139,6 +141,7 @@ class _Table:
 
     trials: Sequence[TrialResult]
     seeds: tuple[int, ...]
+    seeds_left: tuple[int, ...]
     raw: np.ndarray
     y: np.ndarray
     unbroken: np.ndarray
@@ -192,7 +195,7 @@ def decide(trials: Sequence[TrialResult], question: Question) -> Decision:
     table = _table(compared, question)
     means = np.nanmean(table.raw, axis=1)
     is_better = _beat(means, question)
-    about |= {"seeds": table.seeds, "is_relative": table.is_relative}
+    about |= {"seeds": table.seeds, "seeds_left": table.seeds_left, "is_relative": table.is_relative}
     about["beating"] = int(is_better.sum()) if question.baselines else None
     if not is_better.any():
         return Decision("not_learnt", **about)
@@ -232,8 +235,9 @@ def _table(compared: Sequence[TrialResult], question: Question) -> _Table:
     """Less is better in `y`: the log of a positive measure, a fraction as it is."""
     by_seed = [{s.seed: s for s in t.seeds if not math.isnan(s.value)} for t in compared]
     common = sorted(set.intersection(*map(set, by_seed)))
+    every = sorted({seed for own in by_seed for seed in own})
     # With no seed in common there is nothing to pair; each trial then keeps its own, for its level.
-    seeds = common or sorted({seed for own in by_seed for seed in own})
+    seeds = common or every
     values = np.array([[own[s].value if s in own else math.nan for s in seeds] for own in by_seed])
     broke = np.array(
         [[s not in own or own[s].broke is True or math.isinf(own[s].value) for s in seeds] for own in by_seed]
@@ -242,7 +246,7 @@ def _table(compared: Sequence[TrialResult], question: Question) -> _Table:
     is_relative = question.measure.unit != "fraction" and float(np.nanmin(raw)) > 0
     y = np.log(raw) if is_relative else raw
     signed = -y if question.measure.higher_is_better else y
-    return _Table(compared, tuple(common), raw, signed, ~broke, is_relative)
+    return _Table(compared, tuple(common), tuple(s for s in every if s not in common), raw, signed, ~broke, is_relative)
 
 
 def _instead(values: np.ndarray, question: Question) -> float:

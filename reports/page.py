@@ -23,6 +23,7 @@ from plotly.offline import get_plotlyjs
 from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.reports import summary, wording
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.contrasts import Reference
 from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.figures import term_colours
 from depth_loss_sweep.reports.measures import number, rough, short
@@ -30,7 +31,6 @@ from depth_loss_sweep.reports.naming import beside_weights, written
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.samples import Samples, sample_panels
 from depth_loss_sweep.reports.sections import Section, study_sections
-from depth_loss_sweep.reports.statistics import Reference
 from depth_loss_sweep.reports.trials import TrialResult
 
 MARK = "· Depth Loss Sweep</title>".encode()

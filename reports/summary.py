@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from depth_loss_sweep.reports.analysis import Analysis
-from depth_loss_sweep.reports.intervals import proportion_interval
+from depth_loss_sweep.reports.breakage import Breakage, Threshold
 from depth_loss_sweep.reports.measures import percent, short
 from depth_loss_sweep.reports.records import StudyRecord
-from depth_loss_sweep.reports.statistics import Breakage
 from depth_loss_sweep.reports.wording import Tone, headline, level, reasons
 
 
@@ -126,44 +125,46 @@ def _breaks(analysis: Analysis, broken: Breakage) -> str:
     if not broken.finished:
         return ""
     low, high = broken.probability
+    seeds = f"{len(broken.seeds)} seed{'s' * (len(broken.seeds) != 1)}"
     kinds = {name: name.replace("_", "-") for name in analysis.record.broken_outcomes}
     if not broken.broken:
-        per_trial = _per_trial_bound(broken, len(analysis.record.seeds))
         return (
-            f"Nowhere that was tried: none of {broken.finished} finished runs ended {_either([*kinds.values()])}. "
-            f"That still allows a probability of up to {percent(high)}{per_trial}.{_trivial(broken)}"
+            f"Nowhere that was tried: none of {broken.finished} finished runs ended {_either([*kinds.values()])}. From {seeds}, that "
+            f"still allows a seed to break with a probability of up to {percent(high)}.{_trivial(broken)}"
         )
-    counts = ", ".join(f"{broken.counts[name]} {said}" for name, said in kinds.items() if broken.counts[name])
-    text = f"{broken.broken} of {broken.finished} finished runs broke ({counts}; 95 % interval {percent(low)} to {percent(high)}). "
-    return f"{text}{_where(analysis, broken)}{_trivial(broken)}"
+    counts = ", ".join(f"{broken.kinds[name]} {said}" for name, said in kinds.items() if broken.kinds[name])
+    return (
+        f"{broken.broken} of {broken.finished} finished runs broke ({counts}), under {len(broken.broken_seeds)} of {seeds} (a seed's "
+        f"probability: {percent(low)} to {percent(high)}, at 95 %). {_where(analysis, broken)}{_trivial(broken)}"
+    )
 
 
 def _either(names: Sequence[str]) -> str:
     return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-def _per_trial_bound(broken: Breakage, seeds: int) -> str:
-    if seeds < 1 or broken.finished <= seeds:
-        return ""
-    return f" over all, and up to {percent(proportion_interval(0, seeds)[1])} at any one point ({seeds} runs each)"
-
-
 def _where(analysis: Analysis, broken: Breakage) -> str:
-    if broken.onset:
-        side, value = broken.onset
-        onward = "upward" if side == "from" else ""
-        start = f"{side.capitalize()} {analysis.record.variables[0]} = {short(value)} {onward}".strip()
-        places = analysis.line
-        inside = [
-            t for t in broken.trials if (places[t.number] >= value if side == "from" else places[t.number] <= value)
-        ]
-        runs = f"{sum(t.broken for t in inside)} of {sum(t.finished for t in inside)} runs there"
-        return f"{start}, every trial has a broken run ({runs})."
-    return f"It happens at {_listed([f'{t.label} ({t.broken} of {t.finished})' for t in broken.trials])}."
+    by_trial = _listed([f"{t.label} ({t.broken} of {t.finished})" for t in broken.trials])
+    by_seed = _listed([f"seed {seed} ({k} of {n})" for seed, (k, n) in broken.seeds.items() if k], "seeds")
+    text = f"It happened at {by_trial}; under {by_seed}."
+    if not analysis.line:
+        return text
+    if broken.threshold:
+        return f"{text} {_threshold(analysis.record.variables[0], broken.threshold)}"
+    alone = len(broken.broken_seeds) == 1
+    return f"{text} {'One seed alone tells' if alone else 'That tells'} no threshold from chance."
 
 
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more trials" if len(names) > most else ""
+def _threshold(variable: str, found: Threshold) -> str:
+    """From where on, with its interval; an end that no seed reached is left open."""
+    low = f"{variable} = {short(found.low)}" if found.low is not None else "the line's first point"
+    high = f"{short(found.high)}" if found.high is not None else "beyond its last point"
+    beyond = {"from": "upward", "up to": "downward"}[found.side]
+    return f"From between {low} and {high} {beyond}, training breaks under half of the seeds ({percent(found.confidence)} interval)."
+
+
+def _listed(names: Sequence[str], what: str = "trials", most: int = 5) -> str:
+    more = f" and {len(names) - most} more {what}" if len(names) > most else ""
     return "; ".join(names[:most]) + more
 
 

@@ -127,6 +127,12 @@ def _compared(decision: Decision) -> str:
         return "It is the only trial that has all of its seeds, so there is nothing to compare it with."
     seeds = _count(len(decision.seeds), "common seed")
     text = f"{_count(len(decision.compared), 'trial')} {'is' if len(decision.compared) == 1 else 'are'} compared under {seeds}."
+    if decision.seeds_left:
+        some = len(decision.seeds_left) > 1
+        seeds = ", ".join(map(str, decision.seeds_left[:MOST_NAMED])) + (
+            " ..." if len(decision.seeds_left) > MOST_NAMED else ""
+        )
+        text += f" Left out: seed{'s' * some} {seeds}, under which some trial has no value."
     if decision.state == "anecdote":
         text += " Fewer than three tell no difference from luck: add seeds."
     return text

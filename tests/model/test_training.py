@@ -343,7 +343,7 @@ BREAK = {"step": 4, "term": "ssim", "grad_norm": math.inf}
         ("learnt", [make_record()], (0.051, 1.0)),
         ("flat", [make_record(rmse=2.0)], (0.0, 1.0)),
         ("trivial", [make_record(rmse=0.8)], (0.5, 1.0)),
-        ("trivial", [make_record(rmse=0.9, highest=1e4)], (0.5, 1.0)),
+        ("spiking", [make_record(rmse=0.9, highest=1e4)], (0.5, 1.0)),
         ("trivial", [make_record(rmse=math.nan)], (0.5, 1.0)),
         ("learnt", [make_record(rmse=0.9), make_record(2, 0.7)], (0.5, 1.0)),
         ("spiking", [make_record(highest=101.0), make_record(2)], (0.5, 1.0)),

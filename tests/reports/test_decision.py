@@ -152,7 +152,11 @@ def test_a_seed_that_a_trial_lacks_is_nobody_s():
     values = noisy([0.6, 0.5, 0.7], 6)
     values[2, 1] = math.nan
     decision = decide_trials(made_up(values), asked())
-    assert decision.seeds == (0, 2, 3, 4, 5) and decision.state == "use" and decision.trial == 1
+    assert (
+        (decision.seeds, decision.seeds_left) == ((0, 2, 3, 4, 5), (1,))
+        and decision.state == "use"
+        and decision.trial == 1
+    )
     values[2, :4] = math.nan
     assert decide_trials(made_up(values), asked()).left == {2: "not measured"}
 

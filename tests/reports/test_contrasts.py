@@ -61,21 +61,6 @@ def test_pairing_is_worth_more_the_more_seeds_share(study):
     assert math.isnan(Analysis(study(seeds=1)).pairing.correlation)
 
 
-def test_breakage_says_from_where_on_training_breaks(study):
-    """The last two of five points have a broken run each."""
-    breakage = Analysis(study(trials=5, seeds=2, diverged=(3, 4))).breakage
-    assert breakage.onset == ("from", 0.675)
-    assert (breakage.broken, breakage.finished, breakage.counts["non_finite"]) == (2, 10, 2)
-    assert [t.number for t in breakage.trials] == [3, 4]
-
-
-def test_breakage_in_the_middle_has_no_onset(study):
-    """A hole in the line is named by its trials, not by a threshold."""
-    breakage = Analysis(study(trials=5, diverged=(2,))).breakage
-    assert breakage.onset is None and [t.number for t in breakage.trials] == [2]
-    assert Analysis(study(trials=3, diverged=(0,))).breakage.onset == ("up to", 0.0)
-
-
 def test_named_points_are_held_against_each_other_by_name(study):
     """In a study over reference points every other point is a reference."""
     analysis = Analysis(study("points", trials=4, baseline=1.0))

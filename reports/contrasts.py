@@ -1,15 +1,13 @@
-"""What the named trial is held against, what seeds share, and where training breaks: from trials and their values alone."""
+"""What the named trial is held against, and what seeds share: from trials and their values alone."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from depth_loss_sweep.reports.decision import Contrast
-from depth_loss_sweep.reports.intervals import proportion_interval, seed_correlation
+from depth_loss_sweep.reports.intervals import seed_correlation
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.references import PAPER, POINT, REFERENCES
 from depth_loss_sweep.reports.trials import TrialResult, is_equal, normalised
@@ -101,50 +99,3 @@ def pairing(trials: Sequence[TrialResult]) -> Pairing:
     correlation = seed_correlation(matrix)
     worth = 1 / (1 - correlation) if correlation < 1 else math.inf if correlation == 1 else math.nan
     return Pairing(correlation, worth, len(common), len(finite))
-
-
-# Where training breaks
-
-
-@dataclass(frozen=True)
-class Breakage:
-    """How runs ended. `broken` are flat, spiking or non-finite.
-
-    `onset` is the value of a line's variable from which on (or up to which) every trial has a broken run.
-    """
-
-    counts: Counter[str]
-    finished: int
-    broken: int
-    probability: tuple[float, float]
-    trials: tuple[TrialResult, ...]
-    onset: tuple[Literal["from", "up to"], float] | None
-
-
-def breakage(trials: Sequence[TrialResult], line: Mapping[int, float]) -> Breakage:
-    """Count outcomes over all finished runs, with the exact 95 % interval of a run's probability to break.
-
-    `line` is trial -> place where the study sweeps one variable, else empty.
-    """
-    finished, broken = sum(t.finished for t in trials), sum(t.broken for t in trials)
-    return Breakage(
-        counts=sum((t.outcomes for t in trials), Counter()),
-        finished=finished,
-        broken=broken,
-        probability=proportion_interval(broken, finished) if finished else (math.nan, math.nan),
-        trials=tuple(t for t in trials if t.broken),
-        onset=_onset(trials, line),
-    )
-
-
-def _onset(trials: Sequence[TrialResult], places: Mapping[int, float]) -> tuple[Literal["from", "up to"], float] | None:
-    line = sorted((places[t.number], t.broken > 0) for t in trials if t.finished and places)
-    broken = [is_broken for _, is_broken in line]
-    top, bottom = _run_length(broken[::-1]), _run_length(broken)
-    if top and top < len(line):
-        return "from", line[-top][0]
-    return ("up to", line[bottom - 1][0]) if bottom and bottom < len(line) else None
-
-
-def _run_length(flags: Sequence[bool]) -> int:
-    return next((i for i, flag in enumerate(flags) if not flag), len(flags))
