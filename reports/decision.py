@@ -32,6 +32,7 @@ Choice = Literal["", "only", "least mean", "smoothed", "simplest"]
 
 MARGIN = 0.02
 LEAST_SEEDS = 3
+MOST_LOG = 700.0  # beyond, a share is more than a float holds
 COMBINED, OTHER_PICTURES = "the combined loss is not comparable", "the trials differ in their data"
 
 
@@ -153,7 +154,9 @@ class _Table:
 
     def told(self, difference: float) -> float:
         """A difference as it is said: a share, or in the measure's unit."""
-        return math.expm1(difference) if self.is_relative else difference
+        if not self.is_relative:
+            return difference
+        return math.expm1(difference) if difference < MOST_LOG else math.inf
 
 
 def objection_to(objective: Measure, variables: Sequence[str]) -> str:
@@ -290,7 +293,7 @@ def _compare(table: _Table, question: Question, is_better: np.ndarray, about: di
         state,
         table.numbers[row],
         tuple(n for n, may_be_best in zip(table.numbers, judged.kept[0], strict=True) if may_be_best),
-        bound=None if question.is_search or math.isinf(bound) else table.told(bound),
+        bound=None if question.is_search else _known(table.told(bound)),
         is_settled=not question.is_search and bound <= margin,
         choice=choice,
         gate=judged.gate.name,
@@ -324,7 +327,7 @@ def _contrasts(table: _Table, found: Fit, row: int, level: float) -> tuple[Contr
     against = comparisons.contrasts(found, np.array([row]), level)
     mean, half = against.mean[0], against.half[0]
     return tuple(
-        Contrast(n, table.told(mean[i]), table.told(mean[i] - half[i]), table.told(mean[i] + half[i]))
+        Contrast(n, table.told(mean[i]), table.told(mean[i] - half[i]), high)
         for i, n in enumerate(table.numbers)
-        if i != row and math.isfinite(mean[i]) and math.isfinite(half[i])
+        if i != row and math.isfinite(high := table.told(mean[i] + half[i]))
     )

@@ -218,6 +218,14 @@ def test_a_measure_that_can_be_negative_is_compared_in_its_unit():
     assert not decision.is_relative and decision.state == "use" and decision.trial == 0
 
 
+def test_ten_thousand_trials_are_decided_and_written():
+    """Of three seeds each: intervals for all pairs are wider than a float holds, and such contrasts are left out."""
+    values = noisy([0.5] * 10_000, 3, sd=0.03)
+    decision = decide_trials(made_up(values), asked(line=False))
+    assert decision.state == "undecided" and len(decision.kept) > 9000
+    assert json.dumps(decision.as_dict(), allow_nan=False)
+
+
 def test_looks_share_the_level():
     """Who looks twice, with more seeds, has half the level for each look."""
     trials = made_up(noisy([0.5, 0.51, 0.52], 6))

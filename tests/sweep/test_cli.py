@@ -220,6 +220,18 @@ def test_a_model_that_is_undecided_is_saved_with_a_warning(lab, capsys, tmp_path
     assert {key: exported[key] for key in status["decision"]} == status["decision"]
 
 
+def test_the_margin_may_change_and_trains_nothing(lab, capsys) -> None:
+    """What makes no difference is a matter of opinion: a study goes on with another margin, and remembers it."""
+    spec = lab.spec(epochs="1", seeds="[0]", w="[0.3]")
+    assert lab.run("start", spec, "--workers", "0") == 0
+    runs = lab.store.runs("line")
+    assert lab.run("start", spec, "--workers", "0", "--set", "study.margin=0.05") == 0
+    assert lab.run("resume", "line", "--workers", "0") == 0 and lab.store.runs("line") == runs
+    capsys.readouterr()
+    assert lab.run("best", "line", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["margin"] == 0.05
+
+
 def test_a_swept_field_is_named_wherever_a_trial_is(lab, capsys) -> None:
     """A sweep over the learning rate is answered with a rate: by status, as by start, and by best."""
     text = lab.LINE.replace("w = { from = 0.0, to = 0.6, step = 0.3 }", '"train.learning_rate" = [0.001, 0.02]')
