@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.registry import Entry
 
 
@@ -21,7 +22,15 @@ SOURCES: dict[str, SourceEntry] = {
 }
 
 
-def expected_sources() -> str:
-    """How sources are written, for an error: "rooms, diode:PATH or pairs:PATH"."""
-    *others, last = (f"{name}:PATH" if entry.takes_path else name for name, entry in SOURCES.items())
-    return f"{', '.join(others)} or {last}"
+def source_entry(source: str) -> SourceEntry:
+    """The line of a source as a spec writes it. Raises DataError where it is none, lacks its folder, or has one too many."""
+    name, _, path = source.partition(":")
+    entry = SOURCES.get(name)
+    if entry is None:
+        *others, last = (f"{known}:PATH" if line.takes_path else known for known, line in SOURCES.items())
+        raise DataError(f"unknown data source {source!r}; expected {', '.join(others)} or {last}")
+    if entry.takes_path and not path:
+        raise DataError(f"data source {source!r} lacks its folder; expected {name}:PATH")
+    if not entry.takes_path and path:
+        raise DataError(f"data source {source!r} takes no path; expected {name}")
+    return entry

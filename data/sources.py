@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from depth_loss_sweep.data.errors import DataError, reading
-from depth_loss_sweep.data.registry import SOURCES, expected_sources
+from depth_loss_sweep.data.registry import source_entry
 from depth_loss_sweep.data.settings import DataSettings
 
 FOLDERS = ("train", "val", "test")
@@ -68,14 +68,7 @@ class Source(Protocol):
 
 def open_source(settings: DataSettings) -> Source:
     """The source that `settings.source` names. Raises DataError for an unknown source or a missing folder."""
-    name, _, path = settings.source.partition(":")
-    entry = SOURCES.get(name)
-    if entry is None:
-        raise DataError(f"unknown data source {settings.source!r}; expected {expected_sources()}")
-    if entry.takes_path and not path:
-        raise DataError(f"data source {settings.source!r} lacks its folder; expected {name}:PATH")
-    if not entry.takes_path and path:
-        raise DataError(f"data source {settings.source!r} takes no path; expected {name}")
+    entry, path = source_entry(settings.source), settings.source.partition(":")[2]
     make = entry.load()
     source: Source = make(_folder(path), settings) if entry.takes_path else make(settings)
     return source

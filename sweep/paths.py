@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from depth_loss_sweep.data.registry import SOURCES
 from depth_loss_sweep.errors import SpecError, StorageError
 
 RUN = re.compile(r"(objective-)?[0-9a-f]{16,64}")
@@ -37,7 +38,7 @@ def is_text(path: str) -> bool:
 def absolute_source(source: str, *folders: Path) -> str:
     """A source whose path no longer depends on the working folder: below the first of the folders that has it, else below that."""
     kind, colon, given = source.partition(":")
-    if not given:
+    if not given or kind not in SOURCES or not SOURCES[kind].takes_path:
         return source
     path = expanded(given)
     place = next((folder / path for folder in folders if (folder / path).exists()), path)

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from depth_loss_sweep.data.registry import source_entry
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.paths import expanded
@@ -55,12 +56,13 @@ def read_text(given: str) -> str:
 def load_spec(given: str, overrides: Mapping[str, Any] | None = None) -> StudySpec:
     """Read a preset or file, lay the overrides (dotted key to value) over it and validate the whole."""
     spec = parse_spec(read_text(given), overrides or {}, given)
-    _check_unit(spec.data)
+    _check_data(spec.data)
     return spec
 
 
-def _check_unit(data: DataSettings) -> None:
-    """Refuse the inverse of a depth PNG's unit; not of stored specs, for earlier versions let it pass."""
+def _check_data(data: DataSettings) -> None:
+    """Refuse what is no source, and the inverse of a depth PNG's unit; that not of stored specs: earlier versions let it pass."""
+    source_entry(data.source)
     if data.depth_scale > 1:
         raise SpecError(
             f"data.depth_scale is {data.depth_scale:g}: expected metres a unit, at most 1; a PNG of {data.depth_scale:.6g} units a "
@@ -258,5 +260,5 @@ def parse_data_settings(source: str, overrides: Mapping[str, Any]) -> DataSettin
     """The [data] section from a source and overrides; keys with or without their "data."."""
     content = {key.removeprefix("data."): _floats(value) for key, value in overrides.items()}
     settings = validated(DataSettings, {"source": source, **content}, "data")
-    _check_unit(settings)
+    _check_data(settings)
     return settings
