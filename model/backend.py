@@ -74,6 +74,8 @@ def apply_runtime(runtime: Runtime, train: TrainSettings) -> None:
         return  # CPU kernels are deterministic for a given number of threads
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     torch.use_deterministic_algorithms(train.deterministic)
+    # We read none, and it costs 400 kernels a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not train.deterministic
     torch.backends.cuda.matmul.fp32_precision = "ieee"  # fp32 means fp32; bf16 is the fast choice
     torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]

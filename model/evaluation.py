@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from depth_loss_sweep.data.tensors import Pictures
 from depth_loss_sweep.model.backend import autocast, memory_format
 from depth_loss_sweep.model.losses import CombinedLoss
-from depth_loss_sweep.model.metrics import MeanAccumulator, MetricAccumulator
+from depth_loss_sweep.model.metrics import MeanAccumulator, MetricAccumulator, per_image_metrics
+from depth_loss_sweep.model.names import ALL_METRICS
+from depth_loss_sweep.model.recorded import Recorded
 from depth_loss_sweep.model.runtime import Runtime
 from depth_loss_sweep.model.settings import RunSettings
 
@@ -63,41 +65,60 @@ def predict(network: nn.Module, images: Tensor, runtime: Runtime) -> Tensor:
     return forward(network, as_input(images), runtime)
 
 
-@torch.no_grad()
-def evaluate(
-    network: nn.Module,
-    loss: CombinedLoss,
-    pictures: Pictures,
-    batch_size: int,
-    runtime: Runtime,
-    keep: Sequence[int] = (),
-) -> Evaluation:
-    """Compute every term and metric on each picture; the device is waited for once all are queued.
+class Evaluator:
+    """Computes every term and metric of a network on pictures; on a CUDA card its kernels are recorded and replayed."""
 
-    `keep` are the numbers of the pictures, in rising order, whose predictions are wanted.
-    """
-    metrics, terms, spreads = MetricAccumulator(), MeanAccumulator(), MeanAccumulator()
-    kept: list[Tensor] = []
-    for start, batch in zip(range(0, len(pictures), batch_size), pictures.batches(batch_size), strict=True):
-        prediction = predict(network, batch.images, runtime)
-        found = loss.per_image(prediction, batch.depth, batch.mask, as_input(batch.images))
-        metrics.add(prediction, batch.depth, batch.mask)
-        terms.add_values(_named("term_", found))
-        spreads.add_values({"prediction": _spread(prediction, batch.mask), "truth": _spread(batch.depth, batch.mask)})
-        kept.append(prediction[[number - start for number in keep if 0 <= number - start < len(prediction)]])
-    means = terms.result()
-    means["total"] = sum(
-        weight * means[f"term_{name}"] for name, weight in loss.weighting.effective().items() if weight
-    )
-    per_image = terms.per_image() | _named("metric_", metrics.per_image())
-    medians = {name: values.cpu().nanmedian().item() for name, values in spreads.per_image().items()}
-    return Evaluation(
-        means=means | _named("metric_", metrics.result()),
-        per_image={name: values.cpu().numpy() for name, values in per_image.items()},
-        prediction_spread=medians["prediction"],
-        truth_spread=medians["truth"],
-        kept=torch.cat(kept),
-    )
+    def __init__(self, network: nn.Module, loss: CombinedLoss, runtime: Runtime) -> None:
+        self.network, self.loss, self.runtime = network, loss, runtime
+        self._judge = Recorded(self._values) if runtime.kind == "cuda" else self._values
+        self._names: tuple[str, ...] = ()
+
+    @torch.no_grad()
+    def __call__(self, pictures: Pictures, batch_size: int, keep: Sequence[int] = ()) -> Evaluation:
+        """Evaluate on each picture; the device is waited for once all are queued.
+
+        `keep` are the numbers of the pictures, in rising order, whose predictions are wanted.
+        """
+        metrics, others = MetricAccumulator(), MeanAccumulator()
+        kept: list[Tensor] = []
+        for start, batch in zip(range(0, len(pictures), batch_size), pictures.batches(batch_size), strict=True):
+            prediction, rows = self._judge(batch.images, batch.depth, batch.mask)
+            values = dict(zip(self._names, rows, strict=True))
+            metrics.add_values(
+                {name: values.pop(f"metric_{name}") for name in ALL_METRICS if f"metric_{name}" in values}
+            )
+            metrics.add_pixels(values.pop("pixels"))
+            others.add_values(values)
+            kept.append(prediction[[number - start for number in keep if 0 <= number - start < len(prediction)]])
+        medians = {
+            name: others.per_image()[f"spread_{name}"].cpu().nanmedian().item() for name in ("prediction", "truth")
+        }
+        means = {name: mean for name, mean in others.result().items() if name.startswith("term_")}
+        means["total"] = sum(
+            weight * means[f"term_{name}"] for name, weight in self.loss.weighting.effective().items() if weight
+        )
+        terms = {name: values for name, values in others.per_image().items() if name.startswith("term_")}
+        per_image = terms | _named("metric_", metrics.per_image())
+        return Evaluation(
+            means=means | _named("metric_", metrics.result()),
+            per_image={name: values.cpu().numpy() for name, values in per_image.items()},
+            prediction_spread=medians["prediction"],
+            truth_spread=medians["truth"],
+            kept=torch.cat(kept),
+        )
+
+    def _values(self, images: Tensor, depth: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch's predictions, and a row (B,) of each of `_names`."""
+        prediction = predict(self.network, images, self.runtime)
+        values = {
+            **_named("metric_", per_image_metrics(prediction, depth, mask)),
+            "pixels": mask.sum(dim=(1, 2, 3)),
+            **_named("term_", self.loss.per_image(prediction, depth, mask, as_input(images))),
+            "spread_prediction": _spread(prediction, mask),
+            "spread_truth": _spread(depth, mask),
+        }
+        self._names = tuple(values)
+        return prediction, torch.stack([value.float() for value in values.values()])
 
 
 def _named(prefix: str, values: Mapping[str, Value]) -> dict[str, Value]:

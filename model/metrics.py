@@ -116,7 +116,11 @@ class MetricAccumulator(MeanAccumulator):
     def add(self, pred: Tensor, target: Tensor, mask: Tensor) -> None:
         """Take one batch of (B, 1, H, W) maps."""
         self.add_values(per_image_metrics(pred, target, mask))
-        self._valid_pixels.add_values({"pixels": mask.sum(dim=(1, 2, 3))})
+        self.add_pixels(mask.sum(dim=(1, 2, 3)))
+
+    def add_pixels(self, pixels: Tensor) -> None:
+        """Take the numbers of valid pixels, (B,), of a batch whose metrics are added by themselves."""
+        self._valid_pixels.add_values({"pixels": pixels})
 
     def result(self) -> dict[str, float]:
         """Return {name: number} in the order of `METRICS` and `EXTRA_METRICS`."""

@@ -30,7 +30,7 @@ from depth_loss_sweep.model.checkpoint import (
     write_checkpoint,
 )
 from depth_loss_sweep.model.errors import ModelError
-from depth_loss_sweep.model.evaluation import combined_loss, evaluate, predict
+from depth_loss_sweep.model.evaluation import Evaluator, combined_loss, predict
 from depth_loss_sweep.model.network import DepthNetwork
 from depth_loss_sweep.model.runtime import Runtime, resolve_runtime
 from depth_loss_sweep.model.settings import RunSettings, TrainSettings
@@ -191,7 +191,7 @@ def evaluate_checkpoint(path: Path, data: Prepared, part: Part, device: str = "c
     loss = combined_loss(settings)
     loss.weighting.load_state_dict({name: torch.from_numpy(array) for name, array in model.weighting.items()})
     loss.to(model.runtime.device)
-    found = evaluate(model.network, loss, pictures, settings.train.batch_size, model.runtime)
+    found = Evaluator(model.network, loss, model.runtime)(pictures, settings.train.batch_size)
     return {"images": len(pictures), "epoch": model.epoch, **found.means}
 
 

@@ -26,12 +26,13 @@ from depth_loss_sweep.data.tensors import Pictures
 from depth_loss_sweep.model.backend import apply_runtime, memory_format, this_machine
 from depth_loss_sweep.model.baselines import median_baseline
 from depth_loss_sweep.model.checkpoint import Checkpoint, CheckpointWriter, Note, load_checkpoint, lock_folder
-from depth_loss_sweep.model.evaluation import Evaluation, as_input, combined_loss, evaluate, forward
+from depth_loss_sweep.model.evaluation import Evaluation, Evaluator, as_input, combined_loss, forward
 from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.names import TERMS
 from depth_loss_sweep.model.network import DepthNetwork
 from depth_loss_sweep.model.optimizer import Adam
 from depth_loss_sweep.model.outcomes import PANELS, EpochRecord, Panels, RunResult, judge, load_result, write_result
+from depth_loss_sweep.model.recorded import Recorded
 from depth_loss_sweep.model.runtime import Runtime, environment_key
 from depth_loss_sweep.model.schedule import epoch_order, fixed_draw, learning_rate, steps_per_epoch, stream_seed
 from depth_loss_sweep.model.settings import RunSettings
@@ -123,6 +124,8 @@ class _Training:
         self.loss = combined_loss(settings).to(runtime.device)
         self.optimizer = Adam((*self.network.parameters(), *self.loss.parameters()), settings.train)
         self.validated: Evaluation | None = None
+        self._evaluator = Evaluator(self.network, self.loss, runtime)
+        self._descend = Recorded(self._gradients) if runtime.kind == "cuda" else self._gradients
 
     @property
     def epoch(self) -> int:
@@ -182,20 +185,24 @@ class _Training:
             settings.contrast,
             seed,
         )
+        (row,) = self._descend(images, depth, mask)
+        self.optimizer.step(rate)
+        return row
+
+    def _gradients(self, images: Tensor, depth: Tensor, mask: Tensor) -> tuple[Tensor]:
+        """Leave the gradients of a batch, clipped; return its total, gradient norm and terms as a row."""
         total, terms = self.loss(forward(self.network, images, self.runtime), depth, mask, images)
         self.optimizer.zero_grad()
         total.backward()
         norm = torch.nn.utils.get_total_norm(self.optimizer.gradients)
-        if settings.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.optimizer.parameters, settings.clip_norm, norm)
-        self.optimizer.step(rate)
-        return torch.stack([total.detach(), norm, *(terms[name].detach() for name in TERMS)])
+        if self.settings.train.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.optimizer.parameters, self.settings.train.clip_norm, norm)
+        return (torch.stack([total.detach(), norm, *(terms[name].detach() for name in TERMS)]),)
 
     # ---- looking at it ------------------------------------------------------------------------------------------
 
     def _evaluate(self, part: Pictures, keep: Sequence[int]) -> Evaluation:
-        batch_size = self.settings.train.batch_size
-        return evaluate(self.network, self.loss, part, batch_size, self.runtime, keep)
+        return self._evaluator(part, self.settings.train.batch_size, keep)
 
     def _find_break(self, steps: "_Steps", evaluations: dict[str, Evaluation]) -> dict[str, Any] | None:
         """Where the epoch became non-finite, or None."""
@@ -305,4 +312,5 @@ def _build_network(settings: RunSettings, median: float, runtime: Runtime) -> De
 
 def _array(tensor: Tensor) -> np.ndarray:
     """A copy of its own, so that it stays what it is while training goes on; laid out as it lies, which is quickest."""
-    return np.array(tensor.detach().cpu().numpy())
+    here = tensor.detach().cpu().numpy()
+    return here if tensor.device.type != "cpu" else np.array(here)
