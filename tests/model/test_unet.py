@@ -156,8 +156,10 @@ def test_upsampling_is_folded_into_the_convolution(batch_norm):
             skips.append(x)
         for block, skip in zip(net.body.decoder, skips[-2::-1], strict=True):
             x = torch.cat((torch.nn.functional.interpolate(x, scale_factor=2, mode="nearest"), skip), dim=1)
-            for layer in block:
-                x = torch.nn.Conv2d.forward(layer, x) if isinstance(layer, torch.nn.Conv2d) else layer(x)
+            first, *rest = block
+            x = torch.nn.Conv2d.forward(first, x)
+            for layer in rest:
+                x = layer(x)
         return net.body.head(x)
 
     folded, plain = (

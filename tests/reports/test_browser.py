@@ -21,7 +21,7 @@ def browser():
     """A headless browser for all tests of this file."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=0)
         yield opened
         opened.close()
 
@@ -29,6 +29,7 @@ def browser():
 def open_page(browser, path, **options):
     """The page with what it said and asked for meanwhile; printing makes it draw every figure."""
     page = browser.new_page(**options)
+    page.set_default_timeout(0)  # how long a busy machine takes says nothing; the suite's own limit ends what hangs
     said, asked = [], []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))

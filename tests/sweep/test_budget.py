@@ -41,7 +41,7 @@ def test_a_study_stops_when_its_budget_is_spent(lab, new_lab, workers: str) -> N
     alone = new_lab()
     assert alone.run("start", alone.spec(epochs="30"), "--workers", "0") == 0
     process = lab.spawn("start", lab.spec(epochs="30"), "--workers", workers, "--name", "line", "--budget", "1s")
-    _, errors = process.communicate(timeout=240)
+    _, errors = process.communicate()
     assert process.returncode == 130, errors
     last = errors.splitlines()[-1]
     assert "the budget of 1s is spent" in last and "Traceback" not in errors
@@ -56,9 +56,9 @@ def test_resume_has_a_budget_too(lab) -> None:
     process = lab.spawn("start", lab.spec(epochs="100000"), "--workers", "1", "--budget", "9h")
     lab.wait_for_epochs(2, process)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate()
     assert process.returncode == 130 and errors.splitlines()[-1].startswith("interrupted; go on with"), errors
     process = lab.spawn("resume", "line", "--workers", "1", "--budget", "1s")
-    _, errors = process.communicate(timeout=240)
+    _, errors = process.communicate()
     assert process.returncode == 130 and "the budget of 1s is spent" in errors.splitlines()[-1], errors
     assert status(lab.store, lab.home, "line")["state"] == "interrupted"
