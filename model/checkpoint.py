@@ -60,6 +60,8 @@ class Checkpoint:
     optimizer: Arrays = field(default_factory=dict)
     weighting: Arrays = field(default_factory=dict)
     """What the weighting of the terms has learnt or carries; nothing for fixed weights."""
+    per_image: Arrays = field(default_factory=dict)
+    """Every validation picture's terms and metrics after the last epochs, by "<epoch>/<name>"."""
     about: dict[str, Any] = field(default_factory=dict)
     """Whatever else is good to know: runtime, environments."""
 
@@ -157,6 +159,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             model=_with_prefix(arrays, "model/"),
             optimizer=_with_prefix(arrays, "optimizer/"),
             weighting=_with_prefix(arrays, "weighting/"),
+            per_image=_with_prefix(arrays, "per_image/"),
             about=dict(meta["about"]),
         )
         if len(checkpoint.records) != checkpoint.epoch or not checkpoint.model:
@@ -258,8 +261,8 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
 
 def _parts(checkpoint: Checkpoint) -> tuple[dict[str, Any], Arrays]:
     meta = {name: getattr(checkpoint, name) for name in ("identity", "settings", "epoch", "records", "about")}
-    parts = {"model": checkpoint.model, "optimizer": checkpoint.optimizer, "weighting": checkpoint.weighting}
-    return meta, {f"{part}/{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+    parts = ("model", "optimizer", "weighting", "per_image")
+    return meta, {f"{part}/{name}": array for part in parts for name, array in getattr(checkpoint, part).items()}
 
 
 def _with_prefix(arrays: Arrays, prefix: str) -> Arrays:

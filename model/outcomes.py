@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ RESULT = "result.npz"
 PANELS = 6
 """How many validation pictures are kept with their prediction."""
 
+BEFORE = "before/"
 PANEL_ARRAYS = ("image", "truth", "mask", "prediction")
 
 FLAT_RATIO = 0.05
@@ -80,6 +81,8 @@ class RunResult:
     per_image: dict[str, np.ndarray]
     """(N,) by "term_<name>" or "metric_<name>"; NaN where undefined, infinity where not finite."""
     panels: Panels
+    before: dict[str, np.ndarray] = field(default_factory=dict)
+    """The same after the last epoch but one; nothing where there was none, or an older version didn't keep it."""
 
 
 def judge(
@@ -125,6 +128,7 @@ def write_result(folder: Path, result: RunResult) -> None:
         "panel_keys": np.array(result.panels.keys, dtype=np.str_),
         **{f"panel_{name}": getattr(result.panels, name) for name in PANEL_ARRAYS},
         **result.per_image,
+        **{f"{BEFORE}{name}": values for name, values in result.before.items()},
     }
     meta = {"outcome": result.outcome, "reason": result.reason, "epochs": result.epochs}
     write_arrays(folder / RESULT, meta, arrays)
@@ -147,13 +151,21 @@ def _result(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> RunResult:
     """The result that was written; raises LookupError, TypeError or ValueError for anything else."""
     panels = Panels(tuple(arrays["panel_keys"].tolist()), *(arrays[f"panel_{name}"] for name in PANEL_ARRAYS))
     keys, shape = tuple(arrays["keys"].tolist()), (len(panels.keys), *panels.truth.shape[1:])
-    per_image = {name: values for name, values in arrays.items() if name.startswith(("term_", "metric_"))}
+    per_image, before = _numbers(arrays, ""), _numbers(arrays, BEFORE)
     shapes = [panels.truth.shape, panels.mask.shape, panels.prediction.shape, panels.image.shape[:-1]]
     kinds = [a.dtype.kind for a in (panels.image, panels.truth, panels.mask, panels.prediction)]
     if shapes != [shape] * 4 or len(shape) != 3 or 0 in shape[1:] or panels.image.shape[3] != 3 or kinds != [*"ufbf"]:
         raise ValueError("its panels do not fit together")
-    if any(values.shape != (len(keys),) or values.dtype.kind != "f" for values in per_image.values()):
+    if any(
+        values.shape != (len(keys),) or values.dtype.kind != "f" for values in (*per_image.values(), *before.values())
+    ):
         raise ValueError("its numbers do not fit its pictures")
     if not all(isinstance(text, str) for text in (*keys, *panels.keys, meta["outcome"], meta["reason"])):
         raise TypeError("its texts are none")
-    return RunResult(meta["outcome"], meta["reason"], int(meta["epochs"]), keys, per_image, panels)
+    return RunResult(meta["outcome"], meta["reason"], int(meta["epochs"]), keys, per_image, panels, before)
+
+
+def _numbers(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The terms and metrics among a result's arrays."""
+    own = (f"{prefix}term_", f"{prefix}metric_")
+    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(own)}

@@ -84,7 +84,7 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
 
 
 def save_model(source: Path, target: Path, epochs: int | None = None) -> None:
-    """Make a portable model file of a run's folder (or of one checkpoint): the same without the optimiser's state.
+    """Make a portable model file of a run's folder (or of one checkpoint): the same without what only training needs.
 
     Raises ModelError if no checkpoint can be read there, or not one after `epochs` epochs; OSError if `target` cannot be
     written; atomic.
@@ -96,7 +96,7 @@ def save_model(source: Path, target: Path, epochs: int | None = None) -> None:
         raise ModelError(f"the newest readable checkpoint in {source} is of epoch {checkpoint.epoch}, not {epochs}")
     with naming(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_checkpoint(target, replace(checkpoint, optimizer={}))
+        write_checkpoint(target, replace(checkpoint, optimizer={}, per_image={}))
 
 
 def predict_depth(model: TrainedModel, image: np.ndarray) -> np.ndarray:

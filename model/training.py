@@ -124,6 +124,7 @@ class _Training:
         self.loss = combined_loss(settings).to(runtime.device)
         self.optimizer = Adam((*self.network.parameters(), *self.loss.parameters()), settings.train)
         self.validated: Evaluation | None = None
+        self.per_image: dict[int, dict[str, np.ndarray]] = {}  # of the last two epochs: a value may be their mean
         self._evaluator = Evaluator(self.network, self.loss, runtime)
         self._descend = Recorded(self._gradients) if runtime.kind == "cuda" else self._gradients
 
@@ -171,6 +172,9 @@ class _Training:
             **steps.norms(),
         )
         self.records.append(record)
+        self.per_image = {e: found for e, found in self.per_image.items() if e == epoch - 1} | {
+            epoch: self.validated.per_image
+        }
 
     def _step(self, chosen: Tensor, rate: float, seed: int) -> Tensor:
         """One update; returns its total, gradient norm and terms, on the device."""
@@ -236,6 +240,7 @@ class _Training:
             model={name: _array(value) for name, value in self.network.arrays().items()},
             optimizer={place: _array(value) for place, value in self.optimizer.state_dict().items()},
             weighting={name: _array(value) for name, value in self.loss.weighting.state_dict().items()},
+            per_image={f"{e}/{name}": a for e, found in self.per_image.items() for name, a in found.items()},
             about={
                 "runtime": self.runtime.as_dict(),
                 "environments": self.environments,
@@ -251,13 +256,17 @@ class _Training:
         self.network.load_arrays(checkpoint.model)
         self.optimizer.load_state_dict({place: torch.from_numpy(a) for place, a in checkpoint.optimizer.items()})
         self.loss.weighting.load_state_dict({name: torch.from_numpy(a) for name, a in checkpoint.weighting.items()})
+        for place, numbers in checkpoint.per_image.items():
+            epoch, _, name = place.partition("/")
+            self.per_image.setdefault(int(epoch), {})[name] = numbers
 
     def result(self) -> RunResult:
         """Judge the finished run on every validation picture."""
         found = self.validated or self._evaluate(self.val_part, self.panels)
         outcome, reason = judge(self.records, found.prediction_spread, found.truth_spread, self.median_rmse)
         keys = self.data.keys("val")
-        return RunResult(outcome, reason, self.epoch, keys, found.per_image, self._panels(keys, found.kept))
+        panels, before = self._panels(keys, found.kept), self.per_image.get(self.epoch - 1, {})
+        return RunResult(outcome, reason, self.epoch, keys, found.per_image, panels, before)
 
     def _panels(self, keys: tuple[str, ...], prediction: Tensor) -> Panels:
         batch = self.val_part.take(torch.tensor(self.panels, device=self.val_part.rows.device))

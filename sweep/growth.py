@@ -6,12 +6,13 @@ A grid grows in choices, seeds and epochs; a search, whose sampler was told of i
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.space import Choices, plain
 from depth_loss_sweep.spec import StudySpec
-from depth_loss_sweep.spec_file import overrides_json
+from depth_loss_sweep.spec_file import kept_overrides
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.words import counted
 
@@ -47,6 +48,13 @@ def grown_hash(spec: StudySpec) -> str:
     whole = spec.as_dict()
     grown = {"seeds": whole["study"]["seeds"], "epochs": whole["train"]["epochs"], "trials": whole["search"]["trials"]}
     return _digest([fixed_part(spec), grown, whole["variables"]])
+
+
+def as_begun(spec: StudySpec, stored: StudySpec) -> StudySpec:
+    """The spec given for a study that exists: a value that it doesn't name is what the study was begun with."""
+    if "value" in spec.study.model_fields_set:
+        return spec
+    return replace(spec, study=spec.study.model_copy(update={"value": stored.study.value}))
 
 
 def _digest(value: Any) -> str:
@@ -105,7 +113,7 @@ def grow(spec: StudySpec, overrides: Mapping[str, Any], store: Store) -> None:
     """Take the larger spec on. Told trials are immutable in Optuna, so a grid is projected anew."""
     columns: dict[str, Any] = {
         "spec_text": spec.text,
-        "overrides": overrides_json(overrides),
+        "overrides": kept_overrides(spec, overrides),
         "grown_hash": grown_hash(spec),
         "state": "running",
     }

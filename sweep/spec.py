@@ -37,7 +37,7 @@ class StudySection(Settings):
         (0, 1, 2), min_length=1, max_length=1000, description="every trial is trained once under each of them"
     )
     value: Literal["last"] | int = Field(
-        "last", description="a run's final value: its last epoch's, or, for a number k, the mean of its last k epochs"
+        2, description="a run's final value: the mean of its last k epochs, or its last epoch's alone (\"last\")"
     )
     margin: float = Field(
         0.02,

@@ -120,7 +120,8 @@ def _build(tree: dict[str, Any], text: str, given: str, stored: bool) -> StudySp
             raise SpecError(f"unknown section [{name}]{nearest(name, SECTIONS)}; expected {', '.join(SECTIONS)}")
         if not isinstance(content, dict):
             raise SpecError(f"[{name}] must be a table, got {content!r}")
-    study = {"name": Path(given).stem, **_floats(tree.get("study", {}))}
+    before = {"value": "last"} if stored else {}  # what it meant, unnamed, before today's default
+    study = {"name": Path(given).stem, **before, **_floats(tree.get("study", {}))}
     settings, swept = _split_search(tree.get("search", {}))
     search = validated(SearchSection, _floats(settings), "search", stored)
     points = (Choices(POINT, search.points),) if search.points else ()
@@ -214,6 +215,13 @@ def _number(name: str, value: Any) -> Decimal:
 def overrides_json(overrides: Mapping[str, Any]) -> str:
     """Overrides as JSON that keeps decimals exact."""
     return json.dumps(overrides, default=lambda value: {"decimal": str(value)}, sort_keys=True)
+
+
+def kept_overrides(spec: StudySpec, overrides: Mapping[str, Any]) -> str:
+    """What is laid over a new study's text for good, as `overrides_json`: the value's default, too, where the text names none."""
+    stored = parse_spec(spec.text, overrides, stored=True)
+    value = {} if stored.study.value == spec.study.value else {"study.value": spec.study.value}
+    return overrides_json({**overrides, **value})
 
 
 def stored_overrides(text: str) -> dict[str, Any]:

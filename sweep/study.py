@@ -18,7 +18,7 @@ from depth_loss_sweep.data.prepare import Prepared, open_prepared, prepare_train
 from depth_loss_sweep.data.settings import DataSettings, DataSummary
 from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.forecast import foresee, is_large, require_room
-from depth_loss_sweep.growth import fixed_hash, grow, grown_hash, require_growth, try_failures_again
+from depth_loss_sweep.growth import as_begun, fixed_hash, grow, grown_hash, require_growth, try_failures_again
 from depth_loss_sweep.model.baselines import evaluate_baselines
 from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.runtime import Machine, Runtime, environment_key, resolve_runtime
@@ -26,7 +26,7 @@ from depth_loss_sweep.paths import expanded
 from depth_loss_sweep.runs import TrialPlan
 from depth_loss_sweep.session import Session, SessionResult
 from depth_loss_sweep.spec import StudySpec
-from depth_loss_sweep.spec_file import overrides_json, stored_overrides, stored_spec
+from depth_loss_sweep.spec_file import kept_overrides, overrides_json, stored_overrides, stored_spec
 from depth_loss_sweep.store import NewRun, Store, now
 
 
@@ -70,6 +70,7 @@ def start(spec: StudySpec, overrides: Mapping[str, Any], session: Session) -> Se
         if row is None:
             row = _create(spec, overrides, session)
         else:
+            spec = as_begun(spec, stored_spec(row, store.shown_url))
             _grow(spec, overrides, row, session)
             row = store.require(spec.name)
         return _conduct(spec, row, session)
@@ -126,7 +127,7 @@ def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session) -> 
         "optuna_name": spec.name,
         "state": "running",
         "spec_text": spec.text,
-        "overrides": overrides_json(overrides),
+        "overrides": kept_overrides(spec, overrides),
         "fixed_hash": fixed_hash(spec),
         "grown_hash": grown_hash(spec),
         "version": __version__,

@@ -36,7 +36,7 @@ class Event:
     """What became of a run.
 
     epoch: payload is an epoch record. note: payload["text"]. finished: payload is the result, with payload["per_image"]:
-    split -> keys and scenes of its pictures, and their values by measure. stopped: it was cancelled. busy: another process
+    split -> keys and scenes of its pictures, and values by measure (`store.image_rows`). stopped: it was cancelled. busy: another process
     trains it. died: its worker vanished, payload["reason"]. failed: payload["reason"] and ["traceback"]; payload["kind"]
     is "memory", "disk", "data" or "error": disk and data would fail every run.
     """

@@ -96,7 +96,7 @@ def _events(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Ev
     else:
         ended = {"outcome": result.outcome, "reason": result.reason, "host": socket.gethostname()}
         scenes = tuple(prepared.dataset.scenes[index] for index in prepared.split.part("val"))
-        pictures = {"keys": result.keys, "scenes": scenes, "values": result.per_image}
+        pictures = {"keys": result.keys, "scenes": scenes, "values": result.per_image, "before": result.before}
         yield Event(request.run, "finished", {**ended, "per_image": {"val": pictures}})
 
 

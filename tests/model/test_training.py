@@ -43,6 +43,7 @@ def bits(records, result, folder):
     kept = [{k: v for k, v in record.as_dict().items() if k not in timings} for record in records]
     checkpoint = read_checkpoint(folder / CHECKPOINT)
     arrays = {**checkpoint.model, **checkpoint.optimizer, **result.per_image, "panels": result.panels.prediction}
+    arrays |= {f"before/{name}": values for name, values in result.before.items()} | checkpoint.per_image
     return json.dumps([kept, result.outcome, result.reason, {name: a.tobytes().hex() for name, a in arrays.items()}])
 
 
@@ -103,6 +104,29 @@ def test_the_result_keeps_every_picture(pictures, make_settings, tmp_path):
     assert (kept.outcome, kept.keys, kept.panels.keys) == (result.outcome, result.keys, panels.keys)
     for name, values in result.per_image.items():
         np.testing.assert_array_equal(kept.per_image[name], values)
+    assert result.before == kept.before == {}  # a run of one epoch has none before
+
+
+def test_the_result_keeps_every_picture_of_the_last_two_epochs(pictures, make_settings, tmp_path):
+    """What a picture amounts to after the last epoch but one averages to that epoch's record, and is read back the same."""
+    records, result = complete(train(make_settings(epochs=3), pictures, tmp_path / "run", CPU))
+    kept = load_result(tmp_path / "run", pytest.fail)
+    assert kept.before.keys() == result.before.keys() == result.per_image.keys()
+    for name, values in result.before.items():
+        np.testing.assert_array_equal(kept.before[name], values)
+    for record, numbers in zip(records[1:], (result.before, result.per_image), strict=True):
+        assert record.splits["val"]["metric_rmse"] == pytest.approx(np.mean(numbers["metric_rmse"]))
+
+
+@pytest.mark.parametrize("step", [4, 5, 6, 8])
+def test_the_last_epoch_but_one_survives_a_stop(pictures, make_settings, tmp_path, step):
+    """Wherever training stops, the checkpoint has every picture of the epochs that a value may still be the mean of."""
+    settings = make_settings(epochs=3)
+    _, whole = complete(train(settings, pictures, tmp_path / "whole", CPU))
+    assert complete(train(settings, pictures, tmp_path / "cut", CPU, should_stop=stop_after(step)))[1] is None
+    _, result = complete(train(settings, pictures, tmp_path / "cut", CPU))
+    for name, values in whole.before.items():
+        np.testing.assert_array_equal(result.before[name], values)
 
 
 def test_the_rate_decays_to_zero_or_stays(pictures, make_settings, tmp_path):
