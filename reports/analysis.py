@@ -18,6 +18,7 @@ from depth_loss_sweep.reports.contrasts import Pairing, Reference
 from depth_loss_sweep.reports.decision import MARGIN, Decision, Question, objection_to, ranking_of
 from depth_loss_sweep.reports.measures import Measure, measure_of, predictor_values
 from depth_loss_sweep.reports.records import StudyRecord
+from depth_loss_sweep.reports.scenes import val_pictures
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult, has_broken
 
 
@@ -197,8 +198,9 @@ class Analysis:
             is_unfinished=self.is_unfinished,
             margin=study.get("margin", MARGIN),
             looks=self.record.looks,
+            pictures=val_pictures(self.record.data),
         )
-        return decision.decide(self.trials, question)
+        return decision.decide(self.trials, question, self.record.pictures)
 
     @cached_property
     def ranked(self) -> Sequence[TrialResult]:

@@ -166,13 +166,15 @@ def kept(found: Fit, level: float = LEVEL) -> np.ndarray:
         return ~np.isnan(found.means) & ~(d.mean > d.half)
 
 
-def regret_bound(found: Fit, of: np.ndarray, level: float = LEVEL) -> np.ndarray:
+def regret_bound(found: Fit, of: np.ndarray, level: float = LEVEL, over: Fit | None = None) -> np.ndarray:
     """By how much the weight `of` (studies,) may be worse than the best; holds for all weights at once, in 1 - level.
 
-    Infinite where another weight shares fewer than two unbroken seeds with it.
+    Infinite where another weight shares fewer than two unbroken seeds with it. `over` are the same weights over what else is
+    a sample, as `reports.scenes` has them over scenes.
     """
     d = differences(found, of, level)
-    worst = np.where(found.counts > 0, np.where(np.isnan(d.mean), np.inf, d.half - d.mean), -np.inf)
+    half = d.half if over is None else np.hypot(d.half, differences(over, of, level).half)
+    worst = np.where(found.counts > 0, np.where(np.isnan(d.mean), np.inf, half - d.mean), -np.inf)
     return np.maximum(worst.max(axis=1), 0.0)
 
 

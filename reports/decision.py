@@ -15,6 +15,7 @@ from depth_loss_sweep.reports.comparisons import LEVEL, Fit
 from depth_loss_sweep.reports.intervals import proportion_interval, t_interval
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.rule import Design, judge
+from depth_loss_sweep.reports.scenes import Effects, PictureValues, half_width, scene_effects, scene_fit, standard_error
 from depth_loss_sweep.reports.trials import TrialResult
 
 State = Literal[
@@ -42,7 +43,8 @@ class Question:
 
     `line` is trial -> place where one numeric variable is swept; `objection` says why nothing can be compared. `margin` is
     what makes no difference: a share of the measure, or, of fractions and of what can be 0 or less, in its unit. `looks`
-    are how often the study was looked at, each time with more seeds: they share the level.
+    are how often the study was looked at, each time with more seeds: they share the level. `pictures` judge, where it is
+    known how many.
     """
 
     measure: Measure
@@ -53,6 +55,7 @@ class Question:
     is_unfinished: bool = False
     margin: float = MARGIN
     looks: int = 1
+    pictures: int | None = None
 
     @property
     def level(self) -> float:
@@ -73,12 +76,17 @@ class Breaks:
 
 @dataclass(frozen=True)
 class Contrast:
-    """By how much a trial is worse than the one that is named, with an interval that holds for all pairs at once."""
+    """By how much a trial is worse than the one that is named, with an interval that holds for all pairs at once.
+
+    With one over scenes, too, where they are measured.
+    """
 
     trial: int
     difference: float
     low: float
     high: float
+    low_scenes: float | None = None
+    high_scenes: float | None = None
 
     @property
     def is_worse(self) -> bool:
@@ -92,10 +100,12 @@ class Decision:
 
     `kept` may be best; whoever is outside isn't shown to be worse than `trial`: that takes a contrast. `bound` is by how much
     `trial` may be worse than the best tried (95 %), among unbroken runs; it, `margin`, `detectable` and contrasts are shares
-    of the measure where `is_relative`, else in its unit. `bound_scenes` counts scenes as a sample, too. `seeds` are those
+    of the measure where `is_relative`, else in its unit. `bound_scenes` counts scenes as a sample, too, and so does whatever
+    else is called so; `holds_beyond` says whether what is said of these pictures is then said of others. `seeds` are those
     common to the `compared`, `seeds_left` those that some of them have no value under; `left` says who wasn't compared, and
     why. `mean`, `low`, `high` are of the unbroken runs of `trial` under them. `detectable` is what the noise lets be seen,
-    and `seeds_needed` from how many seeds on that is the margin.
+    and `seeds_needed` from how many seeds on that is the margin. `scenes` judge in `pictures`, unless `scenes_missing` says
+    why nothing is known of them; `error_seeds` and `error_scenes` are the standard errors of the level by either.
     """
 
     state: State
@@ -118,6 +128,14 @@ class Decision:
     mean: float | None = None
     low: float | None = None
     high: float | None = None
+    pictures: int | None = None
+    scenes: int | None = None
+    scenes_missing: str = ""
+    holds_beyond: bool = False
+    low_scenes: float | None = None
+    high_scenes: float | None = None
+    error_seeds: float | None = None
+    error_scenes: float | None = None
     gate: str = ""
     gate_p: float | None = None
     gate_level: float | None = None
@@ -138,7 +156,10 @@ class Decision:
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """The trials that are compared under the seeds they share: values as measured and as compared, (trials, seeds)."""
+    """The trials that are compared under the seeds they share: values as measured and as compared, (trials, seeds).
+
+    `effects` are what scenes do to them, or why that isn't known.
+    """
 
     trials: Sequence[TrialResult]
     seeds: tuple[int, ...]
@@ -147,6 +168,7 @@ class _Table:
     y: np.ndarray
     unbroken: np.ndarray
     is_relative: bool
+    effects: Effects | str
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -171,11 +193,12 @@ def ranking_of(objective: Measure, rmse: Measure) -> Measure:
     return objective if objective.is_comparable else rmse
 
 
-def decide(trials: Sequence[TrialResult], question: Question) -> Decision:
+def decide(trials: Sequence[TrialResult], question: Question, pictures: PictureValues | None = None) -> Decision:
     """The first of the states that fits; see DESIGN, "What may be compared".
 
     Pruned, failed and unfinished trials leave first, and one that shows another's runs; the rest is compared under the seeds
-    that all of them have. A run without a finite value counts as the training-median predictor.
+    that all of them have. A run without a finite value counts as the training-median predictor. `pictures` are the numbers
+    that the runs' values are means of.
     """
     measure = question.measure
     order = sorted(trials, key=lambda t: t.number)
@@ -187,6 +210,7 @@ def decide(trials: Sequence[TrialResult], question: Question) -> Decision:
         "margin": question.margin,
         "is_search": question.is_search,
         "so_far": question.is_unfinished and bool(compared),
+        "pictures": question.pictures,
         "broken": tuple(_breaks(t) for t in order if t.finished),
     }
     if question.objection:
@@ -195,7 +219,7 @@ def decide(trials: Sequence[TrialResult], question: Question) -> Decision:
         return Decision("unfinished", **about)
     if all(math.isinf(value) for t in compared for value in t.values):
         return Decision("diverged", **about)
-    table = _table(compared, question)
+    table = _table(compared, question, pictures)
     means = np.nanmean(table.raw, axis=1)
     is_better = _beat(means, question)
     about |= {"seeds": table.seeds, "seeds_left": table.seeds_left, "is_relative": table.is_relative}
@@ -234,7 +258,7 @@ def _breaks(trial: TrialResult) -> Breaks:
     return Breaks(trial.number, trial.broken, trial.finished, *proportion_interval(trial.broken, trial.finished))
 
 
-def _table(compared: Sequence[TrialResult], question: Question) -> _Table:
+def _table(compared: Sequence[TrialResult], question: Question, pictures: PictureValues | None) -> _Table:
     """Less is better in `y`: the log of a positive measure, a fraction as it is."""
     by_seed = [{s.seed: s for s in t.seeds if not math.isnan(s.value)} for t in compared]
     common = sorted(set.intersection(*map(set, by_seed)))
@@ -249,7 +273,10 @@ def _table(compared: Sequence[TrialResult], question: Question) -> _Table:
     is_relative = question.measure.unit != "fraction" and float(np.nanmin(raw)) > 0
     y = np.log(raw) if is_relative else raw
     signed = -y if question.measure.higher_is_better else y
-    return _Table(compared, tuple(common), tuple(s for s in every if s not in common), raw, signed, ~broke, is_relative)
+    left = tuple(s for s in every if s not in common)
+    runs = [[own[s].run if s in own else "" for s in seeds] for own in by_seed]
+    effects = scene_effects(pictures, runs, raw, ~broke)
+    return _Table(compared, tuple(common), left, raw, signed, ~broke, is_relative, effects)
 
 
 def _instead(values: np.ndarray, question: Question) -> float:
@@ -268,9 +295,24 @@ def _beat(means: np.ndarray, question: Question) -> np.ndarray:
 
 
 def _level(table: _Table, row: int) -> dict[str, Any]:
-    """The level of a trial's unbroken runs, with its own t-interval."""
-    interval = t_interval(table.raw[row][table.unbroken[row]])
-    return {key: _known(getattr(interval, key)) for key in ("mean", "low", "high")}
+    """The level of a trial's unbroken runs, with its own t-interval, and with what scenes add to it."""
+    unbroken = table.unbroken[row]
+    interval = t_interval(table.raw[row][unbroken])
+    level: dict[str, Any] = {key: _known(getattr(interval, key)) for key in ("mean", "low", "high")}
+    level["error_seeds"] = _known(interval.standard_error)
+    if isinstance(table.effects, str):
+        return {**level, "scenes_missing": table.effects}
+    scenes = table.effects.raw.shape[2]
+    level["scenes"] = scenes
+    if unbroken.any():
+        error = standard_error(table.effects.raw[row], unbroken)
+        half = math.hypot(interval.half_width, half_width(error, scenes))
+        level |= {
+            "error_scenes": error,
+            "low_scenes": _known(interval.mean - half),
+            "high_scenes": _known(interval.mean + half),
+        }
+    return level
 
 
 def _known(value: float) -> float | None:
@@ -289,12 +331,19 @@ def _compare(table: _Table, question: Question, is_better: np.ndarray, about: di
     weights = int((judged.fit.counts > 0).sum())
     state: State = "use" if judged.rejects[0] else "equivalent" if judged.all_within[0] else "undecided"
     choice: Choice = "simplest" if judged.is_simplest[0] else "least mean" if places is None else "smoothed"
+    scenes, beyond = _over_scenes(table), None
+    if scenes and not question.is_search:
+        beyond = float(comparisons.regret_bound(judged.fit, judged.named, level, scenes)[0])
+    against = _contrasts(table, judged.fit, row, level, scenes)
     return Decision(
         state,
         table.numbers[row],
         tuple(n for n, may_be_best in zip(table.numbers, judged.kept[0], strict=True) if may_be_best),
         bound=None if question.is_search else _known(table.told(bound)),
+        bound_scenes=None if beyond is None else _known(table.told(beyond)),
         is_settled=not question.is_search and bound <= margin,
+        holds_beyond=beyond is not None
+        and (beyond <= margin or (state == "use" and any((c.low_scenes or 0) > 0 for c in against))),
         choice=choice,
         gate=judged.gate.name,
         gate_p=float(judged.gate.p[0]),
@@ -304,7 +353,7 @@ def _compare(table: _Table, question: Question, is_better: np.ndarray, about: di
         seeds_needed=comparisons.seeds_needed(sd, weights, margin, level)
         if math.isfinite(sd) and weights > 1
         else None,
-        contrasts=_contrasts(table, judged.fit, row, level),
+        contrasts=against,
         **about,
         **_level(table, row),
     )
@@ -322,12 +371,26 @@ def _places(table: _Table, question: Question) -> np.ndarray | None:
     return np.array(places) if np.isfinite(places).all() and len({*places}) >= 3 else None
 
 
-def _contrasts(table: _Table, found: Fit, row: int, level: float) -> tuple[Contrast, ...]:
+def _over_scenes(table: _Table) -> Fit | None:
+    """The trials over scenes, as their fit has them over seeds."""
+    if isinstance(table.effects, str):
+        return None
+    return scene_fit(table.effects.relative if table.is_relative else table.effects.raw, table.unbroken)
+
+
+def _contrasts(table: _Table, found: Fit, row: int, level: float, scenes: Fit | None) -> tuple[Contrast, ...]:
     """Every other trial against the named one."""
     against = comparisons.contrasts(found, np.array([row]), level)
     mean, half = against.mean[0], against.half[0]
+    over = np.full(len(mean), np.nan)
+    if scenes:
+        over = np.hypot(half, comparisons.contrasts(scenes, np.array([row]), level).half[0])
     return tuple(
-        Contrast(n, table.told(mean[i]), table.told(mean[i] - half[i]), high)
+        Contrast(
+            n,
+            *(table.told(end) for end in (mean[i], mean[i] - half[i], mean[i] + half[i])),
+            *(_known(table.told(end)) for end in (mean[i] - over[i], mean[i] + over[i])),
+        )
         for i, n in enumerate(table.numbers)
-        if i != row and math.isfinite(high := table.told(mean[i] + half[i]))
+        if i != row and math.isfinite(table.told(mean[i] + half[i]))
     )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from depth_loss_sweep.reports.errors import ReportError
 from depth_loss_sweep.reports.measures import Measure
+from depth_loss_sweep.reports.scenes import PictureValues
 
 KINDS = ("point", "line", "grid", "points", "simplex")
 
@@ -55,7 +56,8 @@ class StudyRecord:
     `measures` says what the columns of terms and metrics and `total` mean, `objective_column` which of them the objective
     is; `outcomes` how a run can end and whether training itself broke then (a trivial run trained, but learnt nothing);
     `predictors` how the trivial predictors are called. What they do not name is called as the tables call it. `looks` are how
-    often the study was looked at, each time with more seeds.
+    often the study was looked at, each time with more seeds. `pictures` are the validation pictures' scenes, and of finished
+    runs what each picture amounts to in what trials are ranked by, over the `window` epochs that make a run's value.
     """
 
     name: str
@@ -80,6 +82,7 @@ class StudyRecord:
     panels: Mapping[str, Panels] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     looks: int = 1
+    pictures: PictureValues | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

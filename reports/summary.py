@@ -188,7 +188,8 @@ def _caveats(analysis: Analysis) -> tuple[str, ...]:
     )
     if 1 < len(record.seeds) < 10:
         caveats.append("A t-interval from few seeds is too narrow where some runs collapse: read it as a lower bound.")
-    caveats.append("Intervals are of seeds: how other pictures would change the answer is not in them.")
+    named = " unless it is said that scenes are in them" if analysis.decision.scenes else ""
+    caveats.append(f"Intervals are of seeds: how other pictures would change the answer is not in them{named}.")
     shared = record.data.get("scenes_shared_with_train")
     if isinstance(shared, dict) and shared.get("val"):
         caveats.append(f"{shared['val']} validation scenes are also trained on, so every validation number flatters.")

@@ -10,7 +10,7 @@ from depth_loss_sweep.reports.decision import COMBINED, OTHER_PICTURES, Decision
 from depth_loss_sweep.reports.measures import NO_BREAK, Measure, rough
 
 Tone = Literal["good", "warn", "bad", "plain"]
-SURE = "95 %, on these validation pictures".replace(" %", f"{NO_BREAK}%")
+SURE = f"95{NO_BREAK}%"
 NOTHING_LEARNT = "Nothing was learnt: no trial beats the trivial predictors"
 VERDICTS = {
     "single": "the only one",
@@ -61,7 +61,7 @@ def _headline(decision: Decision, name: str, measure: Measure) -> tuple[str, Ton
         case "equivalent":
             margin = amount(decision.margin, decision, measure)
             return (
-                f"All {len(decision.compared)} trials are within {margin} of the best ({SURE}); the simplest is {name}",
+                f"All {len(decision.compared)} trials are within {margin} of the best ({_here(decision)}); the simplest is {name}",
                 "plain",
             )
     if decision.is_search:
@@ -85,9 +85,19 @@ def _within(decision: Decision, measure: Measure) -> str:
     """How far from the best the named trial may be."""
     if decision.bound is None:
         return "the trials differ, but not known is how far from the best it may be"
-    if decision.bound == 0:
-        return f"the best tried ({SURE})"
-    return f"within {amount(decision.bound, decision, measure)} of the best tried ({SURE})"
+    bound, where = decision.bound, _here(decision)
+    if decision.holds_beyond and decision.bound_scenes is not None:
+        bound, where = decision.bound_scenes, f"{SURE}, on other scenes, too"
+    return f"{_at_most(bound, decision, measure)} ({where})"
+
+
+def _at_most(bound: float, decision: Decision, measure: Measure) -> str:
+    return f"within {amount(bound, decision, measure)} of the best tried" if bound else "the best tried"
+
+
+def _here(decision: Decision) -> str:
+    """How sure a number is that is of these pictures alone."""
+    return f"{SURE}, on these {decision.pictures or 'validation'} pictures"
 
 
 def _broke(decision: Decision) -> str:
@@ -118,6 +128,7 @@ def reasons(decision: Decision, measure: Measure) -> tuple[str, ...]:
         _choice(decision, measure),
         _kept(decision),
         _noise(decision, measure),
+        _scenes(decision, measure),
     )
     return (*(part for part in parts if part), *_left(decision), *breaking(decision))
 
@@ -184,6 +195,23 @@ def _noise(decision: Decision, measure: Measure) -> str:
     return f"{text}; one of {margin} takes {needed}."
 
 
+def _scenes(decision: Decision, measure: Measure) -> str:
+    """What is said of other scenes, and whether these or the seeds leave more open."""
+    if decision.scenes_missing:
+        return f"Scenes not measured ({decision.scenes_missing}), so nothing is said of other pictures."
+    if decision.scenes is None or decision.error_scenes is None:
+        return ""
+    beyond = ""
+    if decision.bound_scenes is not None and not decision.holds_beyond:
+        beyond = f"On other scenes, too, it is {_at_most(decision.bound_scenes, decision, measure)} ({SURE}). "
+    errors = f"its level's standard error is {rough(decision.error_scenes, measure.unit)} by {decision.scenes} scenes"
+    if decision.error_seeds is None:
+        return f"{beyond}{errors[0].upper()}{errors[1:]}."
+    more = "Scenes" if decision.error_scenes > decision.error_seeds else "Seeds"
+    runs = "the seeds of its unbroken runs"
+    return f"{beyond}{more} leave more open: {errors}, {rough(decision.error_seeds, measure.unit)} by {runs}."
+
+
 def _left(decision: Decision) -> tuple[str, ...]:
     """Who isn't compared, by name."""
     reasons_: dict[str, list[int]] = {}
@@ -217,6 +245,9 @@ def level(decision: Decision, measure: Measure) -> str:
     text = f"Over its unbroken runs, {measure.label} is {measure.write(decision.mean)} on the validation split"
     if decision.low is not None and decision.high is not None:
         text += f", 95{NO_BREAK}% interval {measure.write(decision.low)} to {measure.write(decision.high)}"
+        if decision.low_scenes is not None and decision.high_scenes is not None:
+            beyond = f"{measure.write(decision.low_scenes)} to {measure.write(decision.high_scenes)}"
+            text += f" by seeds, {beyond} by scenes, too"
     flattered = decision.state not in ("single", "equivalent") and len(decision.compared) > 1
     return f"{text}.{' It was chosen by these numbers, which flatter it: confirm it with fresh seeds.' if flattered else ''}"
 

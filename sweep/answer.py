@@ -4,13 +4,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from sqlalchemy import null, select
 
 from depth_loss_sweep import measures
+from depth_loss_sweep.data.settings import DataSummary
 from depth_loss_sweep.objectives import StudyObjective
 from depth_loss_sweep.reports.decision import Decision, Question, decide, objection_to, ranking_of
 from depth_loss_sweep.reports.measures import Measure, predictor_values
 from depth_loss_sweep.reports.naming import spec_recipe
+from depth_loss_sweep.reports.scenes import PictureValues, val_pictures
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult, has_broken
 from depth_loss_sweep.reports.wording import headline, verdict
 from depth_loss_sweep.spec import StudySpec
@@ -40,8 +43,9 @@ def study_decision(store: Store, row: Mapping[str, Any], spec: StudySpec) -> tup
         is_search=spec.search.sampler != "grid",
         is_unfinished=not trials or any(t.state not in TOLD for t in trials),
         margin=spec.study.margin,
+        pictures=val_pictures(store.decoded(row, "data", DataSummary)),
     )
-    decision = decide(trials, question)
+    decision = decide(trials, question, picture_values(store, spec))
     named = next((t for t in trials if t.number == decision.trial), None)
     if named is None:
         return decision, None
@@ -75,6 +79,21 @@ def trial_results(store: Store, spec: StudySpec, measure: Measure, median: float
         )
         for row in store.rows(query.order_by(TRIAL.c.number))
     ]
+
+
+def picture_values(store: Store, spec: StudySpec) -> PictureValues | None:
+    """What every validation picture amounts to in the study's finished runs; None where nothing of the kind was kept."""
+    ranking = ranking_of(measures.measure(spec.objective.column), measures.measure("metric_rmse"))
+    rows = store.final_images(spec.name, ranking.column, spec.objective.window)
+    if not rows:
+        return None
+    pictures, scenes = rows[0]["pictures"], store.scenes(rows[0]["pictures"])
+    kept: dict[str, list[list[float]]] = {}
+    for row in rows:
+        if row["pictures"] == pictures and len(row["numbers"]) == len(scenes):
+            kept.setdefault(row["run"], []).append(row["numbers"])
+    whole = {row["run"]: min(spec.objective.window, row["epochs"]) for row in rows}
+    return PictureValues(scenes, {run: np.mean(own, axis=0) for run, own in kept.items() if len(own) == whole[run]})
 
 
 def _values(store: Store, spec: StudySpec, measure: Measure) -> dict[tuple[int, int, str, str | None], float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from depth_loss_sweep.answer import BASELINES
+from depth_loss_sweep.answer import BASELINES, picture_values
 from depth_loss_sweep.data.cache import cache_folder, open_cache
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.settings import DataSummary
@@ -57,6 +57,7 @@ def study_record(store: Store, home: Home, name: str) -> StudyRecord:
         outcomes=OUTCOMES,
         predictors=PREDICTORS,
         notes=_notes(row, spec, trials, runs),
+        pictures=picture_values(store, spec),
     )
     return _with_panels(record, home)
 
@@ -65,7 +66,8 @@ def effective_text(row: Mapping[str, Any]) -> str:
     """A study's spec as it was written, with what the command line laid over it."""
     overrides = stored_overrides(row["overrides"])
     lines = [f"# {key} = {value}" for key, value in overrides.items()]
-    return row["spec_text"] + ("\n# given on the command line:\n" + "\n".join(lines) + "\n" if lines else "")
+    head = f"# given on the command line{', or by default' * ('study.value' in overrides)}:"
+    return row["spec_text"] + (f"\n{head}\n" + "\n".join(lines) + "\n" if lines else "")
 
 
 def trial_frame(store: Store, name: str) -> pd.DataFrame:
@@ -147,6 +149,7 @@ def kept_images(
     if result is None or not {*result.keys} <= {*scenes}:
         return {}
     images = {"keys": result.keys, "scenes": [scenes[key] for key in result.keys], "values": result.per_image}
+    images["before"] = result.before
     return {"val": images}
 
 

@@ -212,24 +212,27 @@ class Store(Database):
         with self.errors(), self.engine.connect() as connection:
             return epoch_table(connection)
 
-    def per_image(self, name: str, measure: str) -> list[dict[str, Any]]:
-        """One row a (run, epoch, split) of the study: `keys`, `scenes` and `numbers` of a measure, picture by picture."""
-        runs = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name).distinct()
+    def final_images(self, name: str, measure: str, window: int) -> list[dict[str, Any]]:
+        """Of the study's finished runs, a row an epoch that counts: `run`, `epochs`, `pictures`, and their `numbers` on val."""
+        counted = (PER_IMAGE.c.epoch > RUN.c.epochs - window) & (PER_IMAGE.c.epoch <= RUN.c.epochs)
+        of_study = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name)
         query = (
-            select(
-                *(PER_IMAGE.c[part] for part in ("run", "epoch", "split", "numbers")),
-                PICTURES.c["keys"],
-                PICTURES.c.scenes,
-            )
-            .join(PICTURES, PICTURES.c.pictures == PER_IMAGE.c.pictures)
-            .where(PER_IMAGE.c.run.in_(runs), PER_IMAGE.c.measure == measure)
-            .order_by(PER_IMAGE.c.run, PER_IMAGE.c.epoch, PER_IMAGE.c.split)
+            select(PER_IMAGE.c.run, RUN.c.epochs, PER_IMAGE.c.pictures, PER_IMAGE.c.numbers)
+            .join(RUN, RUN.c.run == PER_IMAGE.c.run)
+            .where(RUN.c.run.in_(of_study), RUN.c.state == "finished", PER_IMAGE.c.split == "val", counted)
+            .where(PER_IMAGE.c.measure == measure)
+            .order_by(PER_IMAGE.c.run, PER_IMAGE.c.epoch)
         )
         rows = self.rows(query)
-        for row in rows:
-            row |= {part: self.decoded(row, part, list[str]) for part in ("keys", "scenes")}
-            row["numbers"] = [float(number) for number in row["numbers"].split()]
-        return rows
+        try:
+            return [{**row, "numbers": list(map(float, row["numbers"].split()))} for row in rows]
+        except ValueError as error:
+            raise self.damaged("the column numbers cannot be read") from error
+
+    def scenes(self, pictures: str) -> tuple[str, ...]:
+        """The scene of each picture of a list."""
+        rows = self.rows(select(PICTURES).where(PICTURES.c.pictures == pictures))
+        return tuple(self.decoded(rows[0], "scenes", list[str])) if rows else ()
 
     # Writing; each method is one transaction
 
@@ -278,7 +281,7 @@ class Store(Database):
             connection.execute(update(RUN).where(RUN.c.run == run).values(**columns))
 
     def finish_run(self, run: str, epochs: int, per_image: Mapping[str, Mapping[str, Any]], **columns: Any) -> None:
-        """Record how a run ended, with what every picture amounts to after its last epoch (see `image_rows`)."""
+        """Record how a run ended, with what every picture amounts to after its last epochs (see `image_rows`)."""
         lists, rows = image_rows(run, epochs, per_image)
         with self.begin() as connection:
             self.insert_new(connection, PICTURES, lists)
@@ -370,16 +373,18 @@ def image_rows(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What pictures amount to after an epoch, as rows of sweep_pictures and of sweep_per_image.
 
-    `per_image` is split -> `keys` and `scenes` of the pictures, and `values`: measure -> one number a picture.
+    `per_image` is split -> `keys` and `scenes` of the pictures, `values`: measure -> one number a picture, and, where it is
+    known, `before`: the same after the epoch before.
     """
     lists, rows = [], []
     for split, about in per_image.items():
         keys, scenes = (json.dumps(list(about[part])) for part in ("keys", "scenes"))
         pictures = hashlib.blake2b(f"{keys}{scenes}".encode(), digest_size=16).hexdigest()
         lists.append({"pictures": pictures, "keys": keys, "scenes": scenes})
-        row = {"run": run, "epoch": epoch, "split": split, "pictures": pictures}
+        row = {"run": run, "split": split, "pictures": pictures}
         rows += [
-            {**row, "measure": measure, "numbers": " ".join(map(str, values))}
-            for measure, values in about["values"].items()
+            {**row, "epoch": after, "measure": measure, "numbers": " ".join(map(str, values))}
+            for after, found in ((epoch, about["values"]), (epoch - 1, about.get("before", {})))
+            for measure, values in found.items()
         ]
     return lists, rows
