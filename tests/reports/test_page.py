@@ -3,12 +3,14 @@ import re
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.page import baseline_table, render, run_table, trial_table, write_report
+from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.reports.sections import study_sections
 
 STATES = {
@@ -56,6 +58,21 @@ def test_figures_are_valid_plotly_figures(study, state):
                 assert not shown or figure.anchor.endswith("parallel") or checked.layout[axis].title.text
             for choice in list(figure.chart.choices.values())[:3]:
                 assert len(choice["data"]) == len(figure.chart.data)
+
+
+def test_a_page_says_what_scenes_leave_open(study):
+    """Where pictures are known: levels and contrasts with other scenes, and which of scenes and seeds leaves more open."""
+    record = study()
+    rng = np.random.default_rng(0)
+    values = Analysis(record).final_values("metric_rmse")
+    patterns = {run: 1 + 0.1 * rng.standard_normal(18) for run in values}
+    pictures = PictureValues(
+        tuple(f"room {i // 2}" for i in range(18)),
+        {run: value * patterns[run] / patterns[run].mean() for run, value in values.items()},
+    )
+    page, without = render([replace(record, pictures=pictures)]), render([record])
+    assert "leave more open: its level" in page and "by scenes, too" in page and "with other scenes</th>" in page
+    assert "Scenes not measured" in without and "with other scenes</th>" not in without
 
 
 def test_a_study_without_any_row_has_a_page(study):

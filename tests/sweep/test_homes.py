@@ -10,6 +10,7 @@ import optuna
 import pytest
 
 from depth_loss_sweep.copies import study_rows
+from depth_loss_sweep.spec_file import stored_spec
 
 OLD = Path(__file__).parent / "homes" / "version-1.sql"
 """Made by the last version of schema 1: `finished` (grown once), `searched`, and `interrupted` in its second trial."""
@@ -97,6 +98,24 @@ def test_optuna_finds_the_grown_study_under_its_name(old) -> None:
     assert len(before.trials) == 2 and before.trials[0].value != values[0]
 
 
+def test_an_old_study_is_worth_its_last_epochs(old, tmp_path: Path) -> None:
+    """A stored text that names no value means what it meant then; the same text again is that study, with no number touched."""
+    spec = tmp_path / "spec.toml"
+    spec.write_text(SPEC)
+    before = study_rows(old.store, "finished")
+    assert stored_spec(old.store.require("finished"), "here").study.value == "last"
+    assert old.run("start", str(spec), "--workers", "0") == 0
+    assert (
+        old.run("start", str(spec), "--workers", "0", "--set", "study.value=2") == 2
+    )  # asked for by name, it is another
+    after = study_rows(old.store, "finished")
+    changing = {"updated"}
+    assert [{**row, **dict.fromkeys(changing)} for row in after.pop("sweep_study")] == [
+        {**row, **dict.fromkeys(changing)} for row in before.pop("sweep_study")
+    ]
+    assert after == before
+
+
 @pytest.mark.slow
 def test_an_old_study_grows_and_trains_only_what_is_missing(old, tmp_path: Path) -> None:
     """The same spec again is not growth; one more seed is, and what was trained before is taken as it is."""
@@ -112,6 +131,11 @@ def test_an_old_study_grows_and_trains_only_what_is_missing(old, tmp_path: Path)
     if json.loads(runs[-1]["environment"]) == environment:  # elsewhere all are trained anew, beside the old ones
         assert {row["run"]: row["attempts"] for row in runs if row["run"] in before} == before
         assert sum(row["run"] not in before for row in runs) == 2
+    assert stored_spec(old.store.require("finished"), "here").study.value == "last"
+    values = {row["number"]: row["value"] for row in old.store.trials("finished")}
+    for number, value in values.items():
+        last = [old.store.curve(row["run"], "metric_rmse", 2)[-1] for row in runs if row["trial"] == number]
+        assert value == pytest.approx(sum(last) / 3)
 
 
 @pytest.mark.slow

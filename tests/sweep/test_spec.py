@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from depth_loss_sweep.errors import SpecError
-from depth_loss_sweep.growth import fixed_hash, grown_hash
+from depth_loss_sweep.growth import as_begun, fixed_hash, grown_hash
 from depth_loss_sweep.spec_file import (
+    kept_overrides,
     load_spec,
     override_seeds,
     overrides_json,
@@ -248,6 +249,26 @@ def test_units_a_metre_are_refused_with_what_was_meant(value: str, meant: str) -
             read()
     row = {"name": "old", "spec_text": read_text("demo"), "overrides": overrides_json({key: given})}
     assert stored_spec(row, "sweep.db").data.depth_scale > 1
+
+
+def test_presets_of_the_paper_are_worth_their_last_epoch() -> None:
+    """As its figures are; ours take the mean of the last two."""
+    papers = {"silog-vs-ssim", "ssim-vs-edge", "edge-instability", "table-2"}
+    assert {name: load_spec(name).study.value for name in preset_names()} == {
+        name: "last" if name in papers else 2 for name in preset_names()
+    }
+
+
+@pytest.mark.parametrize(("overrides", "value"), [({}, 2), ({"study.value": "last"}, "last"), ({"study.value": 3}, 3)])
+def test_a_stored_study_keeps_the_value_that_was_meant(overrides: dict, value: object) -> None:
+    """A text of before, which names none, meant its last epochs; today's default is kept beside the text."""
+    spec = load_spec("demo", overrides)
+    row = {"name": "demo", "spec_text": spec.text, "overrides": kept_overrides(spec, overrides)}
+    stored = stored_spec(row, "sweep.db")
+    assert stored.study.value == value and grown_hash(stored) == grown_hash(spec)
+    old = stored_spec({**row, "overrides": "{}"}, "sweep.db")
+    assert old.study.value == "last" and as_begun(load_spec("demo"), old).study.value == "last"
+    assert as_begun(spec, old).study.value == ("last" if not overrides else value)
 
 
 def test_a_stored_study_is_called_as_its_row_says() -> None:
