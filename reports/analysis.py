@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from depth_loss_sweep.reports import breakage, contrasts, decision, naming
+from depth_loss_sweep.reports import breakage, contrasts, naming, race
 from depth_loss_sweep.reports.breakage import Breakage
 from depth_loss_sweep.reports.contrasts import Pairing, Reference
 from depth_loss_sweep.reports.decision import MARGIN, Decision, Question, objection_to, ranking_of
@@ -199,8 +199,10 @@ class Analysis:
             margin=study.get("margin", MARGIN),
             looks=self.record.looks,
             pictures=val_pictures(self.record.data),
+            stages=self.record.stages,
+            seeds=self.record.all_seeds,
         )
-        return decision.decide(self.trials, question, self.record.pictures)
+        return race.decide(self.trials, question, self.record.pictures)
 
     @cached_property
     def ranked(self) -> Sequence[TrialResult]:

@@ -70,7 +70,10 @@ def _f_tail(f: np.ndarray, a: np.ndarray | float, b: np.ndarray | float) -> np.n
 
 @dataclass(frozen=True)
 class Fit:
-    """The additive weight + seed fit of unbroken runs: means (studies, weights), NaN without a run; residual sd and its df."""
+    """The additive weight + seed fit of unbroken runs: means (studies, weights), NaN without a run; residual sd and its df.
+
+    What compares them holds for `among` weights at least: of a race, those that began.
+    """
 
     y: np.ndarray
     unbroken: np.ndarray
@@ -78,9 +81,10 @@ class Fit:
     counts: np.ndarray
     sd: np.ndarray
     df: np.ndarray
+    among: int = 0
 
 
-def fit(y: np.ndarray, unbroken: np.ndarray) -> Fit:
+def fit(y: np.ndarray, unbroken: np.ndarray, among: int = 0) -> Fit:
     """Least squares; a seed's effect is what is left of it over the weights that it didn't break."""
     z, m = np.where(unbroken, y, 0.0), unbroken.astype(float)
     of_weight, of_seed = m.sum(axis=2), m.sum(axis=1)
@@ -97,7 +101,7 @@ def fit(y: np.ndarray, unbroken: np.ndarray) -> Fit:
     df = m.sum(axis=(1, 2)) - (of_weight > 0).sum(axis=1) - (of_seed > 0).sum(axis=1) + 1
     sd = np.sqrt((rest**2).sum(axis=(1, 2)) / np.maximum(df, 1))
     sd = np.where(df >= 1, np.where(sd <= _rounding(y), 0.0, sd), np.nan)
-    return Fit(y, unbroken, np.where(of_weight > 0, means, np.nan), of_weight, sd, df)
+    return Fit(y, unbroken, np.where(of_weight > 0, means, np.nan), of_weight, sd, df, among)
 
 
 def _rounding(y: np.ndarray) -> np.ndarray:
@@ -142,7 +146,7 @@ def _differences(
     n = both.sum(axis=2)
     mean = np.where(n > 0, gaps.sum(axis=2) / np.maximum(n, 1), np.nan)
     own = np.sqrt(((gaps - mean[:, :, None]) ** 2 * both).sum(axis=2) / np.maximum(n - 1, 1))
-    counts = (found.counts > 0).sum(axis=1)
+    counts = np.maximum((found.counts > 0).sum(axis=1), found.among)
     factors = np.array(
         [quantile(int(k), int(df)) if df >= 1 and k > 1 else np.inf for k, df in zip(counts, found.df, strict=True)]
     )

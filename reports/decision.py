@@ -16,6 +16,7 @@ from depth_loss_sweep.reports.intervals import proportion_interval, t_interval
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.rule import Design, judge
 from depth_loss_sweep.reports.scenes import Effects, PictureValues, half_width, scene_effects, scene_fit, standard_error
+from depth_loss_sweep.reports.stages import LEAST_SEEDS, Race
 from depth_loss_sweep.reports.trials import TrialResult
 
 State = Literal[
@@ -32,7 +33,6 @@ State = Literal[
 Choice = Literal["", "only", "least mean", "smoothed", "simplest"]
 
 MARGIN = 0.02
-LEAST_SEEDS = 3
 MOST_LOG = 700.0  # beyond, a share is more than a float holds
 COMBINED, OTHER_PICTURES = "the combined loss is not comparable", "the trials differ in their data"
 
@@ -44,7 +44,7 @@ class Question:
     `line` is trial -> place where one numeric variable is swept; `objection` says why nothing can be compared. `margin` is
     what makes no difference: a share of the measure, or, of fractions and of what can be 0 or less, in its unit. `looks`
     are how often the study was looked at, each time with more seeds: they share the level. `pictures` judge, where it is
-    known how many.
+    known how many. Of a race, `stages` are after how many of its `seeds`, in their order, it is decided.
     """
 
     measure: Measure
@@ -56,11 +56,13 @@ class Question:
     margin: float = MARGIN
     looks: int = 1
     pictures: int | None = None
+    stages: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
 
     @property
     def level(self) -> float:
-        """Of every statement."""
-        return LEVEL / self.looks
+        """Of every statement; the stages of a race share it."""
+        return LEVEL / self.looks / max(1, len(self.stages))
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class Decision:
     common to the `compared`, `seeds_left` those that some of them have no value under; `left` says who wasn't compared, and
     why. `mean`, `low`, `high` are of the unbroken runs of `trial` under them. `detectable` is what the noise lets be seen,
     and `seeds_needed` from how many seeds on that is the margin. `scenes` judge in `pictures`, unless `scenes_missing` says
-    why nothing is known of them; `error_seeds` and `error_scenes` are the standard errors of the level by either.
+    why nothing is known of them; `error_seeds` and `error_scenes` are the standard errors of the level by either. Of a race it
+    is what its last stage says; `compared` are all that began.
     """
 
     state: State
@@ -144,6 +147,7 @@ class Decision:
     seeds_needed: int | None = None
     broken: tuple[Breaks, ...] = ()
     contrasts: tuple[Contrast, ...] = ()
+    race: Race | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -193,8 +197,16 @@ def ranking_of(objective: Measure, rmse: Measure) -> Measure:
     return objective if objective.is_comparable else rmse
 
 
-def decide(trials: Sequence[TrialResult], question: Question, pictures: PictureValues | None = None) -> Decision:
+def decide(
+    trials: Sequence[TrialResult],
+    question: Question,
+    pictures: PictureValues | None = None,
+    before: Decision | None = None,
+    among: int = 0,
+) -> Decision:
     """The first of the states that fits; see DESIGN, "What may be compared".
+
+    Of a stage of a race (see `reports.race`), `before` is what the stage before it said, `among` how many trials began.
 
     Pruned, failed and unfinished trials leave first, and one that shows another's runs; the rest is compared under the seeds
     that all of them have. A run without a finite value counts as the training-median predictor. `pictures` are the numbers
@@ -202,7 +214,7 @@ def decide(trials: Sequence[TrialResult], question: Question, pictures: PictureV
     """
     measure = question.measure
     order = sorted(trials, key=lambda t: t.number)
-    left = _left(order)
+    left = left_out(order)
     compared = [t for t in order if t.number not in left]
     about: dict[str, Any] = {
         "left": left,
@@ -234,11 +246,12 @@ def decide(trials: Sequence[TrialResult], question: Question, pictures: PictureV
         return Decision(
             state, table.numbers[ahead], table.numbers, choice="least mean", **about, **_level(table, ahead)
         )
-    return _compare(table, question, is_better, about)
+    rejection = before if before and before.state == "use" else None
+    return _compare(table, question, is_better, about, rejection, among)
 
 
-def _left(order: Sequence[TrialResult]) -> dict[int, str]:
-    """Trial -> why it isn't compared."""
+def left_out(order: Sequence[TrialResult]) -> dict[int, str]:
+    """Trial -> why it isn't compared; trials in the order of their numbers."""
     left: dict[int, str] = {}
     shown: dict[tuple[str, ...], int] = {}
     for trial in order:
@@ -322,13 +335,27 @@ def _known(value: float) -> float | None:
 # Three seeds and two trials or more
 
 
-def _compare(table: _Table, question: Question, is_better: np.ndarray, about: dict[str, Any]) -> Decision:
+def _compare(
+    table: _Table,
+    question: Question,
+    is_better: np.ndarray,
+    about: dict[str, Any],
+    rejection: Decision | None,
+    among: int,
+) -> Decision:
     level, places = question.level, _places(table, question)
     margin = math.log1p(question.margin) if table.is_relative else question.margin
-    design = Design(places, _simplicity(table.trials), margin, level, question.is_search)
-    judged = judge(table.y[None], table.unbroken[None], is_better[None], design)
+    design = Design(places, _simplicity(table.trials), margin, level, question.is_search, among)
+    judged = judge(table.y[None], table.unbroken[None], is_better[None], design, np.array([rejection is not None]))
     row, bound, sd = int(judged.named[0]), float(judged.bound[0]), float(judged.fit.sd[0])
-    weights = int((judged.fit.counts > 0).sum())
+    weights = max(int((judged.fit.counts > 0).sum()), among)
+    gate: dict[str, Any] = {
+        "gate": judged.gate.name,
+        "gate_p": float(judged.gate.p[0]),
+        "is_pilot": judged.gate.is_pilot,
+    }
+    if rejection and gate["gate_p"] >= level:  # it stays, and is shown as it was
+        gate = {key: getattr(rejection, key) for key in gate}
     state: State = "use" if judged.rejects[0] else "equivalent" if judged.all_within[0] else "undecided"
     choice: Choice = "simplest" if judged.is_simplest[0] else "least mean" if places is None else "smoothed"
     scenes, beyond = _over_scenes(table), None
@@ -345,15 +372,13 @@ def _compare(table: _Table, question: Question, is_better: np.ndarray, about: di
         holds_beyond=beyond is not None
         and (beyond <= margin or (state == "use" and any((c.low_scenes or 0) > 0 for c in against))),
         choice=choice,
-        gate=judged.gate.name,
-        gate_p=float(judged.gate.p[0]),
         gate_level=level,
-        is_pilot=judged.gate.is_pilot,
         detectable=_known(table.told(comparisons.detectable(sd, weights, len(table.seeds), level))),
         seeds_needed=comparisons.seeds_needed(sd, weights, margin, level)
         if math.isfinite(sd) and weights > 1
         else None,
         contrasts=against,
+        **gate,
         **about,
         **_level(table, row),
     )
@@ -394,3 +419,16 @@ def _contrasts(table: _Table, found: Fit, row: int, level: float, scenes: Fit | 
         for i, n in enumerate(table.numbers)
         if i != row and math.isfinite(table.told(mean[i] + half[i]))
     )
+
+
+def contrasts_with(
+    compared: Sequence[TrialResult], named: int, question: Question, pictures: PictureValues | None, among: int
+) -> tuple[tuple[Contrast, ...], dict[int, bool]]:
+    """How compared trials stand to one of them, which a later stage of their race names; and whether each beats the trivial
+    predictors.
+    """
+    table = _table(compared, question, pictures)
+    found = comparisons.fit(table.y[None], table.unbroken[None], among)
+    is_better = _beat(np.nanmean(table.raw, axis=1), question)
+    contrasts = _contrasts(table, found, table.numbers.index(named), question.level, _over_scenes(table))
+    return contrasts, dict(zip(table.numbers, map(bool, is_better), strict=True))

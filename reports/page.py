@@ -236,6 +236,8 @@ def _verdict(trial: TrialResult, decision: Decision) -> Cell:
         return Cell("not compared", 4, "quiet")
     if any(c.is_worse for c in decision.contrasts if c.trial == trial.number):
         return Cell("worse", 3)
+    if any(d.trial == trial.number for d in (decision.race.dropped if decision.race else ())):
+        return Cell("dropped", 2, "quiet")
     return Cell("may be best", 1) if trial.number in decision.kept else Cell("", 2, "quiet")
 
 

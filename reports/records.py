@@ -11,6 +11,7 @@ import pandas as pd
 from depth_loss_sweep.reports.errors import ReportError
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.scenes import PictureValues
+from depth_loss_sweep.reports.stages import STAGES, race_seeds
 
 KINDS = ("point", "line", "grid", "points", "simplex")
 
@@ -97,9 +98,20 @@ class StudyRecord:
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds every trial is to be trained under: the spec's, else all that runs were started with."""
+        """The seeds every trial is to be trained under: the spec's, of a race its first stage's, else all that runs were started with."""
         given = self.spec.get("study", {}).get("seeds") or sorted(set(self.runs["seed"].dropna().astype(int)))
-        return tuple(int(seed) for seed in given)
+        return self.all_seeds[: self.stages[0]] if self.stages else tuple(int(seed) for seed in given)
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """After how many seeds each a race is decided; empty where none is raced."""
+        search = self.spec.get("search") or {}
+        return tuple(search.get("stages", STAGES)) if search.get("race") else ()
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds under which a raced trial may be trained, in their order; empty where none is raced."""
+        return race_seeds(self.spec["study"]["seeds"], self.stages[-1]) if self.stages else ()
 
     @property
     def broken_outcomes(self) -> tuple[str, ...]:

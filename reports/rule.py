@@ -3,6 +3,7 @@ thousands.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,12 +11,14 @@ from depth_loss_sweep.reports import comparisons
 from depth_loss_sweep.reports.comparisons import Fit, Gate
 
 LEAST_LOSS = 10  # margins that a broken run costs at least
+Flags = TypeVar("Flags", bool, np.ndarray)
 
 
 @dataclass(frozen=True)
 class Design:
     """What is known before the numbers: the weights' places on a line (None where there is none), how simple each is
-    (ranks, the simplest first), the margin and level, and whether a search chose the weights by the numbers.
+    (ranks, the simplest first), the margin and level, and whether a search chose the weights by the numbers. Of a race,
+    `among` are how many weights began.
     """
 
     places: np.ndarray | None
@@ -23,6 +26,7 @@ class Design:
     margin: float
     level: float
     is_search: bool = False
+    among: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,16 +46,24 @@ class Judgement:
     is_simplest: np.ndarray
 
 
-def judge(y: np.ndarray, unbroken: np.ndarray, nameable: np.ndarray, design: Design) -> Judgement:
+def judge(
+    y: np.ndarray,
+    unbroken: np.ndarray,
+    nameable: np.ndarray,
+    design: Design,
+    rejected: np.ndarray | None = None,
+) -> Judgement:
     """Judge values of (studies, weights, seeds), less is better, of at least two weights and three seeds.
 
-    `nameable` (studies, weights) are those that beat the trivial predictors. The gate is asked of all runs, levels of the
-    unbroken ones.
+    `nameable` (studies, weights) are those that beat the trivial predictors, `rejected` (studies,) where an earlier stage of a
+    race rejected equality, which stays. The gate is asked of all runs, levels of the unbroken ones.
     """
-    found, level = comparisons.fit(y, unbroken), design.level
+    found, level = comparisons.fit(y, unbroken, design.among), design.level
     gate = comparisons.gate(y, design.places)
     kept = comparisons.kept(found, level)
     rejects = np.zeros(len(y), dtype=bool) if design.is_search else gate.p < level
+    if rejected is not None:
+        rejects = rejects | rejected
     all_within = ~rejects & _all_within(found, design.margin, level, ~rejects & (not design.is_search))
     score, allowed = scores(found, design), kept & nameable
     some = allowed.any(axis=1, keepdims=True)
@@ -60,6 +72,11 @@ def judge(y: np.ndarray, unbroken: np.ndarray, nameable: np.ndarray, design: Des
     named = np.where(rejects | all_within, simplest, choice)
     bound = comparisons.regret_bound(found, named, level)
     return Judgement(gate, found, rejects, all_within, kept, named, bound, (named != choice) | all_within)
+
+
+def is_over(rejects: Flags, all_within: Flags, is_settled: Flags, is_alone: Flags) -> Flags:
+    """Whether a race ends after a stage: with an answer within the margin, or with one weight left, which nothing can follow."""
+    return (rejects & is_settled) | all_within | is_alone
 
 
 def scores(found: Fit, design: Design) -> np.ndarray:

@@ -11,6 +11,9 @@ import numpy as np
 
 from depth_loss_sweep.reports.intervals import Interval, t_interval
 
+FAILED = "failed"
+"""How a run ended by an error, ours or the machine's."""
+
 
 @dataclass(frozen=True)
 class SeedValue:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from depth_loss_sweep.reports.decision import COMBINED, OTHER_PICTURES, Decision
 from depth_loss_sweep.reports.measures import NO_BREAK, Measure, rough
+from depth_loss_sweep.reports.stages import Dropped
 
 Tone = Literal["good", "warn", "bad", "plain"]
 SURE = f"95{NO_BREAK}%"
@@ -37,6 +38,7 @@ def verdict(decision: Decision) -> str:
 def headline(decision: Decision, name: str, measure: Measure) -> tuple[str, Tone]:
     """The answer in one line, its trial called `name`."""
     text, tone = _headline(decision, name, measure)
+    text += _raced(decision)
     so_far = decision.so_far and decision.state != "incomparable"
     return (f"So far: {text[0].lower()}{text[1:]}", "bad" if tone == "bad" else "warn") if so_far else (text, tone)
 
@@ -60,15 +62,28 @@ def _headline(decision: Decision, name: str, measure: Measure) -> tuple[str, Ton
             return f"Use {name}: {within}", "good" if decision.is_settled else "plain"
         case "equivalent":
             margin = amount(decision.margin, decision, measure)
-            return (
-                f"All {len(decision.compared)} trials are within {margin} of the best ({_here(decision)}); the simplest is {name}",
-                "plain",
-            )
+            runners = len(decision.compared) - len(_dropped_before(decision))
+            who = f"All {runners} trials" if runners == len(decision.compared) else f"The {runners} trials left"
+            return (f"{who} are within {margin} of the best ({_here(decision)}); the simplest is {name}", "plain")
     if decision.is_search:
         return f"Undecided: a search can't confirm what it found in its own numbers; {name} is ahead", "warn"
     if decision.is_settled:
         return f"Undecided which is best; {name} is {within}", "plain"
     return f"Undecided: {len(decision.kept)} of {len(decision.compared)} trials may be best; {name} is ahead", "warn"
+
+
+def _raced(decision: Decision) -> str:
+    """How far a race went; empty where none is raced, or no stage is decided yet."""
+    race = decision.race
+    if race is None or not race.stage:
+        return ""
+    left = f"{len(race.alive)} of {race.began} weights left"
+    return f"; raced: stage {race.stage} of {race.stages}, {_count(race.seeds, 'seed')}, {left}"
+
+
+def _dropped_before(decision: Decision) -> list[Dropped]:
+    """Whom a race dropped before its last stage."""
+    return [d for d in decision.race.dropped if d.stage < decision.race.stage] if decision.race else []
 
 
 def amount(value: float, decision: Decision, measure: Measure) -> str:
@@ -130,14 +145,15 @@ def reasons(decision: Decision, measure: Measure) -> tuple[str, ...]:
         _noise(decision, measure),
         _scenes(decision, measure),
     )
-    return (*(part for part in parts if part), *_left(decision), *breaking(decision))
+    return (*(part for part in parts if part), *_dropped(decision), *_left(decision), *breaking(decision))
 
 
 def _compared(decision: Decision) -> str:
     if decision.state == "single":
         return "It is the only trial that has all of its seeds, so there is nothing to compare it with."
     seeds = _count(len(decision.seeds), "common seed")
-    text = f"{_count(len(decision.compared), 'trial')} {'is' if len(decision.compared) == 1 else 'are'} compared under {seeds}."
+    compared = len(decision.compared) - len(_dropped_before(decision))
+    text = f"{_count(compared, 'trial')} {'is' if compared == 1 else 'are'} compared under {seeds}."
     if decision.seeds_left:
         some = len(decision.seeds_left) > 1
         seeds = ", ".join(map(str, decision.seeds_left[:MOST_NAMED])) + (
@@ -210,6 +226,20 @@ def _scenes(decision: Decision, measure: Measure) -> str:
     more = "Scenes" if decision.error_scenes > decision.error_seeds else "Seeds"
     runs = "the seeds of its unbroken runs"
     return f"{beyond}{more} leave more open: {errors}, {rough(decision.error_seeds, measure.unit)} by {runs}."
+
+
+def _dropped(decision: Decision) -> tuple[str, ...]:
+    """Whom a race dropped, stage by stage, and why."""
+    by_stage: dict[tuple[int, str], list[int]] = {}
+    for dropped in decision.race.dropped if decision.race else ():
+        breaks = decision.breaks_of(dropped.trial)
+        has_broken = breaks is not None and breaks.broken == breaks.runs
+        why = "every run broke" if has_broken else "shown not to be the best"
+        by_stage.setdefault((dropped.seeds, why), []).append(dropped.trial)
+    return tuple(
+        f"Dropped after {seeds} seeds: {_trials(numbers)} ({why}); the numbers of that stage stand."
+        for (seeds, why), numbers in by_stage.items()
+    )
 
 
 def _left(decision: Decision) -> tuple[str, ...]:

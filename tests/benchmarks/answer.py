@@ -8,7 +8,7 @@ import argparse
 import json
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -235,8 +235,13 @@ def above(cell: Cell, rates: Mapping[str, float], studies: int) -> dict[str, tup
 
 
 def run(
-    chosen: Sequence[Cell], studies: int, store: Path | None = None, attempt: int = 0, whole: int = WHOLE
-) -> Iterator[tuple[Cell, dict[str, float]]]:
+    chosen: Sequence[Any],
+    studies: int,
+    store: Path | None = None,
+    attempt: int = 0,
+    whole: int = WHOLE,
+    simulate: Callable[[Any, int, int, int], dict[str, float]] = simulate,
+) -> Iterator[tuple[Any, dict[str, float]]]:
     """Simulate cells, or take what is stored of them for as many studies."""
     known = {}
     if store is not None and store.exists():
