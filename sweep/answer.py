@@ -5,16 +5,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sqlalchemy import null, select
+from sqlalchemy import case, null, select
 
 from depth_loss_sweep import measures
 from depth_loss_sweep.data.settings import DataSummary
 from depth_loss_sweep.objectives import StudyObjective
-from depth_loss_sweep.reports.decision import Decision, Question, decide, objection_to, ranking_of
+from depth_loss_sweep.reports.decision import Decision, Question, objection_to, ranking_of
 from depth_loss_sweep.reports.measures import Measure, predictor_values
 from depth_loss_sweep.reports.naming import spec_recipe
+from depth_loss_sweep.reports.race import decide
 from depth_loss_sweep.reports.scenes import PictureValues, val_pictures
-from depth_loss_sweep.reports.trials import SeedValue, TrialResult, has_broken
+from depth_loss_sweep.reports.stages import Race
+from depth_loss_sweep.reports.trials import FAILED, SeedValue, TrialResult, has_broken
 from depth_loss_sweep.reports.wording import headline, verdict
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.store import OBJECTS, Store
@@ -44,6 +46,8 @@ def study_decision(store: Store, row: Mapping[str, Any], spec: StudySpec) -> tup
         is_unfinished=not trials or any(t.state not in TOLD for t in trials),
         margin=spec.study.margin,
         pictures=val_pictures(store.decoded(row, "data", DataSummary)),
+        stages=spec.stages,
+        seeds=spec.all_seeds,
     )
     decision = decide(trials, question, picture_values(store, spec))
     named = next((t for t in trials if t.number == decision.trial), None)
@@ -51,6 +55,14 @@ def study_decision(store: Store, row: Mapping[str, Any], spec: StudySpec) -> tup
         return decision, None
     about = {"trial": named.number, "verdict": verdict(decision), "value": decision.mean}
     return decision, {**about, "params": dict(named.params), "weights": dict(named.weights)}
+
+
+def race_of(store: Store, spec: StudySpec) -> Race:
+    """Where a raced study stands, and what is to be trained next."""
+    race = study_decision(store, store.require(spec.name), spec)[0].race
+    if race is None:
+        raise ValueError(f"{spec.name} is not raced")
+    return race
 
 
 def study_headline(decision: Decision, named: Mapping[str, Any] | None, spec: StudySpec) -> str:
@@ -63,7 +75,7 @@ def trial_results(store: Store, spec: StudySpec, measure: Measure, median: float
     """Every trial with its seeds' final values of a measure, in trial order; `median` is the training-median predictor's."""
     seeds: dict[int, list[SeedValue]] = {}
     for (trial, seed, run, outcome), value in _values(store, spec, measure).items():
-        finished = outcome is not None
+        finished = outcome is not None and outcome != FAILED
         broke = has_broken(outcome or "", value, measures.OUTCOMES, median, measure.higher_is_better)
         seeds.setdefault(trial, []).append(SeedValue(run, seed, value, outcome or "", finished, broke))
     query = select(TRIAL.c.number, TRIAL.c.state, TRIAL.c.params, TRIAL.c.weights).where(TRIAL.c.study == spec.name)
@@ -74,7 +86,7 @@ def trial_results(store: Store, spec: StudySpec, measure: Measure, median: float
             weights=store.decoded(row, "weights", OBJECTS["weights"]),
             params=store.decoded(row, "params", OBJECTS["params"]),
             state=row["state"],
-            expected=len(spec.study.seeds),
+            expected=len(spec.seeds),
             seeds=tuple(seeds.get(row["number"], ())),
         )
         for row in store.rows(query.order_by(TRIAL.c.number))
@@ -97,24 +109,27 @@ def picture_values(store: Store, spec: StudySpec) -> PictureValues | None:
 
 
 def _values(store: Store, spec: StudySpec, measure: Measure) -> dict[tuple[int, int, str, str | None], float]:
-    """(trial, seed, run, outcome) -> the run's final value on val, NaN where it has none; of finished runs."""
+    """(trial, seed, run, outcome) -> the run's final value on val, NaN where it has none; of runs that ended."""
     epoch = store.epoch_table
     objective = StudyObjective(measure.column, spec.objective.window)
     column = epoch.c[measure.column] if measure.column in epoch.c else null()
     counted = (epoch.c.epoch > TRIAL.c.epochs - objective.window) & (epoch.c.epoch <= TRIAL.c.epochs)
+    outcome = case((RUN.c.state == FAILED, FAILED), else_=RUN.c.outcome).label("outcome")
     query = (
-        select(TRIAL_RUN.c.trial, TRIAL_RUN.c.seed, TRIAL_RUN.c.run, RUN.c.outcome, column.label("value"))
+        select(TRIAL_RUN.c.trial, TRIAL_RUN.c.seed, TRIAL_RUN.c.run, outcome, column.label("value"))
         .join(TRIAL, (TRIAL.c.study == TRIAL_RUN.c.study) & (TRIAL.c.number == TRIAL_RUN.c.trial))
         .join(RUN, RUN.c.run == TRIAL_RUN.c.run)
         .outerjoin(epoch, (epoch.c.run == TRIAL_RUN.c.run) & (epoch.c.split == "val") & counted)
-        .where(TRIAL_RUN.c.study == spec.name, RUN.c.state == "finished")
+        .where(TRIAL_RUN.c.study == spec.name, RUN.c.state.in_(("finished", FAILED)))
         .order_by(TRIAL_RUN.c.trial, TRIAL_RUN.c.seed, epoch.c.epoch)
     )
     curves: dict[tuple[int, int, str, str | None], list[float]] = {}
     for row in store.rows(query):
         curve = curves.setdefault((row["trial"], row["seed"], row["run"], row["outcome"]), [])
         curve.append(math.nan if row["value"] is None else row["value"])
-    return {key: objective.value_of_run(curve, key[3]) for key, curve in curves.items()}
+    return {
+        key: math.nan if key[3] == FAILED else objective.value_of_run(curve, key[3]) for key, curve in curves.items()
+    }
 
 
 def _line(spec: StudySpec, trials: list[TrialResult]) -> dict[int, float]:

@@ -11,15 +11,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from depth_loss_sweep.errors import StorageError, StudyError
+from depth_loss_sweep.answer import race_of
+from depth_loss_sweep.errors import StorageError
 from depth_loss_sweep.executors import Event, RunRequest
 from depth_loss_sweep.model.checkpoint import CHECKPOINT, free_finished
 from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.pace import Pace
 from depth_loss_sweep.projection import Projection, Suggester
 from depth_loss_sweep.pruning import pruned_at
+from depth_loss_sweep.reports.stages import Race
 from depth_loss_sweep.retention import kept, settled
-from depth_loss_sweep.runs import Planner, Run, Trial, TrialPlan
+from depth_loss_sweep.runs import Planner, Run, Trial, TrialPlan, check_identity, with_copies
 from depth_loss_sweep.session import Session
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.store import NewRun, epoch_rows, now
@@ -43,6 +45,8 @@ class Coordinator:
         self.trials: list[Trial] = []
         self.runs: dict[str, Run] = {}
         self.told = 0
+        self.asked_runs, self.told_runs = 0, 0
+        self.race: Race | None = None
         self.restored: list[dict[str, Any]] = []
         self.earlier_failures = 0
         self.elsewhere: dict[str, bool] = {}
@@ -64,7 +68,7 @@ class Coordinator:
             self._ask()
             self._submit()
             self.open_projection()  # once there is work to do meanwhile: it takes Optuna a second
-            if self._tell():
+            if self._begin_stage() or self._tell():
                 continue
             self.display.update(self)
             for event in self.executor.poll(POLL_S):
@@ -80,14 +84,22 @@ class Coordinator:
 
     @property
     def run_count(self) -> int:
-        """How many runs the study has."""
-        return self.spec.trial_count * len(self.spec.study.seeds)
+        """How many runs the study has; of a race, as far as it goes by now."""
+        return self.asked_runs + (self.spec.trial_count - len(self.trials)) * len(self.spec.seeds)
+
+    @property
+    def most_runs(self) -> int:
+        """How many runs the study has at most."""
+        if self.race is None or self.race.next_seeds is None:
+            return self.run_count
+        alive = [self.trials[number].n for number in self.race.alive] or [len(self.spec.seeds)] * self.spec.trial_count
+        return self.run_count + sum(self.spec.stages[-1] - n for n in alive)
 
     @property
     def runs_done(self) -> int:
         """How many of them need no more training; those that trials share count for each."""
         ended = sum(run.ended for trial in self.trials[self.told :] for run in trial.runs)
-        return self.told * len(self.spec.study.seeds) + ended
+        return self.told_runs + ended
 
     @property
     def training(self) -> dict[str, tuple[int, Run]]:
@@ -104,16 +116,16 @@ class Coordinator:
         """About how long it still takes, with the workers at hand and what they trained in this session; None if unknown."""
         begun = {run.key: run.epochs - run.epoch for t in self.trials[self.told :] for run in t.runs if not run.ended}
         coming = [(count, epochs) for count, epochs in self._coming() if count]
-        workers = min(self.executor.free() + len(self.training), self.spec.search.parallel * len(self.spec.study.seeds))
+        workers, most = self.executor.free() + len(self.training), self.spec.search.parallel * len(self.spec.seeds)
         return self.pace.left(
             epochs=sum(begun.values()) + sum(count * epochs for count, epochs in coming),
             longest=max([*begun.values(), *(epochs for _, epochs in coming)], default=0),
-            workers=workers,
+            workers=workers if self.race else min(workers, most),
         )
 
     def _coming(self) -> list[tuple[int, int]]:
         """How many runs of trials to come are to be trained, and for how many epochs each."""
-        seeds, epochs = len(self.spec.study.seeds), self.spec.train.epochs
+        seeds, epochs = len(self.spec.seeds), self.spec.train.epochs
         if "train.epochs" in self.spec.variable_names:
             cells = enumerate(self.spec.cells[len(self.trials) :], len(self.trials))
             return [(seeds - len(self.ahead.get(number, ())), int(cell["train.epochs"])) for number, cell in cells]
@@ -152,7 +164,10 @@ class Coordinator:
             if row["state"] != "running":
                 self.suggester.tell(row["number"], row["state"], row["value"], row["epochs"])
                 self.told += 1
+                self.told_runs += row["n"]
+            self.asked_runs += row["n"]
             self.trials.append(self._restored(row, by_trial.get(row["number"], {})))
+        self.race = race_of(self.store, self.spec) if self.spec.stages else None
         failed = [by_trial.get(row["number"], {}).values() for row in rows if row["state"] == "failed"]
         self.earlier_failures = sum(max(1, sum(run["state"] == "failed" for run in runs)) for runs in failed)
         self.restored = rows
@@ -170,7 +185,7 @@ class Coordinator:
         if not self.elsewhere or has_swept_data or self.spec.search.sampler != "grid":
             return
         for number in range(len(self.trials), self.spec.trial_count):
-            planned = self.planner(self.spec.cells[number]).runs
+            planned = self.planner(self.spec.cells[number]).runs[: len(self.spec.seeds)]
             finished = [
                 self.elsewhere.get(new.run, self.copies.get((new.identity, settings.train.epochs)))
                 for settings, new in planned
@@ -178,13 +193,12 @@ class Coordinator:
             self.ahead[number] = [is_foreign for is_foreign in finished if is_foreign is not None]
 
     def _restored(self, row: Mapping[str, Any], runs: Mapping[int, Mapping[str, Any]]) -> Trial:
-        trial = Trial(
-            row["number"], row["params"], row["weights"], row["epochs"], row["asked"], [], row["state"], row["value"]
-        )
+        known = ("number", "params", "weights", "epochs", "asked", "state", "value", "n")
+        trial = Trial(**{key: row[key] for key in known}, runs=[])
         if trial.state == "running":
             plan = self.planner(trial.params)
             # The keys the runs were asked under count, whatever machine this is.
-            _check_identity(self.spec.name, row["number"], plan, runs)
+            check_identity(self.spec.name, row["number"], plan, runs)
             kept = [
                 (settings, replace(new, run=runs[new.seed]["run"])) for settings, new in plan.runs if new.seed in runs
             ]
@@ -193,31 +207,64 @@ class Coordinator:
         return trial
 
     def _ask(self) -> None:
-        while len(self.trials) < self.spec.trial_count and len(self.trials) - self.told < self.spec.search.parallel:
-            number, (params, drawn) = len(self.trials), self.suggester.ask()
-            plan = self._with_copies(self.planner(params))
+        """Ask for trials one by one; of a race for all at once, so that none is ever decided without the others."""
+        most = self.spec.trial_count
+        if self.spec.stages:
+            self._ask_for(most - len(self.trials))
+        while len(self.trials) < most and len(self.trials) - self.told < self.spec.search.parallel:
+            self._ask_for(1)
+
+    def _ask_for(self, count: int) -> None:
+        asked, rows = [], []
+        for number in range(len(self.trials), len(self.trials) + count):
+            params, drawn = self.suggester.ask()
+            plan = self._plan(params, 0, len(self.spec.seeds))
             first = plan.runs[0][0]
             trial = Trial(number, params, dict(first.weights), first.train.epochs, now(), [])
             row = {"drawn": drawn, **{k: getattr(trial, k) for k in ("number", "params", "weights", "epochs", "asked")}}
-            self.store.ask_trial(self.spec.name, row, [new for _, new in plan.runs])
-            trial.runs = [self._take_up(settings, new, plan) for settings, new in plan.runs]
+            asked.append((trial, plan))
+            rows.append((row, [new for _, new in plan.runs]))
+        self.store.ask_trials(self.spec.name, rows)
+        for trial, plan in asked:
+            self._begin(trial, plan)
             self._prune(trial)
             self.trials.append(trial)
-            self.ahead.pop(number, None)
-            self.taken_over += sum(run.state == "finished" and self.elsewhere.get(run.key, False) for run in trial.runs)
+            self.ahead.pop(trial.number, None)
 
-    def _with_copies(self, plan: TrialPlan) -> TrialPlan:
-        """The plan with finished runs that were copied here in place of those that would be trained.
+    def _begin_stage(self) -> bool:
+        """Once all runs of a race's stage are stored, ask for those of the next; whether there is one."""
+        waited_for = (run for trial in self.trials[self.told :] for run in trial.runs)
+        if not self._is_racing or not all(run.ended for run in waited_for):
+            return False
+        self.race = race_of(self.store, self.spec)
+        if self.race.next_seeds is None:
+            return False
+        alive = [self.trials[number] for number in self.race.alive]
+        plans = {t.number: self._plan(t.params, t.n, self.race.next_seeds) for t in alive if t.n < self.race.next_seeds}
+        if not plans:
+            raise self.store.damaged(f"runs of study {self.spec.name} are missing")
+        self.store.ask_runs(self.spec.name, {n: [new for _, new in plan.runs] for n, plan in plans.items()})
+        for number, plan in plans.items():
+            self._begin(self.trials[number], plan)
+        return True
 
-        By identity alone; trained in another environment, they may differ from ours in the last bits, and are marked.
-        """
-        runs = []
-        for settings, new in plan.runs:
-            copy = self.store.copied_run(new, settings.train.epochs)
-            if copy and copy["environment"] != new.environment:
-                self.store.update_run(copy["run"], mixed=True)
-            runs.append((settings, replace(new, run=copy["run"]) if copy else new))
-        return replace(plan, runs=tuple(runs))
+    @property
+    def _is_racing(self) -> bool:
+        """Whether a race may still ask for runs; until it is over, no trial of it is told."""
+        return self.race is not None and self.race.next_seeds is not None
+
+    def _plan(self, params: Mapping[str, Any], first: int, end: int) -> TrialPlan:
+        """The plan of a trial's runs under the seeds from the first, in their order, to before the end."""
+        plan = self.planner(params)
+        return with_copies(replace(plan, runs=plan.runs[first:end]), self.store)
+
+    def _begin(self, trial: Trial, plan: TrialPlan) -> None:
+        """Take up the runs of a plan that was stored."""
+        runs = [self._take_up(settings, new, plan) for settings, new in plan.runs]
+        trial.runs += runs
+        trial.n += len(runs)
+        self.asked_runs += len(runs)
+        self.taken_over += sum(run.state == "finished" and self.elsewhere.get(run.key, False) for run in runs)
 
     def _take_up(self, settings: RunSettings, new: NewRun, plan: TrialPlan) -> Run:
         """The run of that key: in hand already, finished before (by us or another study), or to be trained."""
@@ -419,7 +466,7 @@ class Coordinator:
 
     def _tell(self) -> bool:
         """Tell the next trial in order, if it has ended; whether it had."""
-        if self.told >= len(self.trials):
+        if self.told >= len(self.trials) or self._is_racing:
             return False
         trial = self.trials[self.told]
         if trial.state == "running":
@@ -428,10 +475,11 @@ class Coordinator:
             trial.state, trial.value = self._verdict(trial)
         end: dict[str, Any] = {"state": trial.state, "value": trial.value, "epochs": trial.epochs}
         self.store.tell_trial(self.spec.name, trial.number, **end)
-        about = {"number": trial.number, "params": trial.params, "weights": trial.weights, "asked": trial.asked}
+        about = {key: getattr(trial, key) for key in ("number", "params", "weights", "asked", "n")}
         self.open_projection().add(about | end)
         self.suggester.tell(trial.number, **end)
         self.told += 1
+        self.told_runs += trial.n
         return True
 
     def _verdict(self, trial: Trial) -> tuple[str, float | None]:
@@ -440,13 +488,3 @@ class Coordinator:
             return "failed", None
         objective = self.spec.objective
         return "complete", objective.value_of_trial([objective.value_of_run(r.curve, r.outcome) for r in trial.runs])
-
-
-def _check_identity(study: str, trial: int, plan: TrialPlan, runs: Mapping[int, Mapping[str, Any]]) -> None:
-    """Refuse to go on with runs that this version, or these pictures, would train otherwise than they were begun."""
-    for _, new in plan.runs:
-        if new.seed in runs and runs[new.seed]["identity"] != new.identity:
-            raise StudyError(
-                f"trial {trial} of {study!r} was begun by a version of sweep, or on pictures, that give other numbers: resume "
-                f"with that version and data, or start the study anew with --name"
-            )

@@ -88,7 +88,7 @@ class ProgressDisplay:
         self.view = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
         self.last_line = 0.0
         self.looking_since: float | None = None
-        self.last_state: tuple[int, bool, int] = (-1, False, -1)
+        self.last_state: tuple[int, int, bool, int] = (-1, 0, False, -1)
         self.is_preparing = False
 
     def __enter__(self) -> "ProgressDisplay":
@@ -143,11 +143,12 @@ class ProgressDisplay:
             self._say(coordinator, trials)
 
     def _say(self, coordinator: Coordinator, trials: str) -> None:
-        """A line whenever a trial was told and when the time left is known first; else every half minute while epochs go by."""
+        """A line at each told trial and decided stage, when the time left is known first, and each half minute while epochs go by."""
         epochs = sum(run.epoch for _, run in coordinator.training.values())
-        state = (coordinator.told, coordinator.seconds_left is not None, epochs)
+        stage = coordinator.race.stage if coordinator.race else 0
+        state = (coordinator.told, stage, coordinator.seconds_left is not None, epochs)
         waited = time.monotonic() - self.last_line > PLAIN_LINE_EVERY_S
-        if state[:2] == self.last_state[:2] and not (waited and state != self.last_state):
+        if state[:3] == self.last_state[:3] and not (waited and state != self.last_state):
             return
         self.last_line, self.last_state = time.monotonic(), state
         self.note(f"{coordinator.spec.name}: {'; '.join([f'{trials} done', *_parts(coordinator)])}")
@@ -162,7 +163,18 @@ def _parts(coordinator: Coordinator) -> tuple[str, ...]:
         parts.append(
             f"{taken} of {counted(total, 'run')} {'was' if taken == 1 else 'were'} taken over from other studies"
         )
-    return (*parts, _best(coordinator), *_left(coordinator))
+    return (*parts, *_stage(coordinator), _best(coordinator), *_left(coordinator))
+
+
+def _stage(coordinator: Coordinator) -> tuple[str, ...]:
+    """How far a race is."""
+    race = coordinator.race
+    if race is None:
+        return ()
+    if race.next_seeds is None:
+        return (f"the race is over after stage {race.stage} of {race.stages}",)
+    left = f", {len(race.alive)} of {race.began} weights left" if race.stage else ""
+    return (f"stage {race.stage + 1} of {race.stages}: {counted(race.next_seeds, 'seed')}{left}",)
 
 
 def _best(coordinator: Coordinator) -> str:
@@ -184,7 +196,8 @@ def _left(coordinator: Coordinator) -> tuple[str, ...]:
     if left is None:
         return ("time left not known yet",)
     about = "about" if coordinator.spec.search.pruner == "none" else "at most"
-    return (f"{about} {duration(max(1.0, left))} left",)
+    stage = " in this stage" if coordinator.race else ""
+    return (f"{about} {duration(max(1.0, left))} left{stage}",)
 
 
 def _row(objective: str, number: int, run: Run) -> Row:

@@ -26,6 +26,8 @@ class Forecast:
 
     spec: StudySpec
     runs: int
+    most: int
+    """Of a race, how many runs it takes where every trial goes on to the last stage."""
     done: int
     taken_over: int
     """Of those that are done, by other studies."""
@@ -48,21 +50,21 @@ class Forecast:
         """About how much more there will be on the disk at most, with so much of finished runs kept."""
         results = [result_bytes(parts["data"].image_size, self.val_images) for parts in variants(self.spec)]
         kept = self.checkpoints if keep == "last" else [0]
-        finished = self.left * (sum(results) / len(results) + sum(kept) / len(kept))
-        return finished + min(self.workers or 1, self.left) * IN_FLIGHT * max(self.checkpoints)
+        left = self.most - self.done
+        finished = left * (sum(results) / len(results) + sum(kept) / len(kept))
+        return finished + min(self.workers or 1, left) * IN_FLIGHT * max(self.checkpoints)
 
     def lines(self) -> list[str]:
         """What is said before training; nothing where nothing is left to train."""
-        if not self.left:
+        if self.most == self.done:
             return []
         name, keep = self.spec.name, self.spec.train.keep
-        trials, seeds = counted(self.spec.trial_count, "trial"), counted(len(self.spec.study.seeds), "seed")
         others = f" ({self.taken_over} taken over from other studies)" if self.taken_over else ""
         done = f", {self.done} done already{others}" if self.done else ""
         with_ = counted(self.workers, "worker") if self.workers else "this process"
         more = self.disk_bytes(keep)
         lines = [
-            f"{name}: {counted(self.runs, 'run')} ({trials} x {seeds}){done}; {self.left} to train with {with_}",
+            f"{name}: {self._runs()}{done}; {self.left} to train{' first' * bool(self.spec.stages)} with {with_}",
             f"{name}: takes about {size(more)} of disk ({self._each(keep)}), beside {size(self.cache_bytes)} of pictures; "
             f"{size(self.free_bytes)} are free",
         ]
@@ -73,6 +75,14 @@ class Forecast:
                 f"stops the study, and sweep resume goes on with it"
             )
         return lines
+
+    def _runs(self) -> str:
+        """How many runs there are; of a race, at least and at most."""
+        trials, stages = counted(self.spec.trial_count, "trial"), self.spec.stages
+        if not stages:
+            return f"{counted(self.runs, 'run')} ({trials} x {counted(len(self.spec.seeds), 'seed')})"
+        raced = f"{trials}, raced under {stages[0]} to {counted(stages[-1], 'seed')}"
+        return f"at least {self.runs} and at most {counted(self.most, 'run')} ({raced})"
 
     def _each(self, keep: str) -> str:
         each = " to ".join(size(count) for count in sorted({min(self.checkpoints), max(self.checkpoints)}))
@@ -87,6 +97,7 @@ def foresee(coordinator: Coordinator, prepared: Prepared, workers: int) -> Forec
     return Forecast(
         spec=spec,
         runs=coordinator.run_count,
+        most=coordinator.most_runs,
         done=coordinator.runs_done + len(ahead),
         taken_over=coordinator.taken_over + ahead.count(True),
         workers=workers,

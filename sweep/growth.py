@@ -94,6 +94,9 @@ def _shrinkage(old: StudySpec, new: StudySpec) -> str | None:
     searched = new.search.sampler != "grid"
     if searched and (set(old.study.seeds) != set(new.study.seeds) or old.train.epochs != new.train.epochs):
         return "its search has told its trials to the sampler with other seeds or epochs (searches grow in trials only)"
+    decided_by = [(s.study.seeds, s.study.margin, s.variables) for s in (old, new)]
+    if new.stages and decided_by[0] != decided_by[1]:
+        return "its race was decided by other seeds, weights or another margin (a race grows in epochs only)"
     missing = sorted(set(old.study.seeds) - set(new.study.seeds))
     if missing:
         return f"has the seeds {missing}, which the new spec lacks"

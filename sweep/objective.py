@@ -39,7 +39,8 @@ class Objective:
         data, runs = self.spec.settings_at(self._point(trial))
         trial.set_user_attr("weights", runs[0].weights)
         prepared = prepare_training(data, self.home.cache)
-        return self.spec.objective.value_of_trial([self._train(settings, prepared) for settings in runs])
+        seeds = len(self.spec.seeds)  # nobody drops trials here: a race is its first stage
+        return self.spec.objective.value_of_trial([self._train(settings, prepared) for settings in runs[:seeds]])
 
     def _point(self, trial: optuna.Trial) -> dict[str, Any]:
         if self.spec.search.simplex:

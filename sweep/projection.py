@@ -209,10 +209,11 @@ class Projection:
         return True
 
     def add(self, ours: Mapping[str, Any]) -> None:
-        """Add a trial as it ended (number, params, weights, asked, state, value, epochs).
+        """Add a trial as it ended (number, params, weights, asked, state, value, epochs, n).
 
         Trials are told in order, so Optuna gives it our number; one that is under way is in our tables alone.
         """
+        seeds = {"n": ours["n"]} if self.spec.stages else {}  # of a race, whose trials differ in it
         fitting = {
             name: float(value) if isinstance(self.distributions[name], FloatDistribution) else value
             for name, value in ours["params"].items()
@@ -220,7 +221,7 @@ class Projection:
         trial = create_trial(
             params=fitting,
             distributions=self.distributions,
-            user_attrs={"weights": dict(ours["weights"])},  # one attribute: each costs two statements
+            user_attrs={"weights": dict(ours["weights"]), **seeds},  # few: each costs two statements
             **_ending(ours["state"], ours["value"], ours["epochs"]),
         )
         trial.datetime_start = (

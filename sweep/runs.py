@@ -1,12 +1,13 @@
 """Trials and runs of a study at work, as its coordinator sees them; what is known of them for good stands in the tables."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.model.settings import RunSettings
-from depth_loss_sweep.store import NewRun
+from depth_loss_sweep.store import NewRun, Store
 
 
 @dataclass(frozen=True)
@@ -70,3 +71,29 @@ class Trial:
     runs: list[Run]
     state: str = "running"
     value: float | None = None
+    n: int = 0
+    """How many runs it was asked with; of a told one, `runs` aren't taken up again."""
+
+
+def with_copies(plan: TrialPlan, store: Store) -> TrialPlan:
+    """The plan with finished runs that were copied here in place of those that would be trained.
+
+    By identity alone; trained in another environment, they may differ from ours in the last bits, and are marked.
+    """
+    runs = []
+    for settings, new in plan.runs:
+        copy = store.copied_run(new, settings.train.epochs)
+        if copy and copy["environment"] != new.environment:
+            store.update_run(copy["run"], mixed=True)
+        runs.append((settings, replace(new, run=copy["run"]) if copy else new))
+    return replace(plan, runs=tuple(runs))
+
+
+def check_identity(study: str, trial: int, plan: TrialPlan, runs: Mapping[int, Mapping[str, Any]]) -> None:
+    """Refuse to go on with runs that this version, or these pictures, would train otherwise than they were begun."""
+    for _, new in plan.runs:
+        if new.seed in runs and runs[new.seed]["identity"] != new.identity:
+            raise StudyError(
+                f"trial {trial} of {study!r} was begun by a version of sweep, or on pictures, that give other numbers: resume "
+                f"with that version and data, or start the study anew with --name"
+            )

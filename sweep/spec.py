@@ -14,6 +14,7 @@ from depth_loss_sweep.model.names import TERMS
 from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
 from depth_loss_sweep.objectives import StudyObjective
 from depth_loss_sweep.reports.references import EQUAL_TERMS, POINT, REFERENCES
+from depth_loss_sweep.reports.stages import LEAST_SEEDS, STAGES, race_seeds
 from depth_loss_sweep.space import Affine, Choices, Variable, cell_count, cells, plain
 from depth_loss_sweep.validation import validated
 
@@ -23,6 +24,8 @@ SECTION_SETTINGS: dict[str, type[BaseModel]] = {
     "train": TrainSettings,
     "loss": LossSettings,
 }
+
+MOST_SEEDS = 1000
 
 
 class StudySection(Settings):
@@ -34,7 +37,7 @@ class StudySection(Settings):
         "val_rmse", description="what is minimised: val_ and a metric, or combined, for a grid that only records it"
     )
     seeds: tuple[int, ...] = Field(
-        (0, 1, 2), min_length=1, max_length=1000, description="every trial is trained once under each of them"
+        (0, 1, 2), min_length=1, max_length=MOST_SEEDS, description="every trial is trained once under each of them"
     )
     value: Literal["last"] | int = Field(
         2, description="a run's final value: the mean of its last k epochs, or its last epoch's alone (\"last\")"
@@ -72,6 +75,15 @@ class SearchSection(Settings):
     simplex: tuple[str, ...] = Field(
         (), description="terms whose weights are drawn so that they sum to 1, without [weights]"
     )
+    race: bool = Field(
+        False, description="train a grid's trials under more and more seeds, and drop those that can't be best"
+    )
+    stages: tuple[int, ...] = Field(
+        STAGES,
+        min_length=1,
+        max_length=20,
+        description="a race's stages: after how many seeds it is decided; study.seeds first, then the next whole numbers",
+    )
     points: tuple[str, ...] = Field((), description="reference points, swept by their names, without [weights]")
     terms: tuple[str, ...] = Field(
         EQUAL_TERMS, min_length=1, description='the terms that the point "equal" weighs by 1'
@@ -84,6 +96,15 @@ class SearchSection(Settings):
     percentile: float = Field(50.0, gt=0, lt=100, description="percentile pruner: keep trials up to this percentile")
     warmup_epochs: int = Field(3, ge=0, description="no trial is pruned before it finished so many epochs")
     startup_trials: int = Field(5, ge=1, description="no trial is pruned before so many were told")
+
+    @field_validator("stages")
+    @classmethod
+    def _rising(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if list(value) != sorted({*value}) or value[0] < LEAST_SEEDS or value[-1] > MOST_SEEDS:
+            raise ValueError(
+                f"expected rising whole numbers from {LEAST_SEEDS} to {MOST_SEEDS}, such as {list(STAGES)}"
+            )
+        return value
 
 
 @dataclass(frozen=True)
@@ -114,6 +135,21 @@ class StudySpec:
     def trial_count(self) -> int:
         """How many trials the study has."""
         return cell_count(self.variables) if self.search.sampler == "grid" else self.search.trials or 0
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """After how many seeds each a race is decided; empty where none is raced."""
+        return self.search.stages if self.search.race else ()
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds under which every trial is trained; of a race, its first stage's."""
+        return self.all_seeds[: self.stages[0]] if self.stages else self.study.seeds
+
+    @cached_property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds under which a trial may be trained, in their order."""
+        return race_seeds(self.study.seeds, self.stages[-1]) if self.stages else self.study.seeds
 
     @property
     def variable_names(self) -> tuple[str, ...]:
@@ -151,7 +187,7 @@ class StudySpec:
         return {term: weight.value(point) for term, weight in self.weights.items()}
 
     def settings_at(self, point: Mapping[str, Any]) -> tuple[DataSettings, list[RunSettings]]:
-        """What a trial's runs are made of: data settings, and run settings seed by seed."""
+        """What a trial's runs are made of: data settings, and run settings seed by seed, of a race for all of its stages."""
         parts = self.sections_at(point)
         weights = self.weights_at(point)
         runs = [
@@ -163,7 +199,7 @@ class StudySpec:
                 seed=seed,
                 depth_range=parts["data"].depth_range,
             )
-            for seed in self.study.seeds
+            for seed in self.all_seeds
         ]
         return parts["data"], runs
 

@@ -10,6 +10,7 @@ from depth_loss_sweep.model.settings import LossSettings
 from depth_loss_sweep.objectives import COMBINED, OBJECTIVES
 from depth_loss_sweep.paths import check_name
 from depth_loss_sweep.reports.references import EQUAL_TERMS, LACKING, REFERENCES
+from depth_loss_sweep.reports.stages import STAGES
 from depth_loss_sweep.space import MAX_CELLS, Choices, Interval, Scalar, Variable, cell_count, cells, plain
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.validation import nearest
@@ -32,6 +33,7 @@ def check_spec(spec: StudySpec) -> None:
             "the spec has no [weights], no search.simplex and no search.points: say which terms are weighted, and how"
         )
     _check_variables(spec)
+    _check_race(spec)
     if spec.search.sampler == "grid":
         _check_grid(spec)
     else:
@@ -108,6 +110,28 @@ def _check_grid(spec: StudySpec) -> None:
     if spec.trial_count > MAX_CELLS:
         raise SpecError(f"the grid has {spec.trial_count} cells; at most {MAX_CELLS} are accepted")
     _check_corners(spec)
+
+
+def _check_race(spec: StudySpec) -> None:
+    """A race drops trials by what they are worth, so that must be comparable, and nobody else may drop any."""
+    if not spec.search.race:
+        if spec.search.stages != STAGES:
+            raise SpecError("search.stages are those of a race: give search.race = true, too, or remove them")
+        return
+    if spec.search.sampler != "grid":
+        raise SpecError(
+            f"search.race is for grids and points, and sampler = {spec.search.sampler!r} draws: remove one of the two"
+        )
+    if spec.study.objective == COMBINED or any(name.startswith("data.") for name in spec.variable_names):
+        what = "the combined loss" if spec.study.objective == COMBINED else "trials on different data"
+        raise SpecError(f"search.race drops the worse trials, and {what} cannot be compared: remove search.race")
+    if spec.search.pruner != "none":
+        raise SpecError(f"search.race drops trials itself: remove search.pruner = {spec.search.pruner!r}")
+    if len(spec.study.seeds) > spec.stages[-1]:
+        raise SpecError(
+            f"study.seeds has {len(spec.study.seeds)} seeds, and the race's last stage {spec.stages[-1]}: give fewer seeds, or "
+            f"another search.stages"
+        )
 
 
 def _check_search(spec: StudySpec) -> None:

@@ -99,11 +99,15 @@ class Store(Database):
         return wanted
 
     def trials(self, name: str) -> list[dict[str, Any]]:
-        """The study's trials in order, params and weights as dicts."""
+        """The study's trials in order, params and weights as dicts, and `n`, the number of runs each was asked with."""
         rows = self.rows(select(TRIAL).where(TRIAL.c.study == name).order_by(TRIAL.c.number))
         self._check_states(TRIAL, rows)
         if [row["number"] for row in rows] != list(range(len(rows))):
             raise self.damaged(f"trials of {name} are missing")
+        asked = select(TRIAL_RUN.c.trial, func.count().label("n")).where(TRIAL_RUN.c.study == name)
+        runs = {row["trial"]: row["n"] for row in self.rows(asked.group_by(TRIAL_RUN.c.trial))}
+        for row in rows:
+            row["n"] = runs.get(row["number"], 0)
         for column, kind in OBJECTS.items():
             # All at once: ten thousand small validations take ten times as long.
             whole = {column: f"[{','.join(row[column] for row in rows)}]"}
@@ -254,20 +258,30 @@ class Store(Database):
             set_projection_aside(connection, name)
             connection.execute(update(STUDY).where(STUDY.c.name == name).values(**columns, updated=now()))
 
-    def ask_trial(self, study: str, trial: Mapping[str, Any], runs: Sequence[NewRun]) -> None:
-        """Record a trial (number, params, drawn, weights, epochs, asked) with its runs; existing runs are shared."""
-        texts = {k: json.dumps(trial[k]) for k in ("params", "drawn", "weights")}
+    def ask_trials(self, study: str, trials: Sequence[tuple[Mapping[str, Any], Sequence[NewRun]]]) -> None:
+        """Record trials (number, params, drawn, weights, epochs, asked) with their runs; existing runs are shared."""
+        with self.begin() as connection:
+            for trial, runs in trials:
+                texts = {k: json.dumps(trial[k]) for k in ("params", "drawn", "weights")}
+                connection.execute(insert(TRIAL).values(study=study, state="running", **{**trial, **texts}))
+                self._ask_runs(connection, study, trial["number"], runs)
+
+    def ask_runs(self, study: str, runs: Mapping[int, Sequence[NewRun]]) -> None:
+        """Record more runs of trials: trial -> its runs."""
+        with self.begin() as connection:
+            for trial, more in runs.items():
+                self._ask_runs(connection, study, trial, more)
+
+    def _ask_runs(self, connection: Connection, study: str, trial: int, runs: Sequence[NewRun]) -> None:
         fresh = {"state": "waiting", "attempts": 0, "epochs": 0, "mixed": False}
         new = [{**{k: getattr(r, k) for k in ("run", "identity", "environment", "settings")}, **fresh} for r in runs]
-        with self.begin() as connection:
-            connection.execute(insert(TRIAL).values(study=study, state="running", **{**trial, **texts}))
-            self.insert_new(connection, RUN, new)
-            links = [{"study": study, "trial": trial["number"], "seed": r.seed, "run": r.run} for r in runs]
-            connection.execute(insert(TRIAL_RUN), links)
-            there = select(RUN.c.run).where(RUN.c.run.in_([r.run for r in runs]), RUN.c.state == "finished")
-            done = set(connection.scalars(there))
-            asked = [{"study": study, "run": r.run, "taken_over": r.run in done} for r in runs]
-            self.insert_new(connection, STUDY_RUN, asked)
+        self.insert_new(connection, RUN, new)
+        links = [{"study": study, "trial": trial, "seed": r.seed, "run": r.run} for r in runs]
+        connection.execute(insert(TRIAL_RUN), links)
+        there = select(RUN.c.run).where(RUN.c.run.in_([r.run for r in runs]), RUN.c.state == "finished")
+        done = set(connection.scalars(there))
+        asked = [{"study": study, "run": r.run, "taken_over": r.run in done} for r in runs]
+        self.insert_new(connection, STUDY_RUN, asked)
 
     def tell_trial(self, study: str, number: int, **columns: Any) -> None:
         """Record a trial's end: its state, value and how many epochs count."""

@@ -45,7 +45,7 @@ def record(epoch: int, rmse: float = 1.0) -> dict:
 def ask(store: Store, number: int, run: str = "r") -> None:
     trial = {"number": number, "params": {"w": 0.3}, "drawn": {}, "weights": {"ssim": 1.0}, "epochs": 5}
     trial["asked"] = "2026-01-02T03:04:05+00:00"
-    store.ask_trial("s", trial, [NewRun(run, "i", "e", "{}", 0)])
+    store.ask_trials("s", [(trial, [NewRun(run, "i", "e", "{}", 0)])])
 
 
 def test_taking_records_in_twice_changes_nothing(store: Store) -> None:
