@@ -1,0 +1,133 @@
+"""Raced studies: stage by stage, dropped and told, and equal however often they are killed."""
+
+import json
+import os
+import signal
+
+import optuna
+import pytest
+
+from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.export import study_decision
+from depth_loss_sweep.spec_file import parse_spec, stored_spec
+
+KILLS = int(os.environ.get("SWEEP_RACE_KILLS", "7"))
+"""Of each number of workers."""
+
+RACE = """
+[study]
+name = "line"
+margin = 0.00001
+[data]
+image_size = 16
+rooms = 12
+[model]
+width = 2
+[train]
+epochs = 4
+batch_size = 8
+schedule = "constant"
+[search]
+race = true
+stages = [3, 4, 5]
+"train.learning_rate" = [1e-5, 1e-2, 1.2e-2]
+[weights]
+silog = 0.5
+ssim = 0.5
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('sampler = "tpe"\ntrials = 9', "draws: remove one of the two"),
+        ('pruner = "median"', "search.race drops trials itself: remove search.pruner"),
+        ('"data.image_size" = [16, 32]', "trials on different data cannot be compared"),
+        ("stages = [3, 3]", "search.stages"),
+        ("stages = [2, 5]", "from 3 to 1000"),
+    ],
+)
+def test_what_cannot_be_raced_is_refused(lines: str, said: str) -> None:
+    """In one line that says what to do."""
+    with pytest.raises(SpecError) as refused:
+        parse_spec(f"[search]\nrace = true\n{lines}\n[weights]\nl1 = 1\n", {"study.name": "s"})
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_stages_are_a_races_and_have_room_for_the_seeds() -> None:
+    """Stages without a race would be ignored in silence, and so would seeds beyond the last stage."""
+    grid = '[search]\nstages = [3, 4]\nw = [0.1, 0.9]\n[weights]\nl1 = "w"\n'
+    with pytest.raises(SpecError, match="are those of a race"):
+        parse_spec(grid, {"study.name": "s"})
+    with pytest.raises(SpecError, match="5 seeds, and the race's last stage 4"):
+        parse_spec(grid, {"study.name": "s", "search.race": True, "study.seeds": [0, 1, 2, 3, 4]})
+    spec = parse_spec(grid, {"study.name": "s", "search.race": True, "study.seeds": [7, 1]})
+    assert (spec.seeds, spec.all_seeds) == ((7, 1, 8), (7, 1, 8, 9))
+
+
+def begun(lab, workers: str) -> str:
+    """Begin a race, kill it at its first epoch, and make it one in which something is learnt; returns its spec."""
+    spec = lab.spec(RACE)
+    process = lab.spawn("start", spec, "--workers", workers)
+    lab.wait_for_epochs(1, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    lab.make_learnt()
+    return spec
+
+
+def told(lab) -> list[tuple[str, dict]]:
+    """A race's trials as Optuna has them."""
+    study = optuna.load_study(study_name="line", storage=f"sqlite:///{lab.home.database}")
+    return [(t.state.name, t.user_attrs) for t in study.trials]
+
+
+def test_a_race_drops_and_goes_on(lab, capsys) -> None:
+    """The least and the most runs are said first, then the stages; Optuna is told all trials in order, with their seeds."""
+    spec = begun(lab, "0")
+    capsys.readouterr()
+    assert lab.run("start", spec, "--workers", "0") == 0
+    out, err = capsys.readouterr()
+    assert "line: at least 9 and at most 15 runs (3 trials, raced under 3 to 5 seeds)" in err
+    assert "stage 1 of 3: 3 seeds" in err and "stage 2 of 3: 4 seeds, 2 of 3 weights left" in err
+    assert "raced: stage 3 of 3, 5 seeds, 2 of 3 weights left" in out
+    assert told(lab) == [
+        ("COMPLETE", {"weights": t[1]["weights"], "n": n}) for t, n in zip(told(lab), (3, 5, 5), strict=True)
+    ]
+    assert lab.run("best", "line", "--json") == 0
+    best = json.loads(capsys.readouterr().out)
+    assert best["race"]["dropped"] == [{"trial": 0, "stage": 1, "seeds": 3}] and best["kept"] == [1, 2]
+    store = lab.store
+    decision, _ = study_decision(store, store.require("line"), stored_spec(store.require("line"), ""))
+    assert json.loads(json.dumps(decision.as_dict()))["race"] == best["race"]
+    capsys.readouterr()
+    for change in ("study.seeds=[0,1,2,3]", "study.margin=0.1", "search.race=false"):
+        assert lab.run("start", spec, "--set", change) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    assert lab.run("report", "line") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_race_that_is_killed_ends_as_one_left_alone(new_lab) -> None:
+    """SIGKILL again and again, under no worker, one and three: trials, runs, epochs and the answer are the same."""
+    alone = new_lab()
+    begun(alone, "0")
+    assert alone.run("resume", "line", "--workers", "0") == 0
+    for workers in ("0", "1", "3"):
+        other, kills = new_lab(), 0
+        spec = begun(other, workers)
+        while True:
+            process = other.spawn("start", spec, "--workers", workers)
+            if kills < KILLS:
+                other.wait_for_epochs(other.epochs_done() + 1 + kills % 3, process)
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    kills += 1
+            _, errors = process.communicate()
+            assert process.returncode in (0, -signal.SIGKILL) and "Traceback" not in errors, errors
+            if process.returncode == 0:
+                break
+        assert kills == KILLS
+        assert other.numbers("line") == alone.numbers("line")
+        assert told(other) == told(alone)
