@@ -345,7 +345,9 @@ def _compare(
 ) -> Decision:
     level, places = question.level, _places(table, question)
     margin = math.log1p(question.margin) if table.is_relative else question.margin
-    design = Design(places, _simplicity(table.trials), margin, level, question.is_search, among)
+    design = Design(
+        places, _simplicity(table.trials), margin, level, question.is_search, among, max(1, len(question.stages))
+    )
     judged = judge(table.y[None], table.unbroken[None], is_better[None], design, np.array([rejection is not None]))
     row, bound, sd = int(judged.named[0]), float(judged.bound[0]), float(judged.fit.sd[0])
     weights = max(int((judged.fit.counts > 0).sum()), among)

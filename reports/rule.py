@@ -18,7 +18,7 @@ Flags = TypeVar("Flags", bool, np.ndarray)
 class Design:
     """What is known before the numbers: the weights' places on a line (None where there is none), how simple each is
     (ranks, the simplest first), the margin and level, and whether a search chose the weights by the numbers. Of a race,
-    `among` are how many weights began.
+    `among` are how many weights began, and the `level` is one of so many `stages`.
     """
 
     places: np.ndarray | None
@@ -27,6 +27,7 @@ class Design:
     level: float
     is_search: bool = False
     among: int = 0
+    stages: int = 1
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def judge(
     `nameable` (studies, weights) are those that beat the trivial predictors, `rejected` (studies,) where an earlier stage of a
     race rejected equality, which stays. The gate is asked of all runs, levels of the unbroken ones.
     """
-    found, level = comparisons.fit(y, unbroken, design.among), design.level
+    found, level = comparisons.fit(y, unbroken, design.among, design.stages), design.level
     gate = comparisons.gate(y, design.places)
     kept = comparisons.kept(found, level)
     rejects = np.zeros(len(y), dtype=bool) if design.is_search else gate.p < level

@@ -10,6 +10,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ ROUGH = {
 CURVES = {name: level - level.min() for name, level in {"equal": 0 * W, **MILD, **ROUGH}.items()}
 DIAL = (2, 3, 4, 5, 7, 10, 14, 20, 28, 40, 60, 80, 120, 160)
 CLOSE, SURE = 0.01, 0.95  # a choice is to be so close to the best, with such a probability
+UNEQUAL = ("t3", "spread", "best wide")
 BARS = {MEASURED: {"race": 0.85, "choice": 0.85}, 0.0: {"race": 0.80, "choice": 0.45}}
 
 
@@ -61,25 +63,39 @@ class Cell:
     what: str  # race | choice
     curve: str
     correlation: float
+    noise: str = "normal"
 
     @property
     def name(self) -> str:
         """A cell in words."""
-        return f"{self.what}: {self.curve}, correlation {self.correlation:g}"
+        return f"{self.what}: {self.curve}, {self.noise}, correlation {self.correlation:g}"
+
+    @property
+    def best(self) -> int:
+        """The best weight; of equals the last, which spreads widest where spread is unequal."""
+        return len(W) - 1 - int(np.argmin(CURVES[self.curve][::-1]))
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Of each weight's noise, relative to the usual."""
+        wide = np.where(np.arange(len(W)) == self.best, 3.0, 1.0)
+        return {"spread": np.linspace(1, 3, len(W)), "best wide": wide}.get(self.noise, np.ones(len(W)))
 
 
 def cells() -> list[Cell]:
     """Equal weights can be raced; there is nothing to choose from them."""
     kinds = [("race", curve) for curve in CURVES] + [("choice", curve) for curve in CURVES if curve != "equal"]
-    return [Cell(what, curve, correlation) for correlation in BARS for what, curve in kinds]
+    usual = [Cell(what, curve, correlation) for correlation in BARS for what, curve in kinds]
+    return usual + [Cell("race", curve, r, noise) for curve, r, noise in product(("equal", "start 5%"), BARS, UNEQUAL)]
 
 
 def simulate(cell: Cell, studies: int, attempt: int = 0, whole: int = WHOLE) -> dict[str, float]:
     """What a cell takes, and how often it is wrong."""
     rng = np.random.default_rng([zlib.crc32(cell.name.encode()), attempt])
     levels, seeds = CURVES[cell.curve], (STAGES if cell.what == "race" else DIAL)[-1]
-    shared = math.sqrt(cell.correlation) * rng.standard_normal((studies, 1, seeds))
-    own = math.sqrt(1 - cell.correlation) * rng.standard_normal((studies, len(W), seeds))
+    draw = lambda s: rng.standard_t(3, s) / math.sqrt(3) if cell.noise == "t3" else rng.standard_normal(s)  # noqa: E731
+    shared = math.sqrt(cell.correlation) * draw((studies, 1, seeds))
+    own = math.sqrt(1 - cell.correlation) * cell.spread[None, :, None] * draw((studies, len(W), seeds))
     y = levels[None, :, None] + SD * (shared + own)
     if cell.what == "choice":
         plain, smooth = (_needed(y, levels, is_smooth) for is_smooth in (False, True))
@@ -92,7 +108,7 @@ def simulate(cell: Cell, studies: int, attempt: int = 0, whole: int = WHOLE) -> 
         "settled": float(raced["settled"].mean()),
         "grid settled": float(grid["settled"].mean()),
         "use": float(raced["use"].mean()),
-        "best dropped": float((~raced["alive"][:, levels == 0]).all(axis=1).mean()),
+        "best dropped": float((~raced["alive"][:, cell.best]).mean()),
         "bound wrong": float((levels[raced["named"]] > raced["bound"] + 1e-9).mean()),
         "more than 1 % off": float((levels[raced["named"]] > CLOSE).mean()),
         "disagreeing": float(sum(_disagrees(y[i], {k: v[i] for k, v in raced.items()}) for i in range(whole))),
@@ -102,7 +118,7 @@ def simulate(cell: Cell, studies: int, attempt: int = 0, whole: int = WHOLE) -> 
 def raced_studies(y: np.ndarray, drops: bool) -> dict[str, np.ndarray]:
     """Race studies (studies, weights, seeds); without dropping, a grid that is looked at after the same stages."""
     studies, weights, _ = y.shape
-    design = Design(W, np.arange(weights), math.log1p(MARGIN), LEVEL / len(STAGES), among=weights)
+    design = Design(W, np.arange(weights), math.log1p(MARGIN), LEVEL / len(STAGES), among=weights, stages=len(STAGES))
     alive, goes_on = np.ones((studies, weights), dtype=bool), np.ones(studies, dtype=bool)
     end = {
         "runs": np.zeros(studies, dtype=int),
@@ -185,23 +201,26 @@ def summary(found: Sequence[tuple[Cell, dict[str, float]]]) -> dict[str, Any]:
     tables: dict[str, Any] = {"mean ratios of runs, and bars": {}}
     for correlation, bars in BARS.items():
         for what, bar in bars.items():
-            of = {c.curve: r for c, r in found if (c.what, c.correlation) == (what, correlation) and c.curve != "equal"}
+            normal = [(c, r) for c, r in found if c.noise == "normal" and c.curve != "equal"]
+            of = {c.curve: r for c, r in normal if (c.what, c.correlation) == (what, correlation)}
             for kind, names in (("mild", MILD), ("rough", ROUGH), ("all", CURVES)):
                 ratios = [rates["ratio"] for name, rates in of.items() if name in names]
                 is_barred = kind == ("all" if what == "race" else "mild")
                 title = f"{what}, correlation {correlation:g}, {kind} curves{f' (bar {bar:g})' * is_barred}"
                 tables["mean ratios of runs, and bars"][title] = float(np.mean(ratios)) if ratios else math.nan
     for what in ("best dropped", "bound wrong", "disagreeing"):
-        worst = max((rates[what], cell.name) for cell, rates in found if what in rates)
-        tables[f"{what}: the worst cell, bar {0 if what == 'disagreeing' else 0.05}"] = {worst[1]: worst[0]}
+        for is_normal in (True, False):
+            rows = [(r[what], c.name) for c, r in found if what in r and (c.noise == "normal") is is_normal]
+            if rows:
+                bar = 0 if what == "disagreeing" else 0.05 if is_normal else 0.09
+                noise = "normal noise" if is_normal else "t3 or unequal spread"
+                tables[f"{what}: the worst cell of {noise}, bar {bar}"] = {max(rows)[1]: max(rows)[0]}
     for what, shown in (
         ("race", ("ratio", "settled", "grid settled", "use", "more than 1 % off")),
         ("choice", ("ratio",)),
     ):
         for key in shown:
-            tables[f"{what}: {key}"] = {
-                f"{c.curve}, correlation {c.correlation:g}": rates[key] for c, rates in found if c.what == what
-            }
+            tables[f"{what}: {key}"] = {c.name.partition(": ")[2]: rates[key] for c, rates in found if c.what == what}
     return tables
 
 
