@@ -182,6 +182,7 @@ def _counts(analysis: Analysis) -> dict[str, int]:
         "runs_done": int((runs["state"] == "finished").sum()),
         "broken": analysis.breakage.broken,
         "seeds": len(record.seeds),
+        "most_seeds": max(len(record.seeds), *(len(t.seeds) for t in analysis.trials if record.stages), 0),
     }
 
 

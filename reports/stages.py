@@ -1,7 +1,7 @@
 """A race: weights are trained under more and more seeds, stage by stage, and those that can't be best are dropped.
 
 A stage is the weights alive under the first n seeds, decided once all of its runs are stored. The level is shared evenly by
-the stages, and comparisons stay those of all weights that began, so that what is dropped is the best in 5 % of races at most.
+the stages, and comparisons stay those of all weights that began: the best is dropped in 5 % of races at most.
 What a stage says is `reports.decision`'s, and `reports.race` replays them. Light: neither numpy nor pandas.
 """
 

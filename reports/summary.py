@@ -186,7 +186,8 @@ def _caveats(analysis: Analysis) -> tuple[str, ...]:
     caveats.append(
         "Terms do not keep their size across resolutions: the same weight means something else at another size."
     )
-    if 1 < len(record.seeds) < 10:
+    seeds = len(analysis.decision.seeds if record.stages else record.seeds)
+    if 1 < seeds < 10:
         caveats.append("A t-interval from few seeds is too narrow where some runs collapse: read it as a lower bound.")
     named = " unless it is said that scenes are in them" if analysis.decision.scenes else ""
     caveats.append(f"Intervals are of seeds: how other pictures would change the answer is not in them{named}.")
