@@ -129,8 +129,8 @@ def differences(found: Fit, of: np.ndarray, level: float = LEVEL) -> Differences
 
     Spread may be unequal, and no test tells reliably: the pooled contrast takes Dunnett's quantile, the pair's own a t with
     Bonferroni's share. A statement that needs both holds if either is right. The stages of a race share the level of the
-    pooled one; the other, a safeguard, takes the whole at each: shared, it drops nobody before the eighth seed, and whole, the
-    best of ten weights was dropped in less than 5 % of races even where it spread three times as wide.
+    pooled one; the other, a safeguard, takes the whole at each: shared, it would drop nobody before the eighth seed. Whole, the
+    best of ten was dropped in 2 % of races, in 8 % where it alone spread three times as wide (tests/benchmarks/race.py).
     """
     return _differences(
         found, of, lambda k, df: dunnett(k - 1, df, level), lambda k: found.stages * level / max(k - 1, 1)
