@@ -56,7 +56,7 @@ def scene_effects(
     """
     asked = [runs[row][column] for row, column in np.argwhere(unbroken)]
     if pictures is None or not all(run in pictures.values for run in asked):
-        return "some run's numbers of single pictures weren't kept"
+        return "of some run, the numbers of single pictures weren't kept for all epochs that count"
     names, place = np.unique(pictures.scenes, return_inverse=True)
     if len(names) < LEAST_SCENES:
         return f"there are {len(names)}, and fewer than {LEAST_SCENES} tell nothing of others"

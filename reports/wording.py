@@ -218,7 +218,8 @@ def _scenes(decision: Decision, measure: Measure) -> str:
     if decision.scenes is None or decision.error_scenes is None:
         return ""
     beyond = ""
-    if decision.bound_scenes is not None and not decision.holds_beyond:
+    is_said = decision.holds_beyond and decision.state != "equivalent"  # by the headline
+    if decision.bound_scenes is not None and not is_said:
         beyond = f"On other scenes, too, it is {_at_most(decision.bound_scenes, decision, measure)} ({SURE}). "
     errors = f"its level's standard error is {rough(decision.error_scenes, measure.unit)} by {decision.scenes} scenes"
     if decision.error_seeds is None:
