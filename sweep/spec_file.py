@@ -219,7 +219,7 @@ def overrides_json(overrides: Mapping[str, Any]) -> str:
 
 def kept_overrides(spec: StudySpec, overrides: Mapping[str, Any]) -> str:
     """What is laid over a new study's text for good, as `overrides_json`: the value's default, too, where the text names none."""
-    stored = parse_spec(spec.text, overrides, stored=True)
+    stored = parse_spec(spec.text, {"study.name": spec.name, **overrides}, stored=True)
     value = {} if stored.study.value == spec.study.value else {"study.value": spec.study.value}
     return overrides_json({**overrides, **value})
 
