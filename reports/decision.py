@@ -360,7 +360,7 @@ def _compare(
         gate = {key: getattr(rejection, key) for key in gate}
     state: State = "use" if judged.rejects[0] else "equivalent" if judged.all_within[0] else "undecided"
     choice: Choice = "simplest" if judged.is_simplest[0] else "least mean" if places is None else "smoothed"
-    scenes, beyond = _over_scenes(table), None
+    scenes, beyond = _over_scenes(table, among), None
     if scenes and not question.is_search:
         beyond = float(comparisons.regret_bound(judged.fit, judged.named, level, scenes)[0])
     against = _contrasts(table, judged.fit, row, level, scenes)
@@ -398,11 +398,11 @@ def _places(table: _Table, question: Question) -> np.ndarray | None:
     return np.array(places) if np.isfinite(places).all() and len({*places}) >= 3 else None
 
 
-def _over_scenes(table: _Table) -> Fit | None:
-    """The trials over scenes, as their fit has them over seeds."""
+def _over_scenes(table: _Table, among: int) -> Fit | None:
+    """The trials over scenes, as their fit has them over seeds; `among` as many as began."""
     if isinstance(table.effects, str):
         return None
-    return scene_fit(table.effects.relative if table.is_relative else table.effects.raw, table.unbroken)
+    return scene_fit(table.effects.relative if table.is_relative else table.effects.raw, table.unbroken, among)
 
 
 def _contrasts(table: _Table, found: Fit, row: int, level: float, scenes: Fit | None) -> tuple[Contrast, ...]:
@@ -432,5 +432,5 @@ def contrasts_with(
     table = _table(compared, question, pictures)
     found = comparisons.fit(table.y[None], table.unbroken[None], among)
     is_better = _beat(np.nanmean(table.raw, axis=1), question)
-    contrasts = _contrasts(table, found, table.numbers.index(named), question.level, _over_scenes(table))
+    contrasts = _contrasts(table, found, table.numbers.index(named), question.level, _over_scenes(table, among))
     return contrasts, dict(zip(table.numbers, map(bool, is_better), strict=True))

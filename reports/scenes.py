@@ -41,7 +41,7 @@ def val_pictures(data: Mapping[str, Any]) -> int | None:
 
 @dataclass(frozen=True, eq=False)
 class Effects:
-    """By how much each scene moves a run's measure: (trials, seeds, scenes), summing to 0; `relative` to it, and `raw`."""
+    """By how much each scene moves a run's measure: (trials, seeds, scenes); `relative` to it, and `raw`."""
 
     raw: np.ndarray
     relative: np.ndarray
@@ -66,7 +66,10 @@ def scene_effects(
     sums, counts = np.where(known, numbers, 0.0) @ of_scene, known @ of_scene
     with np.errstate(invalid="ignore", divide="ignore"):
         means = sums.sum(axis=1) / counts.sum(axis=1)
-        found = (sums - means[:, None] * counts) / counts.sum(axis=1, keepdims=True)
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        found = sums / counts.sum(axis=1, keepdims=True) - means[:, None] * shares
+        # What a scene does to the mean, it hides by its share in it: the cautious correction of MacKinnon, White (1985).
+        found /= np.maximum(1 - shares, SAME)
     if not np.allclose(means, values[unbroken], rtol=SAME, atol=0):
         return "the measure isn't the mean over pictures"
     raw = np.zeros((*values.shape, len(names)))
@@ -74,7 +77,7 @@ def scene_effects(
     return Effects(raw, raw / np.where(unbroken, values, 1.0)[:, :, None])
 
 
-def scene_fit(effects: np.ndarray, unbroken: np.ndarray) -> Fit:
+def scene_fit(effects: np.ndarray, unbroken: np.ndarray, among: int = 0) -> Fit:
     """Trials over scenes as `comparisons.fit` has them over seeds, from (trials, seeds, scenes): means are 0, spread counts."""
     n = unbroken.sum(axis=1)
     y = (effects * unbroken[:, :, None]).sum(axis=1) / np.maximum(n, 1)[:, None] * effects.shape[2]
@@ -86,7 +89,7 @@ def scene_fit(effects: np.ndarray, unbroken: np.ndarray) -> Fit:
     there = np.repeat(has_runs[:, None], y.shape[1], axis=1)
     counts = there.sum(axis=1).astype(float)
     means = np.where(has_runs, 0.0, np.nan)
-    return Fit(y[None], there[None], means[None], counts[None], np.array([sd]), np.array([float(df)]))
+    return Fit(y[None], there[None], means[None], counts[None], np.array([sd]), np.array([float(df)]), among)
 
 
 def standard_error(effects: np.ndarray, unbroken: np.ndarray) -> float:

@@ -168,7 +168,7 @@ def test_a_finished_study_answers_every_question(lab, capsys, tmp_path: Path) ->
 
 def test_the_model_that_best_saves_is_the_one_that_was_measured(lab, capsys, tmp_path: Path) -> None:
     """Evaluating the saved checkpoint on val gives the recommended trial's own number for its first seed."""
-    assert lab.run("start", lab.spec(seeds="[0]"), "--workers", "0") == 0
+    assert lab.run("start", lab.spec(seeds="[0]"), "--workers", "0", "--set", "study.value=1") == 0
     lab.make_learnt()
     capsys.readouterr()
     assert lab.run("best", "line", "--json", "--checkpoint", str(tmp_path / "m.npz")) == 0
