@@ -20,6 +20,9 @@ RECORD_BYTES = 2_000
 
 KEY_BYTES = 4 * 32
 
+IMAGE_EPOCHS = 2
+"""Of how many last epochs each picture's numbers are kept."""
+
 BF16_SIZE = 512
 """Channels of the first block times pixels a side: from here on bfloat16 is faster on CPUs that have it."""
 
@@ -39,12 +42,13 @@ def parameter_count(settings: ModelSettings) -> int:
     return sum(_arrays(settings).trained)
 
 
-def checkpoint_bytes(settings: ModelSettings, epochs: int) -> int:
+def checkpoint_bytes(settings: ModelSettings, epochs: int, val_images: int) -> int:
     """About how large a run's checkpoint is after so many epochs."""
     arrays = _arrays(settings)
     numbers = COPIES * sum(arrays.trained) + sum(arrays.others)
     count = (COPIES + 1) * len(arrays.trained) + len(arrays.others)
-    return NUMBER_BYTES * numbers + ARRAY_BYTES * count + RECORD_BYTES * epochs
+    own = NUMBER_BYTES * numbers + ARRAY_BYTES * count
+    return own + RECORD_BYTES * epochs + min(epochs, IMAGE_EPOCHS) * _image_bytes(val_images)
 
 
 def _arrays(settings: ModelSettings) -> Arrays:
@@ -80,8 +84,12 @@ def gains_from_bf16(settings: ModelSettings, image_size: tuple[int, int]) -> boo
 def result_bytes(image_size: tuple[int, int], val_images: int) -> int:
     """About how large a run's result is: panels of picture, truth, mask and prediction, and each validation picture's numbers."""
     panels = min(PANELS, val_images) * image_size[0] * image_size[1] * (3 + 4 + 1 + 4)
-    columns = len(TERMS) + len(ALL_METRICS)
-    return panels + val_images * (columns * NUMBER_BYTES + KEY_BYTES) + ARRAY_BYTES * (columns + 6)
+    return panels + val_images * KEY_BYTES + IMAGE_EPOCHS * _image_bytes(val_images) + ARRAY_BYTES * 6
+
+
+def _image_bytes(val_images: int) -> int:
+    """Each validation picture's terms and metrics after an epoch."""
+    return (len(TERMS) + len(ALL_METRICS)) * (NUMBER_BYTES * val_images + ARRAY_BYTES)
 
 
 def _convolutions(width: int) -> list[tuple[int, int]]:

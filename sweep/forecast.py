@@ -44,7 +44,9 @@ class Forecast:
     @cached_property
     def checkpoints(self) -> list[int]:
         """The size of a run's checkpoint, of each kind of network that is swept."""
-        return [checkpoint_bytes(parts["model"], parts["train"].epochs) for parts in variants(self.spec)]
+        return [
+            checkpoint_bytes(parts["model"], parts["train"].epochs, self.val_images) for parts in variants(self.spec)
+        ]
 
     def disk_bytes(self, keep: str) -> float:
         """About how much more there will be on the disk at most, with so much of finished runs kept."""
@@ -109,7 +111,7 @@ def foresee(coordinator: Coordinator, prepared: Prepared, workers: int) -> Forec
 
 def require_room(spec: StudySpec, home: Home) -> None:
     """Raise `StorageError` where not even one run fits on the disk."""
-    one = max(checkpoint_bytes(parts["model"], parts["train"].epochs) for parts in variants(spec))
+    one = max(checkpoint_bytes(parts["model"], parts["train"].epochs, 0) for parts in variants(spec))
     needed, free = min(IN_FLIGHT, spec.train.epochs) * one, _free(home)
     if free < needed:
         raise StorageError(

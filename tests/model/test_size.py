@@ -26,7 +26,7 @@ def test_files_are_about_as_large_as_was_said(make_pictures, make_settings, tmp_
     pictures, settings = make_pictures(), make_settings(width=width, batch_norm=batch_norm)
     for _ in train(settings, pictures, tmp_path, Runtime("cpu")):
         pass
-    said = checkpoint_bytes(settings.model, 3)
+    said = checkpoint_bytes(settings.model, 3, 7)
     assert (tmp_path / CHECKPOINT).stat().st_size == pytest.approx(said, rel=1 / 8)
     said = result_bytes((16, 16), 7)
     assert (tmp_path / RESULT).stat().st_size == pytest.approx(said, rel=1 / 8)

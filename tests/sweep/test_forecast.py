@@ -25,7 +25,9 @@ def test_a_start_says_what_it_will_take(lab, capsys) -> None:
     spec = lab.spec()
     lines = said(lab, capsys, spec)
     assert "line: 6 runs (3 trials x 2 seeds); 6 to train with this process" in lines
-    assert any(line.startswith("line: takes about ") and "a checkpoint of 135 kB a run" in line for line in lines)
+    assert any(
+        line.startswith("line: takes about ") and re.search(r"a checkpoint of 1[45]\d kB a run", line) for line in lines
+    )
     assert not any("to train" in line or "of disk" in line for line in said(lab, capsys, spec))
 
 
