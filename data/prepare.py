@@ -83,6 +83,12 @@ class Prepared:
         """The keys of a part's pictures, in the order of `tensors`."""
         return tuple(self.dataset.keys[index] for index in self.split.part(part))
 
+    @property
+    def test_fingerprint(self) -> str:
+        """What the test pictures are known by, at any size, so that readings of them can be counted."""
+        parts = [self.dataset.fingerprint, *sorted(self.keys("test"))]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
     def summary(self) -> dict[str, Any]:
         """What the data is, JSON-able: identity, counts, valid and out-of-range fractions, depth percentiles."""
         scenes = {part: {self.dataset.scenes[i] for i in self.split.part(part)} for part in PARTS}

@@ -1,6 +1,6 @@
 """Where pictures come from and how they are prepared: the `[data]` section of a spec."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -128,3 +128,4 @@ class DataSummary(TypedDict):
     identity: str
     image_size: Annotated[list[int], Field(min_length=2, max_length=2)]
     scenes_shared_with_train: dict[str, int]
+    images: NotRequired[dict[str, int]]

@@ -70,6 +70,15 @@ class Panels:
 
 
 @dataclass(frozen=True)
+class SplitResult:
+    """What a finished run amounts to on the test pictures: means as an epoch's splits have them, and picture by picture."""
+
+    keys: tuple[str, ...]
+    means: dict[str, float]
+    per_image: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
 class RunResult:
     """How a run ended after `epochs` epochs, with every validation picture's metrics and terms, and panels."""
 
@@ -83,6 +92,8 @@ class RunResult:
     panels: Panels
     before: dict[str, np.ndarray] = field(default_factory=dict)
     """The same after the last epoch but one; nothing where there was none, or an older version didn't keep it."""
+    test: SplitResult | None = None
+    """Where the test pictures were to be judged, and there are any."""
 
 
 def judge(

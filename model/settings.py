@@ -65,6 +65,11 @@ class TrainSettings(Settings):
         "last", description="the checkpoints of a finished run that stay: the last one, or none; changes no result"
     )
 
+    @property
+    def minds_scale(self) -> bool:
+        """Whether proportional weights of the terms train otherwise: by an absolute clip, or decay coupled to the gradient."""
+        return self.clip_norm is not None or (self.optimizer == "adam" and self.weight_decay > 0)
+
     @field_validator("augment")
     @classmethod
     def _no_repeats(cls, value: tuple[str, ...]) -> tuple[str, ...]:

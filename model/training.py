@@ -12,7 +12,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,16 @@ from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.names import TERMS
 from depth_loss_sweep.model.network import DepthNetwork
 from depth_loss_sweep.model.optimizer import Adam
-from depth_loss_sweep.model.outcomes import PANELS, EpochRecord, Panels, RunResult, judge, load_result, write_result
+from depth_loss_sweep.model.outcomes import (
+    PANELS,
+    EpochRecord,
+    Panels,
+    RunResult,
+    SplitResult,
+    judge,
+    load_result,
+    write_result,
+)
 from depth_loss_sweep.model.recorded import Recorded
 from depth_loss_sweep.model.runtime import Runtime, environment_key
 from depth_loss_sweep.model.schedule import epoch_order, fixed_draw, learning_rate, steps_per_epoch, stream_seed
@@ -52,13 +61,14 @@ def train(
     runtime: Runtime,
     should_stop: Callable[[], bool] = never,
     on_note: Note = logger.warning,
+    judge_test: bool = False,
 ) -> Generator[EpochRecord, None, RunResult | None]:
     """Train a run in `folder`, yielding one record an epoch; return its result, or None if it was told to stop.
 
     Records already in the checkpoint come first, so taking them in must be idempotent; a new one is yielded as soon as
     its checkpoint is on disk, which may be a few steps into the next epoch. `should_stop` is asked after every step; the
     epoch under way is then given up. After a non-finite epoch training ends with that outcome. `on_note` is told in a
-    line of checkpoints that were damaged.
+    line of checkpoints that were damaged. With `judge_test` the result has the test pictures', too, of the last epoch's network.
 
     Raises RunLockedError if another process trains there, ModelError if the folder belongs to another run, OSError if
     the disk fails.
@@ -70,7 +80,7 @@ def train(
         yield from known
         if known and (len(known) == epochs or known[-1].break_):
             result = load_result(folder, on_note)
-            if result and result.epochs == len(known):
+            if result and result.epochs == len(known) and not judge_test:
                 return result
         training = _Training(settings, data, runtime)
         is_shorter = checkpoint is not None and checkpoint.epoch > epochs
@@ -98,7 +108,7 @@ def train(
         result = training.result()
         if not is_shorter:
             write_result(folder, result)
-        return result
+        return replace(result, test=training.judge_test()) if judge_test else result
 
 
 # ---- the loop ---------------------------------------------------------------------------------------------------
@@ -267,6 +277,14 @@ class _Training:
         keys = self.data.keys("val")
         panels, before = self._panels(keys, found.kept), self.per_image.get(self.epoch - 1, {})
         return RunResult(outcome, reason, self.epoch, keys, found.per_image, panels, before)
+
+    def judge_test(self) -> SplitResult | None:
+        """Every term and metric on the test pictures; None where there are none."""
+        keys = self.data.keys("test")
+        if not keys:
+            return None
+        found = self._evaluate(self.data.pictures("test", self.runtime.device), ())
+        return SplitResult(keys, found.means, found.per_image)
 
     def _panels(self, keys: tuple[str, ...], prediction: Tensor) -> Panels:
         batch = self.val_part.take(torch.tensor(self.panels, device=self.val_part.rows.device))

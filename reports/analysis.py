@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from depth_loss_sweep.reports import breakage, contrasts, naming, race
+from depth_loss_sweep.reports import breakage, confirmation, contrasts, naming, race
 from depth_loss_sweep.reports.breakage import Breakage
+from depth_loss_sweep.reports.confirmation import Confirmation
 from depth_loss_sweep.reports.contrasts import Pairing, Reference
 from depth_loss_sweep.reports.decision import MARGIN, Decision, Question, objection_to, ranking_of
 from depth_loss_sweep.reports.measures import Measure, measure_of, predictor_values
@@ -186,10 +187,21 @@ class Analysis:
 
     @cached_property
     def decision(self) -> Decision:
-        """What the study's numbers allow to be said."""
+        """What the study's numbers allow to be said; of a search, those of its best under fresh seeds."""
+        own = race.decide(self.trials, self._question, self.record.pictures)
+        return confirmation.confirmed_decision(own, self.confirmation)
+
+    @cached_property
+    def confirmation(self) -> Confirmation | None:
+        """What the confirming runs allow to be quoted; None where there are none."""
+        record = self.record.confirmation
+        return confirmation.confirm(record, self.ranking, self._question.margin) if record else None
+
+    @cached_property
+    def _question(self) -> Question:
         study = self.record.spec.get("study") or {}
         search = self.record.spec.get("search") or {}
-        question = Question(
+        return Question(
             measure=self.ranking,
             baselines=self.baselines(self.ranking),
             line=self.line,
@@ -202,7 +214,6 @@ class Analysis:
             stages=self.record.stages,
             seeds=self.record.all_seeds,
         )
-        return race.decide(self.trials, question, self.record.pictures)
 
     @cached_property
     def ranked(self) -> Sequence[TrialResult]:

@@ -108,7 +108,7 @@ class Decision:
     why. `mean`, `low`, `high` are of the unbroken runs of `trial` under them. `detectable` is what the noise lets be seen,
     and `seeds_needed` from how many seeds on that is the margin. `scenes` judge in `pictures`, unless `scenes_missing` says
     why nothing is known of them; `error_seeds` and `error_scenes` are the standard errors of the level by either. Of a race it
-    is what its last stage says; `compared` are all that began.
+    is what its last stage says; `compared` are all that began. `is_confirmed` is a search's that its best decide under fresh seeds.
     """
 
     state: State
@@ -122,6 +122,7 @@ class Decision:
     margin: float = MARGIN
     is_relative: bool = True
     is_search: bool = False
+    is_confirmed: bool = False
     objection: str = ""
     compared: tuple[int, ...] = ()
     left: dict[int, str] = field(default_factory=dict)

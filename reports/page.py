@@ -23,6 +23,7 @@ from plotly.offline import get_plotlyjs
 from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.reports import summary, wording
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.confirmation import Confirmed
 from depth_loss_sweep.reports.contrasts import Reference
 from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.figures import term_colours
@@ -81,6 +82,7 @@ class StudyPage:
     trials: Table
     runs: Table
     baselines: Table
+    confirmed: Table | None
     counts: dict[str, int]
 
 
@@ -155,6 +157,7 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         trials=trial_table(analysis),
         runs=run_table(analysis),
         baselines=baseline_table(analysis),
+        confirmed=confirmed_table(analysis),
         counts=_counts(analysis),
     )
 
@@ -312,6 +315,43 @@ def baseline_table(analysis: Analysis) -> Table:
                 label = record.predictors.get(name, name)
                 rows.append((Cell(measure.axis, measure.axis), Cell(label, label), *(_numeric(v) for v in values)))
     return Table(("measure", "predictor", *splits), tuple(rows))
+
+
+def confirmed_table(analysis: Analysis) -> Table | None:
+    """Every candidate under fresh seeds, the quoted one named; None where nothing was confirmed."""
+    confirmation, measure = analysis.confirmation, analysis.ranking
+    if confirmation is None:
+        return None
+    value = f"{confirmation.part} {measure.axis}"
+    columns = ("candidate", "", "made of", value, "95 %", "gain over equal", "95 %", "gain (%)", "broke", "seeds")
+    rows = (_confirmed_cells(row, analysis, row.candidate.name == confirmation.quoted) for row in confirmation.rows)
+    return Table(columns, tuple(rows))
+
+
+def _confirmed_cells(row: Confirmed, analysis: Analysis, is_quoted: bool) -> tuple[Cell, ...]:
+    candidate, gain = row.candidate, row.gain
+    name = ", ".join(dict.fromkeys((candidate.name, *candidate.roles)))
+    broke = f"{row.broken} of {row.runs}"
+    if row.broken:
+        broke += f" ({100 * row.broken_low:.0f} to {100 * row.broken_high:.0f} %)"
+    return (
+        Cell(name, name, "wrap"),
+        Cell("quoted" if is_quoted else "", 0 if is_quoted else 1, "good" if is_quoted else "quiet"),
+        Cell(analysis.recipe(candidate.weights, candidate.fields), "", "wrap"),
+        _numeric(math.nan if row.mean is None else row.mean),
+        _between(row.low, row.high),
+        _numeric(gain.mean if gain else math.nan, rough(gain.mean) if gain else None),
+        _between(gain.low, gain.high) if gain else _between(None, None),
+        _numeric(100 * gain.share if gain and gain.share is not None else math.nan),
+        Cell(broke, row.broken),
+        _numeric(row.runs, str(row.runs)),
+    )
+
+
+def _between(low: float | None, high: float | None) -> Cell:
+    if low is None or high is None:
+        return Cell("–", "", "number")
+    return Cell(f"{number(low)} to {number(high)}", low, "number")
 
 
 def readable(value: Any) -> str:

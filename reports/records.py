@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from depth_loss_sweep.reports.confirmation import ConfirmationRecord
 from depth_loss_sweep.reports.errors import ReportError
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.scenes import PictureValues
@@ -84,6 +85,7 @@ class StudyRecord:
     notes: tuple[str, ...] = ()
     looks: int = 1
     pictures: PictureValues | None = None
+    confirmation: ConfirmationRecord | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

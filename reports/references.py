@@ -1,5 +1,6 @@
 """Reference points: weights known by name, the paper's and those that other projects train with, each as read in its source."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,9 +70,37 @@ REFERENCES = {
     )
 }
 
+
+def allowed_references(terms: Sequence[str]) -> list[Reference]:
+    """The reference points that weigh nothing but these terms; a single term by itself is none."""
+    return [r for r in REFERENCES.values() if r.weights and {*r.weights} <= {*terms} and r.name not in terms]
+
+
 # Known, and not to be had: asked for, they are refused with the reason.
 LACKING = {
     "midas": "it weighs a scale-and-shift-invariant error and multi-scale gradients of disparity",
     "hu-2019": "it weighs log-offset errors of depth, gradients and surface normals",
     "adabins": "it weighs a chamfer distance of its depth bins",
 }
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is trained under fresh seeds: weights and swept fields, by a name and the roles it has; a trial's number if it is one."""
+
+    name: str
+    roles: tuple[str, ...]
+    weights: dict[str, float]
+    fields: dict[str, Any] = field(default_factory=dict)
+    trial: int | None = None
+
+    def is_as(self, other: "Candidate", is_scale_free: bool) -> bool:
+        """Whether both would train alike; proportional weights do where the optimiser ignores the scale."""
+        return self.fields == other.fields and _shares(self.weights, is_scale_free) == _shares(
+            other.weights, is_scale_free
+        )
+
+
+def _shares(weights: Mapping[str, float], is_scale_free: bool) -> dict[str, float]:
+    total = math.fsum(weights.values()) if is_scale_free else 1.0
+    return {term: round(weight / total, 9) for term, weight in weights.items() if weight}

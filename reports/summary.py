@@ -8,6 +8,7 @@ from typing import Any
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.breakage import Breakage, Threshold
 from depth_loss_sweep.reports.measures import percent, short
+from depth_loss_sweep.reports.quotes import quote, remarks
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.wording import Tone, headline, level, reasons
 
@@ -39,6 +40,7 @@ def answer(analysis: Analysis) -> Answer:
     findings = (
         _against_baselines(analysis),
         Finding("Which weights?", _which(analysis), "plain" if named else "warn"),
+        _confirmed(analysis),
         Finding("How sure is that?", " ".join(reasons(decision, measure)), "good" if decision.is_settled else "warn"),
         Finding(
             "Where does training break?",
@@ -115,7 +117,18 @@ def _which(analysis: Analysis) -> str:
     if named is None:
         return ""
     recipe = analysis.recipe(named.weights, named.params)
-    return f"Trial {named.number}: {recipe}. {level(analysis.decision, analysis.ranking)}".strip()
+    is_quoted = bool(analysis.confirmation and analysis.confirmation.quoted)
+    return f"Trial {named.number}: {recipe}. {level(analysis.decision, analysis.ranking, is_quoted)}".strip()
+
+
+def _confirmed(analysis: Analysis) -> Finding:
+    """What may be quoted; no finding where nothing was confirmed."""
+    confirmation = analysis.confirmation
+    if confirmation is None:
+        return Finding("What may be quoted?", "", "plain")
+    said = quote(confirmation, analysis.ranking, lambda c: analysis.recipe(c.weights, c.fields))
+    text = " ".join([f"{said}.", *remarks(confirmation)])
+    return Finding("What may be quoted?", text, "good" if confirmation.quoted else "warn")
 
 
 # Where training breaks

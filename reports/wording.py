@@ -107,7 +107,8 @@ def _within(decision: Decision, measure: Measure) -> str:
 
 
 def _at_most(bound: float, decision: Decision, measure: Measure) -> str:
-    return f"within {amount(bound, decision, measure)} of the best tried" if bound else "the best tried"
+    best = "the best confirmed" if decision.is_confirmed else "the best tried"
+    return f"within {amount(bound, decision, measure)} of {best}" if bound else best
 
 
 def _here(decision: Decision) -> str:
@@ -269,8 +270,8 @@ def breaking(decision: Decision) -> tuple[str, ...]:
     )
 
 
-def level(decision: Decision, measure: Measure) -> str:
-    """The level of the named trial's unbroken runs; empty where there is none."""
+def level(decision: Decision, measure: Measure, is_quoted: bool = False) -> str:
+    """The level of the named trial's unbroken runs; empty where there is none. With `is_quoted` it was confirmed."""
     if decision.mean is None:
         return ""
     text = f"Over its unbroken runs, {measure.label} is {measure.write(decision.mean)} on the validation split"
@@ -280,7 +281,8 @@ def level(decision: Decision, measure: Measure) -> str:
             beyond = f"{measure.write(decision.low_scenes)} to {measure.write(decision.high_scenes)}"
             text += f" by seeds, {beyond} by scenes, too"
     flattered = decision.state not in ("single", "equivalent") and len(decision.compared) > 1
-    return f"{text}.{' It was chosen by these numbers, which flatter it: confirm it with fresh seeds.' if flattered else ''}"
+    advice = "quote what was confirmed" if is_quoted else "confirm it with fresh seeds"
+    return f"{text}.{f' It was chosen by these numbers, which flatter it: {advice}.' if flattered else ''}"
 
 
 def warning(decision: Decision) -> str:

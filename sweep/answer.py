@@ -1,8 +1,9 @@
 """What a study's numbers allow to be said, asked of the database by a few queries. Light: imports neither torch nor pandas."""
 
+import hashlib
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import case, null, select
@@ -10,6 +11,16 @@ from sqlalchemy import case, null, select
 from depth_loss_sweep import measures
 from depth_loss_sweep.data.settings import DataSummary
 from depth_loss_sweep.objectives import StudyObjective
+from depth_loss_sweep.reports.confirmation import (
+    FOUND,
+    WINNER,
+    Confirmation,
+    ConfirmationRecord,
+    FreshRun,
+    candidates,
+    confirm,
+    confirmed_decision,
+)
 from depth_loss_sweep.reports.decision import Decision, Question, objection_to, ranking_of
 from depth_loss_sweep.reports.measures import Measure, predictor_values
 from depth_loss_sweep.reports.naming import spec_recipe
@@ -19,6 +30,7 @@ from depth_loss_sweep.reports.stages import Race
 from depth_loss_sweep.reports.trials import FAILED, SeedValue, TrialResult, has_broken
 from depth_loss_sweep.reports.wording import headline, verdict
 from depth_loss_sweep.spec import StudySpec
+from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.store import OBJECTS, Store
 from depth_loss_sweep.tables import RUN, TRIAL, TRIAL_RUN
 
@@ -28,20 +40,42 @@ BASELINES = dict[str, dict[str, dict[str, float]]]
 TOLD = {"complete", "pruned", "failed"}
 
 
-def study_decision(store: Store, row: Mapping[str, Any], spec: StudySpec) -> tuple[Decision, dict[str, Any] | None]:
-    """The decision that the report comes to, and the trial that it names; None where there is none.
+class StudyAnswer(NamedTuple):
+    """The decision that the report comes to; the trial that it names and what was confirmed, None where there is none.
 
     Of the trial: its number, what it is called, its value (the mean of its unbroken runs), swept values and weights.
     """
-    objective = measures.measure(spec.objective.column)
-    ranking = ranking_of(objective, measures.measure("metric_rmse"))
+
+    decision: Decision
+    named: dict[str, Any] | None
+    confirmation: Confirmation | None
+
+
+def study_decision(store: Store, row: Mapping[str, Any], spec: StudySpec) -> StudyAnswer:
+    """What a study's numbers allow to be said."""
+    trials, question = study_question(store, row, spec)
+    own = decide(trials, question, picture_values(store, spec))
+    record = confirmation_record(store, row, spec, trials, own)
+    confirmation = confirm(record, question.measure, question.margin) if record else None
+    decision = confirmed_decision(own, confirmation)
+    named = next((t for t in trials if t.number == decision.trial), None)
+    if named is None:
+        return StudyAnswer(decision, None, confirmation)
+    about = {"trial": named.number, "verdict": verdict(decision), "value": decision.mean}
+    made_of = {"params": dict(named.params), "weights": dict(named.weights)}
+    return StudyAnswer(decision, about | made_of, confirmation)
+
+
+def study_question(store: Store, row: Mapping[str, Any], spec: StudySpec) -> tuple[list[TrialResult], Question]:
+    """A study's trials, and what is asked of them."""
+    ranking = study_measure(spec)
     baselines = predictor_values(store.decoded(row, "baselines", BASELINES).get("val", {}), ranking)
     trials = trial_results(store, spec, ranking, baselines.get("median"))
     question = Question(
         measure=ranking,
         baselines=baselines,
         line=_line(spec, trials),
-        objection=objection_to(objective, spec.variable_names),
+        objection=objection_to(measures.measure(spec.objective.column), spec.variable_names),
         is_search=spec.search.sampler != "grid",
         is_unfinished=not trials or any(t.state not in TOLD for t in trials),
         margin=spec.study.margin,
@@ -49,17 +83,17 @@ def study_decision(store: Store, row: Mapping[str, Any], spec: StudySpec) -> tup
         stages=spec.stages,
         seeds=spec.all_seeds,
     )
-    decision = decide(trials, question, picture_values(store, spec))
-    named = next((t for t in trials if t.number == decision.trial), None)
-    if named is None:
-        return decision, None
-    about = {"trial": named.number, "verdict": verdict(decision), "value": decision.mean}
-    return decision, {**about, "params": dict(named.params), "weights": dict(named.weights)}
+    return trials, question
+
+
+def study_measure(spec: StudySpec) -> Measure:
+    """What a study's trials are ranked by."""
+    return ranking_of(measures.measure(spec.objective.column), measures.measure("metric_rmse"))
 
 
 def race_of(store: Store, spec: StudySpec) -> Race:
     """Where a raced study stands, and what is to be trained next."""
-    race = study_decision(store, store.require(spec.name), spec)[0].race
+    race = decide(*study_question(store, store.require(spec.name), spec)).race
     if race is None:
         raise ValueError(f"{spec.name} is not raced")
     return race
@@ -67,8 +101,7 @@ def race_of(store: Store, spec: StudySpec) -> Race:
 
 def study_headline(decision: Decision, named: Mapping[str, Any] | None, spec: StudySpec) -> str:
     """The answer in one line, in the words of a spec."""
-    measure = ranking_of(measures.measure(spec.objective.column), measures.measure("metric_rmse"))
-    return headline(decision, spec_recipe(named["weights"], named["params"]) if named else "", measure)[0]
+    return headline(decision, spec_recipe(named["weights"], named["params"]) if named else "", study_measure(spec))[0]
 
 
 def trial_results(store: Store, spec: StudySpec, measure: Measure, median: float | None) -> list[TrialResult]:
@@ -93,10 +126,13 @@ def trial_results(store: Store, spec: StudySpec, measure: Measure, median: float
     ]
 
 
-def picture_values(store: Store, spec: StudySpec) -> PictureValues | None:
-    """What every validation picture amounts to in the study's finished runs; None where nothing of the kind was kept."""
-    ranking = ranking_of(measures.measure(spec.objective.column), measures.measure("metric_rmse"))
-    rows = store.final_images(spec.name, ranking.column, spec.objective.window)
+def picture_values(store: Store, spec: StudySpec, split: str = "val") -> PictureValues | None:
+    """What every picture of a split amounts to in the study's finished runs; None where nothing of the kind was kept.
+
+    The test pictures are judged after the last epoch alone.
+    """
+    window = 1 if split == "test" else spec.objective.window
+    rows = store.final_images(spec.name, study_measure(spec).column, window, split)
     if not rows:
         return None
     pictures, scenes = rows[0]["pictures"], store.scenes(rows[0]["pictures"])
@@ -104,7 +140,7 @@ def picture_values(store: Store, spec: StudySpec) -> PictureValues | None:
     for row in rows:
         if row["pictures"] == pictures and len(row["numbers"]) == len(scenes):
             kept.setdefault(row["run"], []).append(row["numbers"])
-    whole = {row["run"]: min(spec.objective.window, row["epochs"]) for row in rows}
+    whole = {row["run"]: min(window, row["epochs"]) for row in rows}
     return PictureValues(scenes, {run: np.mean(own, axis=0) for run, own in kept.items() if len(own) == whole[run]})
 
 
@@ -138,3 +174,78 @@ def _line(spec: StudySpec, trials: list[TrialResult]) -> dict[int, float]:
         return {}
     values = {t.number: t.params.get(spec.variable_names[0]) for t in trials}
     return {n: float(v) for n, v in values.items()} if all(isinstance(v, int | float) for v in values.values()) else {}  # type: ignore[arg-type]
+
+
+# What was confirmed
+
+
+def study_confirmation(store: Store, row: Mapping[str, Any], spec: StudySpec) -> ConfirmationRecord | None:
+    """The confirming runs of a study as a record has them; None where there are none."""
+    if store.confirming(row["name"]) is None:
+        return None
+    trials, question = study_question(store, row, spec)
+    return confirmation_record(store, row, spec, trials, decide(trials, question))
+
+
+def confirmation_record(
+    store: Store, row: Mapping[str, Any], spec: StudySpec, trials: Sequence[TrialResult], own: Decision
+) -> ConfirmationRecord | None:
+    """The same, with the study's trials and its own decision at hand."""
+    companion = store.confirming(row["name"])
+    if companion is None:
+        return None
+    confirming = stored_spec(companion, store.shown_url)
+    images = store.decoded(row, "data", DataSummary).get("images", {})
+    on_test, on_val = (images.get(part, 0) for part in ("test", "val"))
+    return ConfirmationRecord(
+        candidates=confirming.candidates,
+        seeds=confirming.study.seeds,
+        runs=tuple(_fresh_runs(store, confirming, bool(on_test))),
+        pictures=picture_values(store, confirming, "test" if on_test else "val"),
+        val_pictures=picture_values(store, confirming),
+        is_current=is_current(spec, confirming, trials, own),
+        looks=companion["looks"] or 1,
+        read_before=store.readings(reader_of(companion)),
+        test_images=on_test,
+        val_images=on_val,
+        baselines=store.decoded(row, "baselines", BASELINES),
+        outcomes=measures.OUTCOMES,
+    )
+
+
+def reader_of(companion: Mapping[str, Any]) -> str:
+    """By what a confirming study's reading of the test pictures is known; with other candidates or seeds it is another reading."""
+    return hashlib.sha256(f"{companion['created']}|{companion['grown_hash']}".encode()).hexdigest()
+
+
+def is_current(spec: StudySpec, confirming: StudySpec, trials: Sequence[TrialResult], own: Decision) -> bool:
+    """Whether what is confirmed is still the study's winner, or a search's best five, trained as long."""
+    is_scale_free = not spec.train.minds_scale
+    asked = candidates(trials, own, study_measure(spec), is_scale_free)
+    now, then = ([c for c in some if {WINNER, FOUND} & {*c.roles}] for some in (asked, confirming.candidates))
+    are_same = len(now) == len(then) and all(any(c.is_as(other, is_scale_free) for other in then) for c in now)
+    return are_same and spec.train.epochs == confirming.train.epochs
+
+
+def _fresh_runs(store: Store, confirming: StudySpec, is_on_test: bool) -> Iterator[FreshRun]:
+    measure = study_measure(confirming)
+    values = {run: (outcome, value) for (_, _, run, outcome), value in _values(store, confirming, measure).items()}
+    tests = _test_values(store, confirming, measure)
+    links = select(TRIAL_RUN.c.trial, TRIAL_RUN.c.seed, TRIAL_RUN.c.run, RUN.c.state)
+    links = links.join(RUN, RUN.c.run == TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == confirming.name)
+    for row in store.rows(links.order_by(TRIAL_RUN.c.trial, TRIAL_RUN.c.seed)):
+        run, state = row["run"], row["state"]
+        outcome, val = values.get(run, (None, math.nan))
+        is_finished = run in values and (run in tests or not is_on_test)
+        test = tests.get(run, math.nan)
+        name = confirming.candidates[row["trial"]].name
+        yield FreshRun(name, row["seed"], run, outcome or state, is_finished, val, test)
+
+
+def _test_values(store: Store, confirming: StudySpec, measure: Measure) -> dict[str, float]:
+    """Run -> its value on the test pictures, NaN where it isn't defined; of runs that were judged on them."""
+    epoch = store.epoch_table
+    column = epoch.c[measure.column] if measure.column in epoch.c else null()
+    runs = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == confirming.name)
+    query = select(epoch.c.run, column.label("value")).where(epoch.c.split == "test", epoch.c.run.in_(runs))
+    return {row["run"]: math.nan if row["value"] is None else row["value"] for row in store.rows(query)}

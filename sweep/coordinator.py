@@ -44,8 +44,7 @@ class Coordinator:
         self.first_curves: dict[int, list[float]] = {}
         self.trials: list[Trial] = []
         self.runs: dict[str, Run] = {}
-        self.told = 0
-        self.asked_runs, self.told_runs = 0, 0
+        self.told, self.asked_runs, self.told_runs = 0, 0, 0
         self.race: Race | None = None
         self.restored: list[dict[str, Any]] = []
         self.earlier_failures = 0
@@ -280,6 +279,9 @@ class Coordinator:
         """Whether a run was finished, by us or another study; then it is taken up as it is."""
         if row.get("state") != "finished" or (row["epochs"] < run.epochs and row["outcome"] != "non_finite"):
             return False
+        if self.planner.judges_test and not self.store.has_test(run.key, min(row["epochs"], run.epochs)):
+            run.lacks_test = True
+            return False
         run.state, run.outcome, run.epoch = "finished", row["outcome"], min(row["epochs"], run.epochs)
         run.curve = self.store.curve(run.key, self.spec.objective.column, run.epochs)
         # Whoever finished it may have been killed just then.
@@ -314,8 +316,8 @@ class Coordinator:
         # The worker sends all records again, from its checkpoint.
         run.curve, run.epoch, run.seconds, run.images_per_second = [], 0, 0.0, 0.0
         mixed = bool(row.get("mixed")) or row.get("environment", run.new.environment) != run.new.environment
-        self.store.update_run(
-            run.key,
+        self._record(
+            run,
             state="running",
             mixed=mixed,
             reason=None,
@@ -333,8 +335,14 @@ class Coordinator:
                 fingerprint=run.plan.fingerprint,
                 runtime=self.runtime,
                 begin_from=self._shorter(run),
+                judge_test=self.planner.judges_test,
             )
         )
+
+    def _record(self, run: Run, **columns: Any) -> None:
+        """Change a run's row, but for one that another study has finished: it stays as it is."""
+        if not run.lacks_test:
+            self.store.update_run(run.key, **columns)
 
     def _shorter(self, run: Run) -> str | None:
         """The folder of a shorter run that this one goes on from; says so, once, where its checkpoint is gone."""
@@ -361,7 +369,7 @@ class Coordinator:
                 self._finish(run, event.payload)
             case "busy":
                 run.state, run.wait_polls = "waiting", BUSY_RETRY_POLLS
-                self.store.update_run(run.key, attempts=RUN.c.attempts - 1)
+                self._record(run, attempts=RUN.c.attempts - 1)
             case "stopped":
                 run.state = "waiting"
             case "died":
@@ -382,7 +390,7 @@ class Coordinator:
         if run.epoch > run.furthest:
             run.furthest, run.deaths = run.epoch, 0
         if record["break_"]:
-            self.store.update_run(run.key, details=json.dumps({"break": {"epoch": run.epoch, **record["break_"]}}))
+            self._record(run, details=json.dumps({"break": {"epoch": run.epoch, **record["break_"]}}))
         for trial in self.trials[self.told :]:
             if trial.state == "running" and trial.runs[0] is run:
                 self._prune(trial)
@@ -390,6 +398,10 @@ class Coordinator:
     def _finish(self, run: Run, result: Mapping[str, Any]) -> None:
         run.state, run.outcome = "finished", result["outcome"]
         run.curve = self.store.curve(run.key, self.spec.objective.column, run.epochs)  # what is told is what is stored
+        if run.lacks_test:
+            self.store.finish_run(run.key, run.epoch, result["per_image"], result["test"])
+            free_finished(self.home.run(run.key), kept(self.store, self.store.run(run.key) or {}))
+            return
         settings = settled(self.store, self.spec, run.key, run.settings)
         columns = {
             "seconds": run.seconds,
@@ -407,7 +419,7 @@ class Coordinator:
             self._give_up(run, f"{reason}, {run.deaths} times", None)
             return
         run.state = "waiting"
-        self.store.update_run(run.key, state="waiting", reason=reason)
+        self._record(run, state="waiting", reason=reason)
         self.planner.check(run.plan)  # reading pictures that were cut off kills a worker, and would kill the next
         self.display.note(
             f"run {run.key[:8]}: {reason}; it goes on from its checkpoint (attempt {run.deaths + 1} of {MAX_ATTEMPTS})"
@@ -415,7 +427,7 @@ class Coordinator:
 
     def _fail(self, run: Run, payload: Mapping[str, Any]) -> None:
         if payload["kind"] in ("disk", "data"):
-            self.store.update_run(run.key, state="waiting", reason=payload["reason"])
+            self._record(run, state="waiting", reason=payload["reason"])
             what = "the disk failed a run" if payload["kind"] == "disk" else "a run cannot read its pictures"
             raise StorageError(f"{what} ({payload['reason']}): mend it, then: sweep resume {self.spec.name}")
         if payload["kind"] == "memory" and not run.memory_retries:
@@ -427,9 +439,7 @@ class Coordinator:
 
     def _give_up(self, run: Run, reason: str, traceback: str | None) -> None:
         run.state = "failed"
-        self.store.update_run(
-            run.key, state="failed", reason=reason, finished=now(), details=json.dumps({"traceback": traceback})
-        )
+        self._record(run, state="failed", reason=reason, finished=now(), details=json.dumps({"traceback": traceback}))
         self.display.note(f"run {run.key[:8]} failed: {reason}" + (f"\n{traceback}" if traceback else ""))
 
     # Pruning and telling

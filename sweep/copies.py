@@ -20,29 +20,46 @@ from sqlalchemy import (
     Float,
     Integer,
     MetaData,
+    Select,
     String,
     Table,
     delete,
     insert,
+    inspect,
     select,
     update,
 )
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
+from depth_loss_sweep.answer import reader_of
 from depth_loss_sweep.errors import StorageError, StudyError, hide_password
 from depth_loss_sweep.lease import Lease
-from depth_loss_sweep.paths import Home, check_name, expanded
+from depth_loss_sweep.paths import CONFIRMED, Home, check_name, expanded
 from depth_loss_sweep.projection import Projection
 from depth_loss_sweep.results import kept_images
 from depth_loss_sweep.spec_file import overrides_json, stored_overrides, stored_spec
 from depth_loss_sweep.store import Store, image_rows, now
-from depth_loss_sweep.tables import EPOCH, PER_IMAGE, PICTURES, RUN, SCHEMA_VERSION, STUDY, STUDY_RUN, TRIAL, TRIAL_RUN
+from depth_loss_sweep.tables import (
+    EPOCH,
+    PER_IMAGE,
+    PICTURES,
+    RUN,
+    SCHEMA_VERSION,
+    STUDY,
+    STUDY_RUN,
+    TEST_READING,
+    TRIAL,
+    TRIAL_RUN,
+)
 
 Rows = dict[str, list[dict[str, Any]]]
 """Table -> its rows of one study."""
 
 VERSION_FILE = "sweep_version.csv"
-TABLES = (STUDY.name, TRIAL.name, TRIAL_RUN.name, RUN.name, EPOCH.name, PICTURES.name, PER_IMAGE.name)
+TABLES = (
+    *(STUDY.name, TRIAL.name, TRIAL_RUN.name, RUN.name, EPOCH.name),
+    *(PICTURES.name, PER_IMAGE.name, TEST_READING.name),
+)
 UNTOUCHED = ("lock", ".tmp")
 """Endings of files in a run's folder that belong to whoever is at work there."""
 
@@ -100,7 +117,8 @@ def copy_study(name: str, source: Place, target: Place, new_name: str | None = N
             if with_files:  # first, so that a copy that was killed can be made again
                 files = sum(_copy_files(source.home, target.home, row["run"]) for row in tables[RUN.name])
             _write(tables, store, origin=source.shown)
-    return Copy(len(tables[TRIAL.name]), len(tables[RUN.name]), files)
+    trials = [row for row in tables[TRIAL.name] if row["study"] == tables[STUDY.name][0]["name"]]
+    return Copy(len(trials), len(tables[RUN.name]), files)
 
 
 # Reading
@@ -119,18 +137,20 @@ def _source_rows(name: str, source: Place) -> Rows:
 
 
 def study_rows(store: Store, name: str) -> Rows:
-    """Every row of a study, as they stand at one instant."""
-    runs = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name)
+    """Every row of a study and, after its own, of the one that confirms it, as they stand at one instant."""
+    names = (name, name + CONFIRMED)
+    runs = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study.in_(names))
     epoch = store.epoch_table
     pictures = select(PER_IMAGE.c.pictures).where(PER_IMAGE.c.run.in_(runs))
     queries: dict[Table, Any] = {
-        STUDY: STUDY.c.name == name,
-        TRIAL: TRIAL.c.study == name,
-        TRIAL_RUN: TRIAL_RUN.c.study == name,
+        STUDY: STUDY.c.name.in_(names),
+        TRIAL: TRIAL.c.study.in_(names),
+        TRIAL_RUN: TRIAL_RUN.c.study.in_(names),
         RUN: RUN.c.run.in_(runs),
         epoch: epoch.c.run.in_(runs),
         PICTURES: PICTURES.c.pictures.in_(pictures),
         PER_IMAGE: PER_IMAGE.c.run.in_(runs),
+        TEST_READING: TEST_READING.c.pictures.in_(_test_pictures(store, name)),
     }
     with store.snapshot() as connection:
         return {
@@ -141,14 +161,31 @@ def study_rows(store: Store, name: str) -> Rows:
         }
 
 
+def _test_pictures(store: Store, name: str) -> Select[Any]:
+    """The test pictures that were read to confirm a study: all readings of them are copied, so that they stay counted."""
+    companion = store.confirming(name)
+    reader = reader_of(companion) if companion else ""
+    return select(TEST_READING.c.pictures).where(TEST_READING.c.reader == reader)
+
+
 def _renamed(rows: Rows, name: str) -> Rows:
     """The rows under the study's new name; nobody is at work on a copy."""
-    study = rows[STUDY.name][0]
-    overrides = stored_overrides(study["overrides"]) | ({} if name == study["name"] else {"study.name": name})
+    before = rows[STUDY.name][0]["name"]
+    new = {before: name, before + CONFIRMED: name + CONFIRMED}
+    studies = [_renamed_study(study, new) for study in rows[STUDY.name]]
+    linked = {
+        table: [row | {"study": new[row["study"]]} for row in rows[table]] for table in (TRIAL.name, TRIAL_RUN.name)
+    }
+    return {**rows, STUDY.name: studies, **linked}
+
+
+def _renamed_study(study: dict[str, Any], new: Mapping[str, str]) -> dict[str, Any]:
+    name, parent = new[study["name"]], study["parent"] and new[study["parent"]]
+    is_same = name == study["name"] or parent is not None
+    overrides = stored_overrides(study["overrides"]) | ({} if is_same else {"study.name": name})
     state = "finished" if study["state"] == "finished" else "interrupted"
     columns = {"name": name, "optuna_name": name, "state": state, "overrides": overrides_json(overrides)}
-    linked = {table: [row | {"study": name} for row in rows[table]] for table in (TRIAL.name, TRIAL_RUN.name)}
-    return {**rows, STUDY.name: [study | columns], **linked}
+    return {**study, **columns, "parent": parent}
 
 
 # A database
@@ -171,24 +208,25 @@ def _leased(name: str, target: Place) -> Iterator[Store]:
 
 
 def _write(rows: Rows, store: Store, origin: str) -> None:
-    study = rows[STUDY.name][0]
     store.add_measures({name for row in rows[EPOCH.name] for name, value in row.items() if value is not None})
-    asked = [{"study": study["name"], "run": row["run"], "taken_over": False} for row in rows[RUN.name]]
+    links = {(row["study"], row["run"]): None for row in rows[TRIAL_RUN.name]}
+    asked = [{"study": study, "run": run, "taken_over": False} for study, run in links]
     with store.begin() as connection:
         new = _insert_runs(store, connection, rows[RUN.name], f"{origin}, copied {now()}")
         for table in (STUDY, TRIAL, TRIAL_RUN):
             if rows[table.name]:
                 connection.execute(insert(table), [_of(table, row) for row in rows[table.name]])
         # A run of one key has the same numbers wherever it was trained, so what is there already may stay.
-        for table in (store.epoch_table, PICTURES, PER_IMAGE):
+        for table in (store.epoch_table, PICTURES, PER_IMAGE, TEST_READING):
             store.insert_new(connection, table, [_of(table, row) for row in rows[table.name]])
         store.insert_new(connection, STUDY_RUN, asked)
         for row in (row for row in rows[RUN.name] if row["run"] not in new):
             fewer = (RUN.c.run == row["run"]) & (RUN.c.epochs < row["epochs"])
             connection.execute(update(RUN).where(fewer).values(epochs=row["epochs"]))
-    projection = Projection(store, stored_spec(study, store.shown_url))
-    projection.reconcile(store.trials(study["name"]))
-    projection.close()
+    for study in rows[STUDY.name]:
+        projection = Projection(store, stored_spec(study, store.shown_url))
+        projection.reconcile(store.trials(study["name"]))
+        projection.close()
 
 
 def _of(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,7 +293,7 @@ def _check_replaceable(folder: Path, name: str) -> None:
     known = {VERSION_FILE, *(f"{table}.csv" for table in TABLES)}
     strange = sorted(path.name for path in folder.iterdir() if path.name not in known)
     earlier = _csv_rows(folder / f"{STUDY.name}.csv") if (folder / f"{STUDY.name}.csv").is_file() else []
-    if strange or [row["name"] for row in earlier] != [name]:
+    if strange or [row["name"] for row in earlier if not row.get("parent")] != [name]:
         what = f"holds {strange[0]!r}" if strange else "is not a copy of that study"
         raise StudyError(f"the folder {folder} {what}: name a new folder for the copy, or empty that one")
 
@@ -294,12 +332,14 @@ def _read_text(folder: Path) -> Store:
         raise StorageError(
             f"{folder / VERSION_FILE} says schema {version}, this version knows 1 to {SCHEMA_VERSION}: use the version that made it"
         )
-    store, content = Store.in_memory(str(folder), version), {name: _csv_rows(folder / f"{name}.csv") for name in TABLES}
+    store = Store.in_memory(str(folder), version)
+    tables = inspect(store.engine).get_table_names()
+    content = {name: _csv_rows(folder / f"{name}.csv") for name in TABLES if name in tables}
     store.add_measures({name for row in content[EPOCH.name][:1] for name in row})
     there = MetaData()
     there.reflect(store.engine)
     with store.begin() as connection:
-        for name in (name for name in TABLES if name in there.tables):
+        for name in content:
             rows = [_typed_row(folder, there.tables[name], row) for row in content[name]]
             try:
                 store.insert_new(connection, there.tables[name], rows)

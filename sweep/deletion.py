@@ -13,14 +13,17 @@ from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.lease import Lease
 from depth_loss_sweep.model.checkpoint import lock_folder
 from depth_loss_sweep.model.errors import RunLockedError
-from depth_loss_sweep.paths import Home
+from depth_loss_sweep.paths import CONFIRMED, Home
 from depth_loss_sweep.projection import forget
 from depth_loss_sweep.store import Store
 
 
 @dataclass(frozen=True)
 class Extent:
-    """What a study consists of: how much would be deleted, and how many runs stay since other studies share them."""
+    """What a study consists of: how much would be deleted, and how many runs stay since other studies share them.
+
+    Its trials are its own; runs are those that confirm it, too.
+    """
 
     trials: int
     runs: tuple[str, ...]
@@ -32,15 +35,25 @@ def extent(store: Store, home: Home, name: str) -> Extent:
     """What deleting a study would take away; `StudyError` where there is none of that name."""
     if not _list(home, name).exists():
         store.require(name)
-    own, shared = store.own_runs(name)
-    runs = tuple({*own, *_unfinished(home, name)})
-    folders = [home.study(name), *(home.run(run) for run in runs)]
+    of_it = (name, name + CONFIRMED) if _is_confirmed(store, home, name) else (name,)
+    own, shared = store.own_runs(*of_it)
+    runs = tuple({*own, *(run for each in of_it for run in _unfinished(home, each))})
+    folders = [*map(home.study, of_it), *(home.run(run) for run in runs)]
     return Extent(len(store.trials(name)), runs, tuple(shared), sum(map(_size, folders)))
+
+
+def _is_confirmed(store: Store, home: Home, name: str) -> bool:
+    """Whether there is a study that confirms this one, or files that its deletion has left."""
+    if name.endswith(CONFIRMED):
+        return False
+    return store.confirming(name) is not None or _list(home, name + CONFIRMED).exists()
 
 
 def delete_study(store: Store, home: Home, name: str) -> Extent:
     """Delete a study, its runs that no other study shares, and their files. `StudyHeldError` while it is worked on."""
-    extent(store, home, name)  # refuses a name that is none before a lock is made for it
+    whole = extent(store, home, name)  # refuses a name that is none before a lock is made for it
+    if _is_confirmed(store, home, name):
+        delete_study(store, home, name + CONFIRMED)
     lease, is_gone = Lease.take(store, name, home.lock(name)), False
     try:
         gone = extent(store, home, name)
@@ -54,7 +67,7 @@ def delete_study(store: Store, home: Home, name: str) -> Extent:
         is_gone = True
     finally:
         lease.release(forget=is_gone)
-    return gone
+    return whole
 
 
 def _list(home: Home, name: str) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from depth_loss_sweep.answer import study_decision, study_headline
-from depth_loss_sweep.errors import SpecError, StorageError
+from depth_loss_sweep.errors import SpecError, StorageError, StudyError
 from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.outputs import check_outputs, file_at, folder_at
 from depth_loss_sweep.reports.records import TRIAL_COLUMNS
@@ -21,11 +21,11 @@ from depth_loss_sweep.status import BREAK, break_of
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.tables import EPOCH
 
-TABLES = ("trials", "runs", "epochs")
+TABLES = ("trials", "runs", "epochs", "confirmed")
 FORMATS = ("csv", "json", "parquet")
 COLUMNS = ({*TRIAL_COLUMNS}, {*RUN_COLUMNS}, {"run", "epoch", "split", "total", "learning_rate"})
 OTHERS = {*EPOCH.columns.keys(), "final_epoch"}
-PREFIXES = ("weight_", "break_", "metric_", "var_", "term_", "share_", "train_", "val_")
+PREFIXES = ("weight_", "break_", "metric_", "var_", "term_", "share_", "train_", "val_", "test_")
 """By which each of the tables is known: it has all columns of one set, and one that begins so."""
 
 LONGEST_HEADER = 1 << 16
@@ -56,13 +56,24 @@ def write_export(
     trials, epochs = trial_frame(store, name), epoch_frame(store, name)
     runs = _with_finals(_with_points(_with_breaks(run_frame(store, name)), trials), epochs)
     frames = {"trials": trials, "runs": runs, "epochs": epochs}
+    if companion := store.confirming(name):
+        frames["confirmed"] = _confirmed(store, companion["name"])
+    elif table == "confirmed":
+        raise StudyError(f"the study {name!r} isn't confirmed: sweep confirm {name}")
     head = {"study": name, "decision": _decision(store, row)} if format_ == "json" else {}
     if not paths:
         sys.stdout.write(_text(head, frames, format_, table))
-    for key, path in paths.items():
+    for key, path in ((key, path) for key, path in paths.items() if key in frames):
         parquet = format_ == "parquet"
         _write(path, frames[key].to_parquet() if parquet else _text(head, frames, format_, table).encode())
-    return list(paths.values())
+    return [path for key, path in paths.items() if key in frames]
+
+
+def _confirmed(store: Store, name: str) -> pd.DataFrame:
+    """One row a confirming run: what it was trained at, how it ended, and the numbers of its last epoch, those on test, too."""
+    epochs = epoch_frame(store, name, ("train", "val", "test"))
+    runs = _with_points(_with_breaks(run_frame(store, name)), trial_frame(store, name))
+    return _with_finals(runs, epochs, ("train", "val", "test"))
 
 
 def _paths(name: str, format_: str, table: str, output: str | None) -> dict[str, Path]:
@@ -107,8 +118,9 @@ def _parquet_columns(path: Path) -> list[str]:
 def _decision(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
     """The answer in one line, as everywhere, and what it rests on."""
     spec = stored_spec(row, store.shown_url)
-    decision, named = study_decision(store, row, spec)
-    return {"headline": study_headline(decision, named, spec), **decision.as_dict()}
+    decision, named, confirmation = study_decision(store, row, spec)
+    confirmed = {"confirmation": confirmation.as_dict()} if confirmation else {}
+    return {"headline": study_headline(decision, named, spec), **decision.as_dict(), **confirmed}
 
 
 def _text(head: Mapping[str, Any], frames: dict[str, pd.DataFrame], format_: str, table: str) -> str:
@@ -132,12 +144,12 @@ def _with_points(runs: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     return runs.join(trials.set_index("number")[columns], on="trial")
 
 
-def _with_finals(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+def _with_finals(runs: pd.DataFrame, epochs: pd.DataFrame, splits: Sequence[str] = ("train", "val")) -> pd.DataFrame:
     """The runs with the numbers of their last epoch so far, `final_epoch`: train_metric_rmse, val_metric_rmse, ..."""
     last = epochs.loc[epochs["epoch"] == epochs.groupby("run")["epoch"].transform("max")]
     columns = [c for c in epochs.columns if c == "total" or c.startswith(("term_", "metric_"))]
     whole = runs.join(last.groupby("run")["epoch"].first().astype("Int64").rename("final_epoch"), on="run")
-    for split in ("train", "val"):
+    for split in splits:
         numbers = last.loc[last["split"] == split].set_index("run")[columns]
         whole = whole.join(numbers.add_prefix(f"{split}_"), on="run")
     return whole

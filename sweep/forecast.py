@@ -1,5 +1,6 @@
 """What a study takes, said before it trains: how many runs, of which some are done, and how much disk."""
 
+import json
 import math
 import shutil
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from depth_loss_sweep.data.prepare import Prepared
 from depth_loss_sweep.errors import StorageError
 from depth_loss_sweep.model.size import checkpoint_bytes, gains_from_bf16, result_bytes
 from depth_loss_sweep.paths import Home
+from depth_loss_sweep.reports.confirmation import MOST_FOUND
+from depth_loss_sweep.reports.references import REFERENCES, allowed_references
 from depth_loss_sweep.space import Choices, cells, plain
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.words import counted, size
@@ -76,6 +79,11 @@ class Forecast:
                 f"warning: {name} takes more disk than is free: make room{less if keep == 'last' else ''}; a full disk "
                 f"stops the study, and sweep resume goes on with it"
             )
+        if fresh := self.spec.study.confirm:
+            most = most_candidates(self.spec)
+            lines.append(
+                f"{name}: confirming its winner takes up to {counted(most * fresh, 'run')} more ({most} weightings x {fresh} fresh seeds)"
+            )
         return lines
 
     def _runs(self) -> str:
@@ -109,6 +117,15 @@ def foresee(coordinator: Coordinator, prepared: Prepared, workers: int) -> Forec
     )
 
 
+def most_candidates(spec: StudySpec) -> int:
+    """How many weightings a study's confirmation trains at most, as far as is known before the study is trained."""
+    points = (REFERENCES[name].weights_with(spec.search.terms) for name in spec.search.points)
+    terms = dict.fromkeys((*spec.weights, *spec.search.simplex, *(term for weights in points for term in weights)))
+    trials = 2 if spec.search.sampler == "grid" else MOST_FOUND
+    references = {json.dumps([r.weights, r.loss], sort_keys=True) for r in allowed_references([*terms])}
+    return trials + (len(terms) > 1) + len(terms) + len(references)
+
+
 def require_room(spec: StudySpec, home: Home) -> None:
     """Raise `StorageError` where not even one run fits on the disk."""
     one = max(checkpoint_bytes(parts["model"], parts["train"].epochs, 0) for parts in variants(spec))
@@ -132,6 +149,8 @@ def is_large(spec: StudySpec) -> bool:
 
 def variants(spec: StudySpec) -> list[Mapping[str, Any]]:
     """The settings of each kind of network and picture that is swept; of an interval, its larger end."""
+    if spec.candidates:
+        return [spec.sections_at(cell) for cell in spec.cells]
     fields = [v for v in spec.variables if v.name.startswith("model.") or v.name == "data.image_size"]
     choices = [v if isinstance(v, Choices) else Choices(v.name, (v.high,)) for v in fields]
     return [spec.sections_at({name: plain(value) for name, value in cell.items()}) for cell in cells(choices)]

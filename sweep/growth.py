@@ -17,7 +17,7 @@ from depth_loss_sweep.store import Store
 from depth_loss_sweep.words import counted
 
 GROWS = {
-    "study": ("name", "description", "seeds", "margin"),
+    "study": ("name", "description", "seeds", "margin", "confirm"),
     "train": ("epochs", "keep"),
     "data": ("source",),
     "search": ("trials", "points"),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.prepare import PARTS, Prepared, open_prepared, prepare, prepare_whole
@@ -22,6 +23,7 @@ from depth_loss_sweep.model.settings import LossSettings
 from depth_loss_sweep.outputs import check_outputs
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.spec_file import parse_data_settings
+from depth_loss_sweep.store import Store
 
 ALL = "all"
 """The part that is every picture of a source."""
@@ -30,12 +32,13 @@ DEFAULT_LOSS = LossSettings.model_validate({})
 
 
 def evaluate_source(
-    checkpoint: Path, source: str, overrides: Mapping[str, Any], part: str, home: Home
+    checkpoint: Path, source: str, overrides: Mapping[str, Any], part: str, home: Home, storage: str | None = None
 ) -> dict[str, Any]:
     """Metrics of the model, the training median and the training mean map on one part of a source, or on all of it.
 
     Size and depth range are those the model was trained at, unless overridden. The predictors are None where the source
-    has no training pictures to fit them to; "note" says so, or what else is to be known of them.
+    has no training pictures to fit them to; "note" says so, or what else is to be known of them. "read_before" is how often the
+    test pictures among these were read before, as the home's database counts; None where there are none.
     """
     if part not in (*PARTS, ALL):
         raise SpecError(f"--part {part!r}: expected one of {', '.join(PARTS)}, {ALL}")
@@ -48,9 +51,23 @@ def evaluate_source(
     images = len(prepared.split.part(judged))
     if not images:
         raise SpecError(f"the source {settings.source} has no {part} pictures: choose another with --part")
+    before = _read_test(checkpoint, prepared, part, home, storage)
     model = _metrics(evaluate_checkpoint(checkpoint, prepared, judged))
     trivial, note = _beside_all(prepared, home) if part == ALL else _beside(prepared, judged)
-    return {"part": part, "images": images, "note": note, "model": model, **trivial}
+    return {"part": part, "images": images, "note": note, "read_before": before, "model": model, **trivial}
+
+
+def _read_test(checkpoint: Path, prepared: Prepared, part: str, home: Home, storage: str | None) -> int | None:
+    """Count that test pictures are read, among all of them those of the source's own split; how often they were before."""
+    if part == ALL:
+        try:
+            prepared = open_prepared(prepared.settings, home.cache, prepared.dataset.fingerprint)
+        except DataError:  # it cannot be split, so that none are set aside
+            return None
+    if part not in ("test", ALL) or not prepared.keys("test"):
+        return None
+    store = Store.open(home, storage, create=True)
+    return store.read_test(prepared.test_fingerprint, uuid4().hex, f"sweep evaluate {checkpoint.name}")
 
 
 Trivial = dict[str, dict[str, float] | None]

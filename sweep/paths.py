@@ -9,6 +9,9 @@ from depth_loss_sweep.data.registry import SOURCES
 from depth_loss_sweep.errors import SpecError, StorageError
 
 RUN = re.compile(r"(objective-)?[0-9a-f]{16,64}")
+CONFIRMED = "+confirmed"
+"""How the name of a study ends that confirms another; no name that is given can."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -74,7 +77,8 @@ class Home:
 
     def study(self, name: str) -> Path:
         """The folder of one study: its lock and its report."""
-        return self.root / "studies" / check_name(name)
+        check_name(name.removesuffix(CONFIRMED))
+        return self.root / "studies" / name
 
     def lock(self, name: str) -> Path:
         """The file whose flock says that a coordinator is at work on this host."""

@@ -1,13 +1,13 @@
 """What a study amounts to, read from its tables: records for the report, plain rows for export and status. Never torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from depth_loss_sweep.answer import BASELINES, picture_values
+from depth_loss_sweep.answer import BASELINES, picture_values, study_confirmation
 from depth_loss_sweep.data.cache import cache_folder, open_cache
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.settings import DataSummary
@@ -58,6 +58,7 @@ def study_record(store: Store, home: Home, name: str) -> StudyRecord:
         predictors=PREDICTORS,
         notes=_notes(row, spec, trials, runs),
         pictures=picture_values(store, spec),
+        confirmation=study_confirmation(store, row, spec),
     )
     return _with_panels(record, home)
 
@@ -93,10 +94,10 @@ def run_frame(store: Store, name: str) -> pd.DataFrame:
     return frame
 
 
-def epoch_frame(store: Store, name: str) -> pd.DataFrame:
+def epoch_frame(store: Store, name: str, splits: Sequence[str] = ("train", "val")) -> pd.DataFrame:
     """One row a (run, epoch, split)."""
     columns = store.epoch_table.columns.keys()
-    frame = pd.DataFrame(store.epochs(name), columns=columns)
+    frame = pd.DataFrame(store.epochs(name, splits), columns=columns)
     numbers = [c for c in columns if c not in ("run", "split")]
     frame[numbers] = frame[numbers].astype(float)
     return frame.astype({"epoch": int})

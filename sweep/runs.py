@@ -22,6 +22,10 @@ class TrialPlan:
 class Planner(Protocol):
     """Turns a point of the space into runs (see `sweep.study.Planner`)."""
 
+    @property
+    def judges_test(self) -> bool:
+        """Whether finished runs are judged on the test pictures, too."""
+
     def __call__(self, point: Mapping[str, Any]) -> TrialPlan:
         """The plan of a trial at that point."""
 
@@ -38,6 +42,7 @@ class Run:
     plan: TrialPlan
     new: NewRun
     state: str = "waiting"  # waiting | running | finished | failed | dropped
+    lacks_test: bool = False  # its row is finished, and stays so: only the test pictures are still to be judged
     outcome: str | None = None
     deaths: int = 0  # since it last got further
     furthest: int = 0

@@ -1,7 +1,7 @@
 """A study's spec, validated: its sections, and what follows from them. It is read by `sweep.spec_file`."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Literal
@@ -13,10 +13,13 @@ from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.model.names import TERMS
 from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
 from depth_loss_sweep.objectives import StudyObjective
-from depth_loss_sweep.reports.references import EQUAL_TERMS, POINT, REFERENCES
+from depth_loss_sweep.reports.references import EQUAL_TERMS, POINT, REFERENCES, Candidate
 from depth_loss_sweep.reports.stages import LEAST_SEEDS, STAGES, race_seeds
 from depth_loss_sweep.space import Affine, Choices, Variable, cell_count, cells, plain
 from depth_loss_sweep.validation import validated
+
+CANDIDATE = "candidate"
+"""The variable of a study that confirms another."""
 
 SECTION_SETTINGS: dict[str, type[BaseModel]] = {
     "data": DataSettings,
@@ -47,6 +50,13 @@ class StudySection(Settings):
         gt=0,
         le=1,
         description="what makes no difference: a share of the objective; of a fraction, as delta1 is one, in its unit",
+    )
+
+    confirm: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="so many fresh seeds confirm the winner once all is trained, on test; 0: when asked (sweep confirm)",
     )
 
     @field_validator("seeds")
@@ -120,6 +130,8 @@ class StudySpec:
     variables: tuple[Variable, ...]
     weights: Mapping[str, Affine]
     text: str
+    candidates: tuple[Candidate, ...] = ()
+    """Of a study that confirms another's winner: what is trained, in place of weights by variables."""
 
     @property
     def name(self) -> str:
@@ -159,7 +171,7 @@ class StudySpec:
     @property
     def kind(self) -> str:
         """point, line, grid, points or simplex: how the report draws the space."""
-        if self.search.simplex or self.search.points:
+        if self.search.simplex or self.search.points or self.candidates:
             return "simplex" if self.search.simplex else "points"
         return ("point", "line")[len(self.variables)] if len(self.variables) < 2 else "grid"
 
@@ -178,7 +190,36 @@ class StudySpec:
             raise SpecError(f"the weights sum to nothing at {_point(point)}: at least one must be positive")
         return {term: float(values.get(term, 0)) for term in TERMS}
 
+    def confirming(self, name: str, seeds: Sequence[int], candidates: Sequence[Candidate]) -> "StudySpec":
+        """The study of that name that trains candidates under these seeds, all else as it is here."""
+        drawn: dict[str, Any] = {
+            "sampler": "grid",
+            "trials": None,
+            "simplex": (),
+            "points": (),
+            "terms": EQUAL_TERMS,
+            "pruner": "none",
+        }
+        drawn |= {"race": False, "stages": STAGES}
+        return replace(
+            self,
+            study=self.study.model_copy(update={"name": name, "seeds": tuple(seeds), "confirm": 0}),
+            search=self.search.model_copy(update=drawn),
+            variables=(Choices(CANDIDATE, tuple(c.name for c in candidates)),),
+            weights={},
+            candidates=tuple(candidates),
+        )
+
+    def at(self, source: str) -> "StudySpec":
+        """The same study, its pictures lying elsewhere."""
+        return replace(self, data=self.data.model_copy(update={"source": source}))
+
+    def _candidate(self, point: Mapping[str, Any]) -> Candidate:
+        return next(c for c in self.candidates if c.name == point[CANDIDATE])
+
     def _weights_at(self, point: Mapping[str, Any]) -> dict[str, Decimal]:
+        if self.candidates:
+            return {term: Decimal(str(weight)) for term, weight in self._candidate(point).weights.items()}
         if self.search.points:
             given = REFERENCES[point[POINT]].weights_with(self.search.terms)
             return {term: Decimal(str(weight)) for term, weight in given.items()}
@@ -208,7 +249,7 @@ class StudySpec:
         sections = {name: getattr(self, name).model_dump() for name in SECTION_SETTINGS}
         if self.search.points and POINT in point:
             sections["loss"].update(REFERENCES[point[POINT]].loss)
-        for name, value in point.items():
+        for name, value in (self._candidate(point).fields if self.candidates and point else point).items():
             section, _, field = name.partition(".")
             if field:
                 sections[section][field] = value
@@ -223,6 +264,8 @@ class StudySpec:
         sections["weights"] = {
             term: [str(w.constant), {n: str(c) for n, c in w.coefficients}] for term, w in self.weights.items()
         }
+        if self.candidates:
+            sections["candidates"] = [asdict(candidate) for candidate in self.candidates]
         return sections
 
 

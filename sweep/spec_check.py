@@ -156,7 +156,7 @@ def _check_search(spec: StudySpec) -> None:
 
 def _check_scale_free(spec: StudySpec) -> None:
     """Searched weights live on a plane of constant sum; that is enough only where the optimiser ignores the scale."""
-    if spec.train.clip_norm is not None or (spec.train.optimizer == "adam" and spec.train.weight_decay > 0):
+    if spec.train.minds_scale:
         raise SpecError(
             "with train.clip_norm or Adam's coupled weight decay the loss's overall scale matters, so weights of sum 1 do "
             "not cover the space; drop them (or use optimizer = 'adamw'), or sweep a grid"

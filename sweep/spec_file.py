@@ -9,11 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from depth_loss_sweep.data.registry import source_entry
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.paths import expanded
-from depth_loss_sweep.reports.references import POINT
+from depth_loss_sweep.reports.references import POINT, Candidate
 from depth_loss_sweep.space import Choices, Interval, Variable, grid_range, parse_affine
 from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection, StudySpec
 from depth_loss_sweep.spec_check import check_spec, check_weight
@@ -242,7 +244,18 @@ def stored_spec(row: Mapping[str, Any], database: str) -> StudySpec:
         overrides = stored_overrides(row["overrides"])
     except SpecError as error:
         raise SpecError(f"{given}: {error}") from error
-    return parse_spec(row["spec_text"], overrides | {"study.name": row["name"]}, given, stored=True)
+    if not row.get("parent"):
+        return parse_spec(row["spec_text"], overrides | {"study.name": row["name"]}, given, stored=True)
+    spec = parse_spec(row["spec_text"], overrides | {"study.name": row["parent"]}, given, stored=True)
+    return spec.confirming(row["name"], spec.study.seeds, _candidates(row["candidates"], given))
+
+
+def _candidates(text: str, given: str) -> list[Candidate]:
+    """What a study that confirms another trains, as its row has it."""
+    try:
+        return TypeAdapter(list[Candidate]).validate_json(text)
+    except ValueError:
+        raise SpecError(f"{given}: what it confirms cannot be read") from None
 
 
 def _decimals(value: Any) -> Any:

@@ -6,9 +6,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 
-from depth_loss_sweep.answer import study_decision, study_headline
+from depth_loss_sweep.answer import study_decision, study_headline, study_measure
 from depth_loss_sweep.lease import state_of
 from depth_loss_sweep.paths import Home
+from depth_loss_sweep.reports.confirmation import Confirmation
+from depth_loss_sweep.reports.naming import spec_recipe
+from depth_loss_sweep.reports.quotes import quote
+from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.store import OBJECTS, Store
 from depth_loss_sweep.tables import RUN, STATES, TRIAL, TRIAL_RUN
@@ -29,7 +33,7 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
     spec = stored_spec(row, store.shown_url)
     state, worker = state_of(store, home, row)
     trials = _counts(store, select(TRIAL.c.state, func.count()).where(TRIAL.c.study == name).group_by(TRIAL.c.state))
-    decision, best = study_decision(store, row, spec)
+    decision, best, confirmation = study_decision(store, row, spec)
     of_study = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name).distinct().subquery()
     runs = select(RUN.c.state, func.count()).join(of_study, of_study.c.run == RUN.c.run).group_by(RUN.c.state)
     outcomes = (
@@ -52,11 +56,17 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
         "headline": study_headline(decision, best, spec),
         "decision": {key: getattr(decision, key) for key in ("state", "trial", "kept", "bound")},
         "best": best,
+        "confirmed": _confirmed(confirmation, spec) if confirmation else None,
+        "confirmation": confirmation.as_dict() if confirmation else None,
         "diverged": [_diverged(row) for row in _listed(store, name, RUN.c.outcome == "non_finite", most)],
         "failed": [_failed(row) for row in _listed(store, name, RUN.c.state == "failed", most)],
         "created": row["created"],
         "updated": row["updated"],
     }
+
+
+def _confirmed(confirmation: Confirmation, spec: StudySpec) -> str:
+    return quote(confirmation, study_measure(spec), lambda c: spec_recipe(c.weights, c.fields))
 
 
 def _counts(store: Store, query: Any) -> dict[str, int]:

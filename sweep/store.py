@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from depth_loss_sweep.database import Database
 from depth_loss_sweep.errors import SpecError, StudyError
 from depth_loss_sweep.model.settings import RunSettings
-from depth_loss_sweep.paths import check_name, is_text
+from depth_loss_sweep.paths import CONFIRMED, check_name, is_text
 from depth_loss_sweep.tables import (
     EPOCH,
     OPEN_PREFIXES,
@@ -27,6 +27,7 @@ from depth_loss_sweep.tables import (
     STATES,
     STUDY,
     STUDY_RUN,
+    TEST_READING,
     TRIAL,
     TRIAL_RUN,
     add_column,
@@ -77,7 +78,7 @@ class Store(Database):
     def _named(self, row: dict[str, Any]) -> dict[str, Any]:
         """A study's row, its name fit to be part of a path."""
         try:
-            check_name(row["name"])
+            check_name(row["name"].removesuffix(CONFIRMED) if row["parent"] else row["name"])
         except SpecError as error:
             raise self.damaged(str(error)) from error
         return row
@@ -93,10 +94,16 @@ class Store(Database):
         """The study's row; a `StudyError` that lists what there is where it does not exist."""
         wanted = self.study(name)
         if wanted is None:
-            known = [row["name"] for row in self.rows(select(STUDY.c.name).order_by(STUDY.c.name).limit(20))]
+            names = select(STUDY.c.name).where(STUDY.c.parent.is_(None)).order_by(STUDY.c.name).limit(20)
+            known = [row["name"] for row in self.rows(names)]
             there = f"there are {', '.join(known)}" if known else "there are none yet; begin with: sweep start demo"
             raise StudyError(f"no study is called {name!r} in {self.shown_url}; {there}")
         return wanted
+
+    def confirming(self, name: str) -> dict[str, Any] | None:
+        """The row of the study that confirms this one; None where there is none."""
+        rows = self.rows(select(STUDY).where(STUDY.c.parent == name))
+        return rows[0] if rows else None
 
     def trials(self, name: str) -> list[dict[str, Any]]:
         """The study's trials in order, params and weights as dicts, and `n`, the number of runs each was asked with."""
@@ -181,8 +188,13 @@ class Store(Database):
         where = (TRIAL_RUN.c.study == name) & (TRIAL_RUN.c.trial == trial) & (TRIAL_RUN.c.seed == seed)
         return str(self.rows(select(TRIAL_RUN.c.run).where(where))[0]["run"])
 
-    def epochs(self, name: str) -> list[dict[str, Any]]:
-        """All epoch rows of the study's runs, each run once and no further than the study asks for."""
+    def has_test(self, run: str, epochs: int) -> bool:
+        """Whether a run was judged on the test pictures after so many epochs."""
+        where = (EPOCH.c.run == run) & (EPOCH.c.epoch == epochs) & (EPOCH.c.split == "test")
+        return bool(self.rows(select(EPOCH.c.epoch).where(where)))
+
+    def epochs(self, name: str, splits: Sequence[str] = ("train", "val")) -> list[dict[str, Any]]:
+        """All epoch rows of the study's runs on these splits, each run once and no further than the study asks for."""
         runs = (
             select(TRIAL_RUN.c.run, func.max(TRIAL.c.epochs).label("limit"))
             .join(TRIAL, (TRIAL.c.study == TRIAL_RUN.c.study) & (TRIAL.c.number == TRIAL_RUN.c.trial))
@@ -194,6 +206,7 @@ class Store(Database):
         query = (
             select(epoch)
             .join(runs, (runs.c.run == epoch.c.run) & (epoch.c.epoch <= runs.c.limit))
+            .where(epoch.c.split.in_(splits))
             .order_by(epoch.c.run, epoch.c.epoch, epoch.c.split)
         )
         return self.rows(query)
@@ -216,14 +229,14 @@ class Store(Database):
         with self.errors(), self.engine.connect() as connection:
             return epoch_table(connection)
 
-    def final_images(self, name: str, measure: str, window: int) -> list[dict[str, Any]]:
-        """Of the study's finished runs, a row an epoch that counts: `run`, `epochs`, `pictures`, and their `numbers` on val."""
+    def final_images(self, name: str, measure: str, window: int, split: str = "val") -> list[dict[str, Any]]:
+        """Of the study's finished runs, a row an epoch that counts: `run`, `epochs`, `pictures`, and their `numbers`."""
         counted = (PER_IMAGE.c.epoch > RUN.c.epochs - window) & (PER_IMAGE.c.epoch <= RUN.c.epochs)
         of_study = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name)
         query = (
             select(PER_IMAGE.c.run, RUN.c.epochs, PER_IMAGE.c.pictures, PER_IMAGE.c.numbers)
             .join(RUN, RUN.c.run == PER_IMAGE.c.run)
-            .where(RUN.c.run.in_(of_study), RUN.c.state == "finished", PER_IMAGE.c.split == "val", counted)
+            .where(RUN.c.run.in_(of_study), RUN.c.state == "finished", PER_IMAGE.c.split == split, counted)
             .where(PER_IMAGE.c.measure == measure)
             .order_by(PER_IMAGE.c.run, PER_IMAGE.c.epoch)
         )
@@ -238,7 +251,28 @@ class Store(Database):
         rows = self.rows(select(PICTURES).where(PICTURES.c.pictures == pictures))
         return tuple(self.decoded(rows[0], "scenes", list[str])) if rows else ()
 
+    def readings(self, reader: str, pictures: str | None = None) -> int | None:
+        """How often test pictures were read before a reader did; of a reader that never did, `pictures` tell which, and all count.
+
+        None where nobody knows which pictures those are.
+        """
+        own = self.rows(select(TEST_READING).where(TEST_READING.c.reader == reader))
+        if not own and pictures is None:
+            return None
+        of = TEST_READING.c.pictures == (own[0]["pictures"] if own else pictures)
+        before = (TEST_READING.c.at < own[0]["at"]) if own else true()
+        query = select(func.count().label("n")).where(of, before, TEST_READING.c.reader != reader)
+        return int(self.rows(query)[0]["n"])
+
     # Writing; each method is one transaction
+
+    def read_test(self, pictures: str, reader: str, what: str) -> int:
+        """Record that test pictures are read, a reader's once, and tell how often they were before."""
+        at = datetime.now(UTC).isoformat(timespec="microseconds")
+        with self.begin() as connection:
+            row = {"pictures": pictures, "reader": reader, "what": what, "at": at}
+            self.insert_new(connection, TEST_READING, [row])
+        return self.readings(reader, pictures) or 0
 
     def save_study(self, row: Mapping[str, Any]) -> None:
         """Add a study."""
@@ -294,13 +328,29 @@ class Store(Database):
         with self.begin() as connection:
             connection.execute(update(RUN).where(RUN.c.run == run).values(**columns))
 
-    def finish_run(self, run: str, epochs: int, per_image: Mapping[str, Mapping[str, Any]], **columns: Any) -> None:
-        """Record how a run ended, with what every picture amounts to after its last epochs (see `image_rows`)."""
+    def finish_run(
+        self,
+        run: str,
+        epochs: int,
+        per_image: Mapping[str, Mapping[str, Any]],
+        test: Mapping[str, float] | None = None,
+        **columns: Any,
+    ) -> None:
+        """Record how a run ended, with what every picture amounts to after its last epochs (see `image_rows`).
+
+        `test` are its means on the test pictures, where they were judged. Without columns it was recorded before, and they come later.
+        """
         lists, rows = image_rows(run, epochs, per_image)
+        self.add_measures({*(test or ())})
         with self.begin() as connection:
             self.insert_new(connection, PICTURES, lists)
             self.insert_new(connection, PER_IMAGE, rows)
-            connection.execute(update(RUN).where(RUN.c.run == run).values(state="finished", finished=now(), **columns))
+            if test:
+                means = {"run": run, "epoch": epochs, "split": "test", **test}
+                self.insert_new(connection, self.epoch_table, [means])
+            if columns:
+                ended = {"state": "finished", "finished": now(), **columns}
+                connection.execute(update(RUN).where(RUN.c.run == run).values(**ended))
 
     def drop_run(self, run: str, study: str, reason: str) -> None:
         """Give a run up, unless it is finished or another study waits for it."""
@@ -313,10 +363,10 @@ class Store(Database):
             where = (RUN.c.run == run) & (RUN.c.state != "finished") & ~awaited.exists()
             connection.execute(update(RUN).where(where).values(state="dropped", reason=reason))
 
-    def own_runs(self, name: str) -> tuple[list[str], list[str]]:
-        """All runs that the study ever asked for: those that no other study did, and the others."""
-        mine = select(STUDY_RUN.c.run).where(STUDY_RUN.c.study == name)
-        others = select(STUDY_RUN.c.run).where(STUDY_RUN.c.study != name)
+    def own_runs(self, *names: str) -> tuple[list[str], list[str]]:
+        """All runs that these studies ever asked for: those that no other study did, and the others."""
+        mine = select(STUDY_RUN.c.run).where(STUDY_RUN.c.study.in_(names)).distinct()
+        others = select(STUDY_RUN.c.run).where(STUDY_RUN.c.study.not_in(names))
         runs = [row["run"] for row in self.rows(mine.order_by(STUDY_RUN.c.run))]
         shared = {row["run"] for row in self.rows(mine.where(STUDY_RUN.c.run.in_(others)))}
         return [run for run in runs if run not in shared], [run for run in runs if run in shared]

@@ -8,11 +8,13 @@ import json
 import math
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from functools import cached_property
 from importlib.metadata import version as installed
 from typing import Any
 
 from depth_loss_sweep import __version__
+from depth_loss_sweep.answer import reader_of
 from depth_loss_sweep.coordinator import Coordinator
 from depth_loss_sweep.data.prepare import Prepared, open_prepared, prepare_training, sparse, without_depth
 from depth_loss_sweep.data.settings import DataSettings, DataSummary
@@ -23,6 +25,7 @@ from depth_loss_sweep.model.baselines import evaluate_baselines
 from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.runtime import Machine, Runtime, environment_key, resolve_runtime
 from depth_loss_sweep.paths import expanded
+from depth_loss_sweep.reports.quotes import read_before
 from depth_loss_sweep.runs import TrialPlan
 from depth_loss_sweep.session import Session, SessionResult
 from depth_loss_sweep.spec import StudySpec
@@ -42,6 +45,11 @@ class Planner:
         if settings not in self._prepared:
             self._prepared[settings] = prepare_training(settings, self.session.home.cache, self.session.show_preparing)
         return self._prepared[settings]
+
+    @cached_property
+    def judges_test(self) -> bool:
+        """Whether finished runs are judged on test pictures, too: where the study confirms another, and there are any."""
+        return bool(self.spec.candidates and self.prepared(self.spec.data).keys("test"))
 
     def check(self, plan: TrialPlan) -> None:
         """Open the plan's pictures anew: raises `DataError` where they are no longer whole."""
@@ -73,7 +81,7 @@ def start(spec: StudySpec, overrides: Mapping[str, Any], session: Session) -> Se
             spec = as_begun(spec, stored_spec(row, store.shown_url))
             _grow(spec, overrides, row, session)
             row = store.require(spec.name)
-        return _conduct(spec, row, session)
+        return conduct(spec, row, session)
     finally:
         lease.release(forget=row is None)
 
@@ -83,16 +91,16 @@ def resume(name: str, data: str | None, session: Session) -> SessionResult:
     store = session.open()
     spec = stored_spec(store.require(name), store.shown_url)
     if data is not None:
-        spec = replace(spec, data=spec.data.model_copy(update={"source": data}))
-    _check_place(spec)
+        spec = spec.at(data)
+    check_place(spec)
     lease = session.take(name)
     try:
-        return _conduct(spec, store.require(name), session)
+        return conduct(spec, store.require(name), session)
     finally:
         lease.release()
 
 
-def _check_place(spec: StudySpec) -> None:
+def check_place(spec: StudySpec) -> None:
     """Raise `StudyError` where the folder of the study's pictures is not there."""
     kind, _, path = spec.data.source.partition(":")
     if path and not expanded(path).exists():
@@ -189,7 +197,7 @@ def _has(name: str) -> bool:
     return True
 
 
-def _conduct(spec: StudySpec, row: Mapping[str, Any], session: Session) -> SessionResult:
+def conduct(spec: StudySpec, row: Mapping[str, Any], session: Session) -> SessionResult:
     """Check that the data is the study's, then drive the study to its end or to the first stop."""
     store, show, executor = session.store, session.display, session.executor
     runtime = store.decoded(row, "runtime", Runtime)
@@ -201,7 +209,10 @@ def _conduct(spec: StudySpec, row: Mapping[str, Any], session: Session) -> Sessi
         resolve_runtime(runtime.device, spec.train, session.machine(runtime.device))
     if has_more and runtime.precision == "bf16":
         show.note(_said_of_bf16(spec, runtime, session.machine(runtime.device)))
-    _check_data(planner.prepared(spec.data), row["name"], store.decoded(row, "data", DataSummary))
+    prepared = planner.prepared(spec.data)
+    _check_data(prepared, row["name"], store.decoded(row, "data", DataSummary))
+    if planner.judges_test:
+        _read_test(row, prepared, session)
     if workers and has_more:
         show.note(f"study {spec.name}: {executor.describe()}")
     _remember(spec, row, store)
@@ -212,7 +223,7 @@ def _conduct(spec: StudySpec, row: Mapping[str, Any], session: Session) -> Sessi
     coordinator = Coordinator(spec, session, planner, asdict(runtime))
     try:
         coordinator.restore()
-        for line in foresee(coordinator, planner.prepared(spec.data), workers).lines():
+        for line in foresee(coordinator, prepared, workers).lines():
             show.note(line)
         finished = coordinator.drive()
         if finished and row["state"] != "finished":
@@ -221,6 +232,13 @@ def _conduct(spec: StudySpec, row: Mapping[str, Any], session: Session) -> Sessi
     finally:
         coordinator.close()
     return SessionResult(finished, coordinator.failed_runs)
+
+
+def _read_test(row: Mapping[str, Any], prepared: Prepared, session: Session) -> None:
+    """Count that the test pictures are read, before any of them is."""
+    times = session.store.read_test(prepared.test_fingerprint, reader_of(row), f"sweep confirm {row['parent']}")
+    if times:
+        session.display.note(f"note: {read_before(times)}")
 
 
 def _said_of_bf16(spec: StudySpec, runtime: Runtime, machine: Machine) -> str:

@@ -217,7 +217,25 @@ _SECOND = Migration(
     rows=_second_rows,
 )
 
-MIGRATIONS = (_FIRST, _SECOND)
+_THIRD = Migration(
+    tables={
+        "sweep_test_reading": (  # each time that numbers of test pictures were asked for
+            _key("pictures", String(64)),  # the fingerprint of the pictures
+            _key("reader", String(64)),
+            _known("what", Text),
+            _known("at", String(40)),
+        ),
+    },
+    columns={
+        "sweep_study": (  # of a study that confirms another: its name, what is trained, how often that was looked at
+            _column("parent", String(100)),
+            _column("candidates", Text),
+            _column("looks", Integer),
+        ),
+    },
+)
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD)
 """Migration i brings a database from version i to version i + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
@@ -236,7 +254,7 @@ _COLUMNS = _sum(MIGRATIONS)
 METADATA = MetaData()
 for _name, _parts in _COLUMNS.items():
     Table(_name, METADATA, *(column() for column in _parts))
-VERSION, STUDY, TRIAL, RUN, TRIAL_RUN, STUDY_RUN, EPOCH, LEASE, PICTURES, PER_IMAGE = (
+VERSION, STUDY, TRIAL, RUN, TRIAL_RUN, STUDY_RUN, EPOCH, LEASE, PICTURES, PER_IMAGE, TEST_READING = (
     METADATA.tables[f"sweep_{name}"]
     for name in (
         "version",
@@ -249,6 +267,7 @@ VERSION, STUDY, TRIAL, RUN, TRIAL_RUN, STUDY_RUN, EPOCH, LEASE, PICTURES, PER_IM
         "lease",
         "pictures",
         "per_image",
+        "test_reading",
     )
 )
 

@@ -11,7 +11,7 @@ from depth_loss_sweep.cli.models import evaluate, predict
 from depth_loss_sweep.cli.results import best, export, report
 from depth_loss_sweep.cli.specs import presets, spec
 from depth_loss_sweep.cli.studies import copy, delete, doctor, list_, status
-from depth_loss_sweep.cli.work import resume, start
+from depth_loss_sweep.cli.work import confirm, resume, start
 
 
 class _Commands(TyperGroup):
@@ -38,7 +38,7 @@ app.add_typer(data_app, name="data")
 
 COMMANDS = (
     *(start, resume, status, list_, presets, spec, doctor, copy, delete),
-    *(report, export, best, evaluate, predict),
+    *(report, export, best, confirm, evaluate, predict),
 )
 for group, commands in ((app, COMMANDS), (data_app, (check, preview_, fetch))):
     for command in commands:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from depth_loss_sweep.cli.options import ForceOption, HomeOption, SetOption
+from depth_loss_sweep.cli.options import ForceOption, HomeOption, SetOption, StorageOption, chosen_storage
 from depth_loss_sweep.cli.printing import plain, print_json
 from depth_loss_sweep.outputs import folder_at
 from depth_loss_sweep.paths import Home, absolute_source, expanded
@@ -26,6 +26,7 @@ def evaluate(
     part: Annotated[str, typer.Option("--part", help="train, val, test or all.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     home: HomeOption = None,
+    storage: StorageOption = None,
 ) -> None:
     """A model's metrics on a source, beside the trivial predictors' (training median and training mean map).
 
@@ -38,7 +39,12 @@ def evaluate(
 
     overrides = dict(parse_override(text) for text in set_ or [])
     evaluation = evaluate_source(
-        expanded(checkpoint), absolute_source(data), overrides, part, Home.choose(home).create()
+        expanded(checkpoint),
+        absolute_source(data),
+        overrides,
+        part,
+        Home.choose(home).create(),
+        chosen_storage(storage),
     )
     if as_json:
         print_json(evaluation)
@@ -48,6 +54,8 @@ def evaluate(
 
 def _evaluation_lines(evaluation: Mapping[str, Any]) -> list[str]:
     """A line a metric with its unit; fractions in per cent. What could not be had is "-"."""
+    from depth_loss_sweep.reports.quotes import read_before
+
     columns = ("model", "median", "mean_map")
     images = "1 image" if evaluation["images"] == 1 else f"{evaluation['images']} images"
     lines = [f"{'metric':16}{'unit':8}" + "".join(f"{c:>12}" for c in columns) + f"   ({images}, {evaluation['part']})"]
@@ -55,7 +63,8 @@ def _evaluation_lines(evaluation: Mapping[str, Any]) -> list[str]:
         unit = _unit(metric)
         cells = (_cell((evaluation[c] or {}).get(metric), 100 if unit == "%" else 1) for c in columns)
         lines.append(f"{metric:16}{unit:8}" + "".join(f"{cell:>12}" for cell in cells))
-    return lines + ([evaluation["note"]] if evaluation["note"] else [])
+    notes = [evaluation["note"], read_before(evaluation["read_before"]) if evaluation["read_before"] else None]
+    return lines + [note for note in notes if note]
 
 
 def _unit(metric: str) -> str:

@@ -66,7 +66,7 @@ def _any_running(store: "Store", place: Home, names: list[str]) -> bool:
 def export(
     name: Annotated[str, typer.Argument(help="The study.")],
     format_: Annotated[str, typer.Option("--format", help="csv, json or parquet.")] = "csv",
-    table: Annotated[str, typer.Option("--table", help="runs, epochs or trials (json holds all).")] = "runs",
+    table: Annotated[str, typer.Option("--table", help="runs, epochs, trials or confirmed (json holds all).")] = "runs",
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="File or folder (csv, json), folder (parquet).")
     ] = None,
@@ -122,9 +122,10 @@ def best(
     if as_json:
         made_of = {"weights": named.weights, "params": named.params} if named else {"weights": {}, "params": {}}
         about = {"headline": said, "verdict": verdict(decision), "objective": record.objective, **made_of}
-        print_json({**about, **decision.as_dict()})
+        confirmed = analysis.confirmation.as_dict() if analysis.confirmation else None
+        print_json({**about, **decision.as_dict(), "confirmation": confirmed})
     else:
-        print("\n".join([said, *_named_lines(analysis), *reasons(decision, measure)]))
+        print("\n".join([said, *_named_lines(analysis), *reasons(decision, measure), *_confirmed_lines(analysis)]))
     if target is not None:
         chosen = decision.trial if trial is None else trial
         if chosen is None:
@@ -158,6 +159,17 @@ def _named_lines(analysis: "Analysis") -> list[str]:
         f"trial {named.number}, {verdict(decision)}{value}",
         *(f"{name:{width}} {value}" for name, value in parts.items()),
     ]
+
+
+def _confirmed_lines(analysis: "Analysis") -> list[str]:
+    """What was confirmed, where anything was."""
+    from depth_loss_sweep.reports.quotes import quote, remarks
+
+    confirmation = analysis.confirmation
+    if confirmation is None:
+        return []
+    said = quote(confirmation, analysis.ranking, lambda c: spec_recipe(c.weights, c.fields))
+    return [f"{said}.", *remarks(confirmation)]
 
 
 def _save_checkpoint(store: "Store", place: Home, name: str, trial: int, target: Path) -> None:

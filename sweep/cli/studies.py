@@ -29,7 +29,7 @@ def status(
 
     place = Home.choose(home)
     store = open_store(place, storage)
-    names = [name] if name else [row["name"] for row in store.studies()]
+    names = [name] if name else [row["name"] for row in store.studies() if not row["parent"]]
     studies = [study_status(store, place, each, None if as_json else LISTED) for each in names]
     if as_json:
         print_json(studies[0] if name else studies)
@@ -51,6 +51,8 @@ def _status_text(study: Mapping[str, Any]) -> str:
     ]
     if study["best"]:
         lines.append(f"            {trial_ahead(study)}")
+    if study["confirmed"]:
+        lines.append(f"            {study['confirmed']}")
     lines += _listed("diverged", study["diverged"], _break_text, study["outcomes"].get("non_finite", 0))
     lines += _listed(
         "failed", study["failed"], lambda run: run["reason"] or "no reason is known", study["runs"].get("failed", 0)
@@ -100,6 +102,7 @@ def list_(
             "updated": r["updated"],
         }
         for r in store.studies()
+        if not r["parent"]
     ]
     if as_json:
         print_json(rows)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from depth_loss_sweep.cli.confirmed import print_confirmation
 from depth_loss_sweep.cli.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from depth_loss_sweep.cli.options import (
     BudgetOption,
@@ -99,9 +100,10 @@ def start(
             study = load_spec(spec, overrides)
 
         def work(session: "Session") -> "SessionResult":
+            from depth_loss_sweep.confirmation import confirm_after
             from depth_loss_sweep.study import start as start_study
 
-            return start_study(study, overrides, session)
+            return confirm_after(study.name, None, session, start_study(study, overrides, session))
 
         return _work(study.name, work, stop, executor, workers, device, home, storage)
 
@@ -122,11 +124,42 @@ def resume(
         open_store(Home.choose(home), storage).require(name)
 
         def work(session: "Session") -> "SessionResult":
+            from depth_loss_sweep.confirmation import confirm_after
             from depth_loss_sweep.study import resume as resume_study
 
-            return resume_study(name, moved, session)
+            return confirm_after(name, moved, session, resume_study(name, moved, session))
 
         return _work(name, work, stop, executor, workers, "auto", home, storage)
+
+
+def confirm(
+    name: Annotated[str, typer.Argument(help="The study's name (sweep list).")],
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=2, max=1000, help="How many fresh seeds; default: as before, else 12.")
+    ] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Where the same pictures lie now.")] = None,
+    workers: WorkersOption = None,
+    executor_: Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")] = "local",
+    budget: BudgetOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> int:
+    """Train the winner, equal weights, single terms and reference points under fresh seeds, and read the test pictures.
+
+    Only these numbers are fit to be quoted. The same command goes on where it was stopped.
+    """
+    check_executor(executor_)
+    moved = absolute_source(data) if data is not None else None
+    with Stopper(budget) as stop, closing(make_executor(executor_, workers)) as executor:
+        open_store(Home.choose(home), storage).require(name)
+
+        def work(session: "Session") -> "SessionResult":
+            from depth_loss_sweep.confirmation import confirm as confirm_study
+
+            return confirm_study(name, seeds, moved, session)
+
+        return _work(name, work, stop, executor, workers, "auto", home, storage, as_json)
 
 
 def _work(
@@ -138,8 +171,9 @@ def _work(
     device: str,
     home: Path | None,
     storage: str | None,
+    confirmed_as_json: bool | None = None,
 ) -> int:
-    """Work on a study under a progress display, let go of its workers, print how it ended."""
+    """Work on a study under a progress display, let go of its workers, print how it ended, or what was confirmed."""
     place = Home.choose(home)
     with closing(executor):
         from depth_loss_sweep.display import ProgressDisplay
@@ -158,9 +192,13 @@ def _work(
     where += f" --storage {shlex.quote(hide_password(storage))}" if storage else ""
     if not end.finished:
         why = f"the budget of {stop.budget} is spent" if stop.is_spent else "interrupted"
-        print(f"{why}; go on with: sweep resume {name}{where}", file=sys.stderr)
+        verb = "resume" if confirmed_as_json is None else "confirm"
+        print(f"{why}; go on with: sweep {verb} {name}{where}", file=sys.stderr)
         return INTERRUPTED
-    _print_end(place, storage, name, where)
+    if confirmed_as_json is None:
+        _print_end(place, storage, name, where)
+    else:
+        print_confirmation(open_store(place, storage), name, confirmed_as_json)
     if end.failed_runs:
         print(f"sweep: {counted(end.failed_runs, 'run')} failed; see: sweep status {name}{where}", file=sys.stderr)
     return SOME_FAILED if end.failed_runs else DONE
@@ -173,4 +211,6 @@ def _print_end(place: Home, storage: str | None, name: str, where: str) -> None:
     print(f"{name}: finished. {study['headline']}")
     if study["best"]:
         print(trial_ahead(study))
+    if study["confirmed"]:
+        print(study["confirmed"])
     print(f"report: sweep report {name}{where}")

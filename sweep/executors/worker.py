@@ -79,6 +79,7 @@ def _events(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Ev
         Runtime(**request.runtime),
         should_stop=should_stop,
         on_note=notes.append,
+        judge_test=request.judge_test,
     )
     while True:
         try:
@@ -95,9 +96,15 @@ def _events(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Ev
         yield Event(request.run, "stopped")
     else:
         ended = {"outcome": result.outcome, "reason": result.reason, "host": socket.gethostname()}
-        scenes = tuple(prepared.dataset.scenes[index] for index in prepared.split.part("val"))
-        pictures = {"keys": result.keys, "scenes": scenes, "values": result.per_image, "before": result.before}
-        yield Event(request.run, "finished", {**ended, "per_image": {"val": pictures}})
+        per_image, test = {"val": _pictures(prepared, "val", result) | {"before": result.before}}, None
+        if result.test:
+            per_image["test"], test = _pictures(prepared, "test", result.test), result.test.means
+        yield Event(request.run, "finished", {**ended, "per_image": per_image, "test": test})
+
+
+def _pictures(prepared: Any, part: str, judged: Any) -> dict[str, Any]:
+    scenes = tuple(prepared.dataset.scenes[index] for index in prepared.split.part(part))
+    return {"keys": judged.keys, "scenes": scenes, "values": judged.per_image}
 
 
 def _hashable(value: Any) -> Any:

@@ -1,0 +1,352 @@
+"""The winner confirmed under fresh seeds: beside which weights, and what the test pictures say. Only these numbers are quoted.
+
+Pure, and light: numpy, but neither pandas nor a database. How it is said is `reports.quotes`'s.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from scipy import special
+
+from depth_loss_sweep.reports.comparisons import LEVEL
+from depth_loss_sweep.reports.contrasts import ranked
+from depth_loss_sweep.reports.decision import Decision, Question, decide
+from depth_loss_sweep.reports.intervals import proportion_interval, t_interval
+from depth_loss_sweep.reports.measures import Measure, predictor_values
+from depth_loss_sweep.reports.references import EQUAL, POINT, REFERENCES, Candidate, allowed_references
+from depth_loss_sweep.reports.scenes import LEAST_SCENES, SAME, PictureValues
+from depth_loss_sweep.reports.trials import SeedValue, TrialResult, has_broken
+
+FIRST_SEED = 10_000
+"""Fresh seeds are counted from here."""
+
+MOST_FOUND = 5
+"""So many of a search's best are confirmed: what it found in its own numbers flatters."""
+
+WINNER, FOUND, SIMPLEST, EQUAL_WEIGHTS = "winner", "found by the search", "simplest that may be best", "equal weights"
+
+
+def candidates(
+    trials: Sequence[TrialResult], decision: Decision, measure: Measure, is_scale_free: bool
+) -> tuple[Candidate, ...]:
+    """The winner (or the best five of a search), then what it is held against: equal weights and single terms of those that the
+    study weighs, the reference points that these allow, and the simplest that may be best. What trains alike is there once.
+    """
+    by_number = {t.number: t for t in trials}
+    if decision.trial is None:
+        return ()
+    named = by_number[decision.trial]
+    compared = [t for t in ranked(trials, measure) if t.number in decision.compared and t is not named]
+    role, chosen = (FOUND, (named, *compared)[:MOST_FOUND]) if decision.is_search else (WINNER, (named,))
+    asked = [_of_trial(trial, role) for trial in chosen]
+    asked += _beside(named, tuple(dict.fromkeys(term for t in trials for term, w in t.weights.items() if w > 0)))
+    if not decision.is_search and decision.kept:
+        simplest = min(decision.kept, key=lambda n: (sum(w > 0 for w in by_number[n].weights.values()), n))
+        asked.append(_of_trial(by_number[simplest], SIMPLEST))
+    return _once(asked, is_scale_free)
+
+
+def _of_trial(trial: TrialResult, role: str) -> Candidate:
+    weights = {term: weight for term, weight in trial.weights.items() if weight}
+    fields = _swept(trial) | {
+        f"loss.{key}": value for key, value in getattr(REFERENCES.get(trial.params.get(POINT, "")), "loss", {}).items()
+    }
+    return Candidate(f"trial {trial.number}", (role,), weights, fields, trial.number)
+
+
+def _swept(trial: TrialResult) -> dict[str, Any]:
+    return {name: value for name, value in trial.params.items() if "." in name}
+
+
+def _beside(named: TrialResult, terms: tuple[str, ...]) -> list[Candidate]:
+    """All but trials, at the named trial's swept fields."""
+    fields = _swept(named)
+    beside = [Candidate(EQUAL, (EQUAL_WEIGHTS,), dict.fromkeys(terms, 1.0), fields)] if len(terms) > 1 else []
+    beside += [Candidate(term, (f"{term} alone",), {term: 1.0}, fields) for term in terms]
+    return beside + [
+        Candidate(r.name, (r.name,), dict(r.weights), {**fields, **{f"loss.{k}": v for k, v in r.loss.items()}})
+        for r in allowed_references(terms)
+    ]
+
+
+def _once(asked: Sequence[Candidate], is_scale_free: bool) -> tuple[Candidate, ...]:
+    """Each once, under the first of its names with all of its roles."""
+    kept: list[Candidate] = []
+    for one in asked:
+        same = next((i for i, other in enumerate(kept) if one.is_as(other, is_scale_free)), None)
+        if same is None:
+            kept.append(one)
+        else:
+            kept[same] = replace(kept[same], roles=tuple(dict.fromkeys((*kept[same].roles, *one.roles))))
+    return tuple(kept)
+
+
+# What came of them
+
+
+@dataclass(frozen=True)
+class FreshRun:
+    """One confirming run; NaN where it has no value (yet), or the test pictures weren't judged."""
+
+    candidate: str
+    seed: int
+    run: str
+    outcome: str
+    is_finished: bool
+    val: float
+    test: float
+
+
+@dataclass(frozen=True)
+class ConfirmationRecord:
+    """A study's confirming runs as plain values. `is_current` is whether its winner is still the one that was confirmed."""
+
+    candidates: tuple[Candidate, ...]
+    seeds: tuple[int, ...]
+    runs: tuple[FreshRun, ...]
+    is_current: bool = True
+    looks: int = 1
+    read_before: int | None = None
+    test_images: int = 0
+    val_images: int = 0
+    baselines: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    outcomes: Mapping[str, bool] = field(default_factory=dict)
+    pictures: PictureValues | None = None
+    """Of the part that is judged; `val_pictures` those that a search's best are compared on."""
+    val_pictures: PictureValues | None = None
+
+
+@dataclass(frozen=True)
+class Gain:
+    """By how much weights are better than equal ones, paired over the seeds in which neither broke; in the measure's unit."""
+
+    pairs: int
+    mean: float
+    low: float
+    high: float
+    share: float | None = None
+    share_low: float | None = None
+    share_high: float | None = None
+    scenes_low: float | None = None
+    scenes_high: float | None = None
+
+    @property
+    def turned(self) -> "Gain":
+        """The same as a loss."""
+        share = tuple(None if v is None else -v for v in (self.share, self.share_high, self.share_low))
+        crossed = (None if v is None else -v for v in (self.scenes_high, self.scenes_low))
+        return Gain(self.pairs, -self.mean, -self.high, -self.low, *share, *crossed)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the interval leaves no doubt that there is a difference."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A candidate's numbers: the level of its unbroken runs, how many broke with the interval of that, its gain.
+
+    `low` and `high` are of seeds, on these pictures; `scenes_low` and `scenes_high` count their scenes as a sample, too.
+    """
+
+    candidate: Candidate
+    confidence: float
+    runs: int
+    broken: int
+    broken_low: float
+    broken_high: float
+    mean: float | None
+    low: float | None
+    high: float | None
+    gain: Gain | None
+    scenes_low: float | None = None
+    scenes_high: float | None = None
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What the confirming runs allow to be quoted. `decision` is that of a search's best five, on their validation pictures."""
+
+    state: Literal["unfinished", "finished"]
+    is_current: bool
+    part: Literal["test", "val"]
+    images: int
+    seeds: int
+    runs_done: int
+    runs: int
+    looks: int
+    read_before: int | None
+    quoted: str | None
+    rows: tuple[Confirmed, ...]
+    decision: Decision | None = None
+
+    @property
+    def quoted_row(self) -> Confirmed | None:
+        """The candidate whose numbers are the result; None while there is none."""
+        return next((row for row in self.rows if row.candidate.name == self.quoted), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {**asdict(replace(self, decision=None)), "decision": self.decision and self.decision.as_dict()}
+
+
+def confirm(record: ConfirmationRecord, measure: Measure, margin: float) -> Confirmation:
+    """Levels, gains over equal weights and breaks of all candidates, and which of them is quoted."""
+    part: Literal["test", "val"] = "test" if record.test_images else "val"
+    finished = [run for run in record.runs if run.is_finished]
+    is_finished = len(finished) == len(record.candidates) * len(record.seeds)
+    found = [c for c in record.candidates if FOUND in c.roles]
+    decision = _decide(found, record, measure, margin) if found and is_finished else None
+    values = {c.name: _unbroken(c.name, finished, record, measure, part) for c in record.candidates}
+    against = next((c.name for c in record.candidates if EQUAL_WEIGHTS in c.roles), None)
+    is_relative = measure.unit != "fraction" and all(v > 0 for own in values.values() for v in own.values())
+    scenes = record.pictures.scenes if record.pictures else ()
+    rows = []
+    for candidate in record.candidates:
+        own = [run for run in finished if run.candidate == candidate.name]
+        # One of five is chosen by these runs: all five intervals hold at once, whichever it is.
+        confidence = 1 - LEVEL / record.looks / (len(found) if candidate in found else 1)
+        broken = sum(bool(_broke(run, record, measure)) or math.isinf(_value(run, part)) for run in own)
+        level = t_interval([*values[candidate.name].values()], confidence)
+        low, high = proportion_interval(broken, len(own), confidence) if own else (0.0, 1.0)
+        gain = None
+        if against and against != candidate.name:
+            gain = _gain(values[candidate.name], values[against], measure, is_relative, confidence)
+        mean, *ends = (_known(v) for v in (level.mean, level.low, level.high))
+        pictures = _pictures(candidate.name, values, record)
+        crossed = crossed_interval([*pictures.values()], scenes, confidence)
+        if gain:
+            theirs = _pictures(against or "", values, record)
+            sign = 1 if measure.higher_is_better else -1
+            gaps = [sign * (pictures[s] - theirs[s]) for s in sorted(pictures.keys() & theirs.keys())]
+            ends_ = crossed_interval(gaps, scenes, confidence)
+            gain = replace(gain, scenes_low=ends_[0], scenes_high=ends_[1])
+        about = (candidate, confidence, len(own), broken, low, high)
+        rows.append(Confirmed(*about, mean, ends[0], ends[1], gain, *crossed))
+    quoted = next((c.name for c in record.candidates if WINNER in c.roles), None)
+    if found:
+        quoted = next((c.name for c in found if decision and c.trial == decision.trial), None)
+    return Confirmation(
+        state="finished" if is_finished else "unfinished",
+        is_current=record.is_current,
+        part=part,
+        images=record.test_images or record.val_images,
+        seeds=len(record.seeds),
+        runs_done=len(finished),
+        runs=len(record.candidates) * len(record.seeds),
+        looks=record.looks,
+        read_before=record.read_before,
+        quoted=quoted if is_finished and record.is_current else None,
+        rows=tuple(rows),
+        decision=decision,
+    )
+
+
+def confirmed_decision(decision: Decision, confirmation: Confirmation | None) -> Decision:
+    """A study's decision: of a search, what its confirmed best five say, once they are; else its own."""
+    if not (decision.is_search and confirmation and confirmation.decision and confirmation.is_current):
+        return decision
+    found = confirmation.decision
+    left = {n: "not among those confirmed" for n in decision.compared if n not in found.compared}
+    return replace(found, left={**decision.left, **left, **found.left}, so_far=decision.so_far, is_confirmed=True)
+
+
+def _decide(found: Sequence[Candidate], record: ConfirmationRecord, measure: Measure, margin: float) -> Decision:
+    baselines = predictor_values(record.baselines.get("val") or {}, measure)
+    trials = [_result(c, record, measure) for c in found]
+    question = Question(measure, baselines, margin=margin, looks=record.looks, pictures=record.val_images or None)
+    return decide(trials, question, record.val_pictures)
+
+
+def _result(candidate: Candidate, record: ConfirmationRecord, measure: Measure) -> TrialResult:
+    seeds = tuple(
+        SeedValue(run.run, run.seed, run.val, run.outcome, run.is_finished, _broke(run, record, measure))
+        for run in record.runs
+        if run.candidate == candidate.name
+    )
+    number = -1 if candidate.trial is None else candidate.trial
+    return TrialResult(
+        number, candidate.name, candidate.weights, candidate.fields, "complete", len(record.seeds), seeds
+    )
+
+
+def _broke(run: FreshRun, record: ConfirmationRecord, measure: Measure) -> bool | None:
+    median = predictor_values(record.baselines.get("val") or {}, measure).get("median")
+    return has_broken(run.outcome, run.val, record.outcomes, median, measure.higher_is_better)
+
+
+def _unbroken(
+    name: str, finished: Sequence[FreshRun], record: ConfirmationRecord, measure: Measure, part: str
+) -> dict[int, float]:
+    """Seed -> value of the runs that didn't break."""
+    own = {run.seed: run for run in finished if run.candidate == name}
+    values = {seed: _value(run, part) for seed, run in own.items() if not _broke(run, record, measure)}
+    return {seed: value for seed, value in values.items() if math.isfinite(value)}
+
+
+def _pictures(
+    name: str, values: Mapping[str, Mapping[int, float]], record: ConfirmationRecord
+) -> dict[int, np.ndarray]:
+    """Seed -> the measure on each picture, of the runs whose level counts; nothing where it is no mean over pictures."""
+    kept = record.pictures.values if record.pictures else {}
+    own = {r.seed: kept[r.run] for r in record.runs if r.candidate == name and r.seed in values[name] and r.run in kept}
+    is_mean = all(
+        np.isfinite(of).any() and math.isclose(np.nanmean(of), values[name][seed], rel_tol=SAME)
+        for seed, of in own.items()
+    )
+    return own if is_mean and len(own) == len(values[name]) else {}
+
+
+def crossed_interval(
+    runs: Sequence[np.ndarray], scenes: Sequence[str], confidence: float
+) -> tuple[float | None, float | None]:
+    """The t-interval of a mean over pictures whose seeds and scenes are both samples; None where that isn't measured.
+
+    The half-widths by seeds alone and by scenes alone are added in squares (Howe 1974): Satterthwaite's degrees of freedom are too
+    many where there are three seeds. What both have in common is counted twice, which makes it a little wider.
+    """
+    groups = np.unique(np.array(scenes), return_inverse=True)[1]
+    count = int(groups.max()) + 1 if len(groups) else 0
+    if len(runs) < 2 or count < LEAST_SCENES or any(run.shape != groups.shape for run in runs):
+        return None, None
+    table = np.stack(runs)
+    known = np.isfinite(table).all(axis=0)  # a picture of which the measure isn't defined counts in no mean
+    table, groups = table[:, known], groups[known]
+    if not known.any():
+        return None, None
+    of_seeds = float(table.mean(axis=1).var(ddof=1)) / len(table)
+    means = table.mean(axis=0)
+    sums = np.bincount(groups, means - means.mean(), minlength=count)
+    of_scenes = count / (count - 1) * float((sums**2).sum()) / len(means) ** 2
+    quantiles = special.stdtrit(np.array([len(table) - 1, count - 1]), (1 + confidence) / 2)
+    half = math.sqrt(float(quantiles[0] ** 2 * of_seeds + quantiles[1] ** 2 * of_scenes))
+    return float(means.mean()) - half, float(means.mean()) + half
+
+
+def _value(run: FreshRun, part: str) -> float:
+    return run.test if part == "test" else run.val
+
+
+def _gain(
+    own: Mapping[int, float], equal: Mapping[int, float], measure: Measure, is_relative: bool, confidence: float
+) -> Gain | None:
+    seeds = sorted(own.keys() & equal.keys())
+    if len(seeds) < 2:
+        return None
+    ours, theirs = (np.array([values[s] for s in seeds]) for values in (own, equal))
+    sign = 1 if measure.higher_is_better else -1
+    absolute = t_interval(sign * (ours - theirs), confidence)
+    if not is_relative:
+        return Gain(len(seeds), absolute.mean, absolute.low, absolute.high)
+    logs = t_interval(np.log(ours / theirs), confidence)
+    shares = sorted((logs.low, logs.high), reverse=sign < 0)
+    told = [sign * math.expm1(v) for v in (logs.mean, *shares)]
+    return Gain(len(seeds), absolute.mean, absolute.low, absolute.high, *told)
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

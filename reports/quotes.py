@@ -1,0 +1,105 @@
+"""A confirmation in words: what may be quoted, the same for page, command line and export."""
+
+from collections.abc import Callable
+
+from depth_loss_sweep.reports.confirmation import Candidate, Confirmation, Confirmed, Gain
+from depth_loss_sweep.reports.measures import NO_BREAK, Measure, rough
+
+Named = Callable[[Candidate], str]
+"""What a candidate is called: all that it is made of."""
+
+SURE = f"95{NO_BREAK}%"
+"""Of each interval; where one of several was chosen, or it was looked at before, it is made wider, so that this holds."""
+
+PARTS = {"test": "test", "val": "validation"}
+
+
+def quote(confirmation: Confirmation, measure: Measure, named: Named) -> str:
+    """The result in one sentence, or why there is none yet."""
+    if not confirmation.is_current:
+        return "What was confirmed is an earlier winner, or was trained otherwise: confirm it anew"
+    if confirmation.state == "unfinished":
+        return f"Being confirmed: {confirmation.runs_done} of {confirmation.runs} runs are done"
+    row = confirmation.quoted_row
+    if row is None:
+        return "Confirmed, and nothing can be named"
+    if row.mean is None and row.broken:
+        return f"Confirmed: {named(row.candidate)} broke in {row.broken} of {row.runs} runs {on(confirmation)}"
+    return f"Confirmed: {named(row.candidate)} has {level(row, measure)} {on(confirmation)}{_gain(row, measure)}{broke(row)}"
+
+
+def level(row: Confirmed, measure: Measure) -> str:
+    """A candidate's level with its interval."""
+    if row.mean is None:
+        return f"no {measure.label}"
+    text = f"{measure.label} {measure.write(row.mean)}"
+    if row.low is None or row.high is None:
+        return text
+    text += f" ({SURE}: {measure.write(row.low)} to {measure.write(row.high)}"
+    if row.scenes_low is None or row.scenes_high is None:
+        return f"{text})"
+    return f"{text}; on other scenes {measure.write(row.scenes_low)} to {measure.write(row.scenes_high)})"
+
+
+def on(confirmation: Confirmation) -> str:
+    """Under how many seeds, and on which pictures."""
+    seeds, images = (
+        _count(confirmation.seeds, "fresh seed"),
+        f"{confirmation.images} {PARTS[confirmation.part]} picture",
+    )
+    pictures = images if confirmation.images == 1 else f"{images}s"
+    return f"under {seeds} on these {pictures}{'' if confirmation.part == 'test' else ', test not measured'}"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _gain(row: Confirmed, measure: Measure) -> str:
+    if row.gain is None:
+        return ""
+    if not row.gain.is_shown:
+        return f"; no difference from equal weights is shown (better by {gain(row.gain, measure)})"
+    told = row.gain if row.gain.mean > 0 else row.gain.turned
+    return f"; {'better' if row.gain.mean > 0 else 'worse'} than equal weights by {gain(told, measure)}"
+
+
+def gain(told: Gain, measure: Measure) -> str:
+    """A gain with its interval, in the measure's unit and, where it can be, in per cent."""
+    low, high = (rough(value, measure.unit) for value in (told.low, told.high))
+    text = f"{rough(told.mean, measure.unit)}, {SURE}: {low} to {high}"
+    if told.share is not None and told.share_low is not None and told.share_high is not None:
+        mean, low, high = (f"{100 * share:.2g}" for share in (told.share, told.share_low, told.share_high))
+        text += f"; {mean}{NO_BREAK}%, {low} to {high}{NO_BREAK}%"
+    if told.scenes_low is not None and told.scenes_high is not None:
+        text += f"; on other scenes {rough(told.scenes_low, measure.unit)} to {rough(told.scenes_high, measure.unit)}"
+    return text.replace("-", "−")
+
+
+def broke(row: Confirmed) -> str:
+    """How often it broke, with the interval of the probability; empty where it never did."""
+    if not row.broken:
+        return ""
+    low, high = (f"{100 * p:.0f}" for p in (row.broken_low, row.broken_high))
+    return f"; {row.broken} of {row.runs} runs broke (probability {low} to {high}{NO_BREAK}%), and levels are of unbroken runs"
+
+
+def remarks(confirmation: Confirmation) -> tuple[str, ...]:
+    """What is to be known beside the result, a sentence each."""
+    found = []
+    if confirmation.read_before:
+        found.append(f"{read_before(confirmation.read_before).capitalize()}.")
+    if confirmation.looks > 1:
+        found.append(
+            f"It was looked at {confirmation.looks} times, each time with other seeds or weights, so intervals share their level."
+        )
+    if confirmation.decision is not None:
+        found.append(
+            "It was chosen among a search's best by these runs' validation pictures: intervals hold for all of them at once."
+        )
+    return tuple(found)
+
+
+def read_before(times: int) -> str:
+    """That test pictures are read once more."""
+    return f"the test pictures were read {times} {'time' if times == 1 else 'times'} before"

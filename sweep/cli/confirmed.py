@@ -1,0 +1,73 @@
+"""What was confirmed, as a table or as JSON: what sweep confirm prints."""
+
+from typing import TYPE_CHECKING
+
+from depth_loss_sweep.cli.printing import print_json
+from depth_loss_sweep.reports.measures import Measure, number, rough
+from depth_loss_sweep.reports.naming import spec_recipe
+
+if TYPE_CHECKING:
+    from depth_loss_sweep.reports.confirmation import Confirmation, Confirmed
+    from depth_loss_sweep.store import Store
+
+
+def print_confirmation(store: "Store", name: str, as_json: bool) -> None:
+    """Print a study's confirmation: every candidate's level, gain and breaks, and which is quoted."""
+    from depth_loss_sweep.answer import study_decision, study_headline, study_measure
+    from depth_loss_sweep.reports.quotes import quote, remarks
+    from depth_loss_sweep.spec_file import stored_spec
+
+    row = store.require(name)
+    spec = stored_spec(row, store.shown_url)
+    answer, measure = study_decision(store, row, spec), study_measure(spec)
+    if answer.confirmation is None:
+        return
+    said = quote(answer.confirmation, measure, lambda c: spec_recipe(c.weights, c.fields))
+    headline = study_headline(answer.decision, answer.named, spec)
+    if as_json:
+        print_json({"study": name, "headline": headline, "confirmed": said, **answer.confirmation.as_dict()})
+        return
+    print("\n".join([headline, *table(answer.confirmation, measure), said, *remarks(answer.confirmation)]))
+
+
+def table(confirmation: "Confirmation", measure: Measure) -> list[str]:
+    """A line a candidate; the one that is quoted is marked."""
+    unit = f" ({measure.unit})" if measure.unit == "m" else ""
+    head = (
+        "",
+        "candidate",
+        "n",
+        f"{confirmation.part} {measure.label}{unit}",
+        "95 %",
+        "gain over equal",
+        "95 %",
+        "%",
+        "broke",
+        "weights",
+    )
+    rows = [head, *(_cells(row, row.candidate.name == confirmation.quoted) for row in confirmation.rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _cells(row: "Confirmed", is_quoted: bool) -> tuple[str, ...]:
+    roles = ", ".join(role for role in row.candidate.roles if role != row.candidate.name)
+    name = f"{row.candidate.name} ({roles})" if roles else row.candidate.name
+    gain = row.gain
+    return (
+        "*" if is_quoted else "",
+        name,
+        str(row.runs),
+        "-" if row.mean is None else number(row.mean),
+        _interval(row.low, row.high),
+        rough(gain.mean) if gain else "-",
+        _interval(gain.low, gain.high, rough) if gain else "-",
+        f"{100 * gain.share:.2g}" if gain and gain.share is not None else "-",
+        f"{row.broken} of {row.runs}"
+        + (f" ({100 * row.broken_low:.0f} to {100 * row.broken_high:.0f} %)" if row.broken else ""),
+        spec_recipe(row.candidate.weights, row.candidate.fields),
+    )
+
+
+def _interval(low: float | None, high: float | None, write=number) -> str:  # type: ignore[no-untyped-def]
+    return "-" if low is None or high is None else f"{write(low)} to {write(high)}"

@@ -1,0 +1,85 @@
+"""Do confirmed levels and gains hold what their intervals say? `reports.confirmation` on made-up confirming runs of known truth.
+
+Seeds are normal around a level, correlated between weights; a quarter of the runs breaks, or none. The test scenes are a sample as
+well: one interval is to cover what these scenes have, the other one what all scenes have that these were drawn from.
+"""
+
+import math
+
+import numpy as np
+
+from depth_loss_sweep.reports.confirmation import EQUAL_WEIGHTS, WINNER, ConfirmationRecord, FreshRun, confirm
+from depth_loss_sweep.reports.measures import Measure
+from depth_loss_sweep.reports.references import Candidate
+from depth_loss_sweep.reports.scenes import PictureValues
+
+SD, SCENE_SD, INTERACTION_SD = (
+    0.03,
+    0.25,
+    0.03,
+)  # relative, as on real pictures: of a run, of a scene, of scene and weights
+SCENES, BAR = 37, 0.93
+TRUTH = (0.97, 1.0)  # of the winner and of equal weights, on all scenes that there are
+STUDIES, QUICK_STUDIES = 4000, 300
+RMSE = Measure("metric_rmse", "RMSE", "m")
+OUTCOMES = {"learnt": False, "flat": True}
+CANDIDATES = (Candidate("w", (WINNER,), {"ssim": 1.0}), Candidate("equal", (EQUAL_WEIGHTS,), {"ssim": 1.0, "l1": 1.0}))
+
+
+def measure(quick: bool) -> dict[str, dict[str, float]]:
+    """Coverage of levels, gains and the probability to break, by seeds, correlation and collapsing runs."""
+    studies = QUICK_STUDIES if quick else STUDIES
+    found = {}
+    for seeds in (3, 5, 12):
+        for correlation in (0.0, 0.5, 0.9):
+            for collapsing in (0.0, 0.25):
+                name = f"{seeds} seeds, correlation {correlation:g}, {collapsing:.0%} break"
+                found[name] = _cell(
+                    studies,
+                    seeds,
+                    correlation,
+                    collapsing,
+                    np.random.default_rng([seeds, int(10 * correlation), int(4 * collapsing)]),
+                )
+    return found
+
+
+def _cell(
+    studies: int, seeds: int, correlation: float, collapsing: float, random: np.random.Generator
+) -> dict[str, float]:
+    hits: dict[str, list[bool]] = {}
+    for _ in range(studies):
+        scenes = 1 + SCENE_SD * random.standard_normal(SCENES)
+        pictures = np.array([lv * (scenes + INTERACTION_SD * random.standard_normal(SCENES)) for lv in TRUTH])
+        own = pictures.mean(axis=1)
+        shared = math.sqrt(correlation) * random.standard_normal(seeds)
+        noise = SD * (shared + math.sqrt(1 - correlation) * random.standard_normal((2, seeds)))
+        broke = random.random((2, seeds)) < collapsing
+        said = confirm(_record(pictures[:, None] + noise[:, :, None], broke), RMSE, 0.02).rows[0]
+        claims = [
+            ("level", said.low, said.high, own[0]),
+            ("level on new scenes", said.scenes_low, said.scenes_high, TRUTH[0]),
+            ("P(broken)", said.broken_low, said.broken_high, collapsing),
+        ]
+        if said.gain is not None:
+            claims += [
+                ("gain", said.gain.low, said.gain.high, own[1] - own[0]),
+                ("gain on new scenes", said.gain.scenes_low, said.gain.scenes_high, TRUTH[1] - TRUTH[0]),
+            ]
+        for name, low, high, truth in claims:
+            if low is not None and high is not None and math.isfinite(low):
+                hits.setdefault(name, []).append(low <= truth <= high)
+    shares = {f"coverage of the {name}": float(np.mean(of)) for name, of in hits.items()}
+    return {**shares, f"least (bar {BAR})": min(shares.values())}
+
+
+def _record(values: np.ndarray, broke: np.ndarray) -> ConfirmationRecord:
+    runs = tuple(
+        FreshRun(c.name, s, f"{c.name}{s}", "flat" if broke[i, s] else "learnt", True, v.mean(), v.mean())
+        for i, c in enumerate(CANDIDATES)
+        for s, v in enumerate(values[i])
+    )
+    per_image = {f"{c.name}{s}": v for c, of in zip(CANDIDATES, values, strict=True) for s, v in enumerate(of)}
+    pictures = PictureValues(tuple(map(str, range(SCENES))), per_image)
+    seeds = tuple(range(values.shape[1]))
+    return ConfirmationRecord(CANDIDATES, seeds, runs, test_images=SCENES, outcomes=OUTCOMES, pictures=pictures)

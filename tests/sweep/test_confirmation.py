@@ -1,0 +1,229 @@
+"""`sweep confirm`: the winner under fresh seeds, beside what it is held against, on the test pictures."""
+
+import json
+import os
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from sqlalchemy import func, select, update
+
+from depth_loss_sweep.results import epoch_frame
+from depth_loss_sweep.tables import PER_IMAGE, RUN, TRIAL_RUN
+
+from .conftest import Lab
+
+QUICK = {"rooms": "20", "width": "1", "epochs": "1", "seeds": "[0, 1, 2]", "w": "[0.3, 0.6]"}
+CONFIRMED = "line+confirmed"
+FAR_WORSE = {"val": {"median": {"metric_rmse": 99.0}}}
+ASKED = {"trial 0", "trial 1", "equal", "silog", "ssim", "l1", "bts", "depth-anything-v2-metric"}
+
+
+def begin(lab: Lab, **replacements: str) -> Lab:
+    """Train a small study whose networks count as learnt."""
+    assert lab.run("start", lab.spec(**{**QUICK, **replacements}), "--workers", "0") == 0
+    return made_learnt(lab)
+
+
+def made_learnt(lab: Lab) -> Lab:
+    """As if no run had ended flat, and all had beaten the trivial predictors."""
+    lab.make_learnt()
+    with lab.store.begin() as connection:
+        connection.execute(update(RUN).where(RUN.c.outcome.is_not(None)).values(outcome="learnt"))
+    return lab
+
+
+def shown(lab: Lab, capsys, *arguments: str) -> dict:
+    """What a command prints as JSON."""
+    capsys.readouterr()
+    assert lab.run(*arguments, "--json") == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture(scope="module")
+def confirmed(new_lab) -> Lab:
+    """A home with a study that was confirmed under two fresh seeds."""
+    lab = begin(new_lab())
+    assert lab.run("confirm", "line", "--seeds", "2", "--workers", "0") == 0
+    return made_learnt(lab)
+
+
+def test_the_winner_is_held_against_equal_weights_single_terms_and_reference_points(confirmed, capsys) -> None:
+    """Fresh seeds from 10,000, the test pictures' numbers, each weighting once; the winner alone is quoted."""
+    found = shown(confirmed, capsys, "confirm", "line")
+    assert found["state"] == "finished" and found["part"] == "test" and found["images"] > 0
+    names = {row["candidate"]["name"] for row in found["rows"]}
+    assert names <= ASKED and ASKED - names <= {"trial 0", "trial 1"}
+    winner = next(row for row in found["rows"] if "winner" in row["candidate"]["roles"])
+    assert found["quoted"] == winner["candidate"]["name"] and winner["gain"]["pairs"] == 2
+    assert winner["low"] < winner["mean"] < winner["high"]
+    equal = next(row for row in found["rows"] if row["candidate"]["name"] == "equal")
+    assert equal["gain"] is None and equal["candidate"]["weights"] == {"silog": 1, "ssim": 1, "l1": 1}
+    assert winner["gain"]["mean"] == pytest.approx(equal["mean"] - winner["mean"])
+    with confirmed.store.engine.connect() as connection:
+        seeds = connection.scalars(select(TRIAL_RUN.c.seed).where(TRIAL_RUN.c.study == CONFIRMED).distinct()).all()
+        judged = connection.scalar(select(func.count()).select_from(PER_IMAGE).where(PER_IMAGE.c.split == "test"))
+    assert sorted(seeds) == [10_000, 10_001] and judged
+
+
+def test_status_best_page_and_export_say_the_same(confirmed, capsys, tmp_path) -> None:
+    """One sentence, from one function; the confirming study itself is not listed."""
+    found = shown(confirmed, capsys, "confirm", "line")
+    said = found["confirmed"]
+    assert "better than equal weights" in said or "no difference from equal weights" in said or "worse" in said
+    assert shown(confirmed, capsys, "status", "line")["confirmed"] == said
+    assert shown(confirmed, capsys, "best", "line")["confirmation"]["quoted"]
+    assert confirmed.run("best", "line") == 0
+    assert said in capsys.readouterr().out
+    assert confirmed.run("report", "line") == 0
+    page = confirmed.home.report("line").read_text(encoding="utf-8")
+    assert "What may be quoted?" in page and "study-1-confirmed" in page
+    assert confirmed.run("list") == 0 and CONFIRMED not in capsys.readouterr().out
+    assert confirmed.run("export", "line", "--table", "confirmed", "-o", str(tmp_path / "c.csv")) == 0
+    rows = (tmp_path / "c.csv").read_text().splitlines()
+    assert "test_metric_rmse" in rows[0] and len(rows) == 1 + 2 * len(found["rows"])
+    assert not any(row["split"] == "test" for row in shown_export(confirmed, capsys)["epochs"])
+
+
+def test_readings_of_the_test_pictures_are_counted(confirmed, capsys) -> None:
+    """By confirm and evaluate alike, an interrupted or repeated confirmation once; the next reader is told."""
+    model = str(confirmed.folder / "m.npz")
+    assert confirmed.run("best", "line", "--checkpoint", model, "--force") == 0
+    rooms = ("--data", "rooms", "--set", "data.rooms=20", "--set", "data.image_size=16")
+    assert shown(confirmed, capsys, "confirm", "line")["read_before"] == 0
+    for part, before in (("val", None), ("test", 1), ("all", 2)):
+        assert shown(confirmed, capsys, "evaluate", model, *rooms, "--part", part)["read_before"] == before
+    assert shown(confirmed, capsys, "confirm", "line")["read_before"] == 0
+
+
+def test_a_copy_takes_the_confirmation_along_and_delete_removes_it(confirmed, new_lab, capsys) -> None:
+    """Under another name, by way of text, with all its numbers; what is deleted is gone whole."""
+    target, text = new_lab(), str(confirmed.folder / "text")
+    assert confirmed.run("copy", "line", "--to", text) == 0
+    assert confirmed.run("copy", "line", "--to", text) == 0
+    assert target.run("copy", "line", "--from", text, "--name", "other") == 0
+    there, here = (shown(lab, capsys, "confirm", name) for lab, name in ((target, "other"), (confirmed, "line")))
+    assert {**there, "study": "line"} == here
+    assert target.run("doctor") == 0
+    assert target.run("delete", "other", "--yes") == 0
+    assert target.store.studies() == []
+    with target.store.engine.connect() as connection:
+        assert not connection.scalar(select(func.count()).select_from(RUN))
+
+
+def test_a_study_grown_by_seeds_keeps_its_confirmation_while_its_winner_stays(confirmed, new_lab, capsys) -> None:
+    """With another winner, here that of more epochs, what was confirmed is said to be an earlier one."""
+    lab = new_lab()
+    assert lab.run("copy", "line", "--from", str(confirmed.home.root)) == 0
+    assert lab.run("start", lab.spec(**{**QUICK, "epochs": "2"}), "--workers", "0") == 0
+    made_learnt(lab)
+    found = shown(lab, capsys, "status", "line")
+    assert not found["confirmation"]["is_current"] and found["confirmation"]["quoted"] is None
+    assert "earlier winner" in found["confirmed"]
+
+
+@pytest.mark.parametrize("name", ["line", CONFIRMED])
+def test_what_cannot_be_confirmed_is_refused_in_a_line(lab, capsys, name: str) -> None:
+    """A study that has learnt nothing, and a confirmation itself: exit code 2, and nothing is made."""
+    assert lab.run("start", lab.spec(**{**QUICK, "w": "[0.3]", "seeds": "[0]"}), "--workers", "0") == 0
+    capsys.readouterr()
+    assert lab.run("confirm", name, "--workers", "0") == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert [row["name"] for row in lab.store.studies()] == ["line"]
+
+
+def test_a_killed_confirmation_ends_as_one_left_alone(confirmed, new_lab) -> None:
+    """SIGKILL in the midst of it, then the same command: bit for bit the numbers of an undisturbed one, those on test, too."""
+    lab = new_lab()
+    process = lab.spawn("start", lab.spec(**QUICK), "--workers", "1")
+    process.communicate()
+    with (
+        closing(sqlite3.connect(lab.home.database)) as connection,
+        connection,
+    ):  # nothing of ours stays open here meanwhile
+        connection.execute("UPDATE sweep_study SET baselines = ?", [json.dumps(FAR_WORSE)])
+        connection.execute("UPDATE sweep_run SET outcome = 'learnt'")
+    before = lab.epochs_done()
+    process = lab.spawn("confirm", "line", "--seeds", "2", "--workers", "1")
+    lab.wait_for_epochs(before + 5, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert lab.run("confirm", "line", "--seeds", "2", "--workers", "0") == 0
+    assert numbers_on_test(lab) == numbers_on_test(confirmed)
+
+
+def numbers_on_test(lab: Lab) -> str:
+    """The confirming runs' numbers on the test pictures, to the last bit."""
+    frame = epoch_frame(lab.store, CONFIRMED, ("test",))
+    numbers = frame[[c for c in frame if c == "run" or c.startswith(("metric_", "term_"))]]
+    return numbers.sort_values("run").to_csv(index=False, float_format="%.17g")
+
+
+def test_start_confirms_by_itself_where_the_spec_says_so(lab, capsys) -> None:
+    """[study] confirm = 2, with what it takes said before; without a trial to name that is said, and nothing else is done."""
+    text = lab.LINE.replace('name = "line"', 'name = "line"\nconfirm = 2')
+    assert lab.run("start", lab.spec(text, **{**QUICK, "seeds": "[0]"}), "--workers", "0") == 0
+    error = capsys.readouterr().err
+    assert "16 runs more (8 weightings x 2 fresh seeds)" in error and "nothing to confirm" in error
+    made_learnt(lab)
+    assert lab.run("resume", "line", "--workers", "0") == 0
+    assert "under 2 fresh seeds" in capsys.readouterr().out
+
+
+def test_a_search_is_settled_by_its_confirmed_best(lab, capsys) -> None:
+    """Undecided in its own numbers; then the five that were confirmed decide, under fresh seeds."""
+    text = lab.SEARCH.replace("trials = 14", "trials = 6").replace("rooms = 12", "rooms = 20")
+    assert lab.run("start", lab.spec(text, width="1", epochs="1", seeds="[0, 1, 2]"), "--workers", "0") == 0
+    lab.make_learnt("search")
+    made_learnt(lab)
+    before = shown(lab, capsys, "best", "search")
+    assert before["state"] == "undecided" and before["is_search"]
+    assert lab.run("confirm", "search", "--seeds", "3", "--workers", "0") == 0
+    made_learnt(lab)
+    after = shown(lab, capsys, "best", "search")
+    assert after["is_confirmed"] and not after["is_search"] and len(after["compared"]) == 5
+    assert after["seeds"] == [10_000, 10_001, 10_002] and after["bound"] is not None
+    quoted = next(r for r in after["confirmation"]["rows"] if r["candidate"]["name"] == after["confirmation"]["quoted"])
+    assert quoted["candidate"]["trial"] == after["trial"] and quoted["confidence"] == pytest.approx(0.99)
+    assert shown(lab, capsys, "status", "search")["decision"]["state"] == after["state"]
+
+
+def test_a_raced_study_is_confirmed_as_any_other(lab, capsys) -> None:
+    """Under fresh seeds, as many as are asked for, whatever its stages were."""
+    text = lab.LINE.replace("[search]", "[search]\nrace = true\nstages = [3, 4]")
+    assert lab.run("start", lab.spec(text, **{**QUICK, "seeds": "[0]"}), "--workers", "0") == 0
+    made_learnt(lab)
+    assert lab.run("confirm", "line", "--seeds", "4", "--workers", "0") == 0
+    found = shown(lab, capsys, "confirm", "line")
+    assert found["state"] == "finished" and found["seeds"] == 4 and found["is_current"]
+
+
+def test_without_test_pictures_fresh_seeds_are_judged_on_validation(lab, capsys, tmp_path) -> None:
+    """And it is said that test is not measured."""
+    random = np.random.default_rng(0)
+    for part in ("train", "val"):
+        for number in range(4):
+            folder = tmp_path / "pairs" / part / f"scene_{part}_{number}"
+            folder.mkdir(parents=True)
+            cv2.imwrite(str(folder / "0.png"), random.integers(0, 255, (16, 16, 3), dtype=np.uint8))
+            cv2.imwrite(str(folder / "0_depth.png"), random.integers(500, 5000, (16, 16)).astype(np.uint16))
+    spec = lab.spec(source=f'"pairs:{tmp_path / "pairs"}"', **{**QUICK, "w": "[0.3]", "seeds": "[0]"})
+    text = "\n".join(x for x in Path(spec).read_text().splitlines() if not x.startswith("rooms"))
+    Path(spec).write_text(text.replace("[data]", '[data]\nsplit = "folders"'))
+    assert lab.run("start", spec, "--workers", "0") == 0
+    made_learnt(lab)
+    assert lab.run("confirm", "line", "--seeds", "2", "--workers", "0") == 0
+    made_learnt(lab)
+    found = shown(lab, capsys, "confirm", "line")
+    assert found["part"] == "val" and found["read_before"] is None and "test not measured" in found["confirmed"]
+
+
+def shown_export(lab: Lab, capsys) -> dict:
+    """All of a study's tables."""
+    capsys.readouterr()
+    assert lab.run("export", "line", "--format", "json") == 0
+    return json.loads(capsys.readouterr().out)
