@@ -144,6 +144,7 @@ class Decision:
     gate_p: float | None = None
     gate_level: float | None = None
     is_pilot: bool = False
+    looks: int = 1
     detectable: float | None = None
     seeds_needed: int | None = None
     broken: tuple[Breaks, ...] = ()
@@ -356,6 +357,7 @@ def _compare(
         "gate": judged.gate.name,
         "gate_p": float(judged.gate.p[0]),
         "is_pilot": judged.gate.is_pilot,
+        "looks": question.looks,
     }
     if rejection and gate["gate_p"] >= level:  # it stays, and is shown as it was
         gate = {key: getattr(rejection, key) for key in gate}

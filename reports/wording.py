@@ -161,6 +161,9 @@ def _compared(decision: Decision) -> str:
             " ..." if len(decision.seeds_left) > MOST_NAMED else ""
         )
         text += f" Left out: seed{'s' * some} {seeds}, under which some trial has no value."
+    if decision.looks > 1:
+        before = _count(decision.looks - 1, "time")
+        text += f" They were read {before} before, with fewer seeds: {decision.looks} looks share the 5{NO_BREAK}%."
     if decision.state == "anecdote":
         text += " Fewer than three tell no difference from luck: add seeds."
     return text

@@ -79,6 +79,7 @@ def study_question(store: Store, row: Mapping[str, Any], spec: StudySpec) -> tup
         is_search=spec.search.sampler != "grid",
         is_unfinished=not trials or any(t.state not in TOLD for t in trials),
         margin=spec.study.margin,
+        looks=row["looks"] or 1,
         pictures=val_pictures(store.decoded(row, "data", DataSummary)),
         stages=spec.stages,
         seeds=spec.all_seeds,

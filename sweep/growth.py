@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from depth_loss_sweep.errors import StudyError
+from depth_loss_sweep.reports.stages import LEAST_SEEDS
 from depth_loss_sweep.space import Choices, plain
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import kept_overrides
@@ -112,8 +113,14 @@ def _shrinkage(old: StudySpec, new: StudySpec) -> str | None:
     return None
 
 
-def grow(spec: StudySpec, overrides: Mapping[str, Any], store: Store) -> None:
-    """Take the larger spec on. Told trials are immutable in Optuna, so a grid is projected anew."""
+def grow(spec: StudySpec, stored: StudySpec, overrides: Mapping[str, Any], store: Store) -> None:
+    """Take the larger spec on. Told trials are immutable in Optuna, so a grid is projected anew.
+
+    Where an answer could be read and seeds are added to it, that was a look, and the next one shares its level.
+    """
+    row = store.require(spec.name)
+    was_answered = row["state"] == "finished" and len(stored.study.seeds) >= LEAST_SEEDS
+    more_seeds = {*spec.study.seeds} > {*stored.study.seeds}
     columns: dict[str, Any] = {
         "spec_text": spec.text,
         "overrides": kept_overrides(spec, overrides),
@@ -123,7 +130,7 @@ def grow(spec: StudySpec, overrides: Mapping[str, Any], store: Store) -> None:
     if spec.search.sampler != "grid":
         store.update_study(spec.name, **columns)
     else:
-        store.regrow_study(spec.name, **columns)
+        store.regrow_study(spec.name, **columns, looks=(row["looks"] or 1) + (was_answered and more_seeds))
 
 
 def try_failures_again(spec: StudySpec, store: Store) -> str | None:

@@ -58,6 +58,7 @@ def study_record(store: Store, home: Home, name: str) -> StudyRecord:
         predictors=PREDICTORS,
         notes=_notes(row, spec, trials, runs),
         pictures=picture_values(store, spec),
+        looks=row["looks"] or 1,
         confirmation=study_confirmation(store, row, spec),
     )
     return _with_panels(record, home)

@@ -172,7 +172,7 @@ def _grow(spec: StudySpec, overrides: Mapping[str, Any], row: Mapping[str, Any],
     resolve_runtime(device, spec.train, session.machine(device))
     prepared = prepare_training(spec.data, session.home.cache, session.show_preparing)
     _check_data(prepared, spec.name, store.decoded(row, "data", DataSummary))
-    grow(spec, overrides, store)
+    grow(spec, stored, overrides, store)
     session.display.note(f"study {spec.name} grows: what is done is kept, only what is missing is trained")
 
 

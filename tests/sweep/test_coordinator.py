@@ -15,7 +15,10 @@ import optuna
 import pytest
 from sqlalchemy import select
 
+from depth_loss_sweep.answer import study_question
 from depth_loss_sweep.lease import holder
+from depth_loss_sweep.results import study_record
+from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.status import status
 from depth_loss_sweep.tables import TRIAL
 
@@ -183,6 +186,19 @@ def test_a_study_without_a_name_in_its_spec_is_one_study(lab, capsys) -> None:
     assert {row["study"] for row in lab.store.rows(select(TRIAL.c.study))} == {"mine"}
     assert {s.study_name for s in optuna.get_all_study_summaries(lab.store.url)} == {"mine", "mine@1"}
     assert [s.study_name for s in optuna.get_all_study_summaries(f"sqlite:///{lab.folder / 'sweep.db'}")] == ["mine"]
+
+
+def test_seeds_added_after_a_look_share_its_level(lab) -> None:
+    """A study that was answered and gets more seeds is looked at again; weights, or seeds before there was an answer, are no look."""
+    for change in ({"seeds": "[0, 1]"}, {"seeds": "[0, 1, 2]"}, {"seeds": "[0, 1, 2]", "w": "[0.0, 0.3, 0.6, 0.9]"}):
+        assert lab.run("start", lab.spec(epochs="1", **{"w": "[0.0, 0.6]", **change}), "--workers", "0") == 0
+    assert (lab.store.require("line")["looks"] or 1) == 1
+    grown = lab.spec(epochs="1", seeds="[0, 1, 2, 3]", w="[0.0, 0.3, 0.6, 0.9]")
+    assert lab.run("start", grown, "--workers", "0") == 0
+    store = lab.store
+    row = store.require("line")
+    assert row["looks"] == 2 and study_question(store, row, stored_spec(row, ""))[1].level == 0.025
+    assert study_record(store, lab.home, "line").looks == 2
 
 
 def test_growth_that_is_refused_changes_nothing(lab, capsys) -> None:
