@@ -168,13 +168,19 @@ def _differences(
     return Differences(np.where(itself, 0.0, mean), np.where(itself, 0.0, np.maximum(pooled, pair)))
 
 
+def ahead(found: Fit) -> np.ndarray:
+    """The weight of the least mean, (studies,)."""
+    least: np.ndarray = np.where(np.isnan(found.means), np.inf, found.means).argmin(axis=1)
+    return least
+
+
 def kept(found: Fit, level: float = LEVEL) -> np.ndarray:
     """Which weights may be best, (studies, weights): the best is among them in 1 - level of studies.
 
     One leaves only where both contrasts with the weight that is ahead exclude it.
     """
-    ahead = np.where(np.isnan(found.means), np.inf, found.means).argmin(axis=1)
-    d = differences(found, ahead, level)
+    leader = ahead(found)
+    d = differences(found, leader, level)
     with np.errstate(invalid="ignore"):
         return ~np.isnan(found.means) & ~(d.mean > d.half)
 
