@@ -98,7 +98,7 @@ def test_a_race_drops_and_goes_on(lab, capsys) -> None:
     best = json.loads(capsys.readouterr().out)
     assert best["race"]["dropped"] == [{"trial": 0, "stage": 1, "seeds": 3}] and best["kept"] == [1, 2]
     store = lab.store
-    decision, _ = study_decision(store, store.require("line"), stored_spec(store.require("line"), ""))
+    decision, *_ = study_decision(store, store.require("line"), stored_spec(store.require("line"), ""))
     assert json.loads(json.dumps(decision.as_dict()))["race"] == best["race"]
     capsys.readouterr()
     for change in ("study.seeds=[0,1,2,3]", "study.margin=0.1", "search.race=false"):
