@@ -59,7 +59,7 @@ def _gain(row: Confirmed, measure: Measure) -> str:
     if row.gain is None:
         return ""
     if not row.gain.is_shown:
-        return f"; no difference from equal weights is shown (better by {gain(row.gain, measure)})"
+        return f"; no difference from equal weights is shown (gain {gain(row.gain, measure)})"
     told = row.gain if row.gain.mean > 0 else row.gain.turned
     return f"; {'better' if row.gain.mean > 0 else 'worse'} than equal weights by {gain(told, measure)}"
 
