@@ -9,8 +9,10 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from depth_loss_sweep.reports.comparisons import LEVEL
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.rule import Design, judge
+from tests.benchmarks import machine
 
 STORE = Path(__file__).parents[2] / "build" / "benchmarks" / "answer.jsonl"
 SD = 0.03  # of a run, relative, as on real pictures
@@ -242,23 +245,35 @@ def run(
     whole: int = WHOLE,
     simulate: Callable[[Any, int, int, int], dict[str, float]] = simulate,
 ) -> Iterator[tuple[Any, dict[str, float]]]:
-    """Simulate cells, or take what is stored of them for as many studies."""
+    """Simulate cells, one a core at a time, or take what is stored of them for as many studies; as they come to be known."""
     known = {}
     if store is not None and store.exists():
         lines = map(json.loads, store.read_text(encoding="utf-8").splitlines())
-        known = {(row["cell"], row["studies"], row["attempt"]): row["rates"] for row in lines}
-    for cell in chosen:
-        key = (cell.name, studies, attempt)
-        if key not in known:
-            known[key] = simulate(cell, studies, attempt, whole)
+        known = {row["cell"]: row["rates"] for row in lines if (row["studies"], row["attempt"]) == (studies, attempt)}
+    yield from ((cell, known[cell.name]) for cell in chosen if cell.name in known)
+    with ProcessPoolExecutor(machine.cores(), get_context("spawn")) as pool:
+        work = {pool.submit(simulate, cell, studies, attempt, whole): cell for cell in chosen if cell.name not in known}
+        for done in as_completed(work):
             if store is not None:
-                store.parent.mkdir(parents=True, exist_ok=True)
-                with store.open("a", encoding="utf-8") as file:
-                    file.write(
-                        json.dumps({"cell": cell.name, "studies": studies, "attempt": attempt, "rates": known[key]})
-                        + "\n"
-                    )
-        yield cell, known[key]
+                _append(
+                    store,
+                    {"cell": work[done].name, "studies": studies, "attempt": attempt, "rates": done.result()},
+                )
+            yield work[done], done.result()
+
+
+def in_order(
+    chosen: Sequence[Any], found: Iterable[tuple[Any, dict[str, float]]]
+) -> list[tuple[Any, dict[str, float]]]:
+    """What was found of cells, in the order in which they stand."""
+    rates = dict(found)
+    return [(cell, rates[cell]) for cell in chosen]
+
+
+def _append(store: Path, row: dict[str, Any]) -> None:
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with store.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def measure(quick: bool) -> dict[str, Any]:
@@ -267,8 +282,8 @@ def measure(quick: bool) -> dict[str, Any]:
         chosen = cells(
             weights=(5,), seeds=(3, 5), correlations=(0.5,), noises=("normal", "collapse"), curves=("equal", "dip 4%")
         )
-        return summary(list(run(chosen, QUICK_STUDIES)), QUICK_STUDIES)
-    return summary(list(run(cells(), STUDIES, STORE)), STUDIES, again=True)
+        return summary(in_order(chosen, run(chosen, QUICK_STUDIES)), QUICK_STUDIES)
+    return summary(in_order(cells(), run(cells(), STUDIES, STORE)), STUDIES, again=True)
 
 
 def summary(found: Sequence[tuple[Cell, dict[str, float]]], studies: int, again: bool = False) -> dict[str, Any]:

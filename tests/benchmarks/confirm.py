@@ -5,6 +5,9 @@ well: one interval is to cover what these scenes have, the other one what all sc
 """
 
 import math
+import zlib
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -12,7 +15,10 @@ from depth_loss_sweep.reports.confirmation import EQUAL_WEIGHTS, WINNER, Confirm
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.references import Candidate
 from depth_loss_sweep.reports.scenes import PictureValues
+from tests.benchmarks.answer import STORE as ANSWERS
+from tests.benchmarks.answer import in_order, run
 
+STORE = ANSWERS.with_name("confirm.jsonl")
 SD, SCENE_SD, INTERACTION_SD = (
     0.03,
     0.25,
@@ -26,27 +32,31 @@ OUTCOMES = {"learnt": False, "flat": True}
 CANDIDATES = (Candidate("w", (WINNER,), {"ssim": 1.0}), Candidate("equal", (EQUAL_WEIGHTS,), {"ssim": 1.0, "l1": 1.0}))
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One kind of confirmation: its fresh seeds, how much of a run's variance they share, and how often a run breaks."""
+
+    seeds: int
+    correlation: float
+    collapsing: float
+
+    @property
+    def name(self) -> str:
+        """A cell in words."""
+        return f"{self.seeds} seeds, correlation {self.correlation:g}, {self.collapsing:.0%} break"
+
+
 def measure(quick: bool) -> dict[str, dict[str, float]]:
     """Coverage of levels, gains and the probability to break, by seeds, correlation and collapsing runs."""
-    studies = QUICK_STUDIES if quick else STUDIES
-    found = {}
-    for seeds in (3, 5, 12):
-        for correlation in (0.0, 0.5, 0.9):
-            for collapsing in (0.0, 0.25):
-                name = f"{seeds} seeds, correlation {correlation:g}, {collapsing:.0%} break"
-                found[name] = _cell(
-                    studies,
-                    seeds,
-                    correlation,
-                    collapsing,
-                    np.random.default_rng([seeds, int(10 * correlation), int(4 * collapsing)]),
-                )
-    return found
+    cells = [Cell(*parts) for parts in product((3, 5, 12), (0.0, 0.5, 0.9), (0.0, 0.25))]
+    found = run(cells, QUICK_STUDIES if quick else STUDIES, None if quick else STORE, simulate=simulate)
+    return {cell.name: rates for cell, rates in in_order(cells, found)}
 
 
-def _cell(
-    studies: int, seeds: int, correlation: float, collapsing: float, random: np.random.Generator
-) -> dict[str, float]:
+def simulate(cell: Cell, studies: int, attempt: int = 0, _whole: int = 0) -> dict[str, float]:
+    """How often each interval of a cell covers the truth."""
+    random = np.random.default_rng([zlib.crc32(cell.name.encode()), attempt])
+    seeds, correlation, collapsing = cell.seeds, cell.correlation, cell.collapsing
     hits: dict[str, list[bool]] = {}
     for _ in range(studies):
         scenes = 1 + SCENE_SD * random.standard_normal(SCENES)

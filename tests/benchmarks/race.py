@@ -21,7 +21,7 @@ from depth_loss_sweep.reports.comparisons import LEVEL
 from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.rule import Design, is_over, judge, scores
 from depth_loss_sweep.reports.stages import STAGES
-from tests.benchmarks.answer import MARGIN, record, run
+from tests.benchmarks.answer import MARGIN, in_order, record, run
 
 STORE = Path(__file__).parents[2] / "build" / "benchmarks" / "race.jsonl"
 SD, MEASURED = 0.031, 0.86  # of a run, relative, and how much of its variance a seed shares: as on real pictures
@@ -192,8 +192,8 @@ def measure(quick: bool) -> dict[str, Any]:
     """All cells with their bars; in small, a few that keep nothing."""
     if quick:
         chosen = [cell for cell in cells() if cell.curve in ("start 5%", "dip 4%")]
-        return summary(list(run(chosen, QUICK_STUDIES, whole=1, simulate=simulate)))
-    return summary(list(run(cells(), STUDIES, STORE, whole=WHOLE, simulate=simulate)))
+        return summary(in_order(chosen, run(chosen, QUICK_STUDIES, whole=1, simulate=simulate)))
+    return summary(in_order(cells(), run(cells(), STUDIES, STORE, whole=WHOLE, simulate=simulate)))
 
 
 def summary(found: Sequence[tuple[Cell, dict[str, float]]]) -> dict[str, Any]:
