@@ -21,7 +21,8 @@ HEAD = (
 )
 SWEPT = (
     "The other keys of this section are the swept variables, each a range, a list of choices, or (to be drawn) an interval. "
-    'A plain name is used in [weights]; a dotted one, such as "train.learning_rate" = [1e-4, 1e-3], sweeps that field.'
+    'A plain name is used in [weights]; a dotted one, such as "train.learning_rate" = [1e-4, 1e-3], sweeps that field, '
+    'and "train.augment" = [[], ["flip_h", "brightness"]] one that holds a list: its trials are called none and brightness+flip_h.'
 )
 WEIGHTS = (
     "λ of each term: a number, or an expression of the swept variables (+, -, * and / by a number). Terms: "

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_origin
 
 from pydantic import BaseModel, Field, field_validator
 
@@ -15,7 +15,7 @@ from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSett
 from depth_loss_sweep.objectives import StudyObjective
 from depth_loss_sweep.reports.references import EQUAL_TERMS, POINT, REFERENCES, Candidate
 from depth_loss_sweep.reports.stages import LEAST_SEEDS, STAGES, race_seeds
-from depth_loss_sweep.space import Affine, Choices, Variable, cell_count, cells, plain
+from depth_loss_sweep.space import Affine, Choices, Variable, cell_count, cells, plain, text_list
 from depth_loss_sweep.validation import validated
 
 CANDIDATE = "candidate"
@@ -252,7 +252,8 @@ class StudySpec:
         for name, value in (self._candidate(point).fields if self.candidates and point else point).items():
             section, _, field = name.partition(".")
             if field:
-                sections[section][field] = value
+                is_list = isinstance(value, str) and holds_list(section, field)
+                sections[section][field] = text_list(value) if is_list else value
         return {name: validated(kind, sections[name], name, stored=True) for name, kind in SECTION_SETTINGS.items()}
 
     def as_dict(self) -> dict[str, Any]:
@@ -267,6 +268,11 @@ class StudySpec:
         if self.candidates:
             sections["candidates"] = [asdict(candidate) for candidate in self.candidates]
         return sections
+
+
+def holds_list(section: str, field: str) -> bool:
+    """Whether a field holds a list, as train.augment does; each of its choices is one, too, and known by its text."""
+    return get_origin(SECTION_SETTINGS[section].model_fields[field].annotation) is tuple
 
 
 def _point(point: Mapping[str, Any]) -> str:

@@ -9,15 +9,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from depth_loss_sweep.data.registry import source_entry
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.paths import expanded
 from depth_loss_sweep.reports.references import POINT, Candidate
-from depth_loss_sweep.space import Choices, Interval, Variable, grid_range, parse_affine
-from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection, StudySpec
+from depth_loss_sweep.space import Choices, Interval, Variable, grid_range, list_text, parse_affine
+from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection, StudySpec, holds_list
 from depth_loss_sweep.spec_check import check_spec, check_weight
 from depth_loss_sweep.validation import nearest, validated
 
@@ -133,7 +133,7 @@ def _build(tree: dict[str, Any], text: str, given: str, stored: bool) -> StudySp
     spec = StudySpec(
         study=validated(StudySection, study, "study", stored),
         search=search,
-        variables=points + tuple(_variable(name, value) for name, value in swept.items()),
+        variables=points + tuple(_variable(name, value, sections) for name, value in swept.items()),
         weights={term: parse_affine(check_weight(term, value)) for term, value in tree.get("weights", {}).items()},
         text=text,
         **sections,
@@ -165,7 +165,7 @@ def _split_search(section: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     return settings, swept
 
 
-def _variable(name: str, value: Any) -> Variable:
+def _variable(name: str, value: Any, sections: Mapping[str, Any]) -> Variable:
     expected = "expected { from, to, step }, { low, high } or a list of choices"
     if not all(part.isidentifier() for part in name.split(".")):
         raise SpecError(f"search.{name}: a variable's name has letters, digits and _ only")
@@ -178,7 +178,8 @@ def _variable(name: str, value: Any) -> Variable:
             f"search.{name} cannot be swept, it is the whole study's: start a study for each, with --set {name}=..."
         )
     if isinstance(value, list) and value:
-        return _choices(name, value)
+        is_of_lists = field and holds_list(section, field) and any(isinstance(item, list | str) for item in value)
+        return _choices(name, _list_texts(section, field, value, sections[section]) if is_of_lists else value)
     if isinstance(value, dict) and set(value) == {"from", "to", "step"}:
         return grid_range(name, *(_number(name, value[k]) for k in ("from", "to", "step")))
     if isinstance(value, dict) and {"low", "high"} <= set(value) <= {"low", "high", "log"}:
@@ -194,10 +195,23 @@ def _variable(name: str, value: Any) -> Variable:
     raise SpecError(f"search.{name} is {_floats(value)!r}: {expected}")
 
 
+def _list_texts(section: str, field: str, value: list[Any], settings: BaseModel) -> list[str]:
+    """The choices of a field that holds a list, each by the text of what the section makes of it."""
+    for item in value:
+        if not isinstance(item, list):
+            raise SpecError(
+                f"search.{section}.{field} holds {_floats(item)!r}: expected a list of lists, since {section}.{field} holds a "
+                f"list, and each choice is one"
+            )
+    kept = settings.model_dump()
+    found = [validated(type(settings), kept | {field: _floats(item)}, section) for item in value]
+    return [list_text(getattr(one, field)) for one in found]
+
+
 def _choices(name: str, value: list[Any]) -> Choices:
     for item in value:
         if not isinstance(item, (Decimal, int, str, bool)):
-            raise SpecError(f"search.{name} holds {item!r}: expected numbers, texts or true/false")
+            raise SpecError(f"search.{name} holds {_floats(item)!r}: expected numbers, texts or true/false")
         if not isinstance(item, (str, bool)):
             _number(name, item)
     if len({(type(v) is bool, v) for v in value}) != len(value):
