@@ -1,4 +1,7 @@
-"""Random flips, brightness and contrast of a batch, on its device: image and depth together, decided by a seed alone."""
+"""Random flips, brightness and contrast of a batch, on its device: image and depth together, decided by a seed alone.
+
+The changes are drawn anew for each batch (`augment`), or once for each copy by which a set is enlarged (`augment_copies`).
+"""
 
 from collections.abc import Collection
 
@@ -32,7 +35,45 @@ def augment(
         raise DataError(f"unknown augmentation {unknown[0]!r}; expected {', '.join(KINDS)}")
     if not kinds:
         return images, depth, mask
-    draws = _draws(len(images), seed, images.device)
+    return _changed(images, depth, mask, kinds, brightness, contrast, draw_changes(len(images), seed))
+
+
+def augment_copies(
+    images: torch.Tensor,
+    depth: torch.Tensor,
+    mask: torch.Tensor,
+    kinds: Collection[str],
+    brightness: float,
+    contrast: float,
+    draws: torch.Tensor,
+    is_copy: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """As `augment` by the draws that these copies were made with, (KINDS, B) of `draw_changes`; others stay as they are.
+
+    `is_copy` (B,) bool says which of the pictures are copies; the rest are originals, returned to the bit.
+    """
+    chosen = is_copy.to(images.device).view(-1, 1, 1, 1)
+    changed = _changed(images, depth, mask, kinds, brightness, contrast, draws)
+    images, depth, mask = (torch.where(chosen, *pair) for pair in zip(changed, (images, depth, mask), strict=True))
+    return images, depth, mask
+
+
+def draw_changes(count: int, seed: int) -> torch.Tensor:
+    """By what so many pictures are changed: (KINDS, count), uniform in [0, 1)."""
+    # Drawn on the CPU: generators differ between devices.
+    return torch.rand((len(KINDS), count), generator=torch.Generator().manual_seed(seed))
+
+
+def _changed(
+    images: torch.Tensor,
+    depth: torch.Tensor,
+    mask: torch.Tensor,
+    kinds: Collection[str],
+    brightness: float,
+    contrast: float,
+    draws: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    draws = draws.to(images.device)
     for row, kind, axis in ((0, "flip_h", -1), (1, "flip_v", -2)):
         if kind in kinds:
             chosen = (draws[row] < 0.5).view(-1, 1, 1, 1)
@@ -42,12 +83,6 @@ def augment(
     if "contrast" in kinds:
         images = _contrast(images, _factor(draws[3], contrast).to(images.dtype))
     return images.clamp(0, 1), depth, mask
-
-
-def _draws(count: int, seed: int, device: torch.device) -> torch.Tensor:
-    # Drawn on the CPU: generators differ between devices.
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand((len(KINDS), count), generator=generator).to(device)
 
 
 def _factor(draw: torch.Tensor, strength: float) -> torch.Tensor:

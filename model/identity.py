@@ -27,6 +27,8 @@ def run_identity(settings: RunSettings, runtime: Runtime, data_identity: str) ->
     train = settings.train.model_dump(exclude={"threads", "deterministic", "precision", "keep"})
     if settings.train.schedule == "constant":
         del train["epochs"]
+    if not settings.train.augment_copies:
+        del train["augment_copies"]  # it came later
     weighted = [term for term, weight in settings.weights.items() if weight or term in ALWAYS_NAMED]
     in_use = options_of({term: TERMS[term] for term in weighted}, {"": WEIGHTINGS[settings.loss.weighting]})
     parts = {

@@ -9,7 +9,7 @@ from depth_loss_sweep.model.settings import TrainSettings
 
 
 def stream_seed(*parts: int) -> int:
-    """A seed for one use of randomness, from (seed, epoch) or (seed, epoch, step); unrelated for related parts."""
+    """A seed for one use of randomness, from (seed, epoch), (seed, epoch, step) or (seed, 0, copy); unrelated for related parts."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()) >> 1
 
 
@@ -18,13 +18,18 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return max(1, (2 * count + batch_size) // (2 * batch_size))
 
 
-def epoch_order(count: int, batch_size: int, seed: int) -> torch.Tensor:
-    """The epoch's order as (steps, batch_size) picture numbers.
+def epoch_order(count: int, batch_size: int, seed: int, epoch: int, copies: int = 0) -> torch.Tensor:
+    """The epoch's order, epochs counted from 1, as (steps, batch_size) numbers of pictures.
+
+    With `copies` of each picture, number n is picture n % count, the original where n < count. An epoch stays as long: it
+    is the next `count` numbers of a pass, and a pass, `copies` + 1 epochs, takes every original and every copy once.
 
     Only full batches, so that every step weighs the same and has one shape: where the last is at least half full,
-    it is filled from the start of the order, else left out (another few each epoch).
+    it is filled from the start of the epoch's order, else left out (another few each epoch).
     """
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    passes, part = divmod(epoch - 1, copies + 1)
+    generator = torch.Generator().manual_seed(stream_seed(seed, passes + 1))
+    order = torch.randperm(count * (copies + 1), generator=generator)[part * count :][:count]
     steps = steps_per_epoch(count, batch_size)
     return order.repeat(2)[: steps * batch_size].view(steps, batch_size)
 

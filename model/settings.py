@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, create_model, field_validator
+from pydantic import Field, ValidationInfo, create_model, field_validator
 
 from depth_loss_sweep.data.settings import Settings
 from depth_loss_sweep.model.names import NETWORKS, TERMS, WEIGHTINGS
@@ -47,6 +47,13 @@ class TrainSettings(Settings):
     augment: tuple[Augmentation, ...] = Field(
         (), description="random changes of the training images; each flip comes with probability 0.5"
     )
+    augment_copies: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="augment: 0 changes each image anew at each step; more enlarge the training set by so many copies of each image, "
+        "each changed once, and an epoch, as long as before, takes the next part of the whole",
+    )
     brightness: float = Field(0.2, ge=0, lt=1, description="augment: the factor is drawn from 1 - this to 1 + this")
     contrast: float = Field(0.2, ge=0, lt=1, description="augment: the factor is drawn from 1 - this to 1 + this")
     threads: int = Field(
@@ -76,6 +83,13 @@ class TrainSettings(Settings):
         if len(set(value)) != len(value):
             raise ValueError("an augmentation is named twice")
         return tuple(sorted(value))
+
+    @field_validator("augment_copies")
+    @classmethod
+    def _changed_copies(cls, value: int, info: ValidationInfo) -> int:
+        if value and info.data.get("augment") == ():
+            raise ValueError("copies are changed by train.augment, which names nothing: name some, or set this to 0")
+        return value
 
 
 class _LossSettings(Settings):

@@ -4,7 +4,8 @@
         print(record.epoch, record.splits["val"]["metric_rmse"])
 
 It knows nothing of Optuna, SQLite or the command line. Nothing random is carried from step to step: batch order and
-augmentation come from (seed, epoch, step), so that a killed run and an undisturbed one give the same bits.
+augmentation come from (seed, epoch, step), or from (seed, copy) where copies enlarge the training set, so that a killed
+run and an undisturbed one give the same bits.
 """
 
 import logging
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depth_loss_sweep.data.augment import augment
+from depth_loss_sweep.data.augment import augment, augment_copies, draw_changes
 from depth_loss_sweep.data.prepare import Prepared
 from depth_loss_sweep.data.tensors import Pictures
 from depth_loss_sweep.model.backend import apply_runtime, memory_format, this_machine
@@ -128,6 +129,7 @@ class _Training:
         self.eval_part = self.train_part.subset(chosen.to(self.train_part.rows.device))
         self.batch_size = min(settings.train.batch_size, len(self.train_part))
         self.steps = steps_per_epoch(len(self.train_part), self.batch_size)
+        self.copies = self._draw_copies()
         self.panels = sorted({round(i * (len(self.val_part) - 1) / (PANELS - 1)) for i in range(PANELS)})
         median, self.median_rmse = median_baseline(data)
         self.network = _build_network(settings, median, runtime)
@@ -153,7 +155,8 @@ class _Training:
         apply_runtime(self.runtime, self.settings.train)
         start, away = time.perf_counter(), 0.0
         epoch = self.epoch + 1
-        order = epoch_order(len(self.train_part), self.batch_size, stream_seed(self.settings.seed, epoch))
+        copies = self.settings.train.augment_copies
+        order = epoch_order(len(self.train_part), self.batch_size, self.settings.seed, epoch, copies)
         order = order.to(self.train_part.rows.device, non_blocking=True)
         table = torch.empty(len(order), 2 + len(TERMS), device=self.runtime.device)
         self.network.train()
@@ -188,20 +191,28 @@ class _Training:
 
     def _step(self, chosen: Tensor, rate: float, seed: int) -> Tensor:
         """One update; returns its total, gradient norm and terms, on the device."""
-        settings = self.settings.train
-        batch = self.train_part.take(chosen)
-        images, depth, mask = augment(
-            as_input(batch.images),
-            batch.depth,
-            batch.mask,
-            settings.augment,
-            settings.brightness,
-            settings.contrast,
-            seed,
-        )
-        (row,) = self._descend(images, depth, mask)
+        (row,) = self._descend(*self._augmented(chosen, seed))
         self.optimizer.step(rate)
         return row
+
+    def _augmented(self, chosen: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, depth and mask of these numbers of `epoch_order`: changed anew, or as each copy is for good."""
+        settings, count = self.settings.train, len(self.train_part)
+        changes = (settings.augment, settings.brightness, settings.contrast)
+        if self.copies is None:
+            batch = self.train_part.take(chosen)
+            return augment(as_input(batch.images), batch.depth, batch.mask, *changes, seed)
+        batch = self.train_part.take(chosen % count)
+        draws, is_copy = self.copies[:, chosen], chosen >= count
+        return augment_copies(as_input(batch.images), batch.depth, batch.mask, *changes, draws, is_copy)
+
+    def _draw_copies(self) -> Tensor | None:
+        """By what each number of `epoch_order` is changed (those of originals go unused); None without copies."""
+        count, copies = len(self.train_part), self.settings.train.augment_copies
+        if not copies:
+            return None
+        drawn = [draw_changes(count, stream_seed(self.settings.seed, 0, copy)) for copy in range(copies + 1)]
+        return torch.cat(drawn, 1).to(self.train_part.rows.device)
 
     def _gradients(self, images: Tensor, depth: Tensor, mask: Tensor) -> tuple[Tensor]:
         """Leave the gradients of a batch, clipped; return its total, gradient norm and terms as a row."""

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from depth_loss_sweep.data.augment import KINDS, augment
+from depth_loss_sweep.data.augment import KINDS, augment, augment_copies, draw_changes
 from depth_loss_sweep.data.errors import DataError
 
 
@@ -58,3 +58,14 @@ def test_nothing_asked_nothing_done(batch):
     assert all(a is b for a, b in zip(augment(*batch, (), 0.2, 0.2, seed=0), batch, strict=True))
     with pytest.raises(DataError, match="unknown augmentation 'rotate'"):
         augment(*batch, ("rotate",), 0.2, 0.2, seed=0)
+
+
+def test_a_copy_is_changed_for_good_and_an_original_is_not(batch):
+    """A copy is what `augment` makes of its draws, in whatever batch it comes; an original keeps every bit."""
+    draws, is_copy = draw_changes(64, seed=5), torch.arange(64) % 2 == 0
+    found = augment_copies(*batch, KINDS, 0.2, 0.2, draws, is_copy)
+    for mixed, changed, plain in zip(found, augment(*batch, KINDS, 0.2, 0.2, seed=5), batch, strict=True):
+        assert torch.equal(mixed[is_copy], changed[is_copy]) and torch.equal(mixed[~is_copy], plain[~is_copy])
+    turned = torch.arange(63, -1, -1)
+    again = augment_copies(*(x[turned] for x in batch), KINDS, 0.2, 0.2, draws[:, turned], is_copy[turned])
+    assert all(torch.equal(a, b[turned]) for a, b in zip(again, found, strict=True))

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from depth_loss_sweep.model.backend import INSTRUCTION_VARIABLES, this_machine
 from depth_loss_sweep.model.checkpoint import CHECKPOINT, PREVIOUS, read_checkpoint
@@ -147,6 +148,7 @@ def test_the_rate_decays_to_zero_or_stays(pictures, make_settings, tmp_path):
         {"batch_norm": True, "head": "softplus"},
         {"clip_norm": 0.01, "optimizer": "adamw", "weight_decay": 0.1},
         {"augment": ("flip_h", "flip_v", "brightness", "contrast")},
+        {"augment": ("flip_h", "contrast"), "augment_copies": 4},
         {"edge": "smoothness"},
     ],
     ids=str,
@@ -157,6 +159,22 @@ def test_every_setting_trains(pictures, make_settings, tmp_path, changes):
     usual, _ = complete(train(make_settings(epochs=1), pictures, tmp_path / "usual", CPU))
     assert all(math.isfinite(record.splits["val"]["metric_rmse"]) for record in records)
     assert records[0].splits["val"] != usual[0].splits["val"]
+
+
+def test_what_is_evaluated_are_the_originals(pictures, make_settings, tmp_path):
+    """However training images are changed or copied: of networks that have learnt nothing, the numbers are the same."""
+    augmented = {"augment": ("flip_v", "brightness")}
+    found = [
+        complete(train(make_settings(epochs=1, learning_rate=1e-30, **changes), pictures, tmp_path / str(place), CPU))
+        for place, changes in enumerate(({}, augmented, augmented | {"augment_copies": 2}))
+    ]
+    assert found[0][0][0].splits == found[1][0][0].splits == found[2][0][0].splits
+
+
+def test_copies_need_something_that_changes_them(make_settings):
+    """Copies of the training images that are changed by nothing are refused with what to do."""
+    with pytest.raises(ValidationError, match="name some, or set this to 0"):
+        make_settings(augment_copies=1)
 
 
 def test_leaves_the_callers_randomness_alone(pictures, make_settings, tmp_path):
@@ -206,6 +224,17 @@ def test_stopped_at_any_step_it_ends_the_same(pictures, hard_settings, undisturb
     records, result = complete(train(hard_settings, pictures, tmp_path, CPU))
     assert records[: len(first)] == first
     assert bits(records, result, tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize("steps", [2, 4, 9])
+def test_copies_are_the_same_after_a_stop(pictures, hard_settings, tmp_path, steps):
+    """A training set enlarged by copies is drawn again as it was, in the middle of a pass over it, too."""
+    enlarged = hard_settings.train.model_copy(update={"augment_copies": 1})
+    settings = hard_settings.model_copy(update={"train": enlarged})
+    alone, stopped = tmp_path / "alone", tmp_path / "stopped"
+    undisturbed = bits(*complete(train(settings, pictures, alone, CPU)), alone)
+    complete(train(settings, pictures, stopped, CPU, should_stop=stop_after(steps)))
+    assert bits(*complete(train(settings, pictures, stopped, CPU)), stopped) == undisturbed
 
 
 def test_resumed_at_every_epoch_it_ends_the_same(pictures, hard_settings, undisturbed, tmp_path):
@@ -402,6 +431,8 @@ def test_identity_is_what_determines_the_numbers(make_settings):
         run_identity(make_settings(width=8), CPU, "data"),
         run_identity(make_settings(epochs=4), CPU, "data"),
         run_identity(make_settings(augment=("flip_h",)), CPU, "data"),
+        run_identity(make_settings(augment=("flip_h",), augment_copies=1), CPU, "data"),
+        run_identity(make_settings(augment=("flip_h",), augment_copies=4), CPU, "data"),
         run_identity(make_settings(silog_alpha=0.5), CPU, "data"),
         run_identity(make_settings(), replace(CPU, precision="bf16"), "data"),
         run_identity(make_settings(), replace(CPU, memory_format="contiguous"), "data"),
@@ -410,6 +441,12 @@ def test_identity_is_what_determines_the_numbers(make_settings):
     assert len({base, *others}) == 1 + len(others)
     constant = [run_identity(make_settings(schedule="constant", epochs=e), CPU, "data") for e in (3, 4)]
     assert constant[0] == constant[1]
+
+
+def test_runs_of_earlier_versions_keep_their_identity(make_settings):
+    """What came later goes unnamed where it isn't in use: the identity of a run of before is this one."""
+    found = run_identity(make_settings(augment=("flip_h", "brightness")), CPU, "data")
+    assert found == "50402cd5f8d7e1849dfccede114256d81f702275d7415898c5ae31cb04902ca5"
 
 
 def test_runtime_is_resolved_once(make_settings):
