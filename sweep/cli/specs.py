@@ -17,10 +17,11 @@ def presets(name: Annotated[str | None, typer.Argument(help="Print this preset's
             raise SpecError(f"no preset is called {name!r}; expected one of {', '.join(preset_names())}")
         print(read_text(name), end="")
         return
+    width = max(map(len, preset_names()))
     for each in preset_names():
         spec = load_spec(each)
         runs = f"{counted(spec.trial_count, 'trial')} x {counted(len(spec.study.seeds), 'seed')}"
-        print(f"{each:18} {spec.study.description} ({runs})")
+        print(f"{each:{width}} {spec.study.description} ({runs})")
 
 
 def spec() -> None:

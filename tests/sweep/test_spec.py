@@ -1,4 +1,4 @@
-"""The spec: presets, overrides, strictness, what may be compared."""
+"""The spec: overrides, strictness, what may be compared."""
 
 from typing import Any
 
@@ -14,31 +14,10 @@ from depth_loss_sweep.spec_file import (
     parse_data_settings,
     parse_override,
     parse_spec,
-    preset_names,
     read_text,
     stored_overrides,
     stored_spec,
 )
-
-PRESETS = ("demo", "edge-instability", "lambda-search", "silog-vs-ssim", "ssim-vs-edge", "table-2")
-LINE = read_text("silog-vs-ssim")
-
-
-def test_the_promised_presets_are_there_and_valid() -> None:
-    """Every preset named in the documentation loads."""
-    assert set(PRESETS) <= set(preset_names())
-    for name in preset_names():
-        assert load_spec(name).name == name
-
-
-def test_the_first_sweep_is_the_papers() -> None:
-    """Eq. 11: w from 0 to 0.9 by 0.1, and the four weights sum to 1 in every cell, exactly."""
-    spec = load_spec("silog-vs-ssim")
-    weights = [spec.weights_at(cell) for cell in spec.cells]
-    assert [w["ssim"] for w in weights] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
-    assert [w["silog"] for w in weights] == [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0]
-    assert all(w["edge"] == w["l1"] == 0.05 for w in weights)
-    assert (spec.train.epochs, spec.train.learning_rate, spec.train.schedule) == (10, 2e-4, "constant")
 
 
 @pytest.mark.parametrize(
@@ -234,12 +213,6 @@ def test_a_study_grows_by_points() -> None:
     assert fixed_hash(parse_spec(POINTS, {"search.terms": ["silog", "l1"]})) != fixed_hash(base)
 
 
-def test_table_2_is_one_and_the_same_everywhere() -> None:
-    """The reference point and the preset weigh alike."""
-    point, preset = parse_spec(POINTS, {}), load_spec("table-2")
-    assert point.weights_at({"point": "paper-table-2"}) == preset.weights_at({})
-
-
 @pytest.mark.parametrize(("value", "meant"), [("5000", "1/5000"), ("256.0", "1/256"), ('"1000/1"', "1/1000")])
 def test_units_a_metre_are_refused_with_what_was_meant(value: str, meant: str) -> None:
     """A scale above a metre a unit is its inverse, taken for the scale; a study of before that rule stays readable."""
@@ -249,14 +222,6 @@ def test_units_a_metre_are_refused_with_what_was_meant(value: str, meant: str) -
             read()
     row = {"name": "old", "spec_text": read_text("demo"), "overrides": overrides_json({key: given})}
     assert stored_spec(row, "sweep.db").data.depth_scale > 1
-
-
-def test_presets_of_the_paper_are_worth_their_last_epoch() -> None:
-    """As its figures are; ours take the mean of the last two."""
-    papers = {"silog-vs-ssim", "ssim-vs-edge", "edge-instability", "table-2"}
-    assert {name: load_spec(name).study.value for name in preset_names()} == {
-        name: "last" if name in papers else 2 for name in preset_names()
-    }
 
 
 @pytest.mark.parametrize(("overrides", "value"), [({}, 2), ({"study.value": "last"}, "last"), ({"study.value": 3}, 3)])
