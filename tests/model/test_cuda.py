@@ -22,10 +22,12 @@ from depth_loss_sweep.model.unet import UNet
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")
 
 
-def run(batch_norm=False, precision="bf16", clip_norm=1.0):
+def run(batch_norm=False, precision="bf16", clip_norm=1.0, **changes):
     return RunSettings(
         model=ModelSettings(width=8, batch_norm=batch_norm),
-        train=TrainSettings(epochs=3, batch_size=8, precision=precision, clip_norm=clip_norm, augment=("flip_h",)),
+        train=TrainSettings(
+            epochs=3, batch_size=8, precision=precision, clip_norm=clip_norm, augment=("flip_h",), **changes
+        ),
         loss=LossSettings(ssim_data_range=10.0),
         weights={"silog": 0.3, "ssim": 0.3, "edge": 0.2, "l1": 0.2, "smoothness": 0.0},
         seed=0,
@@ -63,11 +65,13 @@ def test_a_recorded_training_has_the_bits_of_one_that_is_not(rooms, tmp_path, mo
     assert len(replayed) == 3
 
 
-def test_a_stopped_training_goes_on_with_the_same_bits(rooms, tmp_path):
+@pytest.mark.parametrize("copies", [0, 2])
+def test_a_stopped_training_goes_on_with_the_same_bits(rooms, tmp_path, copies):
     """A run that stopped after its first epoch and is resumed by another process's recording ends where the other did."""
-    whole = trained(run(), rooms, tmp_path / "whole")
-    assert trained(run(), rooms, tmp_path / "parts", stop=1) == whole[:1]
-    assert trained(run(), rooms, tmp_path / "parts") == whole
+    settings = run(augment_copies=copies)
+    whole = trained(settings, rooms, tmp_path / "whole")
+    assert trained(settings, rooms, tmp_path / "parts", stop=1) == whole[:1]
+    assert trained(settings, rooms, tmp_path / "parts") == whole
 
 
 @pytest.mark.parametrize("channels", [3, 16])
