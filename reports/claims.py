@@ -129,41 +129,47 @@ class _Mean:
 
 
 @dataclass(frozen=True)
-class _Pairs:
-    """How much better a is than b, seed by seed: in logs where the effect is a share."""
+class _Gains:
+    """By how much a is better than b, seed by seed; `told` makes an effect of it."""
 
-    gain: _Mean
+    mean: _Mean
     sd: float
-    is_relative: bool
-
-    def bound(self, margin: float) -> float:
-        """A margin as the differences have it."""
-        return math.log1p(margin) if self.is_relative else margin
+    told: Callable[[float], float]
 
     def test(self, p_for: float, p_against: float) -> Test:
-        """Of these pairs, with these p."""
-        return Test(
-            p_for, p_against, self._told(self.gain.mean), self._interval, self.gain.df + 1, self.sd
-        )
+        """Of these gains, with these p."""
+        return Test(p_for, p_against, self.told(self.mean.mean), self._interval, self.mean.df + 1, self.sd)
+
+    def beyond(self, bound: float) -> Test:
+        """That the mean is above a bound; against it: that it is below."""
+        return self.test(self.mean.p_above(bound), self.mean.p_below(bound))
 
     def _interval(self, level: float) -> tuple[float, float]:
-        low, high = self.gain.interval(level)
-        return self._told(low), self._told(high)
-
-    def _told(self, value: float) -> float:
-        return math.expm1(value) if self.is_relative else value
+        low, high = self.mean.interval(level)
+        return self.told(low), self.told(high)
 
 
-def _pairs(a: np.ndarray, b: np.ndarray, is_relative: bool, higher_is_better: bool) -> _Pairs:
+def _gains(a: np.ndarray, b: np.ndarray, is_relative: bool, higher_is_better: bool = False) -> _Gains:
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"pairs of seeds need two lists of the same length, not {a.shape} and {b.shape}")
+    if is_relative and min(a.min(initial=1), b.min(initial=1)) <= 0:
+        raise ValueError("a ratio of values needs positive ones")
     if is_relative:
         a, b = np.log(a), np.log(b)
     gaps = a - b if higher_is_better else b - a
-    if not np.isfinite(gaps).all():
-        raise ValueError("pairs of seeds need finite values, and positive ones where their ratio counts")
-    return _Pairs(_mean(gaps, np.abs([a, b]).max(initial=0.0)), float(gaps.std(ddof=1)) if len(gaps) > 1 else math.nan, is_relative)
+    return _of(gaps, float(np.abs([a, b]).max(initial=0.0)), math.expm1 if is_relative else float)
+
+
+def _of(gains: np.ndarray, scale: float, told: Callable[[float], float]) -> _Gains:
+    if not np.isfinite(gains).all():
+        raise ValueError("pairs of seeds need finite values")
+    return _Gains(_mean(gains, scale), float(gains.std(ddof=1)) if len(gains) > 1 else math.nan, told)
+
+
+def _bound(margin: float, is_relative: bool) -> float:
+    """A margin as gains have it."""
+    return math.log1p(margin) if is_relative else margin
 
 
 def _mean(values: np.ndarray, scale: float) -> _Mean:
@@ -184,8 +190,7 @@ def difference(a: np.ndarray, b: np.ndarray, *, is_relative: bool, higher_is_bet
 
     The effect is a's gain: by which share b is worse (a positive measure's, in logs), or how much (a fraction's).
     """
-    pairs = _pairs(a, b, is_relative, higher_is_better)
-    return pairs.test(pairs.gain.p_above(0.0), pairs.gain.p_below(0.0))
+    return _gains(a, b, is_relative, higher_is_better).beyond(0.0)
 
 
 def equivalence(
@@ -201,20 +206,18 @@ def equivalence(
 
     Against it: that they are further apart, either way, or only that a is worse by more.
     """
-    pairs = _pairs(a, b, is_relative, higher_is_better)
-    gain, bound = pairs.gain, pairs.bound(margin)
-    worse = gain.p_below(-bound)
-    against = worse if side == "worse" else min(worse, gain.p_above(bound))
-    return pairs.test(max(gain.p_above(-bound), gain.p_below(bound)), against)
+    gains, bound = _gains(a, b, is_relative, higher_is_better), _bound(margin, is_relative)
+    mean = gains.mean
+    worse = mean.p_below(-bound)
+    against = worse if side == "worse" else min(worse, mean.p_above(bound))
+    return gains.test(max(mean.p_above(-bound), mean.p_below(bound)), against)
 
 
 def non_inferiority(
     a: np.ndarray, b: np.ndarray, margin: float, *, is_relative: bool, higher_is_better: bool = False
 ) -> Test:
     """That a is worse than b by less than a margin, or better; against it: that it is worse by more."""
-    pairs = _pairs(a, b, is_relative, higher_is_better)
-    bound = pairs.bound(margin)
-    return pairs.test(pairs.gain.p_above(-bound), pairs.gain.p_below(-bound))
+    return _gains(a, b, is_relative, higher_is_better).beyond(-_bound(margin, is_relative))
 
 
 def all_of(tests: Sequence[Test]) -> Test:
@@ -246,19 +249,142 @@ def trade_off(chosen: int, values: np.ndarray, margin: float, *, is_relative: bo
     own = all_of([difference(values[chosen], end, is_relative=is_relative) for end in ends])
     others = []
     for weight in values[1:-1]:
-        gains = [_pairs(weight, end, is_relative, False) for end in ends]
-        small = [pairs.test(pairs.gain.p_above(pairs.bound(margin)), pairs.gain.p_below(pairs.bound(margin))) for pairs in gains]
-        others.append(min(small, key=lambda test: test.p_against))
+        over = [_gains(weight, end, is_relative).beyond(_bound(margin, is_relative)) for end in ends]
+        others.append(min(over, key=lambda test: test.p_against))
     against = min(1.0, len(ends) * max(test.p_against for test in others))
     return Test(own.p_for, against, own.effect, own.interval, own.n, own.sd, (*own.parts, *others), len(ends))
 
 
-def seeds_needed(sd: float, margin: float, level: float = LEVEL, most: int = 1000) -> int | None:
-    """From how many pairs on an effect of the margin is shown with a power of 0.8, by the noise alone; None beyond `most`.
+def arithmetic(curves: np.ndarray, terms: np.ndarray, weights: np.ndarray, least: float = 0.99) -> Test:
+    """That one fixed network reproduces a curve of combined losses along a line: R² above `least`, as it stands, nothing fitted.
 
-    Never from the observed effect, which would be that of chance. `level` is two-sided.
+    `curves` (seeds, weights) are of networks trained at each weight, `terms` (seeds, terms) of one network a seed, `weights`
+    (weights, terms) theirs along the line. The test is of the unexplained share's logs; the effect is R².
     """
-    raise NotImplementedError
+    rest = ((curves - terms @ weights.T) ** 2).sum(axis=1)
+    whole = ((curves - curves.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    unexplained = np.maximum(rest / whole, TINY)
+    return _of(-np.log(unexplained), 1.0, lambda gain: -math.expm1(-gain)).beyond(-math.log(1 - least))
+
+
+def misranking(combined: np.ndarray, measure: np.ndarray, *, is_relative: bool, higher_is_better: bool = False) -> Test:
+    """That the weight of the least mean combined loss is worse in the measure than every other, from (weights, seeds) of both.
+
+    Against it: another weight is worse still. Parts: every other weight's gain over it, in the order of the line.
+    """
+    preferred = int(np.argmin(combined.mean(axis=1)))
+    others = (row for i, row in enumerate(measure) if i != preferred)
+    return all_of(
+        [
+            difference(other, measure[preferred], is_relative=is_relative, higher_is_better=higher_is_better)
+            for other in others
+        ]
+    )
+
+
+def seeds_needed(sd: float, margin: float, level: float = LEVEL, power: float = POWER, most: int = 1000) -> int | None:
+    """From how many pairs on an effect of the margin is shown at a two-sided level, with this power; None beyond `most`.
+
+    By the noise alone, never by the observed effect, which would be chance's. For the equivalence of equals, the power is that of
+    each of its two sides: 0.9 for 0.8. `sd` is that of paired differences, `margin` in the same unit.
+    """
+    n = np.arange(2, most + 1)
+    quantile = special.stdtrit(n - 1, 1 - level / 2)
+    enough = (quantile + special.ndtri(power)) * sd <= margin * np.sqrt(n)
+    return int(n[enough][0]) if enough.any() else None
+
+
+# Pictures of scenes
+
+
+def validation_gap(
+    values: np.ndarray,
+    scenes: Sequence[str],
+    training: float,
+    n: int,
+    margin: float,
+    draws: int = 4999,
+    seed: int = 0,
+) -> Test:
+    """That a high validation loss comes of few validation pictures, from each picture's loss and the training mean, a fixed number.
+
+    For it: over the whole set the gap is within the margin of 0. Against it: so large a gap isn't that of n pictures, as many as
+    the small set has. Both by drawing scenes with replacement until there are so many pictures; effects are shares of the
+    training mean. Parts: the gap over the whole set, the gap as n pictures have it; `n` of the result counts scenes.
+    """
+    random = np.random.default_rng(seed)
+    whole = _redrawn(values, scenes, training, len(values), draws, random)
+    few = _redrawn(values, scenes, training, n, draws, random)
+    parts = (
+        whole.test(
+            max(whole.p_above(-margin), whole.p_below(margin)), min(whole.p_above(margin), whole.p_below(-margin))
+        ),
+        few.test(1.0, min(few.p_above(0.0), few.p_below(0.0))),
+    )
+    return Test(parts[0].p_for, parts[1].p_against, whole.effect, whole.interval, whole.scenes, parts=parts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Redrawn:
+    """A mean over pictures with its bootstrap over scenes: sorted draws, and the percentiles expanded (Hesterberg 2015, 3.5).
+
+    Few scenes make draws too narrow: their spread by √((k - 1) / k), and a t has longer tails than a normal.
+    """
+
+    effect: float
+    draws: np.ndarray
+    scenes: int
+
+    def p_above(self, bound: float) -> float:
+        """Of the mean not being above the bound."""
+        return self._p(int(np.searchsorted(self.draws, bound, side="right")))
+
+    def p_below(self, bound: float) -> float:
+        """Of the mean not being below the bound."""
+        return self._p(len(self.draws) - int(np.searchsorted(self.draws, bound, side="left")))
+
+    def _p(self, beyond: int) -> float:
+        if self.scenes < 2:
+            return 1.0
+        z = special.ndtri(min(1.0, (beyond + 1) / (len(self.draws) + 1)))
+        return float(special.stdtr(self.scenes - 1, z * math.sqrt((self.scenes - 1) / self.scenes)))
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Its ends at a two-sided level; infinite where draws are too few to say."""
+        if self.scenes < 2:
+            return -math.inf, math.inf
+        t = special.stdtrit(self.scenes - 1, level / 2)
+        share = float(special.ndtr(t * math.sqrt(self.scenes / (self.scenes - 1))))
+        outside = math.ceil(share * (len(self.draws) + 1)) - 2
+        return (-math.inf, math.inf) if outside < 0 else (float(self.draws[outside]), float(self.draws[-1 - outside]))
+
+    def test(self, p_for: float, p_against: float) -> Test:
+        """Of this mean, with these p."""
+        return Test(p_for, p_against, self.effect, self.interval, self.scenes)
+
+
+def _redrawn(
+    values: np.ndarray, scenes: Sequence[str], training: float, n: int, draws: int, random: np.random.Generator
+) -> _Redrawn:
+    """Means of n pictures over the training mean, less 1: whole scenes drawn one after the other, the last one in part."""
+    names, place, sizes = np.unique(scenes, return_inverse=True, return_counts=True)
+    width = int(sizes.max())
+    table = np.zeros((len(names), width))
+    for scene in range(len(names)):
+        table[scene, : sizes[scene]] = values[place == scene]
+    sums = table.sum(axis=1)
+    drawn = random.integers(len(names), size=(draws, math.ceil(n / sizes.min())))
+    before = sizes[drawn].cumsum(axis=1) - sizes[drawn]
+    taken = np.clip(n - before, 0, sizes[drawn])
+    means = np.where(taken == sizes[drawn], sums[drawn], 0.0).sum(axis=1)
+    is_cut = (taken > 0) & (taken < sizes[drawn])
+    last = np.where(is_cut, drawn, 0).sum(axis=1)
+    # The last scene gives as many pictures as there is room for, any of them.
+    keys = np.where(np.arange(width) < sizes[last][:, None], random.random((draws, width)), np.inf)
+    ranks = keys.argsort(axis=1).argsort(axis=1)
+    room = np.where(is_cut, taken, 0).sum(axis=1)
+    means += np.where(ranks < room[:, None], table[last], 0.0).sum(axis=1)
+    return _Redrawn(float(np.mean(values)) / training - 1, np.sort(means / n / training - 1), len(names))
 
 
 # Looks and families
@@ -274,7 +400,7 @@ class Looks:
     @property
     def p(self) -> float:
         """The least over the looks, each divided by its share: valid wherever it stops (Bonferroni)."""
-        return min((min(1.0, t.p / a) for t, a in zip(self.tests, self.shares)), default=1.0)
+        return min((min(1.0, t.p / a) for t, a in zip(self.tests, self.shares, strict=False)), default=1.0)
 
 
 @dataclass(frozen=True)
@@ -305,5 +431,34 @@ def holm(p: Mapping[str, float], size: int | None = None) -> dict[str, float]:
 
 
 def family(claims: Mapping[str, Looks | None], size: int) -> dict[str, Finding]:
-    """The verdicts of a family of so many claims; None is not testable here, and still counts if `size` counts it."""
-    raise NotImplementedError
+    """The verdicts in a family of so many claims, by Holm's steps; None is a claim that can't be tested here.
+
+    A decided claim is shown as the look that decided it has it, at the level of its own step; another one as its last look has it, at
+    the level of the step that decided nothing more. Then the interval says what the verdict says: p is below a level just where
+    its interval leaves the other side's region.
+    """
+    p = {name: looks.p for name, looks in claims.items() if looks is not None}
+    adjusted = holm(p, size)
+    order = sorted(p, key=lambda name: p[name])
+    decided = sum(value < LEVEL for value in adjusted.values())
+    found = {}
+    for name, looks in claims.items():
+        if looks is None:
+            found[name] = Finding("not testable here", 1.0, 1.0, math.nan, None, (), False)
+        elif adjusted[name] < LEVEL:
+            test, share = min(zip(looks.tests, looks.shares, strict=False), key=lambda look: look[0].p / look[1])
+            found[name] = _finding(test, share, p[name], adjusted[name], size - order.index(name), is_open=False)
+        elif looks.tests:
+            test, share, steps = looks.tests[-1], looks.shares[len(looks.tests) - 1], size - decided
+            found[name] = _finding(test, share, p[name], adjusted[name], steps, len(looks.tests) < len(looks.shares))
+        else:
+            found[name] = Finding("undecided", 1.0, 1.0, LEVEL * looks.shares[0] / (size - decided), None, (), True)
+    return found
+
+
+def _finding(test: Test, share: float, p: float, adjusted: float, steps: int, is_open: bool) -> Finding:
+    verdict: Verdict = "undecided"
+    if adjusted < LEVEL:
+        verdict = "supported" if test.p_for < test.p_against else "contradicted"
+    level = LEVEL * share / steps
+    return Finding(verdict, p, adjusted, level, test, test.estimates(level, verdict == "supported"), is_open)

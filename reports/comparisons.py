@@ -336,11 +336,11 @@ def break_shares(broken: np.ndarray, runs: np.ndarray) -> np.ndarray:
     raw = (broken + 0.5) / (runs + 1)
     if broken[0] and broken[-1]:
         return raw
-    up, down = _isotonic(raw, runs), _isotonic(raw[::-1], runs[::-1])[::-1]
+    up, down = isotonic(raw, runs), isotonic(raw[::-1], runs[::-1])[::-1]
     return max((up, down), key=lambda p: float((broken * np.log(p) + (runs - broken) * np.log1p(-p)).sum()))
 
 
-def _isotonic(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def isotonic(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The rising sequence nearest to the values, by pooling adjacent violators."""
     blocks: list[tuple[float, float, int]] = []
     for value, weight in zip(values, weights, strict=True):
