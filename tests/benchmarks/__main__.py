@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks [NAME...] [--quick]`: measure, print, and add what was found to tests/benchmarks/RESULTS.md.
 
-Names: cpu, overhead, growth, profiling, gpu, answer, scenes, race, confirm, peers; default: all. `--quick` tries out in small and keeps
-nothing.
+Names: cpu, overhead, growth, profiling, gpu, answer, scenes, race, confirm, claims, peers; default: all. `--quick` tries out
+in small and keeps nothing.
 """
 
 import argparse
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
 BUILD = HERE.parents[1] / "build" / "benchmarks"
 PEERS_PYTHON = HERE.parents[1] / ".venv-peers" / "bin" / "python"
-NAMES = ("cpu", "overhead", "growth", "profiling", "gpu", "answer", "scenes", "race", "confirm", "peers")
+NAMES = ("cpu", "overhead", "growth", "profiling", "gpu", "answer", "scenes", "race", "confirm", "claims", "peers")
 MARK = "<!-- newest first: benchmarks add theirs below this line -->\n"
 
 
