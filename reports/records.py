@@ -59,7 +59,8 @@ class StudyRecord:
     is; `outcomes` how a run can end and whether training itself broke then (a trivial run trained, but learnt nothing);
     `predictors` how the trivial predictors are called. What they do not name is called as the tables call it. `looks` are how
     often the study was looked at, each time with more seeds. `pictures` are the validation pictures' scenes, and of finished
-    runs what each picture amounts to in what trials are ranked by, over the `window` epochs that make a run's value.
+    runs what each picture amounts to in what trials are ranked by, over the `window` epochs that make a run's value; `images` the same
+    of other columns, where they were asked for.
     """
 
     name: str
@@ -86,6 +87,7 @@ class StudyRecord:
     looks: int = 1
     pictures: PictureValues | None = None
     confirmation: ConfirmationRecord | None = None
+    images: Mapping[str, PictureValues] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

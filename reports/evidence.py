@@ -1,0 +1,139 @@
+"""What a group of studies has shown so far: arms and their runs, seed by seed, as claims ask for them."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from depth_loss_sweep.reports import dose
+from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.claims import Test
+from depth_loss_sweep.reports.trials import SeedValue, TrialResult
+
+RMSE, F1, COMBINED = "metric_rmse", "metric_boundary_f1", "total"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One configuration: a member, and where in the space that it sweeps."""
+
+    key: str
+    point: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What was trained so far: member -> its analysis."""
+
+    analyses: Mapping[str, Analysis]
+
+    def is_there(self, key: str, seeds: Sequence[int]) -> bool:
+        """Whether a member is trained whole under these seeds."""
+        analysis = self.analyses.get(key)
+        return (
+            analysis is not None
+            and bool(analysis.trials)
+            and all({*seeds} <= {s.seed for s in trial.seeds if s.broke is not None} for trial in analysis.trials)
+        )
+
+    def trial(self, arm: Arm) -> TrialResult | None:
+        """The trial of an arm."""
+        found = self.analyses.get(arm.key)
+        return next((t for t in found.trials if _is_at(t.params, arm.point)), None) if found else None
+
+    def values(self, arm: Arm, seeds: Sequence[int], column: str = RMSE, split: str = "val") -> np.ndarray | None:
+        """An arm's final values under these seeds; None where one of its runs hasn't ended.
+
+        A run that isn't finite counts as the training-median predictor, boundary F1 of a broken one as 0.
+        """
+        trial, analysis = self.trial(arm), self.analyses.get(arm.key)
+        if trial is None or analysis is None:
+            return None
+        measure = analysis.measure(column)
+        median = analysis.baselines(measure, split).get("median", math.nan)
+        by_seed = {s.seed: s for s in analysis.results(measure, split)[_place(analysis, trial)].seeds}
+        if any(by_seed[s].broke is None if s in by_seed else True for s in seeds):
+            return None
+        return np.array([_counted(by_seed[seed], column, median) for seed in seeds])
+
+    def line(self, key: str, seeds: Sequence[int], column: str = RMSE, split: str = "val") -> np.ndarray | None:
+        """The final values of all trials of a line, in its order: (weights, seeds)."""
+        analysis = self.analyses.get(key)
+        if analysis is None or not self.is_there(key, seeds):
+            return None
+        rows = [self.values(Arm(key, t.params), seeds, column, split) for t in self.along(key)]
+        return np.array(rows) if all(row is not None for row in rows) else None
+
+    def along(self, key: str) -> list[TrialResult]:
+        """The trials of a line in its order."""
+        analysis = self.analyses[key]
+        return sorted(analysis.trials, key=lambda t: analysis.line[t.number])
+
+    def places(self, key: str) -> np.ndarray:
+        """Where they stand."""
+        analysis = self.analyses[key]
+        return np.array(sorted(analysis.line.values()))
+
+    def paired(
+        self,
+        test: Callable[..., Test],
+        a: Arm,
+        b: Arm,
+        seeds: Sequence[int],
+        column: str = RMSE,
+        split: str = "val",
+        **about: Any,
+    ) -> Test | None:
+        """A test of two arms under the same seeds; None where one isn't there."""
+        found = [self.values(arm, seeds, column, split) for arm in (a, b)]
+        if any(values is None for values in found):
+            return None
+        return test(*found, is_relative=column != F1, higher_is_better=column == F1, **about)
+
+    def breaks(self, *keys: str) -> dose.Onset | None:
+        """Where along a dose training breaks, by all ended runs of these members."""
+        runs = {
+            (s.seed, analysis.line[t.number]): s.broke
+            for key in keys
+            if (analysis := self.analyses.get(key))
+            for t in analysis.trials
+            for s in t.seeds
+            if s.broke is not None
+        }
+        if not runs:
+            return None
+        return dose.onset([w for _, w in runs], [seed for seed, _ in runs], [bool(broke) for broke in runs.values()])
+
+    @cached_property
+    def environments(self) -> Mapping[str, frozenset[str]]:
+        """Member -> where its runs were trained."""
+        return {
+            key: frozenset(str(e) for e in analysis.record.runs.get("environment", ()) if isinstance(e, str))
+            for key, analysis in self.analyses.items()
+        }
+
+
+def _is_at(params: Mapping[str, Any], point: Mapping[str, Any]) -> bool:
+    return all(
+        math.isclose(params[k], v, abs_tol=1e-9) if isinstance(v, float) else params[k] == v for k, v in point.items()
+    )
+
+
+def _place(analysis: Analysis, trial: TrialResult) -> int:
+    return [t.number for t in analysis.trials].index(trial.number)
+
+
+def _counted(seed: SeedValue, column: str, median: float) -> float:
+    if column == F1:
+        return 0.0 if seed.broke or not math.isfinite(seed.value) else seed.value
+    return seed.value if math.isfinite(seed.value) else median
+
+
+def required(values: np.ndarray | None) -> np.ndarray:
+    """Values of an arm that is known to be trained."""
+    if values is None:
+        raise ValueError("a member that is trained lacks values")
+    return values
