@@ -17,6 +17,34 @@ RMSE, F1, COMBINED = "metric_rmse", "metric_boundary_f1", "total"
 
 
 @dataclass(frozen=True)
+class Member:
+    """A study of the group: a preset with what differs, under which seeds, and for which claims."""
+
+    key: str
+    """The study is called GROUP-KEY, such as paper-small-eq-12."""
+    preset: str
+    overrides: Mapping[str, Any]
+    """As --set has them: {"search.w": [0, 0.9]}."""
+    seeds: tuple[int, ...]
+    claims: tuple[str, ...]
+    confirm: int = 0
+    """So many fresh seeds confirm its winner."""
+    size: int = 1
+    """Its pictures have so many times the side of the group's."""
+    most: int = 0
+    """So many seeds at most, where looks to come may ask for more."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A test that is shown beside a claim and decides nothing."""
+
+    words: str
+    test: Test
+    unit: str = "share"
+
+
+@dataclass(frozen=True)
 class Arm:
     """One configuration: a member, and where in the space that it sweeps."""
 
@@ -39,25 +67,36 @@ class Evidence:
             and all({*seeds} <= {s.seed for s in trial.seeds if s.broke is not None} for trial in analysis.trials)
         )
 
+    def has(self, member: Member) -> bool:
+        """Whether a member is trained as it is asked for, its winner confirmed where there is one to confirm."""
+        if not self.is_there(member.key, member.seeds):
+            return False
+        analysis = self.analyses[member.key]
+        if not member.confirm or analysis.decision.trial is None:
+            return True
+        found = analysis.confirmation
+        return found is not None and found.state == "finished" and found.seeds >= member.confirm
+
     def trial(self, arm: Arm) -> TrialResult | None:
         """The trial of an arm."""
         found = self.analyses.get(arm.key)
         return next((t for t in found.trials if _is_at(t.params, arm.point)), None) if found else None
 
     def values(self, arm: Arm, seeds: Sequence[int], column: str = RMSE, split: str = "val") -> np.ndarray | None:
-        """An arm's final values under these seeds; None where one of its runs hasn't ended.
+        """An arm's final values under these seeds; None where a run hasn't ended, or has no number.
 
         A run that isn't finite counts as the training-median predictor, boundary F1 of a broken one as 0.
         """
         trial, analysis = self.trial(arm), self.analyses.get(arm.key)
         if trial is None or analysis is None:
             return None
-        measure = analysis.measure(column)
-        median = analysis.baselines(measure, split).get("median", math.nan)
-        by_seed = {s.seed: s for s in analysis.results(measure, split)[_place(analysis, trial)].seeds}
-        if any(by_seed[s].broke is None if s in by_seed else True for s in seeds):
+        results = analysis.results(analysis.measure(column), split)
+        by_seed = {s.seed: s for t in results if t.number == trial.number for s in t.seeds if s.broke is not None}
+        if not {*seeds} <= {*by_seed}:
             return None
-        return np.array([_counted(by_seed[seed], column, median) for seed in seeds])
+        instead = _median(analysis, trial, column, split)
+        values = np.array([_counted(by_seed[seed], column, instead) for seed in seeds])
+        return values if np.isfinite(values).all() else None
 
     def line(self, key: str, seeds: Sequence[int], column: str = RMSE, split: str = "val") -> np.ndarray | None:
         """The final values of all trials of a line, in its order: (weights, seeds)."""
@@ -122,8 +161,12 @@ def _is_at(params: Mapping[str, Any], point: Mapping[str, Any]) -> bool:
     )
 
 
-def _place(analysis: Analysis, trial: TrialResult) -> int:
-    return [t.number for t in analysis.trials].index(trial.number)
+def _median(analysis: Analysis, trial: TrialResult, column: str, split: str) -> float:
+    """The training-median predictor's value; of the combined loss that of its terms, weighed as the trial weighs them."""
+    known = (analysis.record.baselines.get(split) or {}).get("median") or {}
+    if column != COMBINED:
+        return known.get(column, math.nan)
+    return math.fsum(weight * known.get(f"term_{term}", math.nan) for term, weight in trial.weights.items() if weight)
 
 
 def _counted(seed: SeedValue, column: str, median: float) -> float:

@@ -6,7 +6,7 @@ shown beside it.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from depth_loss_sweep.reports import claims, comparisons, dose
 from depth_loss_sweep.reports.claims import LOOKS, ONCE, Looks, Test
 from depth_loss_sweep.reports.comparisons import LEVEL
 from depth_loss_sweep.reports.confirmation import EQUAL_WEIGHTS, WINNER
-from depth_loss_sweep.reports.evidence import COMBINED, F1, RMSE, Arm, Evidence, required
+from depth_loss_sweep.reports.evidence import COMBINED, F1, RMSE, Arm, Beside, Evidence, Member, required
 from depth_loss_sweep.reports.references import PAPER
 
 MARGIN = 0.02
@@ -27,39 +27,12 @@ CHOOSING = tuple(range(10))
 
 FRESH = 12
 BROKEN_BEYOND, ONSET_WITHIN, CALM = 0.5, (0.35, 0.75), (0.6, 0.75)
+MIDDLE = (0.45, *CALM)
 RATES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3)
 RATE_SEEDS = (0, 1, 2)
 PAPER_RATE, PAPER_PICTURES = 2e-4, 30
 LONG = 40
 ENDS = (0.0, 0.9)
-
-
-@dataclass(frozen=True)
-class Member:
-    """A study of the group: a preset with what differs, under which seeds, and for which claims."""
-
-    key: str
-    """The study is called GROUP-KEY, such as paper-small-eq-12."""
-    preset: str
-    overrides: Mapping[str, Any]
-    """As --set has them: {"search.w": [0, 0.9]}."""
-    seeds: tuple[int, ...]
-    claims: tuple[str, ...]
-    confirm: int = 0
-    """So many fresh seeds confirm its winner."""
-    size: int = 1
-    """Its pictures have so many times the side of the group's."""
-    most: int = 0
-    """So many seeds at most, where looks to come may ask for more."""
-
-
-@dataclass(frozen=True)
-class Beside:
-    """A test that is shown beside a claim and decides nothing."""
-
-    words: str
-    test: Test
-    unit: str = "share"
 
 
 def _at_looks(test: Callable[[int], Test | None]) -> Looks:
@@ -192,8 +165,8 @@ def trade_off(evidence: Evidence) -> Looks:
 # H4: the dose
 
 _FAMILY = 10
-CALM_SEEDS = dose.calm_seeds(LEVEL / _FAMILY)
-"""At the two calm doses: so many seeds without a break contradict H4 at the level of the family's first step."""
+MIDDLE_SEEDS = dose.calm_seeds(LEVEL / _FAMILY)
+"""At the doses around .5: so many seeds without a break show, at the level of the family's first step, that less than 10 % break."""
 
 
 def doses(_: Evidence, _n: int) -> tuple[Member, ...]:
@@ -201,7 +174,7 @@ def doses(_: Evidence, _n: int) -> tuple[Member, ...]:
     kinds = ("edge-instability-bounded", "edge-instability-smoothness", "edge-instability-smoothness-bounded")
     return (
         Member("edge-instability", "edge-instability", {}, _first(FRESH), ("H4",)),
-        Member("edge-instability-calm", "edge-instability", {"search.w": [*CALM]}, _first(CALM_SEEDS), ("H4",)),
+        Member("edge-instability-middle", "edge-instability", {"search.w": [*MIDDLE]}, _first(MIDDLE_SEEDS), ("H4",)),
         *(Member(kind, kind, {}, FIGURE, ("H4",)) for kind in kinds),
         _eq_12(),
     )
@@ -210,8 +183,8 @@ def doses(_: Evidence, _n: int) -> tuple[Member, ...]:
 def instability(evidence: Evidence) -> Looks:
     """Where along the dose training breaks."""
     whole = evidence.is_there("edge-instability", _first(FRESH))
-    calm = evidence.is_there("edge-instability-calm", _first(CALM_SEEDS))
-    found = evidence.breaks("edge-instability", "edge-instability-calm") if whole and calm else None
+    middle = evidence.is_there("edge-instability-middle", _first(MIDDLE_SEEDS))
+    found = evidence.breaks("edge-instability", "edge-instability-middle") if whole and middle else None
     return _once(dose.instability(found, BROKEN_BEYOND, ONSET_WITHIN, CALM) if found else None)
 
 
