@@ -118,6 +118,8 @@ def test_looks_share_the_level():
     assert Looks((of(0.001),)).p == pytest.approx(0.01)
     assert Looks((of(0.001), of(0.3, 0.0003))).p == pytest.approx(0.002)
     assert Looks((of(0.02),), ONCE).p == pytest.approx(0.04) and Looks(()).p == 1
+    with pytest.raises(ValueError, match="1 looks were fixed"):
+        Looks((of(0.02), of(0.01)), ONCE)
 
 
 def test_a_family_by_hand():

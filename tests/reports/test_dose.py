@@ -89,6 +89,8 @@ def test_seeds_of_which_all_or_no_runs_broke_say_nothing():
     all_beyond = exceeds(breaking(*[".x"] * 6), 0.1)
     assert all_beyond.p_for == pytest.approx(1 / 64) and all_beyond.effect == all_beyond.high == math.inf
     assert exceeds(breaking(*["x."] * 6), 0.1).effect == 0
+    many = exceeds(breaking(*["....xxx"] * 400, ".......", "x...xx."), 0.5)
+    assert many.p_for < 1e-300 and many.low > 100 and math.isfinite(many.effect)
 
 
 def test_breaking_anywhere_is_seen_beyond_a_dose_in_one_study_of_twenty():
@@ -134,7 +136,7 @@ def test_intervals_say_what_the_p_say():
         found = instability(Onset(DOSES, table), beyond=0.5, within=(0.35, 0.75), calm=(0.6, 0.75))
         for level in (0.05, 0.05 / 9):
             odds, first, calm = found.estimates(level, True)
-            says = odds.low > 1 and 0.35 <= first.low and first.high <= 0.75
+            says = odds.low > 1 and first.low >= 0.35 and first.high <= 0.75
             assert (found.p_for < level / 2) == says and (found.p_against < level / 2) == (calm.high < 0.1)
             said.add((says, calm.high < 0.1))
     assert len(said) == 3
