@@ -44,38 +44,45 @@ def confirm(name: str, seeds: int | None, data: str | None, session: Session) ->
     if data is not None:
         spec = spec.at(data)
     check_place(spec)
-    lease = session.take(spec.name)
+    session.take(spec.name)
     try:
         companion = _companion(spec, row, store)
         if companion["state"] == "finished" and not store.failed_trials(spec.name):
             return SessionResult(True, 0)
         return conduct(spec, companion, session)
     finally:
-        lease.release(forget=store.study(spec.name) is None)
+        session.release(forget=store.study(spec.name) is None)
 
 
-def confirm_after(name: str, data: str | None, session: Session, end: SessionResult) -> SessionResult:
-    """Go on confirming after a session at work on the study itself, where its spec asks for it, or it was begun and not ended."""
+def confirm_after(
+    name: str, data: str | None, session: Session, end: SessionResult, seeds: int | None = None
+) -> SessionResult:
+    """Go on confirming after a session at work on the study itself, where `seeds` or its spec ask for it, or it was begun.
+
+    `seeds` is how many fresh ones at least; None: as the spec says.
+    """
     store = session.store
     row = store.require(name)
     if not end.finished or row["parent"]:
         return end
     spec, companion = stored_spec(row, store.shown_url), store.confirming(name)
     is_begun = companion is not None and companion["state"] != "finished"
-    if not spec.study.confirm and not is_begun:
+    wanted = spec.study.confirm if seeds is None else seeds
+    if not wanted and not is_begun:
         return end
     trials, question = study_question(store, row, spec)
     own = decide(trials, question)
     if own.trial is None:
         session.display.note(f"{name}: there is nothing to confirm")
         return end
-    is_earlier = companion is not None and not is_current(spec, stored_spec(companion, store.shown_url), trials, own)
-    if is_earlier and not spec.study.confirm:
+    confirming = stored_spec(companion, store.shown_url) if companion else None
+    if confirming and not wanted and not is_current(spec, confirming, trials, own):
         session.display.note(
             f"{name}: what was being confirmed is an earlier winner; for the new one: sweep confirm {name}"
         )
         return end
-    confirmed = confirm(name, None, data, session)
+    before = len(confirming.study.seeds) if confirming else 0
+    confirmed = confirm(name, max(wanted, before) or None, data, session)
     return SessionResult(confirmed.finished, end.failed_runs + confirmed.failed_runs)
 
 
@@ -112,7 +119,7 @@ def _companion(spec: StudySpec, row: Mapping[str, Any], store: Store) -> dict[st
         "state": "running",
     }
     if stored is None:
-        same = {key: row[key] for key in ("environment", "runtime", "data", "baselines")}
+        same = {key: row[key] for key in ("environment", "runtime", "data", "baselines", "group")}
         about = {"name": spec.name, "optuna_name": spec.name, "parent": row["name"], "looks": 1}
         made = {"version": __version__, "command": f"sweep confirm {row['name']}", "created": now()}
         store.save_study({**columns, **same, **about, **made})

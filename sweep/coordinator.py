@@ -72,7 +72,7 @@ class Coordinator:
             self.display.update(self)
             for event in self.executor.poll(POLL_S):
                 self._receive(event)
-            self.session.lease.renew()
+            self.session.renew()
         self.display.update(self)
         return True
 

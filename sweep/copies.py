@@ -1,14 +1,18 @@
 """`sweep copy`: a study's numbers from one database to another, or to a folder of text that a repository can hold.
 
 What is copied is what the tables say: spec, trials, runs, epochs and per-image metrics; never pixels. A folder of text holds one
-CSV a table; it is read by way of a database in memory, so that the text of an older version goes through its migrations.
+CSV a table; it is read by way of a database in memory, so that the text of an older version goes through its migrations. A group
+is copied as a whole, with what was asked for; its largest tables are compressed as text.
 """
 
 import csv
+import gzip
+import io
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +45,7 @@ from depth_loss_sweep.spec_file import overrides_json, stored_overrides, stored_
 from depth_loss_sweep.store import Store, image_rows, now
 from depth_loss_sweep.tables import (
     EPOCH,
+    GROUP,
     PER_IMAGE,
     PICTURES,
     RUN,
@@ -58,8 +63,11 @@ Rows = dict[str, list[dict[str, Any]]]
 VERSION_FILE = "sweep_version.csv"
 TABLES = (
     *(STUDY.name, TRIAL.name, TRIAL_RUN.name, RUN.name, EPOCH.name),
-    *(PICTURES.name, PER_IMAGE.name, TEST_READING.name),
+    *(PICTURES.name, PER_IMAGE.name, TEST_READING.name, GROUP.name),
 )
+COMPRESSED = (EPOCH.name, PER_IMAGE.name)
+"""Tables of a group that are written as .csv.gz."""
+
 UNTOUCHED = ("lock", ".tmp")
 """Endings of files in a run's folder that belong to whoever is at work there."""
 
@@ -101,33 +109,56 @@ class Copy:
 
 
 def copy_study(name: str, source: Place, target: Place, new_name: str | None = None, with_files: bool = False) -> Copy:
-    """Copy a study's numbers, with `with_files` its runs' checkpoints and predictions, too.
+    """Copy the numbers of a study or group, with `with_files` its runs' checkpoints and predictions, too.
 
     A run that the target has finished stays as it is there. Raises StudyError where the study is not in the source, or is
     in the target already; StorageError where one of them cannot be used. All or nothing in the tables.
     """
     if with_files and (target.text or source.text or "://" in f"{source.storage}{target.storage}"):
         raise StudyError("--files copies between home folders: name an SQLite file or a home folder, not text or a URL")
-    tables = _renamed(_source_rows(name, source), check_name(new_name or name))
+    copied = check_name(new_name or name)
+    tables = _renamed(_source_rows(name, source), name, copied)
     files = 0
     if target.text:
-        _write_text(tables, target.text)
+        _write_text(tables, copied, target.text)
     else:
-        with _leased(tables[STUDY.name][0]["name"], target) as store:
+        with _leased(copied, tables, target) as store:
             if with_files:  # first, so that a copy that was killed can be made again
                 files = sum(_copy_files(source.home, target.home, row["run"]) for row in tables[RUN.name])
             _write(tables, store, origin=source.shown)
-    trials = [row for row in tables[TRIAL.name] if row["study"] == tables[STUDY.name][0]["name"]]
+    own = {row["name"] for row in tables[STUDY.name] if not row["parent"]}
+    trials = [row for row in tables[TRIAL.name] if row["study"] in own]
     return Copy(len(trials), len(tables[RUN.name]), files)
+
+
+def take_runs(source: Place, store: Store, group: str) -> list[dict[str, Any]]:
+    """Take up every finished run of a source, for a group of studies to find; returns their rows.
+
+    No study is copied. A study that asks for a run of that identity takes it, wherever it was trained.
+    """
+    there = _opened(source)
+    rows = _study_rows(there, [row["name"] for row in there.studies()])
+    finished = {row["run"]: row for row in rows[RUN.name] if row["state"] == "finished"}
+    kept = {
+        name: [row for row in rows[name] if row["run"] in finished] for name in (RUN.name, EPOCH.name, PER_IMAGE.name)
+    }
+    asked = [{"study": group, "run": run, "taken_over": False} for run in finished]
+    with _with_measures(store, rows).begin() as connection:
+        _insert_numbers({**rows, **kept}, store, connection, source.shown)
+        store.insert_new(connection, STUDY_RUN, asked)
+    return [*finished.values()]
 
 
 # Reading
 
 
 def _source_rows(name: str, source: Place) -> Rows:
-    store = _read_text(source.text) if source.text else Store.open(source.home, source.storage)
-    store.require(name)
-    rows = study_rows(store, name)
+    store = _opened(source)
+    group = store.group(name)
+    if not group:
+        store.require(name)
+    rows = study_rows(store, *(store.group_studies(name) if group else [name]))
+    rows |= {GROUP.name: [group]} if group else {}
     there = {row["run"] for row in rows[PER_IMAGE.name]}
     for run in (row for row in rows[RUN.name] if row["state"] == "finished" and row["run"] not in there):
         lists, values = image_rows(run["run"], run["epochs"], kept_images(store, source.home, run, rows[STUDY.name][0]))
@@ -136,9 +167,16 @@ def _source_rows(name: str, source: Place) -> Rows:
     return rows
 
 
-def study_rows(store: Store, name: str) -> Rows:
-    """Every row of a study and, after its own, of the one that confirms it, as they stand at one instant."""
-    names = (name, name + CONFIRMED)
+def _opened(source: Place) -> Store:
+    return _read_text(source.text) if source.text else Store.open(source.home, source.storage)
+
+
+def study_rows(store: Store, *names: str) -> Rows:
+    """Every row of these studies and of those that confirm them, as they stand at one instant."""
+    return _study_rows(store, [each for name in names for each in (name, name + CONFIRMED)])
+
+
+def _study_rows(store: Store, names: Sequence[str]) -> Rows:
     runs = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study.in_(names))
     epoch = store.epoch_table
     pictures = select(PER_IMAGE.c.pictures).where(PER_IMAGE.c.run.in_(runs))
@@ -150,7 +188,7 @@ def study_rows(store: Store, name: str) -> Rows:
         epoch: epoch.c.run.in_(runs),
         PICTURES: PICTURES.c.pictures.in_(pictures),
         PER_IMAGE: PER_IMAGE.c.run.in_(runs),
-        TEST_READING: TEST_READING.c.pictures.in_(_test_pictures(store, name)),
+        TEST_READING: TEST_READING.c.pictures.in_(_test_pictures(store, names)),
     }
     with store.snapshot() as connection:
         return {
@@ -161,72 +199,84 @@ def study_rows(store: Store, name: str) -> Rows:
         }
 
 
-def _test_pictures(store: Store, name: str) -> Select[Any]:
-    """The test pictures that were read to confirm a study: all readings of them are copied, so that they stay counted."""
-    companion = store.confirming(name)
-    reader = reader_of(companion) if companion else ""
-    return select(TEST_READING.c.pictures).where(TEST_READING.c.reader == reader)
+def _test_pictures(store: Store, names: Sequence[str]) -> Select[Any]:
+    """The test pictures that were read to confirm studies: all readings of them are copied, so that they stay counted."""
+    readers = [reader_of(row) for name in names if (row := store.study(name)) and row["parent"]]
+    return select(TEST_READING.c.pictures).where(TEST_READING.c.reader.in_(readers))
 
 
-def _renamed(rows: Rows, name: str) -> Rows:
-    """The rows under the study's new name; nobody is at work on a copy."""
-    before = rows[STUDY.name][0]["name"]
-    new = {before: name, before + CONFIRMED: name + CONFIRMED}
-    studies = [_renamed_study(study, new) for study in rows[STUDY.name]]
+def _renamed(rows: Rows, before: str, after: str) -> Rows:
+    """The rows under the new name of a study or group, with which all its names begin; nobody is at work on a copy."""
+    groups = rows.get(GROUP.name, [])
+    new = {row["name"]: after + row["name"].removeprefix(before) for row in rows[STUDY.name]}
+    studies = [_renamed_study(study, new, after if groups else None) for study in rows[STUDY.name]]
     linked = {
         table: [row | {"study": new[row["study"]]} for row in rows[table]] for table in (TRIAL.name, TRIAL_RUN.name)
     }
-    return {**rows, STUDY.name: studies, **linked}
+    renamed = {GROUP.name: [row | {"name": after, "state": _left(row)} for row in groups]} if groups else {}
+    return {**rows, STUDY.name: studies, **linked, **renamed}
 
 
-def _renamed_study(study: dict[str, Any], new: Mapping[str, str]) -> dict[str, Any]:
+def _left(row: Mapping[str, Any]) -> str:
+    return "finished" if row["state"] == "finished" else "interrupted"
+
+
+def _renamed_study(study: dict[str, Any], new: Mapping[str, str], group: str | None) -> dict[str, Any]:
     name, parent = new[study["name"]], study["parent"] and new[study["parent"]]
     is_same = name == study["name"] or parent is not None
     overrides = stored_overrides(study["overrides"]) | ({} if is_same else {"study.name": name})
-    state = "finished" if study["state"] == "finished" else "interrupted"
-    columns = {"name": name, "optuna_name": name, "state": state, "overrides": overrides_json(overrides)}
-    return {**study, **columns, "parent": parent}
+    columns = {"name": name, "optuna_name": name, "state": _left(study), "overrides": overrides_json(overrides)}
+    return {**study, **columns, "parent": parent, "group": group}
 
 
 # A database
 
 
 @contextmanager
-def _leased(name: str, target: Place) -> Iterator[Store]:
-    """The target's database, for as long as nobody else may begin a study of that name there."""
+def _leased(name: str, rows: Rows, target: Place) -> Iterator[Store]:
+    """The target's database, for as long as nobody else may begin studies, or a group, of those names there."""
     store = Store.open(target.home.create(), target.storage, create=True)
     store.require_sound()
-    lease = Lease.take(store, name, target.home.lock(name))
-    try:
-        if store.study(name):
-            raise StudyError(
-                f"the study {name!r} is in {target.shown} already: copy it under another name, with --name"
-            )
+    with ExitStack() as leases:
+        for each in dict.fromkeys((name, *(row["name"] for row in rows[STUDY.name] if not row["parent"]))):
+            leases.callback(Lease.take(store, each, target.home.lock(each)).release)
+            if kind := "study" if store.study(each) else "group" if store.group(each) else None:
+                raise StudyError(
+                    f"the {kind} {each!r} is in {target.shown} already: copy under another name, with --name"
+                )
         yield store
-    finally:
-        lease.release()
 
 
 def _write(rows: Rows, store: Store, origin: str) -> None:
-    store.add_measures({name for row in rows[EPOCH.name] for name, value in row.items() if value is not None})
     links = {(row["study"], row["run"]): None for row in rows[TRIAL_RUN.name]}
     asked = [{"study": study, "run": run, "taken_over": False} for study, run in links]
-    with store.begin() as connection:
-        new = _insert_runs(store, connection, rows[RUN.name], f"{origin}, copied {now()}")
-        for table in (STUDY, TRIAL, TRIAL_RUN):
-            if rows[table.name]:
+    with _with_measures(store, rows).begin() as connection:
+        _insert_numbers(rows, store, connection, origin)
+        for table in (GROUP, STUDY, TRIAL, TRIAL_RUN):
+            if rows.get(table.name):
                 connection.execute(insert(table), [_of(table, row) for row in rows[table.name]])
-        # A run of one key has the same numbers wherever it was trained, so what is there already may stay.
-        for table in (store.epoch_table, PICTURES, PER_IMAGE, TEST_READING):
-            store.insert_new(connection, table, [_of(table, row) for row in rows[table.name]])
         store.insert_new(connection, STUDY_RUN, asked)
-        for row in (row for row in rows[RUN.name] if row["run"] not in new):
-            fewer = (RUN.c.run == row["run"]) & (RUN.c.epochs < row["epochs"])
-            connection.execute(update(RUN).where(fewer).values(epochs=row["epochs"]))
     for study in rows[STUDY.name]:
         projection = Projection(store, stored_spec(study, store.shown_url))
         projection.reconcile(store.trials(study["name"]))
         projection.close()
+
+
+def _with_measures(store: Store, rows: Rows) -> Store:
+    """The store with room for all terms and metrics of the rows."""
+    store.add_measures({name for row in rows[EPOCH.name] for name, value in row.items() if value is not None})
+    return store
+
+
+def _insert_numbers(rows: Rows, store: Store, connection: Connection, origin: str) -> None:
+    """Insert runs with all that is measured of them."""
+    new = _insert_runs(store, connection, rows[RUN.name], f"{origin}, copied {now()}")
+    # A run of one key has the same numbers wherever it was trained, so what is there already may stay.
+    for table in (store.epoch_table, PICTURES, PER_IMAGE, TEST_READING):
+        store.insert_new(connection, table, [_of(table, row) for row in rows[table.name]])
+    for row in (row for row in rows[RUN.name] if row["run"] not in new):
+        fewer = (RUN.c.run == row["run"]) & (RUN.c.epochs < row["epochs"])
+        connection.execute(update(RUN).where(fewer).values(epochs=row["epochs"]))
 
 
 def _of(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -263,9 +313,10 @@ def _copy_files(source: Home, target: Home, run: str) -> bool:
 # A folder of text
 
 
-def _write_text(rows: Rows, folder: Path) -> None:
-    """Write one CSV a table into a new folder, or in place of an earlier copy of the same study; atomic."""
-    name = rows[STUDY.name][0]["name"]
+def _write_text(rows: Rows, name: str, folder: Path) -> None:
+    """Write one CSV a table into a new folder, or in place of an earlier copy of the same study or group; atomic."""
+    is_group = GROUP.name in rows
+    rows = _of_values(rows) if is_group else rows
     _check_replaceable(folder, name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     building, earlier = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("tmp", "old"))
@@ -273,7 +324,8 @@ def _write_text(rows: Rows, folder: Path) -> None:
     try:
         _write_csv(building / VERSION_FILE, [{"version": SCHEMA_VERSION}])
         for table, content in rows.items():
-            _write_csv(building / f"{table}.csv", content)
+            ending = ".csv.gz" if is_group and table in COMPRESSED else ".csv"
+            _write_csv(building / f"{table}{ending}", content)
         if folder.exists():
             folder.rename(earlier)
         building.rename(folder)
@@ -286,13 +338,21 @@ def _write_text(rows: Rows, folder: Path) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
+def _of_values(rows: Rows) -> Rows:
+    """The rows, of pictures only those after the epochs that make a run's value: nobody looks at others, and they are many."""
+    window = max((stored_spec(row, row["name"]).objective.window for row in rows[STUDY.name]), default=1)
+    first = {row["run"]: row["epochs"] - window + 1 for row in rows[RUN.name]}
+    return {**rows, PER_IMAGE.name: [row for row in rows[PER_IMAGE.name] if row["epoch"] >= first[row["run"]]]}
+
+
 def _check_replaceable(folder: Path, name: str) -> None:
-    """Refuse a folder that holds anything but an earlier copy of the same study."""
+    """Refuse a folder that holds anything but an earlier copy of the same study or group."""
     if not folder.exists() or not any(folder.iterdir()):
         return
-    known = {VERSION_FILE, *(f"{table}.csv" for table in TABLES)}
+    known = {VERSION_FILE, *(f"{table}.csv" for table in TABLES), *(f"{table}.csv.gz" for table in COMPRESSED)}
     strange = sorted(path.name for path in folder.iterdir() if path.name not in known)
-    earlier = _csv_rows(folder / f"{STUDY.name}.csv") if (folder / f"{STUDY.name}.csv").is_file() else []
+    files = (path for path in (folder / f"{kind.name}.csv" for kind in (GROUP, STUDY)) if path.is_file())
+    earlier = _csv_rows(first) if (first := next(files, None)) else []
     if strange or [row["name"] for row in earlier if not row.get("parent")] != [name]:
         what = f"holds {strange[0]!r}" if strange else "is not a copy of that study"
         raise StudyError(f"the folder {folder} {what}: name a new folder for the copy, or empty that one")
@@ -302,23 +362,25 @@ def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Every number to its last bit; what is missing is empty."""
     rows = list(rows)
     used = {key: None for row in rows for key, value in row.items() if value is not None}
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(
-            file, list(used), lineterminator="\n", extrasaction="ignore", quoting=csv.QUOTE_NONNUMERIC
-        )
-        writer.writeheader()
-        writer.writerows({k: int(v) if isinstance(v, bool) else v for k, v in row.items()} for row in rows)
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, list(used), lineterminator="\n", extrasaction="ignore", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writeheader()
+    writer.writerows({k: int(v) if isinstance(v, bool) else v for k, v in row.items()} for row in rows)
+    content = file.getvalue().encode("utf-8")
+    # Without the time of day, so that the same numbers are the same file.
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def _csv_rows(path: Path) -> list[dict[str, str]]:
+    packed = path.with_name(path.name + ".gz")
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        content = gzip.decompress(packed.read_bytes()) if packed.is_file() else path.read_bytes()
+        return list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")))
     except FileNotFoundError:
         raise StorageError(
             f"{path} is missing: expected a folder that `sweep copy NAME --to FOLDER` has written"
         ) from None
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
         raise StorageError(f"{path} cannot be read ({error}): expected a table as CSV") from None
 
 
@@ -334,7 +396,9 @@ def _read_text(folder: Path) -> Store:
         )
     store = Store.in_memory(str(folder), version)
     tables = inspect(store.engine).get_table_names()
-    content = {name: _csv_rows(folder / f"{name}.csv") for name in TABLES if name in tables}
+    content = {name: _csv_rows(folder / f"{name}.csv") for name in TABLES if name in tables and name != GROUP.name}
+    if (folder / f"{GROUP.name}.csv").is_file():
+        content[GROUP.name] = _csv_rows(folder / f"{GROUP.name}.csv")
     store.add_measures({name for row in content[EPOCH.name][:1] for name in row})
     there = MetaData()
     there.reflect(store.engine)

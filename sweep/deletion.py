@@ -1,4 +1,4 @@
-"""`sweep delete`: a study's rows, its projections in Optuna and its files; never a run that another study shares.
+"""`sweep delete`: the rows of a study or group, its projections in Optuna and its files; never a run that another study shares.
 
 The rows go first, in one transaction. Which run folders are to follow is written down before: killed in between, the same
 command finishes the work.
@@ -6,6 +6,7 @@ command finishes the work.
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +21,12 @@ from depth_loss_sweep.store import Store
 
 @dataclass(frozen=True)
 class Extent:
-    """What a study consists of: how much would be deleted, and how many runs stay since other studies share them.
+    """What a study or group consists of: how much would be deleted, and how many runs stay since other studies share them.
 
-    Its trials are its own; runs are those that confirm it, too.
+    Trials are its own; runs are those that confirm it, too.
     """
 
+    studies: int
     trials: int
     runs: tuple[str, ...]
     shared: tuple[str, ...]
@@ -32,14 +34,34 @@ class Extent:
 
 
 def extent(store: Store, home: Home, name: str) -> Extent:
-    """What deleting a study would take away; `StudyError` where there is none of that name."""
+    """What deleting a study or group would take away; `StudyError` where there is none of that name."""
+    if _is_group(store, home, name):
+        studies = _group_studies(store, home, name)
+        return _extent(store, home, studies, beside=(name,))
     if not _list(home, name).exists():
         store.require(name)
-    of_it = (name, name + CONFIRMED) if _is_confirmed(store, home, name) else (name,)
-    own, shared = store.own_runs(*of_it)
-    runs = tuple({*own, *(run for each in of_it for run in _unfinished(home, each))})
-    folders = [*map(home.study, of_it), *(home.run(run) for run in runs)]
-    return Extent(len(store.trials(name)), runs, tuple(shared), sum(map(_size, folders)))
+    return _extent(store, home, (name,))
+
+
+def _extent(store: Store, home: Home, studies: Sequence[str], beside: Sequence[str] = ()) -> Extent:
+    """Of these studies and those that confirm them; `beside` is what asks for runs, and is no study."""
+    confirming = [each + CONFIRMED for each in studies if _is_confirmed(store, home, each)]
+    names = [*studies, *confirming, *beside]
+    own, shared = store.own_runs(*names)
+    runs = tuple({*own, *(run for each in names for run in _unfinished(home, each))})
+    folders = [*map(home.study, names), *(home.run(run) for run in runs)]
+    trials = sum(len(store.trials(each)) for each in studies)
+    return Extent(len(studies), trials, runs, tuple(shared), sum(map(_size, folders)))
+
+
+def _is_group(store: Store, home: Home, name: str) -> bool:
+    """Whether that is a group, or one whose deletion was killed."""
+    return store.group(name) is not None or _studies_list(home, name).exists()
+
+
+def _group_studies(store: Store, home: Home, name: str) -> list[str]:
+    """A group's studies, those too whose deletion was killed."""
+    return list(dict.fromkeys((*store.group_studies(name), *_read(_studies_list(home, name)))))
 
 
 def _is_confirmed(store: Store, home: Home, name: str) -> bool:
@@ -50,8 +72,11 @@ def _is_confirmed(store: Store, home: Home, name: str) -> bool:
 
 
 def delete_study(store: Store, home: Home, name: str) -> Extent:
-    """Delete a study, its runs that no other study shares, and their files. `StudyHeldError` while it is worked on."""
+    """Delete a study or group, its runs that no other study shares, and their files. `StudyHeldError` while it is worked on."""
     whole = extent(store, home, name)  # refuses a name that is none before a lock is made for it
+    if _is_group(store, home, name):
+        _delete_group(store, home, name)
+        return whole
     if _is_confirmed(store, home, name):
         delete_study(store, home, name + CONFIRMED)
     lease, is_gone = Lease.take(store, name, home.lock(name)), False
@@ -70,14 +95,40 @@ def delete_study(store: Store, home: Home, name: str) -> Extent:
     return whole
 
 
+def _delete_group(store: Store, home: Home, name: str) -> None:
+    """Delete a group study by study; which ones is written down before, so that the same command finishes what was killed."""
+    lease, is_gone = Lease.take(store, name, home.lock(name)), False
+    try:
+        studies = _group_studies(store, home, name)
+        write_whole(_studies_list(home, name), json.dumps(studies).encode())
+        for study in studies:
+            if store.study(study) or _list(home, study).exists():
+                delete_study(store, home, study)
+        store.delete_study(name)  # what it asked for, which is no study's any more
+        store.delete_group(name)
+        for path in (home.report(name), _studies_list(home, name)):
+            path.unlink(missing_ok=True)
+        is_gone = True
+    finally:
+        lease.release(forget=is_gone)
+
+
+def _studies_list(home: Home, group: str) -> Path:
+    return home.study(group) / "deleting-studies.json"
+
+
 def _list(home: Home, name: str) -> Path:
     return home.study(name) / "deleting.json"
 
 
 def _unfinished(home: Home, name: str) -> list[str]:
     """The runs whose folders a deletion that was killed has left."""
+    return _read(_list(home, name))
+
+
+def _read(names: Path) -> list[str]:
     try:
-        return [str(run) for run in json.loads(_list(home, name).read_bytes())]
+        return [str(name) for name in json.loads(names.read_bytes())]
     except (OSError, ValueError, TypeError):
         return []
 

@@ -25,7 +25,7 @@ from depth_loss_sweep.lease import GRACE_S, as_seen, holder, watch
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.retention import kept
 from depth_loss_sweep.store import Store
-from depth_loss_sweep.tables import LEASE, RUN, STUDY, TRIAL_RUN
+from depth_loss_sweep.tables import GROUP, LEASE, RUN, STUDY, TRIAL_RUN
 from depth_loss_sweep.words import counted
 
 LOW_DISK_BYTES = 1 << 30
@@ -206,7 +206,8 @@ def _lease_of_none(examination: _Examination, row: dict[str, Any]) -> Finding:
 
 
 def _study_names(examination: _Examination) -> set[str]:
-    return {row["name"] for row in examination.rows(select(STUDY.c.name))}
+    """Of studies and groups: each has a folder and a lease."""
+    return {row["name"] for kind in (STUDY, GROUP) for row in examination.rows(select(kind.c.name))}
 
 
 def _study_folders(examination: _Examination) -> Iterator[Finding]:

@@ -14,8 +14,9 @@ from depth_loss_sweep.answer import study_decision, study_headline
 from depth_loss_sweep.errors import SpecError, StorageError, StudyError
 from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.outputs import check_outputs, file_at, folder_at
+from depth_loss_sweep.reports import records
 from depth_loss_sweep.reports.records import TRIAL_COLUMNS
-from depth_loss_sweep.results import RUN_COLUMNS, epoch_frame, run_frame, trial_frame
+from depth_loss_sweep.results import epoch_frame, run_frame, trial_frame
 from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.status import BREAK, break_of
 from depth_loss_sweep.store import Store
@@ -23,8 +24,8 @@ from depth_loss_sweep.tables import EPOCH
 
 TABLES = ("trials", "runs", "epochs", "confirmed")
 FORMATS = ("csv", "json", "parquet")
-COLUMNS = ({*TRIAL_COLUMNS}, {*RUN_COLUMNS}, {"run", "epoch", "split", "total", "learning_rate"})
-OTHERS = {*EPOCH.columns.keys(), "final_epoch"}
+COLUMNS = ({*TRIAL_COLUMNS}, {*records.RUN_COLUMNS}, {"run", "epoch", "split", "total", "learning_rate"})
+OTHERS = {*EPOCH.columns.keys(), "details", "origin", "environment", "final_epoch"}
 PREFIXES = ("weight_", "break_", "metric_", "var_", "term_", "share_", "train_", "val_", "test_")
 """By which each of the tables is known: it has all columns of one set, and one that begins so."""
 

@@ -113,7 +113,7 @@ def foresee(coordinator: Coordinator, prepared: Prepared, workers: int) -> Forec
         workers=workers,
         val_images=len(prepared.keys("val")),
         cache_bytes=sum(array.nbytes for array in files),
-        free_bytes=_free(coordinator.session.home),
+        free_bytes=free_bytes(coordinator.session.home),
     )
 
 
@@ -129,7 +129,7 @@ def most_candidates(spec: StudySpec) -> int:
 def require_room(spec: StudySpec, home: Home) -> None:
     """Raise `StorageError` where not even one run fits on the disk."""
     one = max(checkpoint_bytes(parts["model"], parts["train"].epochs, 0) for parts in variants(spec))
-    needed, free = min(IN_FLIGHT, spec.train.epochs) * one, _free(home)
+    needed, free = min(IN_FLIGHT, spec.train.epochs) * one, free_bytes(home)
     if free < needed:
         raise StorageError(
             f"the disk of {home.root} has {size(free)} free, and one run alone needs {size(needed)} for its checkpoints: "
@@ -137,7 +137,8 @@ def require_room(spec: StudySpec, home: Home) -> None:
         )
 
 
-def _free(home: Home) -> float:
+def free_bytes(home: Home) -> float:
+    """How much room there is on a home's disk."""
     usage = shutil.disk_usage(home.root)
     return usage.free if usage.total else math.inf  # some network disks tell nothing
 

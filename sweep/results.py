@@ -27,16 +27,23 @@ from depth_loss_sweep.spec_file import stored_overrides, stored_spec
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.words import counted
 
-RUN_COLUMNS = (*records.RUN_COLUMNS, "details", "origin")
-"""What a report needs to know of a run, and what else an export has."""
+RUN_COLUMNS = (*records.RUN_COLUMNS, "details", "origin", "environment")
+"""What a report needs to know of a run, and what else an export has.
+
+`environment` is the key of where it was trained, as JSON: pairs of runs are of one environment where it is the same text."""
 
 
 def study_record(store: Store, home: Home, name: str) -> StudyRecord:
     """Everything the report is made of."""
+    return _with_panels(study_numbers(store, name), home)
+
+
+def study_numbers(store: Store, name: str) -> StudyRecord:
+    """The same without sample predictions, of the database alone."""
     row = store.require(name)
     spec = stored_spec(row, store.shown_url)
     trials, runs = trial_frame(store, name), run_frame(store, name)
-    record = StudyRecord(
+    return StudyRecord(
         name=name,
         spec_text=effective_text(row),
         spec=spec.as_dict(),
@@ -61,7 +68,6 @@ def study_record(store: Store, home: Home, name: str) -> StudyRecord:
         looks=row["looks"] or 1,
         confirmation=study_confirmation(store, row, spec),
     )
-    return _with_panels(record, home)
 
 
 def effective_text(row: Mapping[str, Any]) -> str:

@@ -49,7 +49,8 @@ class Session:
     display: Display
     should_stop: Callable[[], bool]
     store: Store = field(init=False)
-    lease: Lease = field(init=False)
+    leases: list[Lease] = field(init=False, default_factory=list)
+    """What is held, each taken while those before it are: a group, then its study that is worked on."""
     said: set[str] = field(init=False, default_factory=set)
 
     def open(self, create: bool = False) -> Store:
@@ -61,10 +62,23 @@ class Session:
         self.store.require_sound()
         return self.store
 
-    def take(self, study: str) -> Lease:
-        """Take the study's lease; a wait for another's is said once, and ends if told to stop."""
-        self.lease = Lease.take(self.store, study, self.home.create().lock(study), self._wait)
-        return self.lease
+    def take(self, study: str) -> None:
+        """Take the lease of a study, or of a group; a wait for another's is said once, and ends if told to stop."""
+        self.leases.append(Lease.take(self.store, study, self.home.create().lock(study), self._wait))
+
+    def release(self, forget: bool = False) -> None:
+        """Give back what was taken last; with `forget`, as if it had never been taken."""
+        self.leases.pop().release(forget)
+
+    @property
+    def lease(self) -> Lease:
+        """The lease of the study that is worked on."""
+        return self.leases[-1]
+
+    def renew(self) -> None:
+        """Say that we are alive, for all that is held."""
+        for lease in self.leases:
+            lease.renew()
 
     def _wait(self, why: str) -> None:
         if why not in self.said:
@@ -75,7 +89,7 @@ class Session:
 
     def is_to_stop(self) -> bool:
         """Whether the work is to end; asked at every step, so that one epoch may take longer than the lease's grace time."""
-        self.lease.renew()
+        self.renew()
         return self.should_stop()
 
     def keep_alive(self) -> None:

@@ -20,6 +20,7 @@ from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.paths import CONFIRMED, check_name, is_text
 from depth_loss_sweep.tables import (
     EPOCH,
+    GROUP,
     OPEN_PREFIXES,
     PER_IMAGE,
     PICTURES,
@@ -91,14 +92,30 @@ class Store(Database):
         return rows[0] if rows else None
 
     def require(self, name: str) -> dict[str, Any]:
-        """The study's row; a `StudyError` that lists what there is where it does not exist."""
+        """The study's row; a `StudyError` that lists what there is where it does not exist, or is a group."""
         wanted = self.study(name)
+        if wanted is None and self.group(name):
+            parts = ", ".join(self.group_studies(name)) or "there are none yet"
+            raise StudyError(f"{name!r} is a group of studies: name one of them ({parts})")
         if wanted is None:
             names = select(STUDY.c.name).where(STUDY.c.parent.is_(None)).order_by(STUDY.c.name).limit(20)
             known = [row["name"] for row in self.rows(names)]
             there = f"there are {', '.join(known)}" if known else "there are none yet; begin with: sweep start demo"
             raise StudyError(f"no study is called {name!r} in {self.shown_url}; {there}")
         return wanted
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The rows of all groups, the earliest first."""
+        return self.rows(select(GROUP).order_by(GROUP.c.created, GROUP.c.name))
+
+    def group(self, name: str) -> dict[str, Any] | None:
+        """The group's row, or None."""
+        return next((row for row in self.groups() if row["name"] == name), None)
+
+    def group_studies(self, name: str) -> list[str]:
+        """The names of a group's studies in the order in which they were begun, without those that confirm them."""
+        query = select(STUDY.c.name).where(STUDY.c.group == name, STUDY.c.parent.is_(None))
+        return [row["name"] for row in self.rows(query.order_by(STUDY.c.created, STUDY.c.name))]
 
     def confirming(self, name: str) -> dict[str, Any] | None:
         """The row of the study that confirms this one; None where there is none."""
@@ -278,6 +295,18 @@ class Store(Database):
         """Add a study."""
         with self.begin() as connection:
             connection.execute(insert(STUDY).values(**row, updated=now()))
+
+    def save_group(self, name: str, **columns: Any) -> None:
+        """Add a group, or change columns of its row."""
+        columns["updated"] = now()
+        with self.begin() as connection:
+            if not connection.execute(update(GROUP).where(GROUP.c.name == name).values(**columns)).rowcount:
+                connection.execute(insert(GROUP).values(name=name, created=now(), **columns))
+
+    def delete_group(self, name: str) -> None:
+        """Delete a group's row; its studies are to be gone by then."""
+        with self.begin() as connection:
+            connection.execute(delete(GROUP).where(GROUP.c.name == name))
 
     def update_study(self, name: str, **columns: Any) -> None:
         """Change columns of a study's row."""

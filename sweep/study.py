@@ -36,9 +36,16 @@ from depth_loss_sweep.store import NewRun, Store, now
 class Planner:
     """Turns points into runs: prepares each data setting once, and gives every run its key."""
 
-    def __init__(self, spec: StudySpec, session: Session, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        spec: StudySpec,
+        session: Session,
+        runtime: Runtime,
+        prepared: dict[DataSettings, Prepared] | None = None,
+    ) -> None:
+        """`prepared` is what is known of data already, and what is found out is added to it."""
         self.spec, self.session, self.runtime = spec, session, runtime
-        self._prepared: dict[DataSettings, Prepared] = {}
+        self._prepared = {} if prepared is None else prepared
 
     def prepared(self, settings: DataSettings) -> Prepared:
         """The data, built into the cache where it is not there yet."""
@@ -69,21 +76,31 @@ class Planner:
         return TrialPlan(prepared.settings, prepared.dataset.fingerprint, tuple(planned))
 
 
-def start(spec: StudySpec, overrides: Mapping[str, Any], session: Session) -> SessionResult:
-    """Start a study; one of the same spec is resumed, one of a larger spec grown, one of another spec refused."""
+def start(spec: StudySpec, overrides: Mapping[str, Any], session: Session, group: str | None = None) -> SessionResult:
+    """Start a study, where it is said as a part of a group.
+
+    One of the same spec is resumed, one of a larger spec grown, one of another spec refused.
+    """
     store = session.open(create=True)
-    lease, row = session.take(spec.name), None
+    if store.group(spec.name):
+        raise StudyError(f"{spec.name!r} is a group of studies here: call the study otherwise, with --name")
+    row = None
+    session.take(spec.name)
     try:
         row = store.study(spec.name)
         if row is None:
-            row = _create(spec, overrides, session)
+            row = _create(spec, overrides, session, group)
         else:
+            if group and row["group"] != group:
+                raise StudyError(
+                    f"the study {spec.name!r} exists and is no part of the group {group!r}: call the group otherwise, with --name"
+                )
             spec = as_begun(spec, stored_spec(row, store.shown_url))
             _grow(spec, overrides, row, session)
             row = store.require(spec.name)
         return conduct(spec, row, session)
     finally:
-        lease.release(forget=row is None)
+        session.release(forget=row is None)
 
 
 def resume(name: str, data: str | None, session: Session) -> SessionResult:
@@ -93,11 +110,11 @@ def resume(name: str, data: str | None, session: Session) -> SessionResult:
     if data is not None:
         spec = spec.at(data)
     check_place(spec)
-    lease = session.take(name)
+    session.take(name)
     try:
         return conduct(spec, store.require(name), session)
     finally:
-        lease.release()
+        session.release()
 
 
 def check_place(spec: StudySpec) -> None:
@@ -110,7 +127,7 @@ def check_place(spec: StudySpec) -> None:
         )
 
 
-def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session) -> dict[str, Any]:
+def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session, group: str | None) -> dict[str, Any]:
     """Prepare the data, resolve what depends on the machine once, and write the study's row."""
     device = session.device
     require_room(spec, session.home)
@@ -145,6 +162,7 @@ def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session) -> 
         "data": data,
         "baselines": json.dumps(baselines),
         "created": now(),
+        "group": group,
     }
     session.store.save_study(row)
     return row

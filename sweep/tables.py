@@ -235,7 +235,22 @@ _THIRD = Migration(
     },
 )
 
-MIGRATIONS = (_FIRST, _SECOND, _THIRD)
+_FOURTH = Migration(
+    tables={
+        "sweep_group": (  # studies that are asked for together: what was asked for
+            _key("name", String(100)),
+            _known("state", String(20)),  # running | interrupted | finished
+            _known("scale", String(20)),
+            _known("only", Text),
+            _known("overrides", Text),
+            _known("created", String(40)),
+            _known("updated", String(40)),
+        ),
+    },
+    columns={"sweep_study": (_column("group", String(100)),)},
+)
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH)
 """Migration i brings a database from version i to version i + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
@@ -254,7 +269,7 @@ _COLUMNS = _sum(MIGRATIONS)
 METADATA = MetaData()
 for _name, _parts in _COLUMNS.items():
     Table(_name, METADATA, *(column() for column in _parts))
-VERSION, STUDY, TRIAL, RUN, TRIAL_RUN, STUDY_RUN, EPOCH, LEASE, PICTURES, PER_IMAGE, TEST_READING = (
+VERSION, STUDY, TRIAL, RUN, TRIAL_RUN, STUDY_RUN, EPOCH, LEASE, PICTURES, PER_IMAGE, TEST_READING, GROUP = (
     METADATA.tables[f"sweep_{name}"]
     for name in (
         "version",
@@ -268,6 +283,7 @@ VERSION, STUDY, TRIAL, RUN, TRIAL_RUN, STUDY_RUN, EPOCH, LEASE, PICTURES, PER_IM
         "pictures",
         "per_image",
         "test_reading",
+        "group",
     )
 )
 

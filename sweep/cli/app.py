@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from depth_loss_sweep import __version__
 from depth_loss_sweep.cli.data import check, fetch, preview_
 from depth_loss_sweep.cli.models import evaluate, predict
+from depth_loss_sweep.cli.paper import paper
 from depth_loss_sweep.cli.results import best, export, report
 from depth_loss_sweep.cli.specs import presets, spec
 from depth_loss_sweep.cli.studies import copy, delete, doctor, list_, status
@@ -37,7 +38,7 @@ data_app = typer.Typer(help="Look at pictures before training on them, or fetch 
 app.add_typer(data_app, name="data")
 
 COMMANDS = (
-    *(start, resume, status, list_, presets, spec, doctor, copy, delete),
+    *(start, resume, paper, status, list_, presets, spec, doctor, copy, delete),
     *(report, export, best, confirm, evaluate, predict),
 )
 for group, commands in ((app, COMMANDS), (data_app, (check, preview_, fetch))):

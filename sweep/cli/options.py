@@ -29,6 +29,9 @@ BudgetOption = Annotated[
     str | None,
     typer.Option("--budget", help="Stop after so long, such as 90m, 2h or 1h30m; sweep resume goes on from there."),
 ]
+DataOption = Annotated[str | None, typer.Option("--data", help="Source: rooms, diode:PATH or pairs:PATH.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+ExecutorOption = Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: section.key=value. Repeatable.")]
 
 

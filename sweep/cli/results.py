@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def report(
-    names: Annotated[list[str], typer.Argument(help="One or more studies.")],
+    names: Annotated[list[str], typer.Argument(help="One or more studies or groups.")],
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="File or folder; default: HOME/studies/NAME/report.html.")
     ] = None,
@@ -38,17 +38,27 @@ def report(
 
     place = Home.choose(home)
     store = open_store(place, storage)
-    for name in names:
-        store.require(name)
+    studies = _studies(store, names)
     path = place.report(names[0]) if output is None else file_at(output, f"{names[0]}-report.html")
     check_outputs([path], is_report, _kept(store, place), force)
-    write_report([study_record(store, place, name) for name in names], path)
+    write_report([study_record(store, place, study) for study in studies], path)
     print(path)
     if open_:
         typer.launch(path.absolute().as_uri())
-    while watch and _any_running(store, place, names):
+    while watch and _any_running(store, place, [*names, *studies]):
         time.sleep(30)
-        write_report([study_record(store, place, name) for name in names], path)
+        write_report([study_record(store, place, study) for study in _studies(store, names)], path)
+
+
+def _studies(store: "Store", names: list[str]) -> list[str]:
+    """These studies, and those of these groups, each once."""
+    studies: dict[str, None] = {}
+    for name in names:
+        group = store.group_studies(name) if store.group(name) else []
+        if not group:
+            store.require(name)
+        studies |= dict.fromkeys(group or [name])
+    return [*studies]
 
 
 def _kept(store: "Store", place: Home) -> list[Path]:

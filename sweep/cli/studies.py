@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,21 +14,27 @@ from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.naming import spec_recipe
 from depth_loss_sweep.words import counted
 
+if TYPE_CHECKING:
+    from depth_loss_sweep.store import Store
+
 LISTED = 5
 """How many diverged or failed runs `sweep status` lists."""
 
 
 def status(
-    name: Annotated[str | None, typer.Argument(help="A study; default: all.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A study or group; default: all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> None:
-    """Where a study stands: trials, runs, outcomes, the answer so far, and what diverged or failed."""
+    """Where a study or group stands: trials, runs, outcomes, the answer so far, and what diverged or failed."""
     from depth_loss_sweep.status import status as study_status
 
     place = Home.choose(home)
     store = open_store(place, storage)
+    if name and store.group(name):
+        _print_group(store, place, name, as_json)
+        return
     names = [name] if name else [row["name"] for row in store.studies() if not row["parent"]]
     studies = [study_status(store, place, each, None if as_json else LISTED) for each in names]
     if as_json:
@@ -37,6 +43,27 @@ def status(
         print("no studies yet; begin with: sweep start demo")
     else:
         print("\n\n".join(_status_text(each) for each in studies))
+
+
+def _print_group(store: "Store", place: Home, name: str, as_json: bool) -> None:
+    from depth_loss_sweep.paper import status as group_status
+
+    group = group_status(store, place, name, None if as_json else 0)
+    if as_json:
+        print_json(group)
+        return
+    asked = f"scale {group['scale']}, {', '.join(group['only']) or 'all claims'}"
+    print(f"{name}: {group['state']}" + (f" ({group['held_by']})" if group["held_by"] else "") + f"; {asked}")
+    states = {study["name"]: study for study in group["studies"]}
+    width = max(map(len, [*states, *(each["name"] for each in group["left"])]), default=0)
+    for study in states.values():
+        trials = study["trials"]
+        counts = f"{trials['complete']} of {trials['total']} trials, {_counted(study['state'], study['runs'])}"
+        print(f"  {study['name']:{width}}  {study['state']:11}  {counts or 'none yet'}; {study['headline']}")
+    for each in group["left"]:
+        if each["name"] not in states or states[each["name"]]["state"] == "finished":
+            what = "to grow" if each["name"] in states else "to come"
+            print(f"  {each['name']:{width}}  {what:11}  for {', '.join(each['claims'])}")
 
 
 def _status_text(study: Mapping[str, Any]) -> str:
@@ -88,7 +115,7 @@ def list_(
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> None:
-    """All studies, a line each."""
+    """All studies, a line each; those of a group stand below it."""
     from depth_loss_sweep.lease import state_of
 
     place = Home.choose(home)
@@ -96,6 +123,7 @@ def list_(
     rows = [
         {
             "name": r["name"],
+            "group": r["group"],
             "state": state_of(store, place, r)[0],
             "trials": r["trials"],
             "created": r["created"],
@@ -109,10 +137,26 @@ def list_(
         return
     if not rows:
         print("no studies yet; begin with: sweep start demo")
-    width = max((len(row["name"]) for row in rows), default=0)
-    for row in rows:
-        counts = _counted(row["state"], row["trials"]) or "no trials yet"
-        print(f"{row['name']:{width}}  {row['state']:11}  {row['created'][:16].replace('T', ' ')} UTC  {counts}")
+    groups = {row["name"]: row for row in store.groups()}
+    lines = [
+        _line(row["name"], row, _counted(row["state"], row["trials"]) or "no trials yet")
+        for row in rows
+        if row["group"] not in groups
+    ]
+    for name, group in groups.items():
+        parts = [row for row in rows if row["group"] == name]
+        head = {**group, "state": state_of(store, place, group)[0]}
+        lines.append(_line(name, head, counted(len(parts), "study", plural="studies")))
+        lines += [
+            _line(f"  {row['name']}", row, _counted(row["state"], row["trials"]) or "no trials yet") for row in parts
+        ]
+    width = max((len(name) for name, _ in lines), default=0)
+    for name, about in lines:
+        print(f"{name:{width}}  {about}")
+
+
+def _line(name: str, row: Mapping[str, Any], what: str) -> tuple[str, str]:
+    return name, f"{row['state']:11}  {row['created'][:16].replace('T', ' ')} UTC  {what}"
 
 
 def doctor(
@@ -131,7 +175,7 @@ def doctor(
 
 
 def copy(
-    name: Annotated[str, typer.Argument(help="The study.")],
+    name: Annotated[str, typer.Argument(help="The study or group.")],
     to: Annotated[
         str | None,
         typer.Option(
@@ -145,7 +189,7 @@ def copy(
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> None:
-    """Copy a study's numbers to another database, or to text that a repository can hold, and back.
+    """Copy the numbers of a study or group to another database, or to text that a repository can hold, and back.
 
     What was copied is taken up by start and resume instead of trained again, and marked where it was trained elsewhere.
     """
@@ -165,21 +209,20 @@ def copy(
 
 
 def delete(
-    name: Annotated[str, typer.Argument(help="The study.")],
+    name: Annotated[str, typer.Argument(help="The study or group.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> int:
-    """Delete a study with its report and its runs; runs that other studies share stay."""
+    """Delete a study or group with its report and its runs; runs that other studies share stay."""
     from depth_loss_sweep.deletion import delete_study, extent
 
     place = Home.choose(home)
     store = open_store(place, storage)
     extent_ = extent(store, place, name)
     stays = f"; {counted(len(extent_.shared), 'run')} shared with other studies stay" if extent_.shared else ""
-    what = (
-        f"{counted(extent_.trials, 'trial')}, {counted(len(extent_.runs), 'run')}, {extent_.bytes / 1e6:.1f} MB{stays}"
-    )
+    studies = f"{counted(extent_.studies, 'study', plural='studies')}, " if store.group(name) else ""
+    what = f"{studies}{counted(extent_.trials, 'trial')}, {counted(len(extent_.runs), 'run')}, {extent_.bytes / 1e6:.1f} MB{stays}"
     if not yes:
         if not sys.stdin.isatty():
             raise SpecError(f"deleting {name} ({what}) needs a yes: say --yes")

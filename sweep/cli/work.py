@@ -1,4 +1,4 @@
-"""sweep start and sweep resume: a session at work on a study, stopped by signals or by its budget."""
+"""sweep start, resume and confirm: a session at work on a study, stopped by signals or by its budget."""
 
 import math
 import shlex
@@ -16,6 +16,9 @@ from depth_loss_sweep.cli.confirmed import print_confirmation
 from depth_loss_sweep.cli.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from depth_loss_sweep.cli.options import (
     BudgetOption,
+    DataOption,
+    DeviceOption,
+    ExecutorOption,
     HomeOption,
     SetOption,
     StorageOption,
@@ -31,6 +34,7 @@ from depth_loss_sweep.words import counted, parse_budget
 
 if TYPE_CHECKING:
     from depth_loss_sweep.session import Session, SessionResult
+    from depth_loss_sweep.store import Store
 
 SAME_COMMAND = "the same command goes on where this one stopped"
 
@@ -67,13 +71,13 @@ class Stopper:
 
 def start(
     spec: Annotated[str, typer.Argument(help="A preset's name (sweep presets) or a TOML file.")],
-    data: Annotated[str | None, typer.Option("--data", help="Source: rooms, diode:PATH or pairs:PATH.")] = None,
+    data: DataOption = None,
     set_: SetOption = None,
     seeds: Annotated[str | None, typer.Option("--seeds", help="How many (5), or which (0,1,2).")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Call the study so; default: the spec's name.")] = None,
     workers: WorkersOption = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    executor_: Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")] = "local",
+    device: DeviceOption = "auto",
+    executor_: ExecutorOption = "local",
     budget: BudgetOption = None,
     home: HomeOption = None,
     storage: StorageOption = None,
@@ -105,31 +109,37 @@ def start(
 
             return confirm_after(study.name, None, session, start_study(study, overrides, session))
 
-        return _work(study.name, work, stop, executor, workers, device, home, storage)
+        return work_on(study.name, work, print_end, stop, executor, workers, device, home, storage)
 
 
 def resume(
-    name: Annotated[str, typer.Argument(help="The study's name (sweep list).")],
+    name: Annotated[str, typer.Argument(help="The name of a study or group (sweep list).")],
     data: Annotated[str | None, typer.Option("--data", help="Where the same pictures lie now.")] = None,
     workers: WorkersOption = None,
-    executor_: Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")] = "local",
+    executor_: ExecutorOption = "local",
     budget: BudgetOption = None,
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> int:
-    """Go on exactly where a study stopped; nothing that would change its results can be set."""
+    """Go on exactly where a study or group stopped; nothing that would change its results can be set."""
     check_executor(executor_)
     moved = absolute_source(data) if data is not None else None
     with Stopper(budget) as stop, closing(make_executor(executor_, workers)) as executor:
-        open_store(Home.choose(home), storage).require(name)
+        store = open_store(Home.choose(home), storage)
+        is_group = store.group(name) is not None
+        if not is_group:
+            store.require(name)
 
         def work(session: "Session") -> "SessionResult":
+            from depth_loss_sweep import paper, study
             from depth_loss_sweep.confirmation import confirm_after
-            from depth_loss_sweep.study import resume as resume_study
 
-            return confirm_after(name, moved, session, resume_study(name, moved, session))
+            if is_group:
+                return paper.resume(name, moved, session)
+            return confirm_after(name, moved, session, study.resume(name, moved, session))
 
-        return _work(name, work, stop, executor, workers, "auto", home, storage)
+        end = print_group_end if is_group else print_end
+        return work_on(name, work, end, stop, executor, workers, "auto", home, storage)
 
 
 def confirm(
@@ -139,7 +149,7 @@ def confirm(
     ] = None,
     data: Annotated[str | None, typer.Option("--data", help="Where the same pictures lie now.")] = None,
     workers: WorkersOption = None,
-    executor_: Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")] = "local",
+    executor_: ExecutorOption = "local",
     budget: BudgetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     home: HomeOption = None,
@@ -159,21 +169,28 @@ def confirm(
 
             return confirm_study(name, seeds, moved, session)
 
-        return _work(name, work, stop, executor, workers, "auto", home, storage, as_json)
+        def end(store: "Store", _place: Home, name: str, _where: str) -> None:
+            print_confirmation(store, name, as_json)
+
+        return work_on(name, work, end, stop, executor, workers, "auto", home, storage, verb="confirm")
 
 
-def _work(
+def work_on(
     name: str,
     work: "Callable[[Session], SessionResult]",
+    end: "Callable[[Store, Home, str, str], None]",
     stop: Stopper,
     executor: Executor,
     workers: int | None,
     device: str,
     home: Path | None,
     storage: str | None,
-    confirmed_as_json: bool | None = None,
+    verb: str = "resume",
 ) -> int:
-    """Work on a study under a progress display, let go of its workers, print how it ended, or what was confirmed."""
+    """Work on a study or group under a progress display, let go of its workers, print how it ended.
+
+    `end` is given the database, the home, the name, and the options that say where they are; `verb` is the command that goes on.
+    """
     place = Home.choose(home)
     with closing(executor):
         from depth_loss_sweep.display import ProgressDisplay
@@ -182,7 +199,7 @@ def _work(
         command = as_text(shlex.join(["sweep", *map(hide_password, sys.argv[1:])]))
         try:
             with ProgressDisplay() as show:
-                end = work(Session(place, chosen_storage(storage), workers, device, executor, command, show, stop))
+                result = work(Session(place, chosen_storage(storage), workers, device, executor, command, show, stop))
         except KeyboardInterrupt:  # in the midst of what comes before training
             if not stop.is_spent:
                 raise
@@ -190,27 +207,31 @@ def _work(
             return INTERRUPTED
     where = f" --home {shlex.quote(str(home))}" if home else ""
     where += f" --storage {shlex.quote(hide_password(storage))}" if storage else ""
-    if not end.finished:
+    if not result.finished:
         why = f"the budget of {stop.budget} is spent" if stop.is_spent else "interrupted"
-        verb = "resume" if confirmed_as_json is None else "confirm"
         print(f"{why}; go on with: sweep {verb} {name}{where}", file=sys.stderr)
         return INTERRUPTED
-    if confirmed_as_json is None:
-        _print_end(place, storage, name, where)
-    else:
-        print_confirmation(open_store(place, storage), name, confirmed_as_json)
-    if end.failed_runs:
-        print(f"sweep: {counted(end.failed_runs, 'run')} failed; see: sweep status {name}{where}", file=sys.stderr)
-    return SOME_FAILED if end.failed_runs else DONE
+    end(open_store(place, storage), place, name, where)
+    if result.failed_runs:
+        print(f"sweep: {counted(result.failed_runs, 'run')} failed; see: sweep status {name}{where}", file=sys.stderr)
+    return SOME_FAILED if result.failed_runs else DONE
 
 
-def _print_end(place: Home, storage: str | None, name: str, where: str) -> None:
+def print_end(store: "Store", place: Home, name: str, where: str) -> None:
+    """How a study ended, in a few lines."""
     from depth_loss_sweep.status import status as study_status
 
-    study = study_status(open_store(place, storage), place, name, most=0)
+    study = study_status(store, place, name, most=0)
     print(f"{name}: finished. {study['headline']}")
     if study["best"]:
         print(trial_ahead(study))
     if study["confirmed"]:
         print(study["confirmed"])
+    print(f"report: sweep report {name}{where}")
+
+
+def print_group_end(store: "Store", _place: Home, name: str, where: str) -> None:
+    """How a group ended, in two lines."""
+    names = store.group_studies(name)
+    print(f"{name}: finished, {counted(len(names), 'study', plural='studies')}: {', '.join(names)}")
     print(f"report: sweep report {name}{where}")

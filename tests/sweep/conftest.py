@@ -59,7 +59,7 @@ trials = 14
 parallel = 3
 simplex = ["silog", "ssim", "l1"]
 """
-NOT_NUMBERS = ("seconds", "images_per_second", "attempts", "details", "mixed")
+NOT_NUMBERS = ("seconds", "images_per_second", "attempts", "details", "mixed", "origin")
 
 
 class Lab:

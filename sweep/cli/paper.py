@@ -1,0 +1,73 @@
+"""sweep paper: the whole paper as one group of studies."""
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from depth_loss_sweep.cli.options import (
+    BudgetOption,
+    DataOption,
+    DeviceOption,
+    ExecutorOption,
+    HomeOption,
+    SetOption,
+    StorageOption,
+    WorkersOption,
+)
+from depth_loss_sweep.cli.work import Stopper, print_group_end, work_on
+from depth_loss_sweep.executors import check_executor, make_executor
+from depth_loss_sweep.paths import absolute_source
+
+if TYPE_CHECKING:
+    from depth_loss_sweep.session import Session, SessionResult
+
+
+def paper(
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="What this claim of the paper needs: H1, H2, ... Repeatable.")
+    ] = None,
+    scale: Annotated[
+        str,
+        typer.Option(
+            "--scale", help="small (64x64, width 16, 300 training pictures) or full (the paper's, for a GPU)."
+        ),
+    ] = "small",
+    data: DataOption = None,
+    set_: SetOption = None,
+    name: Annotated[str | None, typer.Option("--name", help="Call the group so; default: paper-SCALE.")] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="Take finished runs up from here: a folder of text (docs/paper), a home, a database."
+        ),
+    ] = None,
+    workers: WorkersOption = None,
+    device: DeviceOption = "auto",
+    executor_: ExecutorOption = "local",
+    budget: BudgetOption = None,
+    home: HomeOption = None,
+    storage: StorageOption = None,
+) -> int:
+    """Train what the paper's claims need, as one group of studies; the same command goes on where it stopped.
+
+    Runs that studies share are trained once. Identical runs that were trained elsewhere are taken up from a copy, and marked.
+    """
+    check_executor(executor_)
+    with Stopper(budget) as stop, closing(make_executor(executor_, workers)) as executor:
+        from depth_loss_sweep.copies import Place
+        from depth_loss_sweep.paper import Group, start
+        from depth_loss_sweep.spec_file import parse_override
+
+        overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
+        if data is not None:
+            overrides["data.source"] = data
+        if isinstance(overrides.get("data.source"), str):
+            overrides["data.source"] = absolute_source(overrides["data.source"])
+        group = Group(name or f"paper-{scale}", scale, tuple(dict.fromkeys(only or ())), overrides)
+        copies = Place.named(from_) if from_ is not None else None
+
+        def work(session: "Session") -> "SessionResult":
+            return start(group, copies, session)
+
+        return work_on(group.name, work, print_group_end, stop, executor, workers, device, home, storage)
