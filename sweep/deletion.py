@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from depth_loss_sweep.errors import StudyHeldError
 from depth_loss_sweep.files import write_whole
-from depth_loss_sweep.lease import Lease
+from depth_loss_sweep.lease import Lease, holder
 from depth_loss_sweep.model.checkpoint import lock_folder
 from depth_loss_sweep.model.errors import RunLockedError
 from depth_loss_sweep.paths import CONFIRMED, Home
@@ -100,6 +101,11 @@ def _delete_group(store: Store, home: Home, name: str) -> None:
     lease, is_gone = Lease.take(store, name, home.lock(name)), False
     try:
         studies = _group_studies(store, home, name)
+        for study in studies:  # before the first goes
+            if worker := holder(store, study, home.lock(study)):
+                raise StudyHeldError(
+                    f"the study {study!r} of the group {name!r} is being worked on by {worker}: wait for it, or stop that process"
+                )
         write_whole(_studies_list(home, name), json.dumps(studies).encode())
         for study in studies:
             if store.study(study) or _list(home, study).exists():

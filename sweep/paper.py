@@ -17,8 +17,8 @@ from sqlalchemy import select
 
 from depth_loss_sweep.confirmation import confirm_after
 from depth_loss_sweep.copies import Place, take_runs
-from depth_loss_sweep.data.prepare import Prepared
-from depth_loss_sweep.data.settings import DataSettings
+from depth_loss_sweep.data.prepare import Prepared, prepare_training
+from depth_loss_sweep.data.settings import DataSettings, DataSummary
 from depth_loss_sweep.errors import SpecError, StudyError, SweepError
 from depth_loss_sweep.forecast import Forecast, free_bytes, is_large, most_candidates
 from depth_loss_sweep.growth import grown_hash
@@ -51,6 +51,10 @@ OF_MEMBERS = ("study", "search", "weights")
 
 MOVING = ("data.source", "train.keep")
 """What may change of a group that was begun: no result does."""
+
+
+Ended = dict[str, tuple[str, int]]
+"""What a session has worked on: member -> as what it was asked for, and how many of its runs failed."""
 
 
 @dataclass(frozen=True)
@@ -111,14 +115,17 @@ def start(group: Group, copies: Place | None, session: Session) -> SessionResult
     for member in members({}, group.only):
         group.spec(member, member.seeds)  # what is wrong is said before anything is made
     store = session.open(create=True)
-    _require_same(group, store)
+    group = _as_begun(group, store)
     session.take(group.name)
     asked_for = {"scale": group.scale, "only": json.dumps(group.only), "overrides": overrides_json(group.overrides)}
     try:
+        records = group_records(store, group.name)
+        if asked := _next(group, records, Ended(), store):
+            _require_same_pictures(group, asked.spec, session)
         store.save_group(group.name, state="running", **asked_for)
         if copies:
             session.display.note(_taken_up(take_runs(copies, store, group.name), copies))
-        return _work(group, session)
+        return _work(group, records, session)
     except SweepError:
         if not store.group_studies(group.name):  # refused at once, it leaves nothing
             store.delete_study(group.name)
@@ -137,13 +144,13 @@ def resume(name: str, data: str | None, session: Session) -> SessionResult:
     return start(replace(group, overrides={**group.overrides, "data.source": data}) if data else group, None, session)
 
 
-def _require_same(group: Group, store: Store) -> None:
-    """Raise `StudyError` where a group of that name was begun otherwise."""
+def _as_begun(group: Group, store: Store) -> Group:
+    """The group with the pictures that it was begun with, where none are named; `StudyError` where it was begun otherwise."""
     if store.study(group.name):
         raise StudyError(f"{group.name!r} is a study here: call the group otherwise, with --name")
     row = store.group(group.name)
     if row is None or not store.group_studies(group.name):
-        return
+        return group
     before = Group.of(row)
     old, new = ({"scale": each.scale, **_fixed(each.overrides)} for each in (before, group))
     if changed := [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]:
@@ -152,6 +159,20 @@ def _require_same(group: Group, store: Store) -> None:
             f"the group {group.name!r} was begun with other settings ({said}): give this one a name of its own with --name, or go "
             f"on with the old one: sweep resume {group.name}"
         )
+    moving = {key: value for key, value in before.overrides.items() if key in MOVING}
+    return replace(group, overrides={**moving, **group.overrides})
+
+
+def _require_same_pictures(group: Group, spec: StudySpec, session: Session) -> None:
+    """Raise `StudyError` where a group's next study would be of other pictures than its first."""
+    for name in session.store.group_studies(group.name)[:1]:
+        first = session.store.decoded(session.store.require(name), "data", DataSummary)
+        pictures = prepare_training(spec.data, session.home.cache, session.show_preparing)
+        if pictures.dataset.fingerprint != first["fingerprint"]:
+            raise StudyError(
+                f"the group {group.name!r} was begun on other pictures ({first['source']}) than {pictures.settings.source}: say "
+                f"where they lie now, with --data, or give this group a name of its own, with --name"
+            )
 
 
 def _fixed(overrides: Mapping[str, Any]) -> dict[str, str]:
@@ -171,10 +192,10 @@ def _place(environment: Mapping[str, Any]) -> str:
     )
 
 
-def _work(group: Group, session: Session) -> SessionResult:
+def _work(group: Group, records: dict[str, StudyRecord], session: Session) -> SessionResult:
     """Train whatever is asked for and isn't there, study by study, until nothing is, or told to stop."""
     _stay_on_device(group, session)
-    records, ended = group_records(session.store, group.name), Ended()
+    ended = Ended()
     prepared: dict[DataSettings, Prepared] = {}
     has_stopped = False
     while not has_stopped and (asked := _next(group, records, ended, session.store)):
@@ -190,10 +211,6 @@ def _work(group: Group, session: Session) -> SessionResult:
     is_finished = not has_stopped or _next(group, records, ended, session.store) is None
     session.store.save_group(group.name, state="finished" if is_finished else "interrupted")
     return SessionResult(is_finished, sum(failed for _, failed in ended.values()))
-
-
-Ended = dict[str, tuple[str, int]]
-"""What a session has worked on: member -> as what it was asked for, and how many of its runs failed."""
 
 
 @dataclass(frozen=True)
