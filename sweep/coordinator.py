@@ -21,7 +21,7 @@ from depth_loss_sweep.projection import Projection, Suggester
 from depth_loss_sweep.pruning import pruned_at
 from depth_loss_sweep.reports.stages import Race
 from depth_loss_sweep.retention import kept, settled
-from depth_loss_sweep.runs import Planner, Run, Trial, TrialPlan, check_identity, with_copies
+from depth_loss_sweep.runs import Planner, Run, Trial, TrialPlan, best_of, check_identity, with_copies
 from depth_loss_sweep.session import Session
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.store import NewRun, epoch_rows, now
@@ -133,10 +133,10 @@ class Coordinator:
 
     @property
     def best(self) -> Trial | None:
-        """The best told trial so far."""
-        complete = [t for t in self.trials if t.state == "complete" and t.value is not None and math.isfinite(t.value)]
-        sign = -1 if self.spec.objective.direction == "maximize" else 1
-        return min(complete, key=lambda t: sign * (t.value or 0.0), default=None)
+        """The best trial so far: of those told; of a race, of the weights left, by the runs that are finished."""
+        left = self.race.alive if self.race else ()
+        asked = [t for t in self.trials if (t.number in left or not left) and (self.race or t.state == "complete")]
+        return best_of(asked, self.spec.objective)
 
     def open_projection(self) -> Projection:
         """The study as Optuna reads it, brought, when this is first asked, to where ours stood when this coordinator began."""
@@ -496,5 +496,4 @@ class Coordinator:
         """A trial's state and value."""
         if any(run.state == "failed" for run in trial.runs):
             return "failed", None
-        objective = self.spec.objective
-        return "complete", objective.value_of_trial([objective.value_of_run(r.curve, r.outcome) for r in trial.runs])
+        return "complete", trial.value_so_far(self.spec.objective)

@@ -178,14 +178,14 @@ def _stage(coordinator: Coordinator) -> tuple[str, ...]:
 
 
 def _best(coordinator: Coordinator) -> str:
-    best = coordinator.best
-    if best is None or best.value is None:
-        return f"no {coordinator.spec.objective.name} yet"
+    """The lowest or highest value; which weights are best is said at the end."""
+    best, objective = coordinator.best, coordinator.spec.objective
+    if best is None:
+        return f"no {objective.name} yet"
     where = ", ".join(f"{name} {_number(value)}" for name, value in best.params.items())
-    word = (
-        "highest" if coordinator.spec.objective.direction == "maximize" else "lowest"
-    )  # which is best is said at the end
-    return f"{word} {coordinator.spec.objective.name} {best.value:.4g}{f' at {where}' if where else ''}"
+    word = "highest" if objective.direction == "maximize" else "lowest"
+    so_far = f" so far, over {counted(len(best.finished), 'seed')}" if best.state == "running" else ""
+    return f"{word} {objective.name} {best.value_so_far(objective):.4g}{f' at {where}' if where else ''}{so_far}"
 
 
 def _left(coordinator: Coordinator) -> tuple[str, ...]:

@@ -1,12 +1,14 @@
 """Trials and runs of a study at work, as its coordinator sees them; what is known of them for good stands in the tables."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.model.settings import RunSettings
+from depth_loss_sweep.objectives import StudyObjective
 from depth_loss_sweep.store import NewRun, Store
 
 
@@ -78,6 +80,25 @@ class Trial:
     value: float | None = None
     n: int = 0
     """How many runs it was asked with; of a told one, `runs` aren't taken up again."""
+
+    @property
+    def finished(self) -> list[Run]:
+        """Its runs that have a result."""
+        return [run for run in self.runs if run.state == "finished"]
+
+    def value_so_far(self, objective: StudyObjective) -> float:
+        """Its value once it is told, before that by the runs that are finished; NaN where there is none."""
+        if self.state != "running":
+            return math.nan if self.value is None else self.value
+        values = [objective.value_of_run(run.curve, run.outcome) for run in self.finished]
+        return objective.value_of_trial(values) if values else math.nan
+
+
+def best_of(trials: Iterable[Trial], objective: StudyObjective) -> Trial | None:
+    """The trial with the best finite value so far; None where there is none."""
+    sign = -1 if objective.direction == "maximize" else 1
+    finite = [trial for trial in trials if math.isfinite(trial.value_so_far(objective))]
+    return min(finite, key=lambda trial: sign * trial.value_so_far(objective), default=None)
 
 
 def with_copies(plan: TrialPlan, store: Store) -> TrialPlan:

@@ -1,15 +1,23 @@
 """Raced studies: stage by stage, dropped and told, and equal however often they are killed."""
 
+import io
 import json
 import os
 import signal
+from contextlib import closing
+from functools import partial
 
 import optuna
 import pytest
+from rich.console import Console
 
+from depth_loss_sweep.display import ProgressDisplay
 from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.executors import make_executor
 from depth_loss_sweep.export import study_decision
-from depth_loss_sweep.spec_file import parse_spec, stored_spec
+from depth_loss_sweep.session import Session
+from depth_loss_sweep.spec_file import load_spec, parse_spec, stored_spec
+from depth_loss_sweep.study import start
 
 KILLS = int(os.environ.get("SWEEP_RACE_KILLS", "7"))
 """Of each number of workers."""
@@ -90,6 +98,7 @@ def test_a_race_drops_and_goes_on(lab, capsys) -> None:
     out, err = capsys.readouterr()
     assert "line: at least 9 and at most 15 runs (3 trials, raced under 3 to 5 seeds)" in err
     assert "stage 1 of 3: 3 seeds" in err and "stage 2 of 3: 4 seeds, 2 of 3 weights left" in err
+    assert "no val_rmse yet" not in err.partition("stage 2 of 3")[2] and "so far" not in err.splitlines()[-1]
     assert "raced: stage 3 of 3, 5 seeds, 2 of 3 weights left" in out
     assert told(lab) == [
         ("COMPLETE", {"weights": t[1]["weights"], "n": n}) for t, n in zip(told(lab), (3, 5, 5), strict=True)
@@ -105,6 +114,31 @@ def test_a_race_drops_and_goes_on(lab, capsys) -> None:
         assert lab.run("start", spec, "--set", change) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
     assert lab.run("report", "line") == 0
+
+
+def test_a_race_says_who_is_ahead_before_it_ends(lab, capsys) -> None:
+    """Over the seeds that are trained, of the weights left, to the end of a stage and beyond; status as for any study."""
+    spec = begun(lab, "0")
+    rows_of_a_stage = 2 * 4 * 9  # both splits, of each epoch of each run
+    for rows, said in ((10, "so far, over 1 seed;"), (rows_of_a_stage + 10, "2 of 3 weights left; lowest val_rmse")):
+        console = Console(file=io.StringIO(), width=1000)
+        with closing(make_executor("local", 0)) as executor, EachLine(console) as show:
+            stop = partial(lambda most: lab.epochs_done() >= most, rows)
+            session = Session(lab.home, None, 0, "auto", executor, "", show, stop)
+            assert not start(load_spec(spec), {}, session).finished
+        last = console.file.getvalue().splitlines()[-1]
+        assert said in last and "so far, over" in last
+    assert lab.run("status", "line") == 0
+    assert "answer    So far: " in capsys.readouterr().out
+
+
+class EachLine(ProgressDisplay):
+    """A line at each turn of the coordinator."""
+
+    def update(self, coordinator) -> None:
+        """Forget what was said last."""
+        self.last_state = (-1, 0, False, -1)
+        super().update(coordinator)
 
 
 @pytest.mark.slow
