@@ -9,15 +9,14 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy import special
 
 from depth_loss_sweep.reports.comparisons import LEVEL
 from depth_loss_sweep.reports.contrasts import ranked
 from depth_loss_sweep.reports.decision import Decision, Question, decide
-from depth_loss_sweep.reports.intervals import proportion_interval, t_interval
+from depth_loss_sweep.reports.intervals import Interval, known, proportion_interval, t_interval
 from depth_loss_sweep.reports.measures import Measure, predictor_values
 from depth_loss_sweep.reports.references import EQUAL, POINT, REFERENCES, Candidate, allowed_references
-from depth_loss_sweep.reports.scenes import LEAST_SCENES, SAME, PictureValues
+from depth_loss_sweep.reports.scenes import Effects, PictureValues, scene_effects, widened
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult, has_broken
 
 FIRST_SEED = 10_000
@@ -194,6 +193,35 @@ class Confirmation:
         return {**asdict(replace(self, decision=None)), "decision": self.decision and self.decision.as_dict()}
 
 
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """What is judged, (candidates, seeds): `values`, NaN of runs that broke or aren't finished, `unbroken`, and what scenes do
+    to them, or why that isn't known.
+    """
+
+    values: np.ndarray
+    unbroken: np.ndarray
+    effects: Effects | str
+
+    def beyond(
+        self, interval: Interval, runs: np.ndarray, confidence: float, own: int, other: int | None = None
+    ) -> tuple[float | None, float | None]:
+        """The interval of a candidate's unbroken runs (seeds,), or of what they differ by from another's, over other scenes, too."""
+        if isinstance(self.effects, str) or not runs.any():
+            return None, None
+        raw = self.effects.raw
+        return widened(interval, (raw[own] if other is None else raw[own] - raw[other])[runs], confidence)
+
+
+def _table(finished: Sequence[FreshRun], record: ConfirmationRecord, measure: Measure, part: str) -> _Table:
+    own = {(run.candidate, run.seed): run for run in finished if not _broke(run, record, measure)}
+    runs = [[own.get((c.name, seed)) for seed in record.seeds] for c in record.candidates]
+    values = np.array([[_value(run, part) if run else math.nan for run in of] for of in runs])
+    unbroken = np.isfinite(values)
+    keys = [[run.run if run else "" for run in of] for of in runs]
+    return _Table(values, unbroken, scene_effects(record.pictures, keys, values, unbroken))
+
+
 def confirm(record: ConfirmationRecord, measure: Measure, margin: float) -> Confirmation:
     """Levels, gains over equal weights and breaks of all candidates, and which of them is quoted."""
     part: Literal["test", "val"] = "test" if record.test_images else "val"
@@ -201,32 +229,21 @@ def confirm(record: ConfirmationRecord, measure: Measure, margin: float) -> Conf
     is_finished = len(finished) == len(record.candidates) * len(record.seeds)
     found = [c for c in record.candidates if FOUND in c.roles]
     decision = _decide(found, record, measure, margin) if found and is_finished else None
-    values = {c.name: _unbroken(c.name, finished, record, measure, part) for c in record.candidates}
-    against = next((c.name for c in record.candidates if EQUAL_WEIGHTS in c.roles), None)
-    is_relative = measure.unit != "fraction" and all(v > 0 for own in values.values() for v in own.values())
-    scenes = record.pictures.scenes if record.pictures else ()
+    table = _table(finished, record, measure, part)
+    equal = next((i for i, c in enumerate(record.candidates) if EQUAL_WEIGHTS in c.roles), None)
+    is_relative = measure.unit != "fraction" and bool((table.values[table.unbroken] > 0).all())
     rows = []
-    for candidate in record.candidates:
+    for i, candidate in enumerate(record.candidates):
         own = [run for run in finished if run.candidate == candidate.name]
         # One of five is chosen by these runs: all five intervals hold at once, whichever it is.
         confidence = 1 - LEVEL / record.looks / (len(found) if candidate in found else 1)
         broken = sum(bool(_broke(run, record, measure)) or math.isinf(_value(run, part)) for run in own)
-        level = t_interval([*values[candidate.name].values()], confidence)
         low, high = proportion_interval(broken, len(own), confidence) if own else (0.0, 1.0)
-        gain = None
-        if against and against != candidate.name:
-            gain = _gain(values[candidate.name], values[against], measure, is_relative, confidence)
-        mean, *ends = (_known(v) for v in (level.mean, level.low, level.high))
-        pictures = _pictures(candidate.name, values, record)
-        crossed = crossed_interval([*pictures.values()], scenes, confidence)
-        if gain:
-            theirs = _pictures(against or "", values, record)
-            sign = 1 if measure.higher_is_better else -1
-            gaps = [sign * (pictures[s] - theirs[s]) for s in sorted(pictures.keys() & theirs.keys())]
-            ends_ = crossed_interval(gaps, scenes, confidence)
-            gain = replace(gain, scenes_low=ends_[0], scenes_high=ends_[1])
-        about = (candidate, confidence, len(own), broken, low, high)
-        rows.append(Confirmed(*about, mean, ends[0], ends[1], gain, *crossed))
+        level = t_interval(table.values[i][table.unbroken[i]], confidence)
+        beyond = table.beyond(level, table.unbroken[i], confidence, i)
+        gain = None if equal is None or equal == i else _gain(table, i, equal, measure, is_relative, confidence)
+        ends = (known(level.mean), known(level.low), known(level.high))
+        rows.append(Confirmed(candidate, confidence, len(own), broken, low, high, *ends, gain, *beyond))
     quoted = next((c.name for c in record.candidates if WINNER in c.roles), None)
     if found:
         quoted = next((c.name for c in found if decision and c.trial == decision.trial), None)
@@ -279,74 +296,21 @@ def _broke(run: FreshRun, record: ConfirmationRecord, measure: Measure) -> bool 
     return has_broken(run.outcome, run.val, record.outcomes, median, measure.higher_is_better)
 
 
-def _unbroken(
-    name: str, finished: Sequence[FreshRun], record: ConfirmationRecord, measure: Measure, part: str
-) -> dict[int, float]:
-    """Seed -> value of the runs that didn't break."""
-    own = {run.seed: run for run in finished if run.candidate == name}
-    values = {seed: _value(run, part) for seed, run in own.items() if not _broke(run, record, measure)}
-    return {seed: value for seed, value in values.items() if math.isfinite(value)}
-
-
-def _pictures(
-    name: str, values: Mapping[str, Mapping[int, float]], record: ConfirmationRecord
-) -> dict[int, np.ndarray]:
-    """Seed -> the measure on each picture, of the runs whose level counts; nothing where it is no mean over pictures."""
-    kept = record.pictures.values if record.pictures else {}
-    own = {r.seed: kept[r.run] for r in record.runs if r.candidate == name and r.seed in values[name] and r.run in kept}
-    is_mean = all(
-        np.isfinite(of).any() and math.isclose(np.nanmean(of), values[name][seed], rel_tol=SAME)
-        for seed, of in own.items()
-    )
-    return own if is_mean and len(own) == len(values[name]) else {}
-
-
-def crossed_interval(
-    runs: Sequence[np.ndarray], scenes: Sequence[str], confidence: float
-) -> tuple[float | None, float | None]:
-    """The t-interval of a mean over pictures whose seeds and scenes are both samples; None where that isn't measured.
-
-    The half-widths by seeds alone and by scenes alone are added in squares (Howe 1974): Satterthwaite's degrees of freedom are too
-    many where there are three seeds. What both have in common is counted twice, which makes it a little wider.
-    """
-    groups = np.unique(np.array(scenes), return_inverse=True)[1]
-    count = int(groups.max()) + 1 if len(groups) else 0
-    if len(runs) < 2 or count < LEAST_SCENES or any(run.shape != groups.shape for run in runs):
-        return None, None
-    table = np.stack(runs)
-    known = np.isfinite(table).all(axis=0)  # a picture of which the measure isn't defined counts in no mean
-    table, groups = table[:, known], groups[known]
-    if not known.any():
-        return None, None
-    of_seeds = float(table.mean(axis=1).var(ddof=1)) / len(table)
-    means = table.mean(axis=0)
-    sums = np.bincount(groups, means - means.mean(), minlength=count)
-    of_scenes = count / (count - 1) * float((sums**2).sum()) / len(means) ** 2
-    quantiles = special.stdtrit(np.array([len(table) - 1, count - 1]), (1 + confidence) / 2)
-    half = math.sqrt(float(quantiles[0] ** 2 * of_seeds + quantiles[1] ** 2 * of_scenes))
-    return float(means.mean()) - half, float(means.mean()) + half
-
-
 def _value(run: FreshRun, part: str) -> float:
     return run.test if part == "test" else run.val
 
 
-def _gain(
-    own: Mapping[int, float], equal: Mapping[int, float], measure: Measure, is_relative: bool, confidence: float
-) -> Gain | None:
-    seeds = sorted(own.keys() & equal.keys())
-    if len(seeds) < 2:
+def _gain(table: _Table, own: int, equal: int, measure: Measure, is_relative: bool, confidence: float) -> Gain | None:
+    both = table.unbroken[own] & table.unbroken[equal]
+    if both.sum() < 2:
         return None
-    ours, theirs = (np.array([values[s] for s in seeds]) for values in (own, equal))
+    ours, theirs = table.values[own][both], table.values[equal][both]
     sign = 1 if measure.higher_is_better else -1
     absolute = t_interval(sign * (ours - theirs), confidence)
+    low, high = table.beyond(absolute, both, confidence, own, equal)
+    gain = Gain(len(ours), absolute.mean, absolute.low, absolute.high, scenes_low=low, scenes_high=high)
     if not is_relative:
-        return Gain(len(seeds), absolute.mean, absolute.low, absolute.high)
+        return gain
     logs = t_interval(np.log(ours / theirs), confidence)
-    shares = sorted((logs.low, logs.high), reverse=sign < 0)
-    told = [sign * math.expm1(v) for v in (logs.mean, *shares)]
-    return Gain(len(seeds), absolute.mean, absolute.low, absolute.high, *told)
-
-
-def _known(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    share, low, high = (sign * math.expm1(v) for v in (logs.mean, *sorted((logs.low, logs.high), reverse=sign < 0)))
+    return replace(gain, share=share, share_low=low, share_high=high)

@@ -12,10 +12,10 @@ import numpy as np
 
 from depth_loss_sweep.reports import comparisons
 from depth_loss_sweep.reports.comparisons import LEVEL, Fit
-from depth_loss_sweep.reports.intervals import proportion_interval, t_interval
+from depth_loss_sweep.reports.intervals import known, proportion_interval, t_interval
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.rule import Design, judge
-from depth_loss_sweep.reports.scenes import Effects, PictureValues, half_width, scene_effects, scene_fit, standard_error
+from depth_loss_sweep.reports.scenes import Effects, PictureValues, scene_effects, scene_fit, standard_error, widened
 from depth_loss_sweep.reports.stages import LEAST_SEEDS, Race
 from depth_loss_sweep.reports.trials import TrialResult
 
@@ -313,25 +313,16 @@ def _level(table: _Table, row: int) -> dict[str, Any]:
     """The level of a trial's unbroken runs, with its own t-interval, and with what scenes add to it."""
     unbroken = table.unbroken[row]
     interval = t_interval(table.raw[row][unbroken])
-    level: dict[str, Any] = {key: _known(getattr(interval, key)) for key in ("mean", "low", "high")}
-    level["error_seeds"] = _known(interval.standard_error)
+    level: dict[str, Any] = {key: known(getattr(interval, key)) for key in ("mean", "low", "high")}
+    level["error_seeds"] = known(interval.standard_error)
     if isinstance(table.effects, str):
         return {**level, "scenes_missing": table.effects}
-    scenes = table.effects.raw.shape[2]
-    level["scenes"] = scenes
+    level["scenes"] = table.effects.raw.shape[2]
     if unbroken.any():
-        error = standard_error(table.effects.raw[row], unbroken)
-        half = math.hypot(interval.half_width, half_width(error, scenes))
-        level |= {
-            "error_scenes": error,
-            "low_scenes": _known(interval.mean - half),
-            "high_scenes": _known(interval.mean + half),
-        }
+        effects = table.effects.raw[row][unbroken]
+        level["error_scenes"] = standard_error(effects)
+        level["low_scenes"], level["high_scenes"] = widened(interval, effects)
     return level
-
-
-def _known(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 # Three seeds and two trials or more
@@ -371,14 +362,14 @@ def _compare(
         state,
         table.numbers[row],
         tuple(n for n, may_be_best in zip(table.numbers, judged.kept[0], strict=True) if may_be_best),
-        bound=None if question.is_search else _known(table.told(bound)),
-        bound_scenes=None if beyond is None else _known(table.told(beyond)),
+        bound=None if question.is_search else known(table.told(bound)),
+        bound_scenes=None if beyond is None else known(table.told(beyond)),
         is_settled=not question.is_search and bound <= margin,
         holds_beyond=beyond is not None
         and (beyond <= margin or (state == "use" and any((c.low_scenes or 0) > 0 for c in against))),
         choice=choice,
         gate_level=level,
-        detectable=_known(table.told(comparisons.detectable(sd, weights, len(table.seeds), level))),
+        detectable=known(table.told(comparisons.detectable(sd, weights, len(table.seeds), level))),
         seeds_needed=comparisons.seeds_needed(sd, weights, margin, level)
         if math.isfinite(sd) and weights > 1
         else None,
@@ -419,7 +410,7 @@ def _contrasts(table: _Table, found: Fit, row: int, level: float, scenes: Fit | 
         Contrast(
             n,
             *(table.told(end) for end in (mean[i], mean[i] - half[i], mean[i] + half[i])),
-            *(_known(table.told(end)) for end in (mean[i] - over[i], mean[i] + over[i])),
+            *(known(table.told(end)) for end in (mean[i] - over[i], mean[i] + over[i])),
         )
         for i, n in enumerate(table.numbers)
         if i != row and math.isfinite(table.told(mean[i] + half[i]))

@@ -26,6 +26,11 @@ class Interval:
         return (self.high - self.low) / 2
 
 
+def known(value: float) -> float | None:
+    """A finite number; None in place of any other, which JSON has no word for."""
+    return float(value) if math.isfinite(value) else None
+
+
 def t_interval(values: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> Interval:
     """Mean, standard error (sd / sqrt(n), n - 1 degrees of freedom) and Student's t-interval of any values.
 

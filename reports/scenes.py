@@ -7,6 +7,7 @@ is in both, which is cautious. Drawing scenes with replacement instead is too bo
 size, the largest of nine such bounds was false in a tenth of made-up studies, this one in a fiftieth.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from scipy import special
 
 from depth_loss_sweep.reports.comparisons import Fit
-from depth_loss_sweep.reports.intervals import CONFIDENCE
+from depth_loss_sweep.reports.intervals import CONFIDENCE, Interval, known
 
 LEAST_SCENES = 8
 SAME = 1e-4  # a run's value and the mean over its pictures, but for rounding in float32
@@ -92,13 +93,17 @@ def scene_fit(effects: np.ndarray, unbroken: np.ndarray, among: int = 0) -> Fit:
     return Fit(y[None], there[None], means[None], counts[None], np.array([sd]), np.array([float(df)]), among)
 
 
-def standard_error(effects: np.ndarray, unbroken: np.ndarray) -> float:
-    """Of one trial's level, by scenes, from the effects (seeds, scenes) on its runs."""
-    of_scene = effects[unbroken].mean(axis=0)
+def standard_error(effects: np.ndarray) -> float:
+    """Of a mean over runs, by scenes, from what each scene does to each run, (runs, scenes)."""
+    of_scene = effects.mean(axis=0)
     scenes = len(of_scene)
     return float(np.sqrt((of_scene**2).sum() * scenes / (scenes - 1)))
 
 
-def half_width(error: float, scenes: int) -> float:
-    """Of the 95 % interval by scenes alone."""
-    return float(special.stdtrit(scenes - 1, (1 + CONFIDENCE) / 2)) * error
+def widened(
+    interval: Interval, effects: np.ndarray, confidence: float = CONFIDENCE
+) -> tuple[float | None, float | None]:
+    """A t-interval of runs by their seeds, with their scenes as a sample, too, from the effects (runs, scenes); None of one run."""
+    half = float(special.stdtrit(effects.shape[1] - 1, (1 + confidence) / 2)) * standard_error(effects)
+    both = math.hypot(interval.half_width, half)
+    return known(interval.mean - both), known(interval.mean + both)

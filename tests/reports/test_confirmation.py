@@ -12,12 +12,12 @@ from depth_loss_sweep.reports.confirmation import (
     FreshRun,
     candidates,
     confirm,
-    crossed_interval,
 )
 from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.quotes import quote
 from depth_loss_sweep.reports.references import Candidate
+from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult
 
 RMSE = Measure("metric_rmse", "RMSE", "m")
@@ -75,10 +75,15 @@ def test_what_trains_alike_is_confirmed_once() -> None:
 
 
 def test_scenes_that_differ_widen_the_interval_and_few_tell_nothing() -> None:
-    """By seeds without spread and scenes of 0 and 2, it is the scenes' own t-interval; below eight scenes there is none."""
-    runs = [np.array([0.0, 2.0] * 5), np.array([0.0, 2.0] * 5)]
-    low, high = crossed_interval(runs, [str(i) for i in range(10)], 0.95)
-    assert low is not None and high is not None
-    assert (low + high) / 2 == pytest.approx(1.0)
-    assert (high - low) / 2 == pytest.approx(2.262157 * math.sqrt(10 / 9) / math.sqrt(10), rel=1e-6)
-    assert crossed_interval(runs, ["a", "b"] * 5, 0.95) == (None, None)
+    """By seeds without spread and ten scenes of 0 or 2, it is the scenes' own t-interval; below eight scenes there is none."""
+    kept = {f"{c.name}{i}": np.array([0.0, 2.0] * 5) for c in (OWN, EQUAL) for i in range(3)}
+    found = {
+        count: confirm(record([1.0] * 3, [1.0] * 3, pictures=PictureValues(scenes, kept)), RMSE, 0.02).rows[0]
+        for count, scenes in ((10, tuple("abcdefghij")), (2, tuple("ab" * 5)))
+    }
+    row = found[10]
+    # The deviations of MacKinnon and White: a tenth, by the share that is left, and one degree of freedom.
+    half = 2.262157 * math.sqrt(10 * (0.1 / 0.9) ** 2 * 10 / 9)
+    assert (row.scenes_low, row.scenes_high) == (pytest.approx(1 - half), pytest.approx(1 + half))
+    assert row.low == row.high == 1.0 and row.gain is not None and row.gain.scenes_low == row.gain.scenes_high == 0.0
+    assert found[2].scenes_low is None and found[2].gain is not None and found[2].gain.scenes_high is None
