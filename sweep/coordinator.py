@@ -50,7 +50,6 @@ class Coordinator:
         self.earlier_failures = 0
         self.elsewhere: dict[str, bool] = {}
         self.copies: dict[tuple[str, int], bool] = {}
-        self.is_loss_said = False
         self.pace = Pace()
         self.taken_over = 0
         """Runs that other studies had finished before ours asked for them."""
@@ -172,7 +171,7 @@ class Coordinator:
         self.restored = rows
         if self.told < self.spec.trial_count:
             self.taken_over = self.store.taken_over(self.spec.name)
-            self.elsewhere, self.copies = self.store.finished_elsewhere(self.spec.name)
+            self.elsewhere, self.copies = self.store.finished_elsewhere(self.spec.name, self.planner.judges_test)
             self._look_ahead()
 
     def _look_ahead(self) -> None:
@@ -325,6 +324,10 @@ class Coordinator:
             started=row.get("started") or now(),
             attempts=RUN.c.attempts + 1,  # counted by the database, where another study may count the same run
         )
+        if run.lacks_test and not (self.home.run(run.key) / CHECKPOINT).exists():
+            self.session.note_once(
+                "of finished runs no checkpoint was kept: they are trained again for the test pictures"
+            )
         self.executor.submit(
             RunRequest(
                 run=run.key,
@@ -351,9 +354,7 @@ class Coordinator:
             return None
         if (self.home.run(shorter) / CHECKPOINT).exists():
             return str(self.home.run(shorter))
-        if not self.is_loss_said:
-            self.display.note("of shorter runs no checkpoint was kept: they are trained again from the start")
-            self.is_loss_said = True
+        self.session.note_once("of shorter runs no checkpoint was kept: they are trained again from the start")
         return None
 
     def _receive(self, event: Event) -> None:

@@ -80,10 +80,14 @@ class Session:
         for lease in self.leases:
             lease.renew()
 
+    def note_once(self, text: str) -> None:
+        """One line worth reading, the first time."""
+        if text not in self.said:
+            self.display.note(text)
+            self.said.add(text)
+
     def _wait(self, why: str) -> None:
-        if why not in self.said:
-            self.display.note(why)
-            self.said.add(why)
+        self.note_once(why)
         if self.should_stop():
             raise KeyboardInterrupt
 

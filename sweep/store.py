@@ -176,16 +176,22 @@ class Store(Database):
         having = select(TRIAL_RUN.c.study).where(TRIAL_RUN.c.run == run, TRIAL_RUN.c.study != name)
         return self.rows(select(STUDY).where(STUDY.c.name.in_(having)))
 
-    def finished_elsewhere(self, name: str) -> tuple[dict[str, bool], dict[tuple[str, int], bool]]:
+    def finished_elsewhere(
+        self, name: str, judged_on_test: bool
+    ) -> tuple[dict[str, bool], dict[tuple[str, int], bool]]:
         """The finished runs that no trial of a study has, or not yet, and whether another study trained them.
 
-        By their keys, and those that were copied here by their identities and numbers of epochs.
+        By their keys, and those that were copied here by their identities and numbers of epochs; all, or only those that were
+        `judged_on_test`.
         """
         mine = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name)
         asked = (STUDY_RUN.c.run == RUN.c.run) & (STUDY_RUN.c.study == name)
         is_foreign = func.coalesce(STUDY_RUN.c.taken_over, true()).label("is_foreign")
         query = select(RUN.c.run, RUN.c.identity, RUN.c.epochs, RUN.c.origin, is_foreign).outerjoin(STUDY_RUN, asked)
-        rows = self.rows(query.where(RUN.c.state == "finished", RUN.c.run.not_in(mine)))
+        query = query.where(RUN.c.state == "finished", RUN.c.run.not_in(mine))
+        if judged_on_test:
+            query = query.where(RUN.c.run.in_(select(EPOCH.c.run).where(EPOCH.c.split == "test")))
+        rows = self.rows(query)
         copies = {(row["identity"], row["epochs"]): bool(row["is_foreign"]) for row in rows if row["origin"]}
         return {row["run"]: bool(row["is_foreign"]) for row in rows}, copies
 

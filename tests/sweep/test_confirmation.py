@@ -6,12 +6,14 @@ import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from sqlalchemy import func, select, update
 
+from depth_loss_sweep.model.checkpoint import CHECKPOINT
 from depth_loss_sweep.results import epoch_frame
 from depth_loss_sweep.tables import PER_IMAGE, RUN, TRIAL_RUN
 
@@ -136,10 +138,11 @@ def test_what_cannot_be_confirmed_is_refused_in_a_line(lab, capsys, name: str) -
     assert [row["name"] for row in lab.store.studies()] == ["line"]
 
 
-def test_a_killed_confirmation_ends_as_one_left_alone(confirmed, new_lab) -> None:
+@pytest.mark.parametrize("command", [("confirm", "line", "--seeds", "2"), ("resume", "line")])
+def test_a_killed_confirmation_ends_as_one_left_alone(confirmed, new_lab, command: tuple[str, ...]) -> None:
     """SIGKILL in the midst of it, then the same command: bit for bit the numbers of an undisturbed one, those on test, too."""
     lab = new_lab()
-    process = lab.spawn("start", lab.spec(**QUICK), "--workers", "1")
+    process = lab.spawn("start", asking_to_confirm(lab), "--workers", "1")
     process.communicate()
     with (
         closing(sqlite3.connect(lab.home.database)) as connection,
@@ -148,12 +151,57 @@ def test_a_killed_confirmation_ends_as_one_left_alone(confirmed, new_lab) -> Non
         connection.execute("UPDATE sweep_study SET baselines = ?", [json.dumps(FAR_WORSE)])
         connection.execute("UPDATE sweep_run SET outcome = 'learnt'")
     before = lab.epochs_done()
-    process = lab.spawn("confirm", "line", "--seeds", "2", "--workers", "1")
+    process = lab.spawn(*command, "--workers", "1")
     lab.wait_for_epochs(before + 5, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert lab.run("confirm", "line", "--seeds", "2", "--workers", "0") == 0
+    assert lab.run(*command, "--workers", "0") == 0
     assert numbers_on_test(lab) == numbers_on_test(confirmed)
+
+
+@pytest.mark.parametrize("command", ["start", "resume"])
+def test_a_budget_may_end_while_confirming(confirmed, lab, capsys, monkeypatch, command: str) -> None:
+    """Exit 130 with the reason and how to go on; resume then goes on with what was being confirmed, as if undisturbed."""
+    spec = asking_to_confirm(lab)
+    assert lab.run("start", spec, "--workers", "0") == 0
+    made_learnt(lab)
+    enough = lab.epochs_done() + 8
+    monkeypatch.setattr(
+        "depth_loss_sweep.cli.work.time", SimpleNamespace(monotonic=lambda: 1e9 * (lab.epochs_done() >= enough))
+    )
+    capsys.readouterr()
+    assert lab.run(command, spec if command == "start" else "line", "--workers", "0", "--budget", "2h") == 130
+    out, errors = capsys.readouterr()
+    assert errors.splitlines()[-1].startswith("the budget of 2h is spent; go on with: sweep resume line --home ")
+    assert not out
+    assert shown(lab, capsys, "status", "line")["confirmed"].startswith("Being confirmed: ")
+    assert lab.run("resume", "line", "--workers", "0") == 0
+    assert "under 2 fresh seeds" in capsys.readouterr().out
+    assert numbers_on_test(lab) == numbers_on_test(confirmed)
+
+
+def asking_to_confirm(lab: Lab, **replacements: str) -> str:
+    """The small study's spec, confirming its winner by itself."""
+    return lab.spec(lab.LINE.replace('name = "line"', 'name = "line"\nconfirm = 2'), **{**QUICK, **replacements})
+
+
+@pytest.mark.parametrize("gone", ["none", "by hand"])
+def test_a_finished_run_without_a_checkpoint_is_trained_again_for_test(confirmed, new_lab, capsys, gone: str) -> None:
+    """Another study's, under the fresh seeds: that is said, its own numbers stay, and those on test are as ever."""
+    lab = begin(new_lab())
+    other = lab.spec(**{**QUICK, "seeds": "[10_000, 10_001]"})
+    keep = "none" if gone == "none" else "last"
+    assert lab.run("start", other, "--name", "other", "--set", f"train.keep={keep}", "--workers", "0") == 0
+    for folder in (lab.home.run(row["run"]) for row in lab.store.runs("other") if gone == "by hand"):
+        (folder / CHECKPOINT).unlink()
+    made_learnt(lab)
+    before = lab.numbers("other")
+    capsys.readouterr()
+    assert lab.run("confirm", "line", "--seeds", "2", "--workers", "0") == 0
+    errors = capsys.readouterr().err
+    assert errors.count("no checkpoint was kept: they are trained again for the test pictures") == 1
+    assert "done already" not in errors
+    assert lab.numbers("other") == before and numbers_on_test(lab) == numbers_on_test(confirmed)
 
 
 def numbers_on_test(lab: Lab) -> str:
@@ -165,8 +213,7 @@ def numbers_on_test(lab: Lab) -> str:
 
 def test_start_confirms_by_itself_where_the_spec_says_so(lab, capsys) -> None:
     """[study] confirm = 2, with what it takes said before; without a trial to name that is said, and nothing else is done."""
-    text = lab.LINE.replace('name = "line"', 'name = "line"\nconfirm = 2')
-    assert lab.run("start", lab.spec(text, **{**QUICK, "seeds": "[0]"}), "--workers", "0") == 0
+    assert lab.run("start", asking_to_confirm(lab, seeds="[0]"), "--workers", "0") == 0
     error = capsys.readouterr().err
     assert "16 runs more (8 weightings x 2 fresh seeds)" in error and "nothing to confirm" in error
     made_learnt(lab)
