@@ -7,6 +7,8 @@ from typing import Any
 
 NO_UNIT = "no unit"
 NO_BREAK = "\u00a0"  # between a number and its unit
+SURE = f"95{NO_BREAK}%"
+"""How sure every interval and bound is, whatever it takes to keep that: those of several, or looked at again, are wider."""
 WRITTEN_UNITS = ("m", "m/px", "s")  # beside a number in prose; the others stand on axes and in heads of tables
 
 
@@ -79,6 +81,11 @@ def rough(value: float, unit: str = "") -> str:
 def percent(value: float) -> str:
     """A fraction as per cent."""
     return f"{100 * value:.0f}{NO_BREAK}%"
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 seed", "3 seeds"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def short(value: float) -> str:

@@ -3,13 +3,10 @@
 from collections.abc import Callable
 
 from depth_loss_sweep.reports.confirmation import Candidate, Confirmation, Confirmed, Gain
-from depth_loss_sweep.reports.measures import NO_BREAK, Measure, rough
+from depth_loss_sweep.reports.measures import NO_BREAK, SURE, Measure, counted, rough
 
 Named = Callable[[Candidate], str]
 """What a candidate is called: all that it is made of."""
-
-SURE = f"95{NO_BREAK}%"
-"""Of each interval; where one of several was chosen, or it was looked at before, it is made wider, so that this holds."""
 
 PARTS = {"test": "test", "val": "validation"}
 
@@ -43,16 +40,9 @@ def level(row: Confirmed, measure: Measure) -> str:
 
 def on(confirmation: Confirmation) -> str:
     """Under how many seeds, and on which pictures."""
-    seeds, images = (
-        _count(confirmation.seeds, "fresh seed"),
-        f"{confirmation.images} {PARTS[confirmation.part]} picture",
-    )
-    pictures = images if confirmation.images == 1 else f"{images}s"
+    seeds = counted(confirmation.seeds, "fresh seed")
+    pictures = counted(confirmation.images, f"{PARTS[confirmation.part]} picture")
     return f"under {seeds} on these {pictures}{'' if confirmation.part == 'test' else ', test not measured'}"
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _gain(row: Confirmed, measure: Measure) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.breakage import Breakage, Threshold
-from depth_loss_sweep.reports.measures import percent, short
+from depth_loss_sweep.reports.measures import SURE, counted, percent, rough, short
 from depth_loss_sweep.reports.quotes import quote, remarks
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.wording import Tone, headline, level, reasons
@@ -90,25 +90,30 @@ def _against_baselines(analysis: Analysis) -> Finding:
     if decision.state == "unfinished":
         return Finding(question, f"Too early to say. The best of them is {name}, on the validation split.", "plain")
     if decision.state == "diverged":
-        return Finding(question, f"No. Every finished run went non-finite; {name} stays ahead.", "bad")
+        return Finding(question, f"No. Every compared run went non-finite; {name} stays ahead.", "bad")
     if decision.state == "not_learnt":
         return Finding(
             question,
-            f"No. On the validation split, {name} does better than every trial without looking at the image.",
+            f"No. On the validation split, {name} does better than every compared trial without looking at the image.",
             "bad",
         )
     if named is None or decision.mean is None:
         return Finding(question, f"The best of them is {name}, on the validation split.", "plain")
-    gain = abs(decision.mean - baselines[best]) / abs(baselines[best]) if baselines[best] else math.nan
     beating, compared = decision.beating or 0, len(decision.compared)
-    text = f"{_count(beating, compared)}. Trial {named.number} ({named.label}) is {percent(gain)} better than {name}."
+    gain = abs(decision.mean - baselines[best])
+    told = percent(gain / abs(baselines[best])) if decision.is_relative else rough(gain, measure.unit)
+    breaks = decision.breaks_of(named.number)
+    unbroken = ", over its unbroken runs," if breaks and breaks.broken else ""
+    text = (
+        f"{_beating(beating, compared)}. Trial {named.number} ({named.label}) is{unbroken} {told} better than {name}."
+    )
     return Finding(question, text, "good" if beating == compared else "warn")
 
 
-def _count(part: int, whole: int) -> str:
+def _beating(part: int, whole: int) -> str:
     if whole == 1:
-        return "The only finished trial does"
-    return f"{'All' if part == whole else f'{part} of'} {whole} finished trials do"
+        return "The only trial that counts does"
+    return f"{'All' if part == whole else f'{part} of'} {whole} compared trials do, by their means"
 
 
 def _which(analysis: Analysis) -> str:
@@ -138,17 +143,17 @@ def _breaks(analysis: Analysis, broken: Breakage) -> str:
     if not broken.finished:
         return ""
     low, high = broken.probability
-    seeds = f"{len(broken.seeds)} seed{'s' * (len(broken.seeds) != 1)}"
+    seeds = counted(len(broken.seeds), "seed")
     kinds = {name: name.replace("_", "-") for name in analysis.record.broken_outcomes}
     if not broken.broken:
         return (
             f"Nowhere that was tried: none of {broken.finished} finished runs ended {_either([*kinds.values()])}. From {seeds}, that "
-            f"still allows a seed to break with a probability of up to {percent(high)}.{_trivial(broken)}"
+            f"still allows a seed to break with a probability of up to {percent(high)} (at {SURE}).{_trivial(broken)}"
         )
     counts = ", ".join(f"{broken.kinds[name]} {said}" for name, said in kinds.items() if broken.kinds[name])
     return (
         f"{broken.broken} of {broken.finished} finished runs broke ({counts}), under {len(broken.broken_seeds)} of {seeds} (a seed's "
-        f"probability: {percent(low)} to {percent(high)}, at 95 %). {_where(analysis, broken)}{_trivial(broken)}"
+        f"probability: {percent(low)} to {percent(high)}, at {SURE}). {_where(analysis, broken)}{_trivial(broken)}"
     )
 
 
@@ -157,8 +162,8 @@ def _either(names: Sequence[str]) -> str:
 
 
 def _where(analysis: Analysis, broken: Breakage) -> str:
-    by_trial = _listed([f"{t.label} ({t.broken} of {t.finished})" for t in broken.trials])
-    by_seed = _listed([f"seed {seed} ({k} of {n})" for seed, (k, n) in broken.seeds.items() if k], "seeds")
+    by_trial = _listed([f"{t.label} ({t.broken} of {t.finished})" for t in broken.trials], "trial")
+    by_seed = _listed([f"seed {seed} ({k} of {n})" for seed, (k, n) in broken.seeds.items() if k], "seed")
     text = f"It happened at {by_trial}; under {by_seed}."
     if not analysis.line:
         return text
@@ -173,11 +178,12 @@ def _threshold(variable: str, found: Threshold) -> str:
     low = f"{variable} = {short(found.low)}" if found.low is not None else "the line's first point"
     high = f"{short(found.high)}" if found.high is not None else "beyond its last point"
     beyond = {"from": "upward", "up to": "downward"}[found.side]
-    return f"From between {low} and {high} {beyond}, training breaks under half of the seeds ({percent(found.confidence)} interval)."
+    sure = f"{percent(found.confidence)} interval"
+    return f"From between {low} and {high} {beyond}, training breaks under at least half of the seeds ({sure})."
 
 
-def _listed(names: Sequence[str], what: str = "trials", most: int = 5) -> str:
-    more = f" and {len(names) - most} more {what}" if len(names) > most else ""
+def _listed(names: Sequence[str], what: str, most: int = 5) -> str:
+    more = f" and {counted(len(names) - most, f'more {what}')}" if len(names) > most else ""
     return "; ".join(names[:most]) + more
 
 
@@ -201,7 +207,9 @@ def _caveats(analysis: Analysis) -> tuple[str, ...]:
     )
     seeds = len(analysis.decision.seeds if record.stages else record.seeds)
     if 1 < seeds < 10:
-        caveats.append("A t-interval from few seeds is too narrow where some runs collapse: read it as a lower bound.")
+        caveats.append(
+            "A t-interval from few seeds is too narrow where some runs collapse: read its width as a lower bound."
+        )
     named = " unless it is said that scenes are in them" if analysis.decision.scenes else ""
     caveats.append(f"Intervals are of seeds: how other pictures would change the answer is not in them{named}.")
     shared = record.data.get("scenes_shared_with_train")

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from depth_loss_sweep.reports.decision import COMBINED, OTHER_PICTURES, Decision
-from depth_loss_sweep.reports.measures import NO_BREAK, Measure, rough
+from depth_loss_sweep.reports.measures import NO_BREAK, SURE, Measure, counted, rough
 from depth_loss_sweep.reports.stages import Dropped
 
 Tone = Literal["good", "warn", "bad", "plain"]
-SURE = f"95{NO_BREAK}%"
 NOTHING_LEARNT = "Nothing was learnt: no trial beats the trivial predictors"
 VERDICTS = {
     "single": "the only one",
@@ -44,32 +43,36 @@ def headline(decision: Decision, name: str, measure: Measure) -> tuple[str, Tone
 
 
 def _headline(decision: Decision, name: str, measure: Measure) -> tuple[str, Tone]:
-    within = f"{_within(decision, measure)}{_broke(decision)}"
+    within, broke = _within(decision, measure), _broke(decision)
     match decision.state:
         case "unfinished":
             return "No trial has finished yet", "plain"
         case "incomparable":
             return f"No recommendation: {decision.objection}", "warn"
         case "diverged":
-            return "No recommendation: every run went non-finite", "bad"
+            return "No recommendation: every compared run went non-finite", "bad"
         case "not_learnt":
             return NOTHING_LEARNT, "bad"
         case "single":
-            return f"Only one trial: {name}{_broke(decision)}", "plain"
+            return f"Only one trial{' counts' if decision.left else ''}: {name}{broke}", "plain"
         case "anecdote":
-            return f"An anecdote, from {_count(len(decision.seeds), 'common seed')}: {name} is ahead", "warn"
+            seeds = counted(len(decision.seeds), "common seed")
+            return f"An anecdote, from {seeds}: {name} is ahead{broke}", "warn"
         case "use":
-            return f"Use {name}: {within}", "good" if decision.is_settled else "plain"
+            return f"Use {name}: {within}{broke}", "good" if decision.is_settled and not broke else "plain"
         case "equivalent":
             margin = amount(decision.margin, decision, measure)
             runners = len(decision.compared) - len(_dropped_before(decision))
             who = f"All {runners} trials" if runners == len(decision.compared) else f"The {runners} trials left"
-            return (f"{who} are within {margin} of the best ({_here(decision)}); the simplest is {name}", "plain")
+            equal = f"{who} are within {margin} of the best ({_here(decision)})"
+            return f"{equal}; the simplest is {name}{broke}", "plain"
     if decision.is_search:
-        return f"Undecided: a search can't confirm what it found in its own numbers; {name} is ahead", "warn"
+        searched = "a search can't confirm what it found in its own numbers"
+        return f"Undecided: {searched}; {name} is ahead{broke}", "warn"
     if decision.is_settled:
-        return f"Undecided which is best; {name} is {within}", "plain"
-    return f"Undecided: {len(decision.kept)} of {len(decision.compared)} trials may be best; {name} is ahead", "warn"
+        return f"Undecided which is best; {name} is {within}{broke}", "plain"
+    may_be_best = f"{len(decision.kept)} of {len(decision.compared)} trials may be best"
+    return f"Undecided: {may_be_best}; {name} is ahead{broke}", "warn"
 
 
 def _raced(decision: Decision) -> str:
@@ -78,7 +81,7 @@ def _raced(decision: Decision) -> str:
     if race is None or not race.stage:
         return ""
     left = f"{len(race.alive)} of {race.began} weights left"
-    return f"; raced: stage {race.stage} of {race.stages}, {_count(race.seeds, 'seed')}, {left}"
+    return f"; raced: stage {race.stage} of {race.stages}, {counted(race.seeds, 'seed')}, {left}"
 
 
 def _dropped_before(decision: Decision) -> list[Dropped]:
@@ -117,12 +120,13 @@ def _here(decision: Decision) -> str:
 
 
 def _broke(decision: Decision) -> str:
+    """How often the named trial broke, and that bounds leave that out; empty where it never did."""
     breaks = decision.breaks_of(decision.trial)
-    return f"; {breaks.broken} of its {breaks.runs} runs broke" if breaks and breaks.broken else ""
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+    if breaks is None or not breaks.broken:
+        return ""
+    if decision.bound is None:
+        return f"; {breaks.broken} of its {breaks.runs} runs broke"
+    return f"; that is of unbroken runs: {breaks.broken} of its {breaks.runs} broke"
 
 
 # What the headline rests on
@@ -135,7 +139,7 @@ def reasons(decision: Decision, measure: Measure) -> tuple[str, ...]:
     if decision.state == "unfinished":
         return ("No trial has finished all of its seeds yet.", *_left(decision))
     if decision.state == "diverged":
-        return ("Every run of every finished trial went non-finite: no trial has a value.", *_left(decision))
+        return ("No compared trial has a value.", *_left(decision))
     if decision.state == "not_learnt":
         return ("Until a trial beats them, differences between weights say nothing about depth.", *_left(decision))
     parts = (
@@ -151,10 +155,10 @@ def reasons(decision: Decision, measure: Measure) -> tuple[str, ...]:
 
 def _compared(decision: Decision) -> str:
     if decision.state == "single":
-        return "It is the only trial that has all of its seeds, so there is nothing to compare it with."
-    seeds = _count(len(decision.seeds), "common seed")
+        return "There is nothing to compare it with."
+    seeds = counted(len(decision.seeds), "common seed")
     compared = len(decision.compared) - len(_dropped_before(decision))
-    text = f"{_count(compared, 'trial')} {'is' if compared == 1 else 'are'} compared under {seeds}."
+    text = f"{counted(compared, 'trial')} {'is' if compared == 1 else 'are'} compared under {seeds}."
     if decision.seeds_left:
         some = len(decision.seeds_left) > 1
         seeds = ", ".join(map(str, decision.seeds_left[:MOST_NAMED])) + (
@@ -162,7 +166,7 @@ def _compared(decision: Decision) -> str:
         )
         text += f" Left out: seed{'s' * some} {seeds}, under which some trial has no value."
     if decision.looks > 1:
-        before = _count(decision.looks - 1, "time")
+        before = counted(decision.looks - 1, "time")
         text += f" They were read {before} before, with fewer seeds: {decision.looks} looks share the 5{NO_BREAK}%."
     if decision.state == "anecdote":
         text += " Fewer than three tell no difference from luck: add seeds."
@@ -201,14 +205,14 @@ def _kept(decision: Decision) -> str:
         return "Each of them may be best."
     named = ", ".join(map(str, decision.kept[:MOST_NAMED]))
     more = f" and {len(decision.kept) - MOST_NAMED} more" if len(decision.kept) > MOST_NAMED else ""
-    return f"May be best (95{NO_BREAK}%): trial{'s' * (len(decision.kept) > 1)} {named}{more}."
+    return f"May be best ({SURE}): trial{'s' * (len(decision.kept) > 1)} {named}{more}."
 
 
 def _noise(decision: Decision, measure: Measure) -> str:
     if decision.state != "undecided" or decision.detectable is None:
         return ""
     seen, margin = (amount(value, decision, measure) for value in (decision.detectable, decision.margin))
-    needed = f"{decision.seeds_needed} seeds" if decision.seeds_needed else "more than a thousand seeds"
+    needed = f"about {decision.seeds_needed} seeds" if decision.seeds_needed else "more than a thousand seeds"
     text = (
         f"By its noise, this study sees a difference of {seen} between two trials with a probability of 80{NO_BREAK}%"
     )
@@ -268,7 +272,7 @@ def breaking(decision: Decision) -> tuple[str, ...]:
         return ()
     low, high = (f"{100 * p:.0f}" for p in (breaks.low, breaks.high))
     return (
-        f"{breaks.broken} of its {breaks.runs} runs broke (probability {low} to {high}{NO_BREAK}%, at 95{NO_BREAK}%); "
+        f"{breaks.broken} of its {breaks.runs} runs broke (probability {low} to {high}{NO_BREAK}%, at {SURE}); "
         "levels and bounds are of unbroken runs.",
     )
 
@@ -279,7 +283,7 @@ def level(decision: Decision, measure: Measure, is_quoted: bool = False) -> str:
         return ""
     text = f"Over its unbroken runs, {measure.label} is {measure.write(decision.mean)} on the validation split"
     if decision.low is not None and decision.high is not None:
-        text += f", 95{NO_BREAK}% interval {measure.write(decision.low)} to {measure.write(decision.high)}"
+        text += f", {SURE} interval {measure.write(decision.low)} to {measure.write(decision.high)}"
         if decision.low_scenes is not None and decision.high_scenes is not None:
             beyond = f"{measure.write(decision.low_scenes)} to {measure.write(decision.high_scenes)}"
             text += f" by seeds, {beyond} by scenes, too"
@@ -291,6 +295,6 @@ def level(decision: Decision, measure: Measure, is_quoted: bool = False) -> str:
 def warning(decision: Decision) -> str:
     """Why the model of the named trial is no recommendation, in a few words; empty where it is one."""
     return {
-        "anecdote": f"from {_count(len(decision.seeds), 'common seed')}, trial {decision.trial} is an anecdote",
+        "anecdote": f"from {counted(len(decision.seeds), 'common seed')}, trial {decision.trial} is an anecdote",
         "undecided": f"it is undecided whether trial {decision.trial} is best",
     }.get(decision.state, "")
