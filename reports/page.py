@@ -29,6 +29,7 @@ from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.figures import term_colours
 from depth_loss_sweep.reports.measures import number, rough, short
 from depth_loss_sweep.reports.naming import beside_weights, written
+from depth_loss_sweep.reports.quotes import broken_cell
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.samples import Samples, sample_panels
 from depth_loss_sweep.reports.sections import Section, study_sections
@@ -331,9 +332,6 @@ def confirmed_table(analysis: Analysis) -> Table | None:
 def _confirmed_cells(row: Confirmed, analysis: Analysis, is_quoted: bool) -> tuple[Cell, ...]:
     candidate, gain = row.candidate, row.gain
     name = ", ".join(dict.fromkeys((candidate.name, *candidate.roles)))
-    broke = f"{row.broken} of {row.runs}"
-    if row.broken:
-        broke += f" ({100 * row.broken_low:.0f} to {100 * row.broken_high:.0f} %)"
     return (
         Cell(name, name, "wrap"),
         Cell("quoted" if is_quoted else "", 0 if is_quoted else 1, "good" if is_quoted else "quiet"),
@@ -343,7 +341,7 @@ def _confirmed_cells(row: Confirmed, analysis: Analysis, is_quoted: bool) -> tup
         _numeric(gain.mean if gain else math.nan, rough(gain.mean) if gain else None),
         _between(gain.low, gain.high) if gain else _between(None, None),
         _numeric(100 * gain.share if gain and gain.share is not None else math.nan),
-        Cell(broke, row.broken),
+        Cell(broken_cell(row), row.broken),
         _numeric(row.runs, str(row.runs)),
     )
 

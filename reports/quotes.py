@@ -4,14 +4,21 @@ from collections.abc import Callable
 
 from depth_loss_sweep.reports.confirmation import Candidate, Confirmation, Confirmed, Gain
 from depth_loss_sweep.reports.measures import NO_BREAK, SURE, Measure, counted, rough
+from depth_loss_sweep.reports.naming import spec_recipe
 
 Named = Callable[[Candidate], str]
 """What a candidate is called: all that it is made of."""
 
+
+def as_in_specs(candidate: Candidate) -> str:
+    """What a candidate is made of, in the words of a spec."""
+    return spec_recipe(candidate.weights, candidate.fields)
+
+
 PARTS = {"test": "test", "val": "validation"}
 
 
-def quote(confirmation: Confirmation, measure: Measure, named: Named) -> str:
+def quote(confirmation: Confirmation, measure: Measure, named: Named = as_in_specs) -> str:
     """The result in one sentence, or why there is none yet."""
     if not confirmation.is_current:
         return "What was confirmed is an earlier winner, or was trained otherwise: confirm it anew"
@@ -72,6 +79,12 @@ def broke(row: Confirmed) -> str:
         return ""
     low, high = (f"{100 * p:.0f}" for p in (row.broken_low, row.broken_high))
     return f"; {row.broken} of {row.runs} runs broke (probability {low} to {high}{NO_BREAK}%), and levels are of unbroken runs"
+
+
+def broken_cell(row: Confirmed) -> str:
+    """The same as a table has it."""
+    of = f"{row.broken} of {row.runs}"
+    return f"{of} ({100 * row.broken_low:.0f} to {100 * row.broken_high:.0f} %)" if row.broken else of
 
 
 def remarks(confirmation: Confirmation) -> tuple[str, ...]:

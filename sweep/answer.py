@@ -237,7 +237,7 @@ def _fresh_runs(store: Store, confirming: StudySpec, is_on_test: bool) -> Iterat
     for row in store.rows(links.order_by(TRIAL_RUN.c.trial, TRIAL_RUN.c.seed)):
         run, state = row["run"], row["state"]
         outcome, val = values.get(run, (None, math.nan))
-        is_finished = run in values and (run in tests or not is_on_test)
+        is_finished = outcome not in (None, FAILED) and (run in tests or not is_on_test)
         test = tests.get(run, math.nan)
         name = confirming.candidates[row["trial"]].name
         yield FreshRun(name, row["seed"], run, outcome or state, is_finished, val, test)

@@ -73,6 +73,13 @@ class StudySection(Settings):
             raise ValueError('expected "last" or a number of epochs of at least 1')
         return value
 
+    @field_validator("confirm")
+    @classmethod
+    def _none_or_some(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("expected 0, or at least 2 fresh seeds: one alone has no interval")
+        return value
+
 
 class SearchSection(Settings):
     """`[search]`: how the space is walked. Its other keys are the swept variables."""
@@ -199,8 +206,9 @@ class StudySpec:
             "points": (),
             "terms": EQUAL_TERMS,
             "pruner": "none",
+            "race": False,
+            "stages": STAGES,
         }
-        drawn |= {"race": False, "stages": STAGES}
         return replace(
             self,
             study=self.study.model_copy(update={"name": name, "seeds": tuple(seeds), "confirm": 0}),

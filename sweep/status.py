@@ -9,10 +9,7 @@ from sqlalchemy import ColumnElement, func, select
 from depth_loss_sweep.answer import study_decision, study_headline, study_measure
 from depth_loss_sweep.lease import state_of
 from depth_loss_sweep.paths import Home
-from depth_loss_sweep.reports.confirmation import Confirmation
-from depth_loss_sweep.reports.naming import spec_recipe
 from depth_loss_sweep.reports.quotes import quote
-from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.store import OBJECTS, Store
 from depth_loss_sweep.tables import RUN, STATES, TRIAL, TRIAL_RUN
@@ -56,17 +53,13 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
         "headline": study_headline(decision, best, spec),
         "decision": {key: getattr(decision, key) for key in ("state", "trial", "kept", "bound")},
         "best": best,
-        "confirmed": _confirmed(confirmation, spec) if confirmation else None,
+        "confirmed": quote(confirmation, study_measure(spec)) if confirmation else None,
         "confirmation": confirmation.as_dict() if confirmation else None,
         "diverged": [_diverged(row) for row in _listed(store, name, RUN.c.outcome == "non_finite", most)],
         "failed": [_failed(row) for row in _listed(store, name, RUN.c.state == "failed", most)],
         "created": row["created"],
         "updated": row["updated"],
     }
-
-
-def _confirmed(confirmation: Confirmation, spec: StudySpec) -> str:
-    return quote(confirmation, study_measure(spec), lambda c: spec_recipe(c.weights, c.fields))
 
 
 def _counts(store: Store, query: Any) -> dict[str, int]:

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from depth_loss_sweep.cli.printing import print_json
 from depth_loss_sweep.reports.measures import Measure, number, rough
-from depth_loss_sweep.reports.naming import spec_recipe
 
 if TYPE_CHECKING:
     from depth_loss_sweep.reports.confirmation import Confirmation, Confirmed
@@ -22,7 +21,7 @@ def print_confirmation(store: "Store", name: str, as_json: bool) -> None:
     answer, measure = study_decision(store, row, spec), study_measure(spec)
     if answer.confirmation is None:
         return
-    said = quote(answer.confirmation, measure, lambda c: spec_recipe(c.weights, c.fields))
+    said = quote(answer.confirmation, measure)
     headline = study_headline(answer.decision, answer.named, spec)
     if as_json:
         print_json({"study": name, "headline": headline, "confirmed": said, **answer.confirmation.as_dict()})
@@ -51,6 +50,8 @@ def table(confirmation: "Confirmation", measure: Measure) -> list[str]:
 
 
 def _cells(row: "Confirmed", is_quoted: bool) -> tuple[str, ...]:
+    from depth_loss_sweep.reports.quotes import as_in_specs, broken_cell
+
     roles = ", ".join(role for role in row.candidate.roles if role != row.candidate.name)
     name = f"{row.candidate.name} ({roles})" if roles else row.candidate.name
     gain = row.gain
@@ -63,9 +64,8 @@ def _cells(row: "Confirmed", is_quoted: bool) -> tuple[str, ...]:
         rough(gain.mean) if gain else "-",
         _interval(gain.low, gain.high, rough) if gain else "-",
         f"{100 * gain.share:.2g}" if gain and gain.share is not None else "-",
-        f"{row.broken} of {row.runs}"
-        + (f" ({100 * row.broken_low:.0f} to {100 * row.broken_high:.0f} %)" if row.broken else ""),
-        spec_recipe(row.candidate.weights, row.candidate.fields),
+        broken_cell(row),
+        as_in_specs(row.candidate),
     )
 
 

@@ -178,8 +178,7 @@ def _confirmed_lines(analysis: "Analysis") -> list[str]:
     confirmation = analysis.confirmation
     if confirmation is None:
         return []
-    said = quote(confirmation, analysis.ranking, lambda c: spec_recipe(c.weights, c.fields))
-    return [f"{said}.", *remarks(confirmation)]
+    return [f"{quote(confirmation, analysis.ranking)}.", *remarks(confirmation)]
 
 
 def _save_checkpoint(store: "Store", place: Home, name: str, trial: int, target: Path) -> None:

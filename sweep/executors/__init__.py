@@ -37,11 +37,10 @@ class Event:
     """What became of a run.
 
     epoch: payload is an epoch record. note: payload["text"]. finished: payload is the result, with payload["per_image"]:
-    split -> keys and scenes of its pictures, and values by measure (`store.image_rows`), and payload["test"]: its
-    means on the test pictures, None
-    where they weren't to be judged, or there are none. stopped: it was cancelled. busy: another process
-    trains it. died: its worker vanished, payload["reason"]. failed: payload["reason"] and ["traceback"]; payload["kind"]
-    is "memory", "disk", "data" or "error": disk and data would fail every run.
+    split -> keys and scenes of its pictures, and values by measure (`store.image_rows`), and payload["test"]: its means on
+    the test pictures, None where they weren't to be judged, or there are none. stopped: it was cancelled. busy: another
+    process trains it. died: its worker vanished, payload["reason"]. failed: payload["reason"] and ["traceback"];
+    payload["kind"] is "memory", "disk", "data" or "error": disk and data would fail every run.
     """
 
     run: str

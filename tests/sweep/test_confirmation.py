@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select, update
 
+from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.model.checkpoint import CHECKPOINT
 from depth_loss_sweep.results import epoch_frame
+from depth_loss_sweep.spec_file import parse_spec
 from depth_loss_sweep.tables import PER_IMAGE, RUN, TRIAL_RUN
 
 from .conftest import Lab
@@ -221,6 +223,12 @@ def test_start_confirms_by_itself_where_the_spec_says_so(lab, capsys) -> None:
     assert "under 2 fresh seeds" in capsys.readouterr().out
 
 
+def test_one_fresh_seed_confirms_nothing() -> None:
+    """A level without an interval is no result."""
+    with pytest.raises(SpecError, match="at least 2 fresh seeds"):
+        parse_spec("[study]\nconfirm = 1\n[weights]\nl1 = 1\n", {"study.name": "s"})
+
+
 def test_a_search_is_settled_by_its_confirmed_best(lab, capsys) -> None:
     """Undecided in its own numbers; then the five that were confirmed decide, under fresh seeds."""
     text = lab.SEARCH.replace("trials = 14", "trials = 6").replace("rooms = 12", "rooms = 20")
@@ -267,6 +275,10 @@ def test_without_test_pictures_fresh_seeds_are_judged_on_validation(lab, capsys,
     made_learnt(lab)
     found = shown(lab, capsys, "confirm", "line")
     assert found["part"] == "val" and found["read_before"] is None and "test not measured" in found["confirmed"]
+    with lab.store.begin() as connection:
+        one = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == CONFIRMED).limit(1).scalar_subquery()
+        connection.execute(update(RUN).where(RUN.c.run == one).values(state="failed"))
+    assert shown(lab, capsys, "status", "line")["confirmation"]["state"] == "unfinished", "a failed run isn't a result"
 
 
 def shown_export(lab: Lab, capsys) -> dict:
