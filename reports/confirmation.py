@@ -129,14 +129,14 @@ class Gain:
     share: float | None = None
     share_low: float | None = None
     share_high: float | None = None
-    scenes_low: float | None = None
-    scenes_high: float | None = None
+    low_scenes: float | None = None
+    high_scenes: float | None = None
 
     @property
     def turned(self) -> "Gain":
         """The same as a loss."""
         share = tuple(None if v is None else -v for v in (self.share, self.share_high, self.share_low))
-        crossed = (None if v is None else -v for v in (self.scenes_high, self.scenes_low))
+        crossed = (None if v is None else -v for v in (self.high_scenes, self.low_scenes))
         return Gain(self.pairs, -self.mean, -self.high, -self.low, *share, *crossed)
 
     @property
@@ -149,7 +149,7 @@ class Gain:
 class Confirmed:
     """A candidate's numbers: the level of its unbroken runs, how many broke with the interval of that, its gain.
 
-    `low` and `high` are of seeds, on these pictures; `scenes_low` and `scenes_high` count their scenes as a sample, too.
+    `low` and `high` are of seeds, on these pictures; `low_scenes` and `high_scenes` count their scenes as a sample, too.
     """
 
     candidate: Candidate
@@ -162,8 +162,8 @@ class Confirmed:
     low: float | None
     high: float | None
     gain: Gain | None
-    scenes_low: float | None = None
-    scenes_high: float | None = None
+    low_scenes: float | None = None
+    high_scenes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -308,7 +308,7 @@ def _gain(table: _Table, own: int, equal: int, measure: Measure, is_relative: bo
     sign = 1 if measure.higher_is_better else -1
     absolute = t_interval(sign * (ours - theirs), confidence)
     low, high = table.beyond(absolute, both, confidence, own, equal)
-    gain = Gain(len(ours), absolute.mean, absolute.low, absolute.high, scenes_low=low, scenes_high=high)
+    gain = Gain(len(ours), absolute.mean, absolute.low, absolute.high, low_scenes=low, high_scenes=high)
     if not is_relative:
         return gain
     logs = t_interval(np.log(ours / theirs), confidence)

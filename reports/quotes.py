@@ -40,9 +40,9 @@ def level(row: Confirmed, measure: Measure) -> str:
     if row.low is None or row.high is None:
         return text
     text += f" ({SURE}: {measure.write(row.low)} to {measure.write(row.high)}"
-    if row.scenes_low is None or row.scenes_high is None:
+    if row.low_scenes is None or row.high_scenes is None:
         return f"{text})"
-    return f"{text}; on other scenes {measure.write(row.scenes_low)} to {measure.write(row.scenes_high)})"
+    return f"{text}; on other scenes {measure.write(row.low_scenes)} to {measure.write(row.high_scenes)})"
 
 
 def on(confirmation: Confirmation) -> str:
@@ -68,8 +68,8 @@ def gain(told: Gain, measure: Measure) -> str:
     if told.share is not None and told.share_low is not None and told.share_high is not None:
         mean, low, high = (f"{100 * share:.2g}" for share in (told.share, told.share_low, told.share_high))
         text += f"; {mean}{NO_BREAK}%, {low} to {high}{NO_BREAK}%"
-    if told.scenes_low is not None and told.scenes_high is not None:
-        text += f"; on other scenes {rough(told.scenes_low, measure.unit)} to {rough(told.scenes_high, measure.unit)}"
+    if told.low_scenes is not None and told.high_scenes is not None:
+        text += f"; on other scenes {rough(told.low_scenes, measure.unit)} to {rough(told.high_scenes, measure.unit)}"
     return text.replace("-", "−")
 
 

@@ -68,13 +68,13 @@ def simulate(cell: Cell, studies: int, attempt: int = 0, _whole: int = 0) -> dic
         said = confirm(_record(pictures[:, None] + noise[:, :, None], broke), RMSE, 0.02).rows[0]
         claims = [
             ("level", said.low, said.high, own[0]),
-            ("level on new scenes", said.scenes_low, said.scenes_high, TRUTH[0]),
+            ("level on new scenes", said.low_scenes, said.high_scenes, TRUTH[0]),
             ("P(broken)", said.broken_low, said.broken_high, collapsing),
         ]
         if said.gain is not None:
             claims += [
                 ("gain", said.gain.low, said.gain.high, own[1] - own[0]),
-                ("gain on new scenes", said.gain.scenes_low, said.gain.scenes_high, TRUTH[1] - TRUTH[0]),
+                ("gain on new scenes", said.gain.low_scenes, said.gain.high_scenes, TRUTH[1] - TRUTH[0]),
             ]
         for name, low, high, truth in claims:
             if low is not None and high is not None and math.isfinite(low):

@@ -84,6 +84,6 @@ def test_scenes_that_differ_widen_the_interval_and_few_tell_nothing() -> None:
     row = found[10]
     # The deviations of MacKinnon and White: a tenth, by the share that is left, and one degree of freedom.
     half = 2.262157 * math.sqrt(10 * (0.1 / 0.9) ** 2 * 10 / 9)
-    assert (row.scenes_low, row.scenes_high) == (pytest.approx(1 - half), pytest.approx(1 + half))
-    assert row.low == row.high == 1.0 and row.gain is not None and row.gain.scenes_low == row.gain.scenes_high == 0.0
-    assert found[2].scenes_low is None and found[2].gain is not None and found[2].gain.scenes_high is None
+    assert (row.low_scenes, row.high_scenes) == (pytest.approx(1 - half), pytest.approx(1 + half))
+    assert row.low == row.high == 1.0 and row.gain is not None and row.gain.low_scenes == row.gain.high_scenes == 0.0
+    assert found[2].low_scenes is None and found[2].gain is not None and found[2].gain.high_scenes is None
