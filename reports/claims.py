@@ -376,11 +376,15 @@ def _redrawn(
     for scene in range(len(names)):
         table[scene, : sizes[scene]] = values[place == scene]
     sums = table.sum(axis=1)
-    drawn = random.integers(len(names), size=(draws, math.ceil(n / sizes.min())))
-    before = sizes[drawn].cumsum(axis=1) - sizes[drawn]
-    taken = np.clip(n - before, 0, sizes[drawn])
-    means = np.where(taken == sizes[drawn], sums[drawn], 0.0).sum(axis=1)
-    is_cut = (taken > 0) & (taken < sizes[drawn])
+    several = math.ceil(n / sizes.mean())
+    drawn = random.integers(len(names), size=(draws, several))
+    while sizes[drawn].sum(axis=1).min() < n:
+        more = random.integers(len(names), size=(draws, math.ceil(several / 4)))
+        drawn = np.concatenate([drawn, more], axis=1)
+    own = sizes[drawn]
+    taken = np.clip(n - own.cumsum(axis=1) + own, 0, own)
+    means = np.where(taken == own, sums[drawn], 0.0).sum(axis=1)
+    is_cut = (taken > 0) & (taken < own)
     last = np.where(is_cut, drawn, 0).sum(axis=1)
     # The last scene gives as many pictures as there is room for, any of them.
     keys = np.where(np.arange(width) < sizes[last][:, None], random.random((draws, width)), np.inf)
