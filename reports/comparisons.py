@@ -20,7 +20,7 @@ TREND_SEEDS = 5  # below, a covariance of two contrasts isn't known well enough
 POWER = 0.8
 MOST_SMOOTHED = 200  # weights on a line; beyond, plain means will do
 HEIGHTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # of curves, in standard errors of a mean
-ROUGH_SHARE = 20
+ROUGH_SHARE = 40
 """Prior weight of a curve without any smoothness, beside one of a smooth one; simulated in benchmarks/race.py."""
 TINY = 1e-12
 

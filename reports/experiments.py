@@ -253,6 +253,9 @@ def table_2_beside(evidence: Evidence) -> tuple[Beside, ...]:
 # H6 and H7: batch norm, and the small validation set
 
 _OFF, _ON = Arm("batch-norm-off"), Arm("batch-norm-on")
+BY_PICTURE = frozenset({"batch-norm-rates"})
+"""The members of which a claim wants the terms of every picture."""
+
 _PAPER_NORM = Arm("batch-norm-rates", {"model.batch_norm": True, "train.learning_rate": PAPER_RATE})
 
 

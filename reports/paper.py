@@ -11,7 +11,10 @@ from depth_loss_sweep.reports import experiments as x
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.claims import LOOKS, Finding, Looks, family
 from depth_loss_sweep.reports.evidence import Beside, Evidence, Member
+from depth_loss_sweep.reports.experiments import BY_PICTURE
 from depth_loss_sweep.reports.records import StudyRecord
+
+__all__ = ["BY_PICTURE", "CLAIMS", "Claim", "Judged", "Member", "examine", "members"]
 
 
 @dataclass(frozen=True)

@@ -127,13 +127,15 @@ def trial_results(store: Store, spec: StudySpec, measure: Measure, median: float
     ]
 
 
-def picture_values(store: Store, spec: StudySpec, split: str = "val") -> PictureValues | None:
+def picture_values(
+    store: Store, spec: StudySpec, split: str = "val", column: str | None = None
+) -> PictureValues | None:
     """What every picture of a split amounts to in the study's finished runs; None where nothing of the kind was kept.
 
-    The test pictures are judged after the last epoch alone.
+    `column` is of which measure, by default what trials are ranked by. The test pictures are judged after the last epoch alone.
     """
     window = 1 if split == "test" else spec.objective.window
-    rows = store.final_images(spec.name, study_measure(spec).column, window, split)
+    rows = store.final_images(spec.name, column or study_measure(spec).column, window, split)
     if not rows:
         return None
     pictures, scenes = rows[0]["pictures"], store.scenes(rows[0]["pictures"])

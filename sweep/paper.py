@@ -26,7 +26,7 @@ from depth_loss_sweep.lease import state_of
 from depth_loss_sweep.model.runtime import Runtime, resolve_runtime
 from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.paths import Home, check_name
-from depth_loss_sweep.reports.paper import CLAIMS, Member, members
+from depth_loss_sweep.reports.paper import BY_PICTURE, CLAIMS, Member, members
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.results import study_numbers
 from depth_loss_sweep.session import Session, SessionResult
@@ -207,7 +207,7 @@ def _work(group: Group, records: dict[str, StudyRecord], session: Session) -> Se
         has_stopped = not end.finished or session.should_stop()
         if end.finished:
             ended[asked.member.key] = (asked.known_by, end.failed_runs)
-        records[asked.member.key] = study_numbers(session.store, asked.spec.name)
+        records[asked.member.key] = _record(session.store, asked.spec.name, asked.member.key)
     is_finished = not has_stopped or _next(group, records, ended, session.store) is None
     session.store.save_group(group.name, state="finished" if is_finished else "interrupted")
     return SessionResult(is_finished, sum(failed for _, failed in ended.values()))
@@ -273,7 +273,12 @@ def _stay_on_device(group: Group, session: Session) -> None:
 
 def group_records(store: Store, name: str) -> dict[str, StudyRecord]:
     """The records of a group's studies, finished or not, by the keys of their members."""
-    return {study.removeprefix(f"{name}-"): study_numbers(store, study) for study in store.group_studies(name)}
+    keys = {study: study.removeprefix(f"{name}-") for study in store.group_studies(name)}
+    return {key: _record(store, study, key) for study, key in keys.items()}
+
+
+def _record(store: Store, study: str, key: str) -> StudyRecord:
+    return study_numbers(store, study, has_terms=key in BY_PICTURE)
 
 
 # What it takes
@@ -314,7 +319,7 @@ def _foresee(
 ) -> GroupForecast:
     """The forecast of these members, all of them grids."""
     store, studies = session.store, []
-    elsewhere, copies = store.finished_elsewhere(group.name)
+    elsewhere, copies = store.finished_elsewhere(group.name, judged_on_test=False)
     costs: dict[str, float] = {}
     seen: set[str] = set()
     for member in asked:

@@ -22,6 +22,7 @@ from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.records import TRIAL_COLUMNS, Panels, StudyRecord
 from depth_loss_sweep.reports.references import REFERENCES
 from depth_loss_sweep.reports.samples import panel_runs
+from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import stored_overrides, stored_spec
 from depth_loss_sweep.store import Store
@@ -38,8 +39,8 @@ def study_record(store: Store, home: Home, name: str) -> StudyRecord:
     return _with_panels(study_numbers(store, name), home)
 
 
-def study_numbers(store: Store, name: str) -> StudyRecord:
-    """The same without sample predictions, of the database alone."""
+def study_numbers(store: Store, name: str, has_terms: bool = False) -> StudyRecord:
+    """The same without sample predictions, of the database alone; with the terms of every picture where `has_terms`."""
     row = store.require(name)
     spec = stored_spec(row, store.shown_url)
     trials, runs = trial_frame(store, name), run_frame(store, name)
@@ -65,9 +66,16 @@ def study_numbers(store: Store, name: str) -> StudyRecord:
         predictors=PREDICTORS,
         notes=_notes(row, spec, trials, runs),
         pictures=picture_values(store, spec),
+        images=_term_images(store, spec) if has_terms else {},
         looks=row["looks"] or 1,
         confirmation=study_confirmation(store, row, spec),
     )
+
+
+def _term_images(store: Store, spec: StudySpec) -> dict[str, PictureValues]:
+    columns = [f"term_{term}" for term in TERMS]
+    found = {column: picture_values(store, spec, column=column) for column in columns}
+    return {column: values for column, values in found.items() if values}
 
 
 def effective_text(row: Mapping[str, Any]) -> str:
