@@ -30,12 +30,13 @@ Bounds = Callable[[float], tuple[float, float]]
 
 @dataclass(frozen=True)
 class Estimate:
-    """An effect with its interval, and over how many seeds."""
+    """An effect with its interval at a two-sided level, and over how many seeds."""
 
     effect: float
     low: float
     high: float
     n: int
+    level: float
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,15 @@ class Test:
         """Of the claim: for and against share the level."""
         return min(1.0, 2 * min(self.p_for, self.p_against))
 
+    @property
+    def leaves(self) -> tuple["Test", ...]:
+        """The statements that it consists of, in the order of `estimates`."""
+        return tuple(leaf for part in self.parts for leaf in part.leaves) or (self,)
+
     def estimates(self, level: float, is_supported: bool) -> tuple[Estimate, ...]:
         """What is shown beside a verdict at this two-sided level, a row a part."""
         if not self.parts:
-            return (Estimate(self.effect, *self.interval(level), self.n),)
+            return (Estimate(self.effect, *self.interval(level), self.n, level),)
         of_part = level if is_supported else level / self.division
         return tuple(row for part in self.parts for row in part.estimates(of_part, is_supported))
 

@@ -82,10 +82,10 @@ def more_ssim_beside(split: str) -> Callable[[Evidence], tuple[Beside, ...]]:
     """The same with the bounded head, and by each term."""
     ssim, silog = (replace(arm, key="eq-11-ends-bounded") for arm in (_SSIM, _SILOG))
     return lambda e: _shown(
-        ("bounded head", e.paired(claims.difference, ssim, silog, FIGURE, split=split), "share"),
+        ("bounded head: gain in RMSE", e.paired(claims.difference, ssim, silog, FIGURE, split=split), "share"),
         *(
             (
-                f"{term} of the training pictures",
+                f"gain in the {term} term",
                 e.paired(claims.difference, _SSIM, _SILOG, FIGURE, f"term_{term}", split),
                 "share",
             )
@@ -247,7 +247,7 @@ def table_2_beside(evidence: Evidence) -> tuple[Beside, ...]:
     l1, table_2 = _fresh(evidence, "l1"), _fresh(evidence, PAPER)
     if l1 is None or table_2 is None:
         return ()
-    return _shown(("against L1 alone, test", claims.difference(table_2, l1, is_relative=True), "share"))
+    return _shown(("gain of Table 2 over L1 alone in RMSE", claims.difference(table_2, l1, is_relative=True), "share"))
 
 
 # H6 and H7: batch norm, and the small validation set

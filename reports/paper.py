@@ -4,8 +4,9 @@ What rules say of noise, looks and families is `reports.claims`'s, where trainin
 studies nothing is stored but its studies: what is to be trained next follows from what has been, so that going on is asking again.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from depth_loss_sweep.reports import experiments as x
 from depth_loss_sweep.reports.analysis import Analysis
@@ -18,23 +19,35 @@ __all__ = ["BY_PICTURE", "CLAIMS", "Claim", "Judged", "Member", "examine", "memb
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A claim, the rule by which it is judged, what is trained for it, and its tests; `unit` is of the effect that is shown.
+class Statement:
+    """One of a claim's statements: what its effect is of, and in which unit.
 
-    `members` takes how many seeds are asked for by its looks so far; `looks` are its tests, None where it can't be tested here.
+    It speaks for the claim, against it, or as it turns out. `sums_up` chooses one of all estimates that are left.
+    """
+
+    words: str
+    unit: str = "share"
+    speaks: Literal["for", "against", "either"] = "either"
+    sums_up: Callable[[Iterable[float]], float] | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, the rule by which it is judged, what is trained for it, and its tests.
+
+    `statements` name the tests' estimates, in their order. `members` takes how many seeds are asked for by its looks so far; `looks`
+    are its tests, None where it can't be tested here.
     """
 
     number: str
     words: str
     place: str
     rule: str
-    effect: str
+    statements: tuple[Statement, ...]
     members: Callable[["Evidence", int], tuple[Member, ...]]
     looks: Callable[["Evidence"], Looks | None]
     beside: Callable[["Evidence"], tuple[Beside, ...]] = lambda _: ()
-    unit: str = "share"
     is_ours: bool = False
-    is_paired: bool = True
 
 
 _LOOKED = "Paired by seed, looked at after 5, 10 and 20 seeds."
@@ -47,7 +60,7 @@ CLAIMS: Mapping[str, Claim] = {
             "Training performance is better with more SSIM than SILog.",
             "Fig. 1, conclusion",
             f"Eq. 11, SSIM .9 against SILog .9: RMSE of the training pictures (eval mode), linear head. {_LOOKED}",
-            "gain of SSIM .9 over SILog .9 in RMSE",
+            (Statement("gain of SSIM .9 over SILog .9 in RMSE of the training pictures"),),
             x.eq_11,
             x.more_ssim("train"),
             x.more_ssim_beside("train"),
@@ -57,7 +70,7 @@ CLAIMS: Mapping[str, Claim] = {
             "So is depth on pictures that were not trained on.",
             "Fig. 1, conclusion; the paper shows training performance alone",
             f"The same on validation pictures. {_LOOKED}",
-            "gain of SSIM .9 over SILog .9 in RMSE",
+            (Statement("gain of SSIM .9 over SILog .9 in RMSE on validation"),),
             x.eq_11,
             x.more_ssim("val"),
             x.more_ssim_beside("val"),
@@ -68,7 +81,7 @@ CLAIMS: Mapping[str, Claim] = {
             "4.1, conclusion",
             "Eq. 12 at its best weight (least by the smoother on seeds 0 to 9): SILog 0 within 2 % of SILog .05 in RMSE; contradicted "
             f"where it is worse by more. {_LOOKED}",
-            "gain of SILog 0 over SILog .05 in RMSE",
+            (Statement("gain of SILog 0 over SILog .05 in RMSE"),),
             x.silog_added,
             x.silog_not_critical,
         ),
@@ -78,7 +91,13 @@ CLAIMS: Mapping[str, Claim] = {
             "Fig. 2 (implied)",
             "Eq. 12: the weight between the ends that is least by the smoother on seeds 0 to 9 beats both ends on others; contradicted "
             f"where every weight between them gains less than 2 % over an end. {_LOOKED}",
-            "gain over the nearer end in RMSE",
+            (
+                Statement("gain of the chosen weight over w = 0 in RMSE", speaks="for"),
+                Statement("gain of the chosen weight over w = .9 in RMSE", speaks="for"),
+                Statement(
+                    "largest gain of any weight between over its nearer end in RMSE", speaks="against", sums_up=max
+                ),
+            ),
             x.line_again,
             x.trade_off,
         ),
@@ -89,23 +108,27 @@ CLAIMS: Mapping[str, Claim] = {
             "SSIM .55, L1 .05, edge from 0 to 1.5 (Eq. 9, linear head): runs break more often above .5 than below, and the onset (10 % "
             "of seeds break) lies in .35 to .75; contradicted where less than 10 % break at .6 and .75. Twelve seeds, at .45, .6 and .75 "
             f"{x.MIDDLE_SEEDS}: as many as can show that at this table's level.",
-            "edge weight of the onset",
+            (
+                Statement("odds ratio to break above .5 against below", "odds", "for"),
+                Statement("edge weight from which on 10 % of seeds break", "weight", "for"),
+                Statement("share of seeds that break at .6 or .75", "probability", "against"),
+            ),
             x.doses,
             x.instability,
             x.other_doses,
-            unit="weight",
-            is_paired=False,
         ),
         Claim(
             "H5",
             "Table 2 (SSIM .55, edge .45, L1 .05) is a good choice.",
             "Table 2",
             "Twelve fresh seeds, test pictures: within 2 % of the confirmed winner of Eq. 12, and better than equal weights, in RMSE.",
-            "gain of Table 2 in RMSE",
+            (
+                Statement("gain of Table 2 over the winner in RMSE"),
+                Statement("gain of Table 2 over equal weights in RMSE"),
+            ),
             x.table_2,
             x.table_2_is_good,
             x.table_2_beside,
-            is_paired=False,
         ),
         Claim(
             "H6",
@@ -113,7 +136,10 @@ CLAIMS: Mapping[str, Claim] = {
             "4.2, Fig. 5",
             "Table 2's weights, each with the best of five rates (chosen on seeds 0 to 2): the training loss and RMSE on validation are "
             f"within 2 % of each other; contradicted where one is further apart. {_LOOKED}",
-            "gain by batch norm",
+            (
+                Statement("gain by batch norm in training loss"),
+                Statement("gain by batch norm in RMSE on validation"),
+            ),
             x.batch_norm,
             x.batch_norm_changes_nothing,
         ),
@@ -124,10 +150,12 @@ CLAIMS: Mapping[str, Claim] = {
             "Table 2's weights with batch norm, the paper's rate: the combined loss on validation against that of training, which is "
             "taken as fixed, scenes drawn anew. Supported: over all validation pictures within 2 %. Contradicted: 30 pictures, ours for "
             "the paper's n, leave no doubt that there is a gap.",
-            "validation loss beyond the training loss",
+            (
+                Statement("validation loss beyond that of training, over all pictures,", speaks="for"),
+                Statement("validation loss beyond that of training, as 30 pictures have it,", speaks="against"),
+            ),
             x.norm_rates,
             x.small_set,
-            is_paired=False,
         ),
         Claim(
             "H8",
@@ -135,7 +163,10 @@ CLAIMS: Mapping[str, Claim] = {
             "4.3, Fig. 6, conclusion",
             "Table 2's weights, 10 epochs, equal steps: with the enlarged set (the original and 4 copies) RMSE on validation is less than "
             f"without, and so is its ratio to that of the training pictures. {_LOOKED}",
-            "gain by augmentation in RMSE, and in its ratio",
+            (
+                Statement("gain by augmentation in RMSE on validation"),
+                Statement("gain by augmentation in its ratio to that of the training pictures"),
+            ),
             x.augmentation,
             x.augmentation_generalises,
             x.augmentation_beside,
@@ -146,7 +177,10 @@ CLAIMS: Mapping[str, Claim] = {
             "conclusion",
             "Eq. 12, edge .45 against 0: boundary F1 is higher, and RMSE at most 2 % worse; a broken run has an F1 of 0. "
             + _LOOKED,
-            "gain in boundary F1, and in RMSE",
+            (
+                Statement("gain by edge .45 in boundary F1", "difference"),
+                Statement("gain by edge .45 in RMSE"),
+            ),
             x.edges,
             x.sharper,
         ),
@@ -156,12 +190,14 @@ CLAIMS: Mapping[str, Claim] = {
             "ours, of Fig. 1 and 2",
             "One fixed network gives the curve of the combined loss on both lines (R² above .99), and on Eq. 12 the weight of the least "
             "combined loss is the worst in RMSE.",
-            "R² of one network's curve",
+            (
+                Statement("R² of one network's curve on Eq. 11", "R²"),
+                Statement("R² of one network's curve on Eq. 12", "R²"),
+                Statement("least gain of another weight over that of the least combined loss in RMSE", sums_up=min),
+            ),
             x.lines,
             x.misranks,
-            unit="R²",
             is_ours=True,
-            is_paired=False,
         ),
         Claim(
             "H11",
@@ -169,12 +205,11 @@ CLAIMS: Mapping[str, Claim] = {
             "ours",
             "Each line whose ends differ in RMSE on validation: so they do, in the same direction, at half and twice the rate, four times "
             "the epochs and twice the side. Five seeds.",
-            "gain of the better end in RMSE, where it is least",
+            (Statement("gain of the better end in RMSE, under the condition where it is least", sums_up=min),),
             x.conditions,
             x.survives,
             x.conditions_beside,
             is_ours=True,
-            is_paired=False,
         ),
     )
 }
@@ -193,7 +228,11 @@ class Judged:
 
 def examine(records: Mapping[str, StudyRecord], only: Collection[str] = ()) -> tuple[Judged, ...]:
     """What came of every claim, from the records of the group's studies by their members' keys; `only` as for `members`."""
-    evidence = _evidence(records)
+    return judge(evidence_of(records), only)
+
+
+def judge(evidence: Evidence, only: Collection[str] = ()) -> tuple[Judged, ...]:
+    """The same of evidence."""
     looks, _ = _progress(evidence, _chosen(only))
     findings = _findings(looks)
     return tuple(
@@ -207,7 +246,7 @@ def members(records: Mapping[str, StudyRecord], only: Collection[str] = ()) -> t
 
     `records` are those of the members that exist, finished or not, by their keys; `only` is for which claims, by default all.
     """
-    evidence = _evidence(records)
+    evidence = evidence_of(records)
     chosen = _chosen(only)
     _, asked = _progress(evidence, chosen)
     found: dict[str, Member] = {}
@@ -225,7 +264,8 @@ def _chosen(only: Collection[str]) -> dict[str, Claim]:
     return {number: claim for number, claim in CLAIMS.items() if not only or number in only}
 
 
-def _evidence(records: Mapping[str, StudyRecord]) -> Evidence:
+def evidence_of(records: Mapping[str, StudyRecord]) -> Evidence:
+    """What the records of a group's studies amount to, by their members' keys."""
     return Evidence({key: Analysis(record) for key, record in records.items()})
 
 

@@ -1,0 +1,384 @@
+"""What came of the paper's claims, in words: the same for a group's page and for its text. No sentence says more than its test."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from depth_loss_sweep.reports.claims import LOOKS, Estimate, Test, seeds_needed
+from depth_loss_sweep.reports.comparisons import LEVEL, POWER
+from depth_loss_sweep.reports.evidence import Evidence
+from depth_loss_sweep.reports.experiments import MARGIN
+from depth_loss_sweep.reports.measures import NO_BREAK
+from depth_loss_sweep.reports.paper import Claim, Judged, Statement, evidence_of, judge
+from depth_loss_sweep.reports.records import StudyRecord
+
+EQUIVALENCES = ("H2", "H6")
+"""Both of their sides must be shown: each with a power of .9 for .8 together."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A statement with its numbers; `of` is what was counted: seeds or scenes."""
+
+    statement: Statement
+    estimate: Estimate
+    test: Test
+    of: str = "seeds"
+
+    @property
+    def words(self) -> str:
+        """What it is of."""
+        return self.statement.words
+
+    @property
+    def size(self) -> str:
+        """With its unit."""
+        return written(self.estimate.effect, self.statement.unit)
+
+    @property
+    def interval(self) -> str:
+        """Its two ends with their level, and how many seeds (or scenes) it is of."""
+        low, high = self.estimate.low, self.estimate.high
+        n = f"{self.estimate.n} {self.of}"
+        sure = f"{100 * (1 - self.estimate.level):.4g}{NO_BREAK}%"
+        if self.statement.unit in ("share", "difference", "R²") and not (math.isfinite(low) and math.isfinite(high)):
+            return f"no interval at {sure}, {n}"
+        return f"{_between(low, high, self.statement.unit)}, {sure} interval, {n}"
+
+    @property
+    def text(self) -> str:
+        """Effect and interval."""
+        return f"{self.size} ({self.interval})"
+
+
+@dataclass(frozen=True)
+class Told:
+    """A claim's verdict in words, the effects that it rests on, and those that are shown beside it and decide nothing."""
+
+    judged: Judged
+    effects: tuple[Effect, ...]
+    beside: tuple[Effect, ...]
+    reason: str
+    """Why it is undecided, or can't be tested; empty where it is decided."""
+
+    @property
+    def claim(self) -> Claim:
+        """What was judged."""
+        return self.judged.claim
+
+    @property
+    def verdict(self) -> str:
+        """In a word or two: what is open is so far undecided."""
+        finding = self.judged.finding
+        if not finding.is_open:
+            return finding.verdict
+        return "undecided so far" if finding.test else "not measured yet"
+
+    @property
+    def grounds(self) -> tuple[Effect, ...]:
+        """The effects that speak for the verdict; all of them where there is none."""
+        side = {"supported": "for", "contradicted": "against"}.get(self.verdict)
+        return tuple(e for e in self.effects if side is None or e.statement.speaks in (side, "either"))
+
+    @property
+    def principal(self) -> Effect | None:
+        """The effect by which it was decided, or that keeps it from being supported; None before anything is measured."""
+        if self.verdict == "contradicted":
+            return min(self.grounds, key=lambda e: e.test.p_against, default=None)
+        needed = [e for e in self.grounds if e.statement.speaks != "against"]
+        return max(needed, key=lambda e: e.test.p_for, default=None)
+
+    def sentence(self, where: str) -> str:
+        """Verdict, grounds and reason; `where` is the scale at which it holds."""
+        head = f"{self.verdict[0].upper()}{self.verdict[1:]} {where}".strip()
+        shown = "; ".join(f"{e.words} is {e.text}" for e in self.grounds)
+        return " ".join(filter(None, (f"{head}: {shown}." if shown else f"{head}.", self.reason, self.mixed)))
+
+    @property
+    def mixed(self) -> str:
+        """That its runs were trained in several environments, and in which; empty where it was one."""
+        found = self.judged.environments
+        if len(found) < 2:
+            return ""
+        return f"Trained in {len(found)} environments: {'; '.join(map(environment, found))}."
+
+
+PAPERS: Mapping[str, Any] = {"side": "256×256", "width": 64, "epochs": 10, "batch": 24}
+"""Table 1 and 3.3; the width follows from the bottleneck of 512 filters."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """At which size a group was trained, beside the paper's."""
+
+    side: str
+    width: int
+    epochs: int
+    batch: int
+    source: str
+
+    @property
+    def words(self) -> str:
+        """Such as "at 64×64, width 16"; what else differs from the paper is named."""
+        others = {"epochs": f"{self.epochs} epochs", "batch": f"batch {self.batch}"}
+        differing = [text for name, text in others.items() if getattr(self, name) != PAPERS[name]]
+        return ", ".join([f"at {self.side}", f"width {self.width}", *differing])
+
+    @property
+    def warning(self) -> str:
+        """That it isn't the paper's setting, and how the paper's differs; empty where it is, as far as the paper tells it."""
+        is_diode = self.source.startswith("diode")
+        if is_diode and self.words == f"at {PAPERS['side']}, width {PAPERS['width']}":
+            return ""
+        pictures = "" if is_diode else f", and pictures of {self.source or 'an unknown source'}, not of its DIODE"
+        paper = f"{PAPERS['side']}, width {PAPERS['width']}, {PAPERS['epochs']} epochs, batch {PAPERS['batch']}"
+        return (
+            f"{self.words[0].upper()}{self.words[1:]}: not the paper's setting ({paper}){pictures}. Each verdict here is of this "
+            "setting alone, never to be quoted as one on the paper's own."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Account:
+    """What a group of studies says of the paper's claims."""
+
+    name: str
+    evidence: Evidence
+    told: tuple[Told, ...]
+
+    @property
+    def records(self) -> Mapping[str, StudyRecord]:
+        """Of its studies, by their members' keys."""
+        return {key: analysis.record for key, analysis in self.evidence.analyses.items()}
+
+    @cached_property
+    def scale(self) -> Scale | None:
+        """That of most of its studies; None before the first."""
+        found = Counter(map(_scale, self.records.values()))
+        return found.most_common(1)[0][0] if found else None
+
+    @property
+    def where(self) -> str:
+        """The scale in words, for each verdict; empty before the first study."""
+        return self.scale.words if self.scale else ""
+
+    @property
+    def warning(self) -> str:
+        """That this isn't the paper's setting; empty where it is, or nothing was trained yet."""
+        return self.scale.warning if self.scale else ""
+
+    @cached_property
+    def environments(self) -> tuple[str, ...]:
+        """Where its runs were trained, in words."""
+        return tuple(environment(key) for key in sorted(frozenset().union(*self.evidence.environments.values())))
+
+    @cached_property
+    def cost(self) -> str:
+        """The hours of all of its runs, those that studies share counted once."""
+        hours, seen = Counter[str](), set[str]()
+        for record in self.records.values():
+            threads = (record.spec.get("train") or {}).get("threads") or 1
+            for row in record.runs.to_dict("records"):
+                if row["run"] in seen or not math.isfinite(row["seconds"]):
+                    continue
+                seen.add(row["run"])
+                is_cpu = not str(row["device"]).startswith(("cuda", "mps"))
+                hours["CPU" if is_cpu else "GPU"] += row["seconds"] * (threads if is_cpu else 1) / 3600
+        told = " and ".join(f"{value:.2g} {kind}-hours" for kind, value in sorted(hours.items()))
+        return f"{told} for {len(seen)} runs" if seen else ""
+
+
+def account(name: str, records: Mapping[str, StudyRecord], only: Collection[str] = ()) -> Account:
+    """What the studies of a group say, by their members' keys, finished or not; `only` is for which claims, by default all."""
+    evidence = evidence_of(records)
+    return Account(name, evidence, tuple(_told(judged, evidence, only) for judged in judge(evidence, only)))
+
+
+def _told(judged: Judged, evidence: Evidence, only: Collection[str]) -> Told:
+    effects = _effects(judged)
+    beside = (
+        Effect(Statement(b.words, b.unit), Estimate(b.test.effect, b.test.low, b.test.high, b.test.n, LEVEL), b.test)
+        for b in judged.beside
+    )
+    return Told(judged, effects, tuple(beside), _reason(judged, effects, evidence, only))
+
+
+def _effects(judged: Judged) -> tuple[Effect, ...]:
+    claim, finding = judged.claim, judged.finding
+    if finding.test is None:
+        return ()
+    rows = list(zip(finding.estimates, finding.test.leaves, strict=True))
+    found = []
+    for i, statement in enumerate(claim.statements):
+        estimate, test = rows[i]
+        if statement.sums_up:
+            effects = [estimate.effect for estimate, _ in rows[i:]]
+            estimate, test = rows[i + effects.index(statement.sums_up(effects))]
+        found.append(Effect(statement, estimate, test, "scenes" if claim.number == "H7" else "seeds"))
+    return tuple(found)
+
+
+# Why there is no verdict
+
+
+def _reason(judged: Judged, effects: Sequence[Effect], evidence: Evidence, only: Collection[str]) -> str:
+    finding = judged.finding
+    if finding.verdict == "not testable here":
+        return "No line's ends are shown to differ in RMSE on validation, so there is no ranking to survive."
+    if finding.verdict != "undecided":
+        return ""
+    if finding.test is None:
+        return _missing(judged.claim, evidence, only)
+    again = ""
+    if finding.is_open and judged.looks is not None:
+        again = f"It is looked at again after {LOOKS[len(judged.looks.tests)]} seeds."
+    return " ".join(filter(None, (again, _needed(judged.claim, effects))))
+
+
+def _missing(claim: Claim, evidence: Evidence, only: Collection[str]) -> str:
+    """What isn't there yet."""
+    if only and claim.number not in only:
+        return "It was not asked for."
+    members = claim.members(evidence, LOOKS[0])
+    done = sum(evidence.is_there(member.key, member.seeds) for member in members)
+    if done < len(members):
+        return f"Trained so far: {done} of {len(members)} studies asked for."
+    if claim.number == "H5":
+        has_winner = evidence.analyses["eq-12"].decision.trial is not None
+        return "Nothing is confirmed yet." if has_winner else "Nothing is confirmed: Eq. 12 has no winner."
+    return "What each validation picture amounts to was not kept." if claim.number == "H7" else ""
+
+
+def _needed(claim: Claim, effects: Sequence[Effect]) -> str:
+    """How many seeds show an effect of the margin, by the noise of all statements; empty where that isn't known of any."""
+    margins = {"share": math.log1p(MARGIN), "difference": MARGIN}
+    known = [e for e in effects if e.statement.unit in margins and math.isfinite(e.test.sd)]
+    if not known:
+        return ""
+    is_equivalence = claim.number in EQUIVALENCES
+    power = (1 + POWER) / 2 if is_equivalence else POWER
+    counts = [seeds_needed(e.test.sd, margins[e.statement.unit], e.estimate.level, power) for e in known]
+    most = max(math.inf if n is None else n for n in counts)
+    seeds = f"{most} seeds" if math.isfinite(most) else "more than a thousand seeds"
+    margin = " and ".join(dict.fromkeys(written(MARGIN, e.statement.unit) for e in known))
+    what = f"that equals are within {margin}" if is_equivalence else f"an effect of {margin}"
+    return f"By its noise, {what} is shown from {seeds} on, with a probability of {100 * POWER:.0f}{NO_BREAK}%."
+
+
+# Numbers and places
+
+
+def written(value: float, unit: str) -> str:
+    """An effect with its unit; a dose that lies outside the line is said to."""
+    if unit == "weight" and math.isinf(value):
+        return "beyond the last dose" if value > 0 else "before the first dose"
+    if unit in ("share", "probability"):
+        return f"{_digits(100 * value)}{NO_BREAK}%"
+    return f"{value:.4f}" if unit == "R²" and value > 0 else _digits(value)
+
+
+def _between(low: float, high: float, unit: str) -> str:
+    first = _digits(100 * low) if unit in ("share", "probability") else written(low, unit)
+    return f"{first} to {written(high, unit)}"
+
+
+def _digits(value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:.3g}".replace("-", "−")
+
+
+def environment(key: str) -> str:
+    """An environment's key (JSON) in words."""
+    try:
+        about = json.loads(key)
+    except ValueError:
+        return key
+    if not isinstance(about, dict):
+        return key
+    named = (about.get("model") or about.get("device"), about.get("capability"))
+    torch = f"torch {about['torch']}" if "torch" in about else None
+    return ", ".join(str(part) for part in (*named, torch) if part) or key
+
+
+def _scale(record: StudyRecord) -> Scale:
+    data, model, train = (record.spec.get(section) or {} for section in ("data", "model", "train"))
+    size = record.data.get("image_size") or data.get("image_size") or 0
+    height, width = (size, size) if isinstance(size, int) else size
+    return Scale(
+        side=f"{height}×{width}",
+        width=model.get("width", 0),
+        epochs=train.get("epochs", 0),
+        batch=train.get("batch_size", 0),
+        source=str(record.data.get("source") or data.get("source") or ""),
+    )
+
+
+# The text
+
+
+@dataclass(frozen=True)
+class Made:
+    """What made a group, beside what its records tell: the command, and the commit of the code."""
+
+    command: str = ""
+    commit: str = ""
+
+
+def paper_table(told: Account) -> str:
+    """The verdicts as a short Markdown table."""
+    lines = [
+        f"| | claim | verdict {told.where} | effect (interval, how sure it is, of how many) |",
+        "|---|---|---|---|",
+    ]
+    for each in told.told:
+        effect = f"{each.principal.words}: {each.principal.text}" if each.principal else ""
+        cells = (each.claim.number, each.claim.words, f"**{each.verdict}**", effect)
+        lines.append(f"| {' | '.join(map(_escaped, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+def paper_text(told: Account, made: Made) -> str:
+    """All findings as Markdown: each with its rule, statements, what is beside it, and at the end what made it."""
+    warning = f"**{_escaped(told.warning)}**\n\n" if told.warning else ""
+    parts = [
+        f"# What came of the paper's claims: {_escaped(told.name)}\n\n{warning}{paper_table(told)}",
+        *(_claim_text(each, told.where) for each in told.told),
+        _origin_text(told, made),
+    ]
+    return "\n".join(parts)
+
+
+def _claim_text(each: Told, where: str) -> str:
+    claim = each.claim
+    lines = [
+        f"## {claim.number}: {claim.words}\n",
+        f"{_escaped(each.sentence(where))}\n",
+        f"- Place: {claim.place}",
+        f"- Rule: {claim.rule}",
+        *(f"- Beside it: {_escaped(s.words)}: {s.text}" for s in each.beside),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _origin_text(told: Account, made: Made) -> str:
+    versions = sorted({record.version for record in told.records.values() if record.version})
+    rows = {
+        "Command": f"`{made.command}`" if made.command else "",
+        "Commit": made.commit,
+        "Version": ", ".join(versions),
+        "Took": told.cost,
+        "Trained in": "; ".join(told.environments),
+    }
+    return "## What made it\n\n" + "".join(f"- {key}: {_escaped(text)}\n" for key, text in rows.items() if text)
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown's tables and pages take as such."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
