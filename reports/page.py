@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -90,28 +90,37 @@ class StudyPage:
 def render(records: Sequence[StudyRecord]) -> str:
     """One self-contained HTML page for one or more studies, finished or not."""
     pages = [_study_page(Analysis(record), f"study-{i}") for i, record in enumerate(records, 1)]
+    return document("page.html.j2", ", ".join(record.name for record in records) or "no study", pages=pages)
+
+
+def document(template: str, title: str, **content: Any) -> str:
+    """A self-contained HTML document of one of our templates."""
     plotly, script = get_plotlyjs(), _asset("page.js")
-    title = ", ".join(record.name for record in records) or "no study"
-    return _template().render(
+    found: str = _templates().get_template(template).render(
         title=title,
-        pages=pages,
         style=Markup(_asset("page.css")),
         plotly=Markup(plotly),
         script=Markup(script),
         policy=_policy(plotly, script),
+        **content,
     )
+    return found
 
 
 def write_report(records: Sequence[StudyRecord], path: Path) -> Path:
     """Write the page to a file, atomically: a reader sees the old page or the new one. Returns the path."""
-    content = render(records).encode("utf-8", errors="backslashreplace")
+    return write_document(render(records), path)
+
+
+def write_document(content: str, path: Path) -> Path:
+    """The same for a page that is rendered already."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content)
+    write_whole(path, content.encode("utf-8", errors="backslashreplace"))
     return path
 
 
 def is_report(path: Path) -> bool:
-    """Whether a file is a page that `write_report` wrote, in this version or an earlier one."""
+    """Whether a file is a page of ours, in this version or an earlier one."""
     try:
         with path.open("rb") as stream:
             return MARK in stream.read(LONGEST_HEAD)
@@ -124,12 +133,14 @@ def _asset(name: str) -> str:
 
 
 @cache
-def _template() -> Any:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+def _templates() -> Environment:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_asset)
+    )
     environment.filters |= {"number": number, "short": short, "readable": readable}
     environment.globals["amount"] = wording.amount
     environment.tests["finite"] = math.isfinite
-    return environment.from_string(_asset("page.html.j2"))
+    return environment
 
 
 def _policy(*scripts: str) -> str:
