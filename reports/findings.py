@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -40,19 +40,23 @@ class Effect:
         return written(self.estimate.effect, self.statement.unit)
 
     @property
+    def count(self) -> str:
+        """Of how many seeds (or scenes) it is."""
+        return f"{self.estimate.n} {self.of}"
+
+    @property
     def interval(self) -> str:
-        """Its two ends with their level, and how many seeds (or scenes) it is of."""
+        """Its two ends with their level."""
         low, high = self.estimate.low, self.estimate.high
-        n = f"{self.estimate.n} {self.of}"
         sure = f"{100 * (1 - self.estimate.level):.4g}{NO_BREAK}%"
         if self.statement.unit in ("share", "difference", "R²") and not (math.isfinite(low) and math.isfinite(high)):
-            return f"no interval at {sure}, {n}"
-        return f"{_between(low, high, self.statement.unit)}, {sure} interval, {n}"
+            return f"no interval at {sure}"
+        return f"{_between(low, high, self.statement.unit)}, {sure} interval"
 
     @property
     def text(self) -> str:
-        """Effect and interval."""
-        return f"{self.size} ({self.interval})"
+        """All of it."""
+        return f"{self.size} ({self.interval}, {self.count})"
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Told:
     beside: tuple[Effect, ...]
     reason: str
     """Why it is undecided, or can't be tested; empty where it is decided."""
+    cost: str
+    """What its studies took; those that claims share count for each."""
 
     @property
     def claim(self) -> Claim:
@@ -179,17 +185,22 @@ class Account:
     @cached_property
     def cost(self) -> str:
         """The hours of all of its runs, those that studies share counted once."""
-        hours, seen = Counter[str](), set[str]()
-        for record in self.records.values():
-            threads = (record.spec.get("train") or {}).get("threads") or 1
-            for row in record.runs.to_dict("records"):
-                if row["run"] in seen or not math.isfinite(row["seconds"]):
-                    continue
-                seen.add(row["run"])
-                is_cpu = not str(row["device"]).startswith(("cuda", "mps"))
-                hours["CPU" if is_cpu else "GPU"] += row["seconds"] * (threads if is_cpu else 1) / 3600
-        told = " and ".join(f"{value:.2g} {kind}-hours" for kind, value in sorted(hours.items()))
-        return f"{told} for {len(seen)} runs" if seen else ""
+        return cost(self.records.values())
+
+
+def cost(records: Iterable[StudyRecord]) -> str:
+    """The hours of the runs of these studies, each run once; empty where none has ended."""
+    hours, seen = Counter[str](), set[str]()
+    for record in records:
+        threads = (record.spec.get("train") or {}).get("threads") or 1
+        for row in record.runs.to_dict("records"):
+            if row["run"] in seen or not math.isfinite(row["seconds"]):
+                continue
+            seen.add(row["run"])
+            is_cpu = not str(row["device"]).startswith(("cuda", "mps"))
+            hours["CPU" if is_cpu else "GPU"] += row["seconds"] * (threads if is_cpu else 1) / 3600
+    told = " and ".join(f"{value:.2g} {kind}-hours" for kind, value in sorted(hours.items()))
+    return f"{told} for {len(seen)} runs" if seen else ""
 
 
 def account(name: str, records: Mapping[str, StudyRecord], only: Collection[str] = ()) -> Account:
@@ -204,7 +215,9 @@ def _told(judged: Judged, evidence: Evidence, only: Collection[str]) -> Told:
         Effect(Statement(b.words, b.unit), Estimate(b.test.effect, b.test.low, b.test.high, b.test.n, LEVEL), b.test)
         for b in judged.beside
     )
-    return Told(judged, effects, tuple(beside), _reason(judged, effects, evidence, only))
+    keys = (member.key for member in judged.claim.members(evidence, LOOKS[0]))
+    own = cost(evidence.analyses[key].record for key in dict.fromkeys(keys) if key in evidence.analyses)
+    return Told(judged, effects, tuple(beside), _reason(judged, effects, evidence, only), own)
 
 
 def _effects(judged: Judged) -> tuple[Effect, ...]:
@@ -349,19 +362,21 @@ def paper_text(told: Account, made: Made) -> str:
     warning = f"**{_escaped(told.warning)}**\n\n" if told.warning else ""
     parts = [
         f"# What came of the paper's claims: {_escaped(told.name)}\n\n{warning}{paper_table(told)}",
-        *(_claim_text(each, told.where) for each in told.told),
+        *(_claim_text(each, told.where, made) for each in told.told),
         _origin_text(told, made),
     ]
     return "\n".join(parts)
 
 
-def _claim_text(each: Told, where: str) -> str:
+def _claim_text(each: Told, where: str, made: Made) -> str:
     claim = each.claim
     lines = [
         f"## {claim.number}: {claim.words}\n",
         f"{_escaped(each.sentence(where))}\n",
         f"- Place: {claim.place}",
         f"- Rule: {claim.rule}",
+        *([f"- Took: {each.cost}"] if each.cost else []),
+        *([f"- Again: `{made.command} --only {claim.number}`"] if made.command else []),
         *(f"- Beside it: {_escaped(s.words)}: {s.text}" for s in each.beside),
     ]
     return "\n".join(lines) + "\n"

@@ -96,13 +96,17 @@ def render(records: Sequence[StudyRecord]) -> str:
 def document(template: str, title: str, **content: Any) -> str:
     """A self-contained HTML document of one of our templates."""
     plotly, script = get_plotlyjs(), _asset("page.js")
-    found: str = _templates().get_template(template).render(
-        title=title,
-        style=Markup(_asset("page.css")),
-        plotly=Markup(plotly),
-        script=Markup(script),
-        policy=_policy(plotly, script),
-        **content,
+    found: str = (
+        _templates()
+        .get_template(template)
+        .render(
+            title=title,
+            style=Markup(_asset("page.css")),
+            plotly=Markup(plotly),
+            script=Markup(script),
+            policy=_policy(plotly, script),
+            **content,
+        )
     )
     return found
 
@@ -137,7 +141,8 @@ def _templates() -> Environment:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_asset)
     )
-    environment.filters |= {"number": number, "short": short, "readable": readable}
+    own: dict[str, Any] = {"number": number, "short": short, "readable": readable, "sentence": sentence}
+    environment.filters |= own
     environment.globals["amount"] = wording.amount
     environment.tests["finite"] = math.isfinite
     return environment
@@ -361,6 +366,11 @@ def _between(low: float | None, high: float | None) -> Cell:
     if low is None or high is None:
         return Cell("–", "", "number")
     return Cell(f"{number(low)} to {number(high)}", low, "number")
+
+
+def sentence(text: str) -> str:
+    """A text as a sentence begins."""
+    return text[:1].upper() + text[1:]
 
 
 def readable(value: Any) -> str:

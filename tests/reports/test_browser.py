@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from depth_loss_sweep.reports.findings import Made
 from depth_loss_sweep.reports.page import write_report
+from depth_loss_sweep.reports.paper_page import write_paper
+from tests.reports.test_paper import World, trained
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -70,4 +73,23 @@ def test_menus_tables_and_switches_work(browser, study, tmp_path):
     page.click("#study-1-trials th:first-child button")
     assert page.locator("#study-1-trials tbody tr td:first-child").all_inner_texts() == ["2", "1", "0"]
     assert said == []
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def paper_page(tmp_path_factory):
+    """The page of a group of studies that was trained to its end."""
+    records, _ = trained(World(onset=0.5))
+    return write_paper("paper-small", records, (), tmp_path_factory.mktemp("paper") / "report.html", Made())
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_papers_page_opens(browser, paper_page, width):
+    """On a desk and on a phone: no console message, no request, no sideways scrolling, links that the keyboard follows."""
+    page, said, asked = open_page(browser, paper_page, viewport={"width": width, "height": 900}, color_scheme="dark")
+    assert said == [] and asked == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.focus("a[href='#claim-H4']")
+    page.keyboard.press("Enter")
+    assert page.evaluate("location.hash") == "#claim-H4"
     page.close()
