@@ -35,6 +35,11 @@ class Evaluation:
     """(K, 1, H, W): the predictions that `evaluate` was asked to keep."""
 
     @property
+    def spreads(self) -> dict[str, float]:
+        """Both spreads as an epoch's record has them."""
+        return {"spread_prediction": self.prediction_spread, "spread_truth": self.truth_spread}
+
+    @property
     def is_finite(self) -> bool:
         """Whether every prediction at a valid pixel is finite (and its square, in float32)."""
         return not np.isinf(self.per_image["metric_rmse"]).any()

@@ -31,6 +31,7 @@ class EpochRecord:
 
     `splits` holds "train" and "val": "term_<name>" for every term, unweighted, "total" for their weighted sum, and
     "metric_<name>" for every metric; both in eval mode and without augmentation, train on a fixed draw of its images.
+    "spread_prediction" and "spread_truth" are medians over images of the standard deviation within an image, in metres.
     """
 
     epoch: int

@@ -175,7 +175,7 @@ class _Training:
         found = {"train": on_train, "val": self.validated}
         record = EpochRecord(
             epoch=epoch,
-            splits={name: evaluation.means for name, evaluation in found.items()},
+            splits={name: evaluation.means | evaluation.spreads for name, evaluation in found.items()},
             learning_rate=learning_rate(self.settings.train, (epoch - 1) * self.steps, self.steps),
             weights=self.loss.weighting.effective(),
             gradient_share=self._gradient_share(on_train.kept),

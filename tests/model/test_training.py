@@ -58,10 +58,11 @@ def stop_after(steps):
 
 
 def test_yields_one_record_an_epoch(pictures, make_settings, tmp_path):
-    """Each epoch is told with every term, metric and gradient norm of both splits, as plain JSON."""
+    """Each epoch is told with every term, metric, spread and gradient norm of both splits, as plain JSON."""
     records, result = complete(train(make_settings(), pictures, tmp_path / "run", CPU))
     assert [record.epoch for record in records] == [1, 2, 3]
     names = {"total", *(f"term_{t}" for t in TERMS), *(f"metric_{m}" for m in (*METRICS, *EXTRA_METRICS))}
+    names |= {"spread_prediction", "spread_truth"}
     for record in records:
         assert record.splits.keys() == {"train", "val"}
         assert all(values.keys() == names for values in record.splits.values())
