@@ -23,10 +23,10 @@ from plotly.offline import get_plotlyjs
 from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.reports import summary, wording
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.charts import term_colours
 from depth_loss_sweep.reports.confirmation import Confirmed
 from depth_loss_sweep.reports.contrasts import Reference
 from depth_loss_sweep.reports.decision import Decision
-from depth_loss_sweep.reports.figures import term_colours
 from depth_loss_sweep.reports.measures import number, rough, short
 from depth_loss_sweep.reports.naming import beside_weights, written
 from depth_loss_sweep.reports.quotes import broken_cell

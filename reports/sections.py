@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from depth_loss_sweep.reports import figures
+from depth_loss_sweep.reports import breakage_figures, figures
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.charts import Chart, with_choices
 from depth_loss_sweep.reports.decision import Decision
-from depth_loss_sweep.reports.figures import Chart
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.series import (
     Axis,
@@ -215,7 +215,7 @@ def _several_measures(analysis: Analysis, every: Sequence[Axis]) -> Section:
         series = {m.column: measure_series(analysis, m, axis) for m in measures}
         charts = {column: figures.measure_chart(s, height=280, colours=means) for column, s in series.items()}
         if any(s.seed_y for s in series.values()):
-            shown.append(Figure(f"axis-{i}", f"against {axis.title}", "", figures.with_choices(charts)))
+            shown.append(Figure(f"axis-{i}", f"against {axis.title}", "", with_choices(charts)))
     lead = (
         f"Final validation values. Means are coloured by the validation {measure.label}: blue is better, red is worse."
     )
@@ -246,9 +246,7 @@ def _epochs(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
             charts[split][measure.column] = chart
     names = {"train": "Training images, in evaluation mode", "val": "Validation images"}
     shown = tuple(
-        Figure(split, names[split], "", figures.with_choices(by_measure))
-        for split, by_measure in charts.items()
-        if by_measure
+        Figure(split, names[split], "", with_choices(by_measure)) for split, by_measure in charts.items() if by_measure
     )
     if not shown:
         return None
@@ -302,11 +300,11 @@ def _stability(analysis: Analysis, axis: Axis) -> Section | None:
             "Trivial: no better than the training median. Flat: an almost constant map. Spiking: a step's gradient "
             "norm over 100 times the run's usual."
         )
-        shown.append(Figure("outcomes", "How runs ended", note, figures.outcomes_chart(counts)))
+        shown.append(Figure("outcomes", "How runs ended", note, breakage_figures.outcomes_chart(counts)))
     points = gradient_points(analysis, axis)
     if points:
         note = "Every run. The norm grows with the weights themselves; look for jumps by orders of magnitude."
-        shown.append(Figure("gradients", "Largest gradient norm", note, figures.gradient_chart(points, axis)))
+        shown.append(Figure("gradients", "Largest gradient norm", note, breakage_figures.gradient_chart(points, axis)))
     shares = gradient_shares(analysis, axis)
     if shares.x and analysis.varying_terms:
         note = "Each term's share of the loss gradient at the prediction, last epoch, mean over seeds."

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.charts import term_colours
 from depth_loss_sweep.reports.errors import ReportError
-from depth_loss_sweep.reports.figures import term_colours
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.naming import recipe, spec_recipe, weights_label
 from depth_loss_sweep.reports.trials import is_equal, normalised

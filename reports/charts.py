@@ -1,0 +1,202 @@
+"""What charts are made of: plotly figures, which here are plain dictionaries. A page has hundreds of choices, and plotly's
+own classes would take seconds to build them (the tests hold the result against those classes).
+
+Colours read on white and on black; the page's script sets text and grid colours to its theme. No trace type needs
+WebGL, which the page's security policy would not let run.
+"""
+
+import html
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle, pairwise
+from typing import Any
+
+import numpy as np
+
+from depth_loss_sweep.reports.measures import short
+from depth_loss_sweep.reports.series import Axis
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+POINT, MEAN, TRAIN = "#8c96a8", "#4f6bed", "#e0812f"
+BASELINES = ("#a9802a", "#2f9483")
+# From low to high; all of middling lightness.
+SCALE = ((79, 107, 237), (35, 160, 194), (61, 168, 102), (220, 162, 42), (224, 83, 63))
+COLORSCALE = [[i / 4, f"rgb({r},{g},{b})"] for i, (r, g, b) in enumerate(SCALE)]
+OUTCOME_COLOURS = {
+    "learnt": "#3da47a",
+    "trivial": "#c2a23c",
+    "flat": "#8f7ae0",
+    "spiking": "#e0812f",
+    "non_finite": "#d9504e",
+    "failed": "#7d8593",
+    "unfinished": "#b9bfca",
+}
+OUTCOME_SYMBOLS = {"learnt": "circle", "trivial": "square", "flat": "diamond", "spiking": "triangle-up"}
+TERMS = ("#4f6bed", "#e0812f", "#3da47a", "#b565c9", "#8c96a8", "#c2a23c", "#23a0c2", "#d9504e")
+ERROR_BAR = {"thickness": 1.5, "width": 4}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure (plotly's data and layout), and what changes in it for each other choice of a menu.
+
+    `choices` is name -> {"data": [changed keys, trace by trace], "layout": changed keys}.
+    """
+
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
+    choices: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return int(self.layout["height"])
+
+    def to_json(self) -> str:
+        """For the page's script; safe inside a script element."""
+        content = {"data": self.data, "layout": self.layout, "choices": self.choices}
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+        return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def with_choices(charts: Mapping[str, Chart]) -> Chart:
+    """One chart out of several with the same traces: the first is drawn, the others kept as differences from it."""
+    first = next(iter(charts.values()))
+    changes = {name: _difference(first, chart) for name, chart in charts.items()}
+    return Chart(first.data, first.layout, changes if len(charts) > 1 else {})
+
+
+def _difference(base: Chart, other: Chart) -> dict[str, Any]:
+    traces = [
+        {key: value for key, value in trace.items() if before.get(key) != value}
+        for before, trace in zip(base.data, other.data, strict=True)
+    ]
+    return {"data": traces, "layout": {k: v for k, v in other.layout.items() if base.layout.get(k) != v}}
+
+
+# Shared parts
+
+
+def clean(text: object) -> str:
+    """A name as plain text for plotly, which would read a little HTML in it."""
+    return html.escape(str(text), quote=False)
+
+
+def rounded(values: Sequence[float]) -> list[float | None]:
+    """Five significant digits, which is more than a screen shows, and None for what is not finite."""
+    return [float(f"{v:.5g}") if math.isfinite(v) else None for v in values]
+
+
+def term_colours(terms: Iterable[str]) -> dict[str, str]:
+    """A colour for each of a study's terms, by their order."""
+    return dict(zip(terms, cycle(TERMS), strict=False))
+
+
+def colour_at(place: float) -> str:
+    """The colour scale's colour at a place from 0 to 1."""
+    stops = np.linspace(0, 1, len(SCALE))
+    r, g, b = (round(float(np.interp(place, stops, channel))) for channel in zip(*SCALE, strict=True))
+    return f"rgb({r},{g},{b})"
+
+
+def new_chart(height: int, x_title: str, y_title: str, **layout: Any) -> Chart:
+    """An empty chart of so many pixels with its axes; `layout` is what else plotly's layout is to have."""
+    axis = {"zeroline": False, "automargin": True, "ticks": "outside", "ticklen": 4, "showline": True}
+    base = {
+        "height": height,
+        "margin": {"l": 56, "r": 14, "t": 20, "b": 48},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT, "size": 12},
+        "hovermode": "closest",
+        "showlegend": False,
+        "xaxis": {**axis, "title": {"text": clean(x_title), "standoff": 10}, "showgrid": False, "nticks": 8},
+        "yaxis": {**axis, "title": {"text": clean(y_title), "standoff": 8}, "showgrid": True, "nticks": 6},
+    }
+    return Chart([], base | layout)
+
+
+def add_legend(chart: Chart) -> None:
+    """A legend above the chart, in the order of the traces."""
+    chart.layout["showlegend"] = True
+    chart.layout["legend"] = {"orientation": "h", "y": 1.04, "yanchor": "bottom", "x": 0, "traceorder": "normal"}
+
+
+def place_names(chart: Chart, axis: Axis) -> None:
+    """Write names on the horizontal axis where places are no numbers."""
+    if axis.names:
+        ticks = {"tickvals": list(range(len(axis.names))), "ticktext": [clean(name) for name in axis.names]}
+        chart.layout["xaxis"] |= {**ticks, "range": [-0.6, len(axis.names) - 0.4]}
+
+
+def add_scatter(chart: Chart, **trace: Any) -> None:
+    """One more trace of points or lines."""
+    chart.data.append({"type": "scatter", **trace})
+
+
+def add_bar(chart: Chart, **trace: Any) -> None:
+    """One more trace of bars."""
+    chart.data.append({"type": "bar", **trace})
+
+
+def ends(axis: Axis) -> list[float]:
+    """The two ends of a line across the whole axis."""
+    if axis.names:
+        return [-0.6, len(axis.names) - 0.4]
+    places = list(axis.positions.values())
+    pad = 0.04 * (max(places) - min(places)) or 0.5
+    return [min(places) - pad, max(places) + pad]
+
+
+def add_baselines(chart: Chart, baselines: Mapping[str, float], span: list[float], side: str = "left") -> None:
+    """Dashed lines, named at one end: the upper one above itself, others below, so that close ones stay readable."""
+    labels = []
+    highest = max((v for v in baselines.values() if math.isfinite(v)), default=math.nan)
+    for (label, value), colour in zip(baselines.items(), cycle(BASELINES), strict=False):
+        add_scatter(
+            chart,
+            x=span,
+            y=rounded([value, value]),
+            mode="lines",
+            line={"color": colour, "width": 1.6, "dash": "dash"},
+            hovertemplate=f"{clean(label)}: %{{y}}<extra></extra>",
+            meta="baseline",
+            showlegend=False,
+        )
+        if math.isfinite(value):
+            place = {
+                "xref": "paper",
+                "x": 0.01 if side == "left" else 0.99,
+                "xanchor": side,
+                "y": value,
+                "yshift": 8 if value == highest else -8,
+            }
+            text = {"text": f"{clean(label)} {short(value)}", "font": {"size": 10.5, "color": colour}}
+            labels.append({"name": "baseline", "showarrow": False, **place, **text})
+    chart.layout["annotations"] = labels
+
+
+def add_diverged(chart: Chart, x: Sequence[float]) -> None:
+    """A mark on the figure's upper edge for each trial that has no finite mean."""
+    add_scatter(
+        chart,
+        x=x,
+        y=[1.0] * len(x),
+        yaxis="y2",
+        mode="markers",
+        marker={"symbol": "x", "size": 9, "color": OUTCOME_COLOURS["non_finite"]},
+        cliponaxis=False,
+        hovertemplate="a seed went non-finite, so the trial counts as infinite<extra></extra>",
+        showlegend=False,
+    )
+    hidden = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
+    chart.layout["yaxis2"] = hidden
+
+
+def bar_width(x: Sequence[float]) -> float:
+    """How wide bars at these places are."""
+    numbers = sorted(set(x))
+    gaps = [b - a for a, b in pairwise(numbers)]
+    return 0.72 * min(gaps) if gaps else 0.3
