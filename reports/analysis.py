@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from depth_loss_sweep.reports import breakage, confirmation, contrasts, naming, race
+from depth_loss_sweep.reports import breakage, confirmation, contrasts, instability, naming, race
 from depth_loss_sweep.reports.breakage import Breakage
 from depth_loss_sweep.reports.confirmation import Confirmation
 from depth_loss_sweep.reports.contrasts import Pairing, Reference
 from depth_loss_sweep.reports.decision import MARGIN, Decision, Question, objection_to, ranking_of
+from depth_loss_sweep.reports.instability import Beside, Break, Instability
 from depth_loss_sweep.reports.measures import Measure, measure_of, predictor_values
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.scenes import val_pictures
@@ -246,6 +247,29 @@ class Analysis:
     def breakage(self) -> Breakage:
         """How runs ended, and where training breaks."""
         return breakage.breakage(self.trials, self.line)
+
+    @cached_property
+    def instability(self) -> Instability:
+        """When each broken run broke, and how likely that is at each trial's weights."""
+        record, rows = self.record, self.record.epochs
+        broken = {s.run for t in self.trials for s in t.seeds if s.broke}
+        own = rows[(rows["split"] == "val") & rows["run"].isin(broken)].sort_values("epoch")
+        epochs = {str(run): of_run.to_dict("records") for run, of_run in own.groupby("run")}
+        return instability.instability(self.trials, record.broken_outcomes, _breaks(record.runs), epochs, record.rules)
+
+    @cached_property
+    def beside(self) -> Beside | None:
+        """A run that broke and the nearest one of its seed that did not; None where there is no such pair."""
+        return instability.nearest_pair(self.trials, self.line, self.terms)
+
+
+def _breaks(runs: pd.DataFrame) -> dict[str, Break]:
+    """Run -> where it became non-finite, where that is known."""
+    known = runs.dropna(subset="break_epoch") if "break_epoch" in runs.columns else runs.iloc[:0]
+    return {
+        str(row["run"]): Break(int(row["break_epoch"]), int(row["break_step"]), str(row["break_term"]))
+        for row in known.to_dict("records")
+    }
 
 
 def _seed(row: Mapping) -> SeedValue:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from depth_loss_sweep.reports.confirmation import ConfirmationRecord
 from depth_loss_sweep.reports.errors import ReportError
+from depth_loss_sweep.reports.instability import Rules
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.reports.stages import STAGES, race_seeds
@@ -50,13 +51,14 @@ class StudyRecord:
     """One study, finished or not.
 
     `trials` has `number, state, value`, then `var_<variable>` and `weight_<term>`; `runs` has RUN_COLUMNS, one
-    row a (trial, run); `epochs` has `run, epoch, split, total`, then `term_<name>`, `metric_<name>`,
-    `grad_norm_max`, `share_<term>` and what else is known of an epoch. `baselines` is split -> predictor ->
+    row a (trial, run), and `break_epoch, break_step, break_term` of runs that became non-finite; `epochs` has `run, epoch,
+    split, total`, then `term_<name>`, `metric_<name>`, `grad_norm_median`, `grad_norm_max`, `share_<term>`, `spread_prediction`,
+    `spread_truth` and what else is known of an epoch. `baselines` is split -> predictor ->
     column of a term or metric -> number. A table without rows may lack its columns; otherwise a missing column is a
     `ReportError`.
 
     `measures` says what the columns of terms and metrics and `total` mean, `objective_column` which of them the objective
-    is; `outcomes` how a run can end and whether training itself broke then (a trivial run trained, but learnt nothing);
+    is; `outcomes` how a run can end and whether training itself broke then (a trivial run trained, but learnt nothing), by `rules`;
     `predictors` how the trivial predictors are called. What they do not name is called as the tables call it. `looks` are how
     often the study was looked at, each time with more seeds. `pictures` are the validation pictures' scenes, and of finished
     runs what each picture amounts to in what trials are ranked by, over the `window` epochs that make a run's value; `images` the same
@@ -81,6 +83,7 @@ class StudyRecord:
     epochs: pd.DataFrame
     measures: Mapping[str, Measure] = field(default_factory=dict)
     outcomes: Mapping[str, bool] = field(default_factory=dict)
+    rules: Rules = field(default_factory=Rules)
     predictors: Mapping[str, str] = field(default_factory=dict)
     panels: Mapping[str, Panels] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

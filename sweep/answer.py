@@ -41,14 +41,15 @@ TOLD = {"complete", "pruned", "failed"}
 
 
 class StudyAnswer(NamedTuple):
-    """The decision that the report comes to; the trial that it names and what was confirmed, None where there is none.
+    """The decision that the report comes to; the trial that it names and what was confirmed, None where there is none; all trials.
 
-    Of the trial: its number, what it is called, its value (the mean of its unbroken runs), swept values and weights.
+    Of the named trial: its number, what it is called, its value (the mean of its unbroken runs), swept values and weights.
     """
 
     decision: Decision
     named: dict[str, Any] | None
     confirmation: Confirmation | None
+    trials: Sequence[TrialResult]
 
 
 def study_decision(store: Store, row: Mapping[str, Any], spec: StudySpec) -> StudyAnswer:
@@ -60,10 +61,10 @@ def study_decision(store: Store, row: Mapping[str, Any], spec: StudySpec) -> Stu
     decision = confirmed_decision(own, confirmation)
     named = next((t for t in trials if t.number == decision.trial), None)
     if named is None:
-        return StudyAnswer(decision, None, confirmation)
+        return StudyAnswer(decision, None, confirmation, trials)
     about = {"trial": named.number, "verdict": verdict(decision), "value": decision.mean}
     made_of = {"params": dict(named.params), "weights": dict(named.weights)}
-    return StudyAnswer(decision, about | made_of, confirmation)
+    return StudyAnswer(decision, about | made_of, confirmation, trials)
 
 
 def study_question(store: Store, row: Mapping[str, Any], spec: StudySpec) -> tuple[list[TrialResult], Question]:

@@ -10,22 +10,23 @@ from typing import Any
 
 import pandas as pd
 
-from depth_loss_sweep.answer import study_decision, study_headline
+from depth_loss_sweep.answer import study_decision, study_headline, study_question
 from depth_loss_sweep.errors import SpecError, StorageError, StudyError
 from depth_loss_sweep.files import write_whole
+from depth_loss_sweep.instability import study_instability
 from depth_loss_sweep.outputs import check_outputs, file_at, folder_at
 from depth_loss_sweep.reports import records
+from depth_loss_sweep.reports.instability import Instability
 from depth_loss_sweep.reports.records import TRIAL_COLUMNS
 from depth_loss_sweep.results import epoch_frame, run_frame, trial_frame
 from depth_loss_sweep.spec_file import stored_spec
-from depth_loss_sweep.status import BREAK, break_of
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.tables import EPOCH
 
 TABLES = ("trials", "runs", "epochs", "confirmed")
 FORMATS = ("csv", "json", "parquet")
 COLUMNS = ({*TRIAL_COLUMNS}, {*records.RUN_COLUMNS}, {"run", "epoch", "split", "total", "learning_rate"})
-OTHERS = {*EPOCH.columns.keys(), "details", "origin", "environment", "final_epoch"}
+OTHERS = {*EPOCH.columns.keys(), "details", "origin", "environment", "final_epoch", "onset_epoch"}
 PREFIXES = ("weight_", "break_", "metric_", "var_", "term_", "share_", "spread_", "train_", "val_", "test_")
 """By which each of the tables is known: it has all columns of one set, and one that begins so."""
 
@@ -55,13 +56,17 @@ def write_export(
     paths = _paths(name, format_, table, output)
     check_outputs(paths.values(), is_export, kept, force)
     trials, epochs = trial_frame(store, name), epoch_frame(store, name)
-    runs = _with_finals(_with_points(_with_breaks(run_frame(store, name)), trials), epochs)
+    asked, _ = study_question(store, row, stored_spec(row, store.shown_url))
+    found = study_instability(store, name, asked)
+    runs = _with_finals(_with_points(_with_onsets(run_frame(store, name), found), trials), epochs)
     frames = {"trials": trials, "runs": runs, "epochs": epochs}
     if companion := store.confirming(name):
         frames["confirmed"] = _confirmed(store, companion["name"])
     elif table == "confirmed":
         raise StudyError(f"the study {name!r} isn't confirmed: sweep confirm {name}")
-    head = {"study": name, "decision": _decision(store, row)} if format_ == "json" else {}
+    head: dict[str, Any] = {"study": name}
+    if format_ == "json":
+        head |= {"decision": _decision(store, row), "instability": found.as_dict()}
     if not paths:
         sys.stdout.write(_text(head, frames, format_, table))
     for key, path in ((key, path) for key, path in paths.items() if key in frames):
@@ -73,7 +78,7 @@ def write_export(
 def _confirmed(store: Store, name: str) -> pd.DataFrame:
     """One row a confirming run: what it was trained at, how it ended, and the numbers of its last epoch, those on test, too."""
     epochs = epoch_frame(store, name, ("train", "val", "test"))
-    runs = _with_points(_with_breaks(run_frame(store, name)), trial_frame(store, name))
+    runs = _with_points(run_frame(store, name), trial_frame(store, name))
     return _with_finals(runs, epochs, ("train", "val", "test"))
 
 
@@ -119,7 +124,7 @@ def _parquet_columns(path: Path) -> list[str]:
 def _decision(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
     """The answer in one line, as everywhere, and what it rests on."""
     spec = stored_spec(row, store.shown_url)
-    decision, named, confirmation = study_decision(store, row, spec)
+    decision, named, confirmation, _ = study_decision(store, row, spec)
     confirmed = {"confirmation": confirmation.as_dict()} if confirmation else {}
     return {"headline": study_headline(decision, named, spec), **decision.as_dict(), **confirmed}
 
@@ -131,12 +136,10 @@ def _text(head: Mapping[str, Any], frames: dict[str, pd.DataFrame], format_: str
     return json.dumps({**head, **tables}, indent=1, allow_nan=False) + "\n"
 
 
-def _with_breaks(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs with where they became non-finite, in columns of its own; empty where they did not."""
-    breaks = pd.DataFrame(
-        [break_of(details) or {} for details in runs["details"]], index=runs.index, columns=list(BREAK)
-    )
-    return runs.join(breaks.astype(BREAK).add_prefix("break_"))
+def _with_onsets(runs: pd.DataFrame, found: Instability) -> pd.DataFrame:
+    """The runs with the epoch in which a broken one broke; empty where it did not, or where that was not measured."""
+    onsets = {run.run: run.epoch for run in found.runs}
+    return runs.assign(onset_epoch=pd.array([onsets.get(run) for run in runs["run"]], dtype="Int64"))
 
 
 def _with_points(runs: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:

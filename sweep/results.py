@@ -12,6 +12,7 @@ from depth_loss_sweep.data.cache import cache_folder, open_cache
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.settings import DataSummary
 from depth_loss_sweep.errors import StudyError
+from depth_loss_sweep.instability import BREAK, RULES, break_of
 from depth_loss_sweep.measures import OUTCOMES, PREDICTORS, measures
 from depth_loss_sweep.model.errors import ModelError
 from depth_loss_sweep.model.names import TERMS
@@ -63,6 +64,7 @@ def study_numbers(store: Store, name: str, has_terms: bool = False) -> StudyReco
         epochs=epoch_frame(store, name),
         measures=measures(),
         outcomes=OUTCOMES,
+        rules=RULES,
         predictors=PREDICTORS,
         notes=_notes(row, spec, trials, runs),
         pictures=picture_values(store, spec),
@@ -102,11 +104,13 @@ def trial_frame(store: Store, name: str) -> pd.DataFrame:
 
 
 def run_frame(store: Store, name: str) -> pd.DataFrame:
-    """One row a run: what it was, how it ended, where it ran."""
+    """One row a run: what it was, how it ended, where it ran, and where it became non-finite (`break_`), empty where it did not."""
     frame = pd.DataFrame(store.runs(name), columns=list(RUN_COLUMNS))
     for column in ("seconds", "images_per_second"):
         frame[column] = frame[column].astype(float)
-    return frame
+    breaks = [break_of(details) or {} for details in frame["details"]]
+    places = pd.DataFrame(breaks, index=frame.index, columns=list(BREAK))
+    return frame.join(places.astype(BREAK).add_prefix("break_"))
 
 
 def epoch_frame(store: Store, name: str, splits: Sequence[str] = ("train", "val")) -> pd.DataFrame:

@@ -1,21 +1,17 @@
 """Where a study stands, in a few numbers. Light: imports neither torch nor pandas."""
 
-import json
-import math
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 
 from depth_loss_sweep.answer import study_decision, study_headline, study_measure
+from depth_loss_sweep.instability import BREAK, break_of, details_of, study_instability
 from depth_loss_sweep.lease import state_of
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.quotes import quote
 from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.store import OBJECTS, Store
 from depth_loss_sweep.tables import RUN, STATES, TRIAL, TRIAL_RUN
-
-BREAK = {"epoch": "Int64", "step": "Int64", "term": "object", "grad_norm": "float64"}
-"""What is known of where a run became non-finite, and the type of its column in a table."""
 
 LISTED = ("trial", "seed", "params", "weights", "run", "reason")
 
@@ -30,7 +26,7 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
     spec = stored_spec(row, store.shown_url)
     state, worker = state_of(store, home, row)
     trials = _counts(store, select(TRIAL.c.state, func.count()).where(TRIAL.c.study == name).group_by(TRIAL.c.state))
-    decision, best, confirmation = study_decision(store, row, spec)
+    decision, best, confirmation, answered = study_decision(store, row, spec)
     of_study = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name).distinct().subquery()
     runs = select(RUN.c.state, func.count()).join(of_study, of_study.c.run == RUN.c.run).group_by(RUN.c.state)
     outcomes = (
@@ -56,6 +52,7 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
         "confirmed": quote(confirmation, study_measure(spec)) if confirmation else None,
         "confirmation": confirmation.as_dict() if confirmation else None,
         "diverged": [_diverged(row) for row in _listed(store, name, RUN.c.outcome == "non_finite", most)],
+        "instability": study_instability(store, name, answered).as_dict(),
         "failed": [_failed(row) for row in _listed(store, name, RUN.c.state == "failed", most)],
         "created": row["created"],
         "updated": row["updated"],
@@ -99,27 +96,5 @@ def _diverged(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _failed(row: dict[str, Any]) -> dict[str, Any]:
-    traceback = _details(row["details"]).get("traceback")
+    traceback = details_of(row["details"]).get("traceback")
     return {**{key: row[key] for key in LISTED}, "traceback": traceback if isinstance(traceback, str) else None}
-
-
-def break_of(details: Any) -> dict[str, Any] | None:
-    """The epoch, step, term and gradient norm with which a run became non-finite, of its details; None where unknown."""
-    place: Any = _details(details).get("break")
-    try:
-        epoch, step, norm = int(place["epoch"]), int(place["step"]), place["grad_norm"]
-        if max(epoch, step) >= 1 << 53:  # of a damaged database, and more than a table's column takes
-            return None
-        norm = math.nan if norm is None else float(norm)
-        return {"epoch": epoch, "step": step, "term": str(place["term"]), "grad_norm": norm}
-    except (TypeError, ValueError, LookupError, OverflowError):
-        return None
-
-
-def _details(details: Any) -> dict[str, Any]:
-    """A run's details; none where they are missing (None, or a table's NaN) or damaged."""
-    try:
-        decoded = json.loads(details)
-    except (TypeError, ValueError, RecursionError):
-        return {}
-    return decoded if isinstance(decoded, dict) else {}

@@ -216,8 +216,13 @@ class Store(Database):
         where = (EPOCH.c.run == run) & (EPOCH.c.epoch == epochs) & (EPOCH.c.split == "test")
         return bool(self.rows(select(EPOCH.c.epoch).where(where)))
 
-    def epochs(self, name: str, splits: Sequence[str] = ("train", "val")) -> list[dict[str, Any]]:
-        """All epoch rows of the study's runs on these splits, each run once and no further than the study asks for."""
+    def epochs(
+        self, name: str, splits: Sequence[str] = ("train", "val"), outcomes: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """All epoch rows of the study's runs on these splits, each run once and no further than the study asks for.
+
+        With `outcomes`, of the runs that ended so alone.
+        """
         runs = (
             select(TRIAL_RUN.c.run, func.max(TRIAL.c.epochs).label("limit"))
             .join(TRIAL, (TRIAL.c.study == TRIAL_RUN.c.study) & (TRIAL.c.number == TRIAL_RUN.c.trial))
@@ -232,6 +237,8 @@ class Store(Database):
             .where(epoch.c.split.in_(splits))
             .order_by(epoch.c.run, epoch.c.epoch, epoch.c.split)
         )
+        if outcomes is not None:
+            query = query.join(RUN, RUN.c.run == epoch.c.run).where(RUN.c.outcome.in_(outcomes))
         return self.rows(query)
 
     def curve(self, run: str, column: str, epochs: int) -> list[float]:

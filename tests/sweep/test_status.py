@@ -11,13 +11,14 @@ import pytest
 from sqlalchemy import event, insert, text, update
 
 from depth_loss_sweep.answer import study_decision
+from depth_loss_sweep.instability import break_of
 from depth_loss_sweep.model.names import TERMS
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.naming import spec_recipe
 from depth_loss_sweep.reports.wording import headline, verdict
 from depth_loss_sweep.results import epoch_frame, study_record, trial_frame
 from depth_loss_sweep.spec_file import stored_spec
-from depth_loss_sweep.status import break_of, status
+from depth_loss_sweep.status import status
 from depth_loss_sweep.tables import EPOCH, RUN, STUDY, TRIAL, TRIAL_RUN
 
 BREAK = {"epoch": 2, "step": 7, "term": "silog", "grad_norm": math.nan}
