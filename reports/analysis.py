@@ -257,6 +257,11 @@ class Analysis:
         epochs = {str(run): of_run.to_dict("records") for run, of_run in own.groupby("run")}
         return instability.instability(self.trials, record.broken_outcomes, _breaks(record.runs), epochs, record.rules)
 
+    @property
+    def broken_kinds(self) -> tuple[str, ...]:
+        """The ways in which any run of the study broke, in the record's order."""
+        return tuple(kind for kind in self.record.broken_outcomes if self.breakage.kinds[kind])
+
     @cached_property
     def beside(self) -> Beside | None:
         """A run that broke and the nearest one of its seed that did not; None where there is no such pair."""

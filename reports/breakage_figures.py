@@ -1,24 +1,30 @@
 """Draw how runs ended and how training broke: outcomes, gradient norms, probabilities, a broken run beside an unbroken one."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from depth_loss_sweep.reports.breakage import Threshold
 from depth_loss_sweep.reports.charts import (
+    ERROR_BAR,
     OUTCOME_COLOURS,
     OUTCOME_SYMBOLS,
     POINT,
+    TRAIN,
     Chart,
     add_bar,
+    add_baselines,
     add_diverged,
     add_legend,
     add_scatter,
     bar_width,
     clean,
+    ends,
     new_chart,
     place_names,
     rounded,
 )
-from depth_loss_sweep.reports.series import Axis, GradientPoint, OutcomeCounts
+from depth_loss_sweep.reports.measures import Measure
+from depth_loss_sweep.reports.series import Axis, BreakRates, GradientPoint, OutcomeCounts, RunCurve
 
 # How runs ended
 
@@ -62,9 +68,124 @@ def gradient_chart(points: Sequence[GradientPoint], axis: Axis, height: int = 30
             hovertemplate="%{text}: %{y}<extra></extra>",
         )
     add_diverged(chart, [p.x for p in points if not math.isfinite(p.norm)])
-    exponents = [math.log10(p.norm) for p in finite] or [0.0]
-    # Whole powers of ten: a log axis within one of them would have no tick.
-    decades = [math.floor(min(exponents)), math.ceil(max(exponents) + 1e-9)]
-    chart.layout["yaxis"] |= {"type": "log", "exponentformat": "power", "dtick": 1, "range": decades}
+    _use_decades(chart, [p.norm for p in finite])
     place_names(chart, axis)
     return chart
+
+
+def _use_decades(chart: Chart, values: Sequence[float]) -> None:
+    """A logarithmic vertical axis over whole powers of ten: within one of them it would have no tick."""
+    exponents = [math.log10(value) for value in values] or [0.0]
+    decades = [math.floor(min(exponents)), math.ceil(max(exponents) + 1e-9)]
+    chart.layout["yaxis"] |= {"type": "log", "exponentformat": "power", "dtick": 1, "range": decades}
+
+
+# How likely breaking is
+
+
+def rates_chart(found: BreakRates, height: int = 300) -> Chart:
+    """Shares of runs that broke with exact 95 % intervals, way by way; where a threshold is shown, a band from its low to its high."""
+    chart = new_chart(height, found.axis.title, "probability to break (fraction)")
+    step = 0.14 * bar_width(found.x)
+    for place, (kind, rates) in enumerate(found.rates.items()):
+        aside = step * (place - (len(found.rates) - 1) / 2)  # so that intervals stand beside each other
+        shares = [rate.count / rate.n for rate in rates]
+        colour = OUTCOME_COLOURS.get(kind, POINT)
+        add_scatter(
+            chart,
+            x=[x + aside for x in found.x],
+            y=rounded(shares),
+            error_y={
+                "array": rounded([rate.high - share for rate, share in zip(rates, shares, strict=True)]),
+                "arrayminus": rounded([share - rate.low for rate, share in zip(rates, shares, strict=True)]),
+                **ERROR_BAR,
+                "color": colour,
+            },
+            mode="markers",
+            name="broke, in any way" if kind == "broken" else kind.replace("_", "-"),
+            marker={
+                "color": colour,
+                "size": 8,
+                "symbol": OUTCOME_SYMBOLS.get(kind, "x" if kind == "non_finite" else "circle"),
+            },
+            text=[f"{rate.count} of {rate.n}, {100 * rate.low:.0f} to {100 * rate.high:.0f} %" for rate in rates],
+            hovertemplate="%{text}<extra></extra>",
+        )
+    add_legend(chart)
+    chart.layout["yaxis"] |= {"range": [-0.03, 1.03]}
+    if found.threshold:
+        _add_band(chart, found.threshold, ends(found.axis))
+    place_names(chart, found.axis)
+    return chart
+
+
+def _add_band(chart: Chart, threshold: Threshold, span: list[float]) -> None:
+    """Where the median seed begins to break; an open end of the interval is the axis's end."""
+    begin, end = span if threshold.side == "from" else span[::-1]
+    low = begin if threshold.low is None else threshold.low
+    high = end if threshold.high is None else threshold.high
+    fill = {"fillcolor": TRAIN, "opacity": 0.16, "line": {"width": 0}, "layer": "below"}
+    chart.layout["shapes"] = [{"type": "rect", "yref": "paper", "x0": low, "x1": high, "y0": 0, "y1": 1, **fill}]
+    chart.layout["xaxis"]["range"] = span
+
+
+# A run that broke beside one that did not
+
+
+def norms_chart(curves: Sequence[RunCurve], height: int = 300) -> Chart:
+    """Gradient norms over epochs, on a log axis: each run's largest as a line, its median dotted."""
+    chart = new_chart(height, "epoch", "gradient norm (no unit)")
+    shown: list[float] = []
+    for curve in curves:
+        for what, values, dash in (("largest", curve.norm_max, "solid"), ("median", curve.norm_median, "dot")):
+            positive = [value if value > 0 else math.nan for value in values]  # a log axis has no place for 0
+            shown += [value for value in positive if math.isfinite(value)]
+            _add_run(chart, curve, positive, f"{_ending(curve)}, {what}", dash)
+    _use_decades(chart, shown)
+    _finish_beside(chart, curves)
+    return chart
+
+
+def values_chart(
+    curves: Sequence[RunCurve], measure: Measure, baselines: Mapping[str, float], height: int = 300
+) -> Chart:
+    """A measure over epochs, and the trivial predictors."""
+    chart = new_chart(height, "epoch", f"validation {measure.axis}")
+    for curve in curves:
+        _add_run(chart, curve, curve.values, _ending(curve), "solid")
+    last = max(epoch for curve in curves for epoch in curve.epochs)
+    add_baselines(chart, baselines, [1, last], side="right")
+    _finish_beside(chart, curves)
+    return chart
+
+
+def _ending(curve: RunCurve) -> str:
+    return "broke" if curve.is_broken else "unbroken"
+
+
+def _add_run(chart: Chart, curve: RunCurve, values: Sequence[float], name: str, dash: str) -> None:
+    broke, unbroken = OUTCOME_COLOURS["non_finite"], OUTCOME_COLOURS["learnt"]
+    colour = broke if curve.is_broken else unbroken
+    add_scatter(
+        chart,
+        x=curve.epochs,
+        y=rounded(values),
+        mode="lines+markers",
+        name=clean(name),
+        line={"color": colour, "width": 1.8, "dash": dash},
+        marker={"color": colour, "size": 5},
+        hovertemplate=f"epoch %{{x}}: %{{y}}<extra>{clean(name)}</extra>",
+    )
+
+
+def _finish_beside(chart: Chart, curves: Sequence[RunCurve]) -> None:
+    """A legend, whole epochs, and a line where the broken run broke."""
+    add_legend(chart)
+    last = max(epoch for curve in curves for epoch in curve.epochs)
+    chart.layout["xaxis"] |= {"tick0": 0, "dtick": max(1, math.ceil(last / 8)), "range": [0.7, last + 0.3]}
+    line = {"color": OUTCOME_COLOURS["non_finite"], "width": 1.2, "dash": "dash"}
+    chart.layout["shapes"] = [
+        {"type": "line", "yref": "paper", "x0": curve.onset, "x1": curve.onset, "y0": 0, "y1": 1, "line": line}
+        for curve in curves
+        if curve.onset is not None
+    ]

@@ -103,7 +103,7 @@ class Instability:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
-        return asdict(self)
+        return {"runs": [asdict(run) for run in self.runs], "rates": [asdict(rate) for rate in self.rates]}
 
 
 def instability(

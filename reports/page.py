@@ -33,6 +33,7 @@ from depth_loss_sweep.reports.quotes import broken_cell
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.samples import Samples, sample_panels
 from depth_loss_sweep.reports.sections import Section, study_sections
+from depth_loss_sweep.reports.tables import Cell, Table, numeric
 from depth_loss_sweep.reports.trials import TrialResult
 
 MARK = "· Depth Loss Sweep</title>".encode()
@@ -40,23 +41,6 @@ MARK = "· Depth Loss Sweep</title>".encode()
 
 LONGEST_HEAD = 1 << 20
 """Within so many bytes; it names all studies of the page."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A table's cell: its text, what it is sorted by, and how it is set."""
-
-    text: str
-    sort: float | str
-    kind: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A sortable table."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -209,12 +193,6 @@ def _counts(analysis: Analysis) -> dict[str, int]:
 # Tables
 
 
-def _numeric(value: float, text: str | None = None) -> Cell:
-    """A number's cell; missing numbers sort last whichever way they are written."""
-    known = value is not None and not math.isnan(value)
-    return Cell(number(value) if text is None else text, float(value) if known else "", "number")
-
-
 def trial_table(analysis: Analysis) -> Table:
     """Every trial: what it is made of, mean over its seeds, standard error, interval, outcomes, best first."""
     measure, results = analysis.ranking, analysis.trials
@@ -231,14 +209,14 @@ def _trial_cells(trial: TrialResult, terms: Sequence[str], swept: Sequence[str],
     bounds = f"{number(interval.low)} to {number(interval.high)}" if math.isfinite(interval.low) else "–"
     outcomes = ", ".join(f"{n} {name.replace('_', '-')}" for name, n in trial.outcomes.most_common())
     return (
-        _numeric(trial.number, str(trial.number)),
+        numeric(trial.number, str(trial.number)),
         verdict,
         *(_swept(trial.params[name]) for name in swept),
-        *(_numeric(trial.weights[t], short(trial.weights[t])) for t in terms),
-        _numeric(interval.mean),
-        _numeric(interval.standard_error, rough(interval.standard_error)),
+        *(numeric(trial.weights[t], short(trial.weights[t])) for t in terms),
+        numeric(interval.mean),
+        numeric(interval.standard_error, rough(interval.standard_error)),
         Cell(bounds, interval.low if math.isfinite(interval.low) else "", "number"),
-        _numeric(interval.n, f"{interval.n} of {max(trial.expected, interval.n)}"),
+        numeric(interval.n, f"{interval.n} of {max(trial.expected, interval.n)}"),
         Cell(outcomes or "–", trial.broken),
         Cell(trial.state, trial.state),
     )
@@ -247,7 +225,7 @@ def _trial_cells(trial: TrialResult, terms: Sequence[str], swept: Sequence[str],
 def _swept(value: Any) -> Cell:
     """A swept value that is no weight."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return _numeric(float(value), written(value)) if is_number else Cell(written(value), written(value))
+    return numeric(float(value), written(value)) if is_number else Cell(written(value), written(value))
 
 
 def _verdict(trial: TrialResult, decision: Decision) -> Cell:
@@ -291,12 +269,12 @@ def _run_cells(row: Mapping[Any, Any], final: float) -> tuple[Cell, ...]:
     device = text["device"] + (" (mixed)" if _is_true(row["mixed"]) else "")
     outcome = text["outcome"] if text["state"] == "finished" else text["state"]
     return (
-        *(_numeric(_float(row[key]), _integer(row[key])) for key in ("trial", "seed")),
+        *(numeric(_float(row[key]), _integer(row[key])) for key in ("trial", "seed")),
         Cell(text["state"], text["state"]),
         Cell(text["outcome"].replace("_", "-"), text["outcome"], f"outcome {outcome}"),
-        _numeric(final),
-        *(_numeric(_float(row[key]), _integer(row[key])) for key in ("epochs", "attempts")),
-        *(_numeric(_float(row[key])) for key in ("seconds", "images_per_second")),
+        numeric(final),
+        *(numeric(_float(row[key]), _integer(row[key])) for key in ("epochs", "attempts")),
+        *(numeric(_float(row[key])) for key in ("seconds", "images_per_second")),
         Cell(device, device),
         Cell(text["reason"], text["reason"], "long"),
         Cell(text["run"][:12], text["run"], "code"),
@@ -330,7 +308,7 @@ def baseline_table(analysis: Analysis) -> Table:
             values = [analysis.baselines(measure, s).get(name, math.nan) for s in splits]
             if any(math.isfinite(v) for v in values):
                 label = record.predictors.get(name, name)
-                rows.append((Cell(measure.axis, measure.axis), Cell(label, label), *(_numeric(v) for v in values)))
+                rows.append((Cell(measure.axis, measure.axis), Cell(label, label), *(numeric(v) for v in values)))
     return Table(("measure", "predictor", *splits), tuple(rows))
 
 
@@ -352,13 +330,13 @@ def _confirmed_cells(row: Confirmed, analysis: Analysis, is_quoted: bool) -> tup
         Cell(name, name, "wrap"),
         Cell("quoted" if is_quoted else "", 0 if is_quoted else 1, "good" if is_quoted else "quiet"),
         Cell(analysis.recipe(candidate.weights, candidate.fields), "", "wrap"),
-        _numeric(math.nan if row.mean is None else row.mean),
+        numeric(math.nan if row.mean is None else row.mean),
         _between(row.low, row.high),
-        _numeric(gain.mean if gain else math.nan, rough(gain.mean) if gain else None),
+        numeric(gain.mean if gain else math.nan, rough(gain.mean) if gain else None),
         _between(gain.low, gain.high) if gain else _between(None, None),
-        _numeric(100 * gain.share if gain and gain.share is not None else math.nan),
+        numeric(100 * gain.share if gain and gain.share is not None else math.nan),
         Cell(broken_cell(row), row.broken),
-        _numeric(row.runs, str(row.runs)),
+        numeric(row.runs, str(row.runs)),
     )
 
 

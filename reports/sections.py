@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from markupsafe import Markup
 
@@ -14,6 +14,8 @@ from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.series import (
     Axis,
     axes,
+    beside_curves,
+    break_rates,
     contributions,
     epoch_curves,
     gradient_points,
@@ -23,6 +25,8 @@ from depth_loss_sweep.reports.series import (
     named_baselines,
     outcome_counts,
 )
+from depth_loss_sweep.reports.summary import threshold_sentence
+from depth_loss_sweep.reports.tables import Table, broken_table, rate_table
 from depth_loss_sweep.reports.trials import TrialResult
 from depth_loss_sweep.reports.wording import verdict
 
@@ -61,8 +65,17 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class NamedTable:
+    """A table below a section's figures, with its heading and what it says."""
+
+    title: str
+    note: str
+    table: Table
+
+
+@dataclass(frozen=True)
 class Section:
-    """Figures under one heading; `menu` lists the measures that its figures can be switched to."""
+    """Figures under one heading, and tables below them; `menu` lists the measures that its figures can be switched to."""
 
     anchor: str
     title: str
@@ -72,6 +85,7 @@ class Section:
     menu: tuple[tuple[str, str], ...] = ()
     toggles_baselines: bool = False
     more: tuple[Figure, ...] = field(default=())
+    tables: tuple[NamedTable, ...] = ()
 
 
 def study_sections(analysis: Analysis, anchor: str) -> tuple[Section, ...]:
@@ -89,10 +103,9 @@ def study_sections(analysis: Analysis, anchor: str) -> tuple[Section, ...]:
 
 def _anchored(section: Section, study: str) -> Section:
     prefix = f"{study}-{section.anchor}"
-    rename = lambda f: Figure(f"{prefix}-{f.anchor}", f.title, f.note, f.chart, f.wide, f.badge)  # noqa: E731
-    shown, more = tuple(map(rename, section.figures)), tuple(map(rename, section.more))
-    return Section(
-        prefix, section.title, section.lead, shown, section.warning, section.menu, section.toggles_baselines, more
+    rename = lambda figure: replace(figure, anchor=f"{prefix}-{figure.anchor}")  # noqa: E731
+    return replace(
+        section, anchor=prefix, figures=tuple(map(rename, section.figures)), more=tuple(map(rename, section.more))
     )
 
 
@@ -294,6 +307,10 @@ def _drawn(analysis: Analysis) -> list[TrialResult]:
 
 def _stability(analysis: Analysis, axis: Axis) -> Section | None:
     shown = []
+    rates = break_rates(analysis, axis)
+    if rates.x:
+        chart = breakage_figures.rates_chart(rates)
+        shown.append(Figure("rates", "How likely breaking is", _rates_note(analysis), chart, wide=len(rates.rates) > 1))
     counts = outcome_counts(analysis, axis)
     if counts.x:
         note = (
@@ -311,4 +328,61 @@ def _stability(analysis: Analysis, axis: Axis) -> Section | None:
         chart = figures.shares_chart(shares, "share of the gradient (fraction)", analysis.term_names)
         shown.append(Figure("shares", "Which term steers the training", note, chart))
     lead = "Runs that end badly are results, too: they stay in every figure and every mean."
-    return Section("stability", "Where training breaks", lead, tuple(shown)) if shown else None
+    figures_ = (*shown, *_beside(analysis))
+    tables = _break_tables(analysis)
+    return Section("stability", "Where training breaks", lead, figures_, tables=tables) if figures_ else None
+
+
+def _rates_note(analysis: Analysis) -> str:
+    text = (
+        "Share of the runs that broke, with exact 95 % intervals, each by itself. A run whose gradient spiked counts where it ended no "
+        "better than the training median; a trivial run trained, and doesn't count."
+    )
+    found = analysis.breakage.threshold
+    return f"{text} Shaded: {threshold_sentence(analysis.record.variables[0], found)}" if found else text
+
+
+def _beside(analysis: Analysis) -> tuple[Figure, ...]:
+    """The gradient and what trials are ranked by, in a run that broke and its unbroken neighbour."""
+    curves, measure = beside_curves(analysis), analysis.ranking
+    if not curves:
+        return ()
+    broken, unbroken = curves
+    seed = analysis.beside.broken[1].seed if analysis.beside else None
+    how = broken.outcome.replace("_", "-")
+    begun = f"onset in epoch {broken.onset} (dashed)" if broken.onset is not None else "its onset was not measured"
+    note = (
+        f"Red: {broken.label}, {how}, {begun}. Green: {unbroken.label}, {unbroken.outcome}. Both have seed {seed}; of all such pairs of "
+        "one seed, these two are the nearest. One pair shows how it looked, not how often."
+    )
+    lines = named_baselines(analysis, measure, "val")
+    return (
+        Figure(
+            "beside-norms",
+            "A run that broke beside one that didn't: gradient norm",
+            note,
+            breakage_figures.norms_chart(curves),
+        ),
+        Figure(
+            "beside-values",
+            f"The same two: validation {measure.label}",
+            "A curve ends where its number is no longer finite.",
+            breakage_figures.values_chart(curves, measure, lines),
+        ),
+    )
+
+
+def _break_tables(analysis: Analysis) -> tuple[NamedTable, ...]:
+    """Every broken run, and the weights under which they broke; none where nothing broke."""
+    if not analysis.instability.runs:
+        return ()
+    onset = (
+        "Onset is the epoch of the first loss, gradient or prediction that was not finite (non-finite), of the first step that spiked "
+        "(spiking), or from which on validation predictions stayed flat (flat). Which term was not finite first is known of non-finite "
+        "runs; of the others, which had the largest share of the gradient at that epoch's end."
+    )
+    rates = "Under which weights runs broke, how many with exact 95 % intervals, and in which epochs; medians and ranges are over seeds."
+    return (
+        NamedTable("When each run broke", onset, broken_table(analysis)),
+        NamedTable("How often, by weight", rates, rate_table(analysis)),
+    )

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.breakage import Threshold
+from depth_loss_sweep.reports.instability import Proportion
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.naming import written
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.references import EQUAL, POINT
-from depth_loss_sweep.reports.trials import TrialResult
+from depth_loss_sweep.reports.trials import SeedValue, TrialResult
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,30 @@ class GradientPoint:
     norm: float
     outcome: str
     name: str
+
+
+@dataclass(frozen=True)
+class BreakRates:
+    """How often training broke at each position, as lists by the way it broke ("broken": in any), and from where on."""
+
+    axis: Axis
+    x: list[float]
+    rates: dict[str, list[Proportion]]
+    threshold: Threshold | None
+
+
+@dataclass(frozen=True)
+class RunCurve:
+    """One run over epochs: its gradient norms and what trials are ranked by, on validation; `onset` is where it broke, if known."""
+
+    label: str
+    outcome: str
+    epochs: list[int]
+    norm_median: list[float]
+    norm_max: list[float]
+    values: list[float]
+    is_broken: bool
+    onset: int | None
 
 
 @dataclass(frozen=True)
@@ -222,6 +248,35 @@ def gradient_points(analysis: Analysis, axis: Axis) -> tuple[GradientPoint, ...]
 
 def _norm(outcome: str, norm: float) -> float:
     return math.inf if math.isnan(norm) and outcome == "non_finite" else norm
+
+
+def break_rates(analysis: Analysis, axis: Axis) -> BreakRates:
+    """How often training broke at each position: in any way, and in each way that occurred where there are several."""
+    found, kinds = analysis.instability.rates, analysis.broken_kinds
+    rates = {"broken": [rate.broken for rate in found]} if len(kinds) != 1 else {}
+    rates |= {kind: [rate.kinds[kind] for rate in found] for kind in kinds}
+    return BreakRates(axis, [axis.positions[rate.trial] for rate in found], rates, analysis.breakage.threshold)
+
+
+def beside_curves(analysis: Analysis) -> tuple[RunCurve, ...]:
+    """The broken run and its unbroken neighbour over epochs, in that order; none where there is no such pair."""
+    pair = analysis.beside
+    if pair is None:
+        return ()
+    onsets = {run.run: run.epoch for run in analysis.instability.runs}
+    return tuple(
+        _run_curve(analysis, trial, seed, onsets.get(seed.run)) for trial, seed in (pair.broken, pair.unbroken)
+    )
+
+
+def _run_curve(analysis: Analysis, trial: TrialResult, seed: SeedValue, onset: int | None) -> RunCurve:
+    epochs = analysis.record.epochs
+    rows = epochs[(epochs["split"] == "val") & (epochs["run"] == seed.run)].sort_values("epoch")
+    columns = ("grad_norm_median", "grad_norm_max", analysis.ranking.column)
+    numbers = rows.reindex(columns=[*columns]).apply(pd.to_numeric, errors="coerce")
+    norms, largest, values = (numbers[column].tolist() for column in columns)
+    numbered = rows["epoch"].astype(int).tolist()
+    return RunCurve(trial.label, seed.outcome, numbered, norms, largest, values, bool(seed.broke), onset)
 
 
 # Parts of a whole

@@ -1,6 +1,7 @@
 """The answer in words: which weights to use, how sure that is, where training breaks. Numbers come from `analysis`."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -164,22 +165,34 @@ def _either(names: Sequence[str]) -> str:
 def _where(analysis: Analysis, broken: Breakage) -> str:
     by_trial = _listed([f"{t.label} ({t.broken} of {t.finished})" for t in broken.trials], "trial")
     by_seed = _listed([f"seed {seed} ({k} of {n})" for seed, (k, n) in broken.seeds.items() if k], "seed")
-    text = f"It happened at {by_trial}; under {by_seed}."
+    text = f"It happened at {by_trial}; under {by_seed}.{_onsets(analysis)}"
     if not analysis.line:
         return text
     if broken.threshold:
-        return f"{text} {_threshold(analysis.record.variables[0], broken.threshold)}"
+        return f"{text} {threshold_sentence(analysis.record.variables[0], broken.threshold)}"
     alone = len(broken.broken_seeds) == 1
     return f"{text} {'One seed alone tells' if alone else 'That tells'} no threshold from chance."
 
 
-def _threshold(variable: str, found: Threshold) -> str:
+def threshold_sentence(variable: str, found: Threshold) -> str:
     """From where on, with its interval; an end that no seed reached is left open."""
     low = f"{variable} = {short(found.low)}" if found.low is not None else "the line's first point"
     high = f"{short(found.high)}" if found.high is not None else "beyond its last point"
     beyond = {"from": "upward", "up to": "downward"}[found.side]
     sure = f"{percent(found.confidence)} interval"
     return f"From between {low} and {high} {beyond}, training breaks under at least half of the seeds ({sure})."
+
+
+def _onsets(analysis: Analysis) -> str:
+    """In which epochs runs broke, of how many that is known."""
+    runs = analysis.instability.runs
+    known = sorted(run.epoch for run in runs if run.epoch is not None)
+    if not known:
+        return ""
+    epochs = f"epoch {known[0]}" if known[0] == known[-1] else f"epochs {known[0]} to {known[-1]}"
+    median = f" (median {short(statistics.median(known))})" if known[0] != known[-1] else ""
+    which = "" if len(known) == len(runs) else f", as far as it was measured ({len(known)} of {len(runs)} runs)"
+    return f" They broke in {epochs}{median}{which}."
 
 
 def _listed(names: Sequence[str], what: str, most: int = 5) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from depth_loss_sweep.reports.instability import Rules
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.records import Panels, StudyRecord
 
@@ -127,6 +128,7 @@ def make_study(
         epochs=pd.DataFrame(rows),
         measures=MEASURES,
         outcomes={"learnt": False, "trivial": False, "flat": True, "spiking": True, "non_finite": True},
+        rules=Rules(flat_ratio=0.05, spike_ratio=100.0),
         predictors={"median": "training median", "mean_map": "training mean map"},
         panels={run: _panels(panels, size, i) for i, run in enumerate(shown)},
     )
@@ -196,6 +198,7 @@ def _epochs(
                 | {f"metric_{m}": v for m, v in _metrics(value).items()}
                 | {f"share_{t}": s for t, s in zip(TERMS, share, strict=True)}
                 | {"learning_rate": 2e-4, "grad_norm_median": 0.4, "grad_norm_p95": 1.1, "non_finite_steps": int(lost)}
+                | {"spread_prediction": value * 0.6, "spread_truth": 0.8}
                 | {"grad_norm_max": np.inf if lost else float(np.exp(rng.normal(0.5, 0.4))), "images_per_second": 410.0}
             )
     return rows
@@ -220,7 +223,7 @@ def _run(
         "seed": seed,
         "state": state,
         "outcome": outcome if known else None,
-        "reason": "epoch 5, step 3: the edge term is not finite"
+        "reason": f"epoch {done}, step 3: the edge term is not finite"
         if broken
         else f"val RMSE {final:.3f} m"
         if known
@@ -231,6 +234,9 @@ def _run(
         "device": "cpu",
         "images_per_second": 410.0 if known else np.nan,
         "mixed": False,
+        "break_epoch": done if broken else None,
+        "break_step": 3 if broken else None,
+        "break_term": "edge" if broken else None,
     }
 
 

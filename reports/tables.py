@@ -1,0 +1,93 @@
+"""What tables of the page are made of, and those of how training broke."""
+
+import math
+from dataclasses import dataclass
+
+from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.instability import BreakRate, BrokenRun, Proportion
+from depth_loss_sweep.reports.measures import NO_BREAK, number, percent, short
+
+UNKNOWN = "not measured"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell: its text, what it is sorted by, and how it is set."""
+
+    text: str
+    sort: float | str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A sortable table."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def numeric(value: float, text: str | None = None) -> Cell:
+    """A number's cell; missing numbers sort last whichever way they are written."""
+    known = value is not None and not math.isnan(value)
+    return Cell(number(value) if text is None else text, float(value) if known else "", "number")
+
+
+def broken_table(analysis: Analysis) -> Table:
+    """Every broken run: how it broke, when, and which term that was or which one led."""
+    labels = {t.number: t.label for t in analysis.trials}
+    columns = (
+        "trial",
+        "weights",
+        "seed",
+        "broke",
+        "onset epoch",
+        "step",
+        "first not finite",
+        "largest share of the gradient",
+    )
+    return Table(columns, tuple(_broken_cells(run, labels[run.trial], analysis) for run in analysis.instability.runs))
+
+
+def _broken_cells(run: BrokenRun, label: str, analysis: Analysis) -> tuple[Cell, ...]:
+    term = analysis.term_names.get(run.term, run.term) if run.term else "–"
+    leading = "–"
+    if run.leading_term is not None and run.leading_share is not None:
+        leading = f"{analysis.term_names.get(run.leading_term, run.leading_term)} {percent(run.leading_share)}"
+    return (
+        numeric(run.trial, str(run.trial)),
+        Cell(label, label, "wrap"),
+        numeric(run.seed, str(run.seed)),
+        Cell(run.kind.replace("_", "-"), run.kind, f"outcome {run.kind}"),
+        numeric(math.nan, UNKNOWN) if run.epoch is None else numeric(run.epoch, str(run.epoch)),
+        numeric(math.nan) if run.step is None else numeric(run.step, str(run.step)),
+        Cell(term, run.term or ""),
+        Cell(leading, "" if run.leading_share is None else run.leading_share),
+    )
+
+
+def rate_table(analysis: Analysis) -> Table:
+    """The trials under which a run broke: how many, in which way, and when."""
+    kinds = analysis.broken_kinds
+    trials = {t.number: t for t in analysis.trials}
+    heads = ("broke", *(kind.replace("_", "-") for kind in kinds))
+    columns = ("trial", "weights", *heads, "median onset epoch", "first to last", "onsets measured")
+    rows = (r for r in analysis.instability.rates if r.broken.count)
+    return Table(columns, tuple(_rate_cells(rate, trials[rate.trial].label, kinds) for rate in rows))
+
+
+def _rate_cells(rate: BreakRate, label: str, kinds: tuple[str, ...]) -> tuple[Cell, ...]:
+    onsets = rate.onsets
+    return (
+        numeric(rate.trial, str(rate.trial)),
+        Cell(label, label, "wrap"),
+        *(_proportion(each) for each in (rate.broken, *(rate.kinds[kind] for kind in kinds))),
+        numeric(onsets.median, short(onsets.median)) if onsets else numeric(math.nan),
+        Cell(f"{onsets.first} to {onsets.last}", onsets.first, "number") if onsets else numeric(math.nan),
+        Cell(f"{onsets.measured if onsets else 0} of {rate.broken.count}", onsets.measured if onsets else 0, "number"),
+    )
+
+
+def _proportion(found: Proportion) -> Cell:
+    interval = f"{100 * found.low:.0f} to {100 * found.high:.0f}{NO_BREAK}%"
+    return Cell(f"{found.count} of {found.n} ({interval})", found.count / found.n, "number")
