@@ -26,7 +26,8 @@ from depth_loss_sweep.lease import state_of
 from depth_loss_sweep.model.runtime import Runtime, resolve_runtime
 from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.paths import Home, check_name
-from depth_loss_sweep.reports.paper import BY_PICTURE, CLAIMS, Member, members
+from depth_loss_sweep.reports.evidence import Member
+from depth_loss_sweep.reports.paper import BY_PICTURE, CLAIMS, members
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.results import study_numbers
 from depth_loss_sweep.session import Session, SessionResult
@@ -120,7 +121,7 @@ def start(group: Group, copies: Place | None, session: Session) -> SessionResult
     asked_for = {"scale": group.scale, "only": json.dumps(group.only), "overrides": overrides_json(group.overrides)}
     try:
         records = group_records(store, group.name)
-        if asked := _next(group, records, Ended(), store):
+        if asked := _next(group, members(records, group.only), Ended(), store):
             _require_same_pictures(group, asked.spec, session)
         store.save_group(group.name, state="running", **asked_for)
         if copies:
@@ -198,8 +199,9 @@ def _work(group: Group, records: dict[str, StudyRecord], session: Session) -> Se
     ended = Ended()
     prepared: dict[DataSettings, Prepared] = {}
     has_stopped = False
-    while not has_stopped and (asked := _next(group, records, ended, session.store)):
-        forecast = _foresee(group, members(records, group.only), session, prepared)
+    plan = members(records, group.only)
+    while not has_stopped and (asked := _next(group, plan, ended, session.store)):
+        forecast = _foresee(group, plan, session, prepared)
         for line in forecast.lines(group.name, brief=bool(ended)):
             session.display.note(line)
         session.display.note(f"{group.name}: now {asked.spec.name}, for {', '.join(asked.member.claims)}")
@@ -208,7 +210,8 @@ def _work(group: Group, records: dict[str, StudyRecord], session: Session) -> Se
         if end.finished:
             ended[asked.member.key] = (asked.known_by, end.failed_runs)
         records[asked.member.key] = _record(session.store, asked.spec.name, asked.member.key)
-    is_finished = not has_stopped or _next(group, records, ended, session.store) is None
+        plan = members(records, group.only)
+    is_finished = _next(group, plan, ended, session.store) is None
     session.store.save_group(group.name, state="finished" if is_finished else "interrupted")
     return SessionResult(is_finished, sum(failed for _, failed in ended.values()))
 
@@ -242,9 +245,9 @@ class Asked:
         return is_same and not store.failed_trials(self.spec.name)
 
 
-def _next(group: Group, records: Mapping[str, StudyRecord], ended: Ended, store: Store) -> Asked | None:
+def _next(group: Group, plan: Sequence[Member], ended: Ended, store: Store) -> Asked | None:
     """The first member that isn't there as it is asked for, and wasn't worked on as such in this session."""
-    for member in members(records, group.only):
+    for member in plan:
         asked = Asked.of(group, member, store)
         if member.key in ended and ended[member.key][0] == asked.known_by:
             continue

@@ -21,7 +21,7 @@ from .conftest import Lab
 
 PLAN = '''
 from depth_loss_sweep import paper
-from depth_loss_sweep.reports.paper import Member
+from depth_loss_sweep.reports.evidence import Member
 
 LINE = Member("line", "ssim-vs-edge", {"search.w": [0.0, 0.3]}, (0, 1), ("H1", "H3"), most=3)
 SHARED = Member("shared", "ssim-vs-edge", {"search.w": [0.3, 0.6]}, (0,), ("H3",))
