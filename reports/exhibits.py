@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from depth_loss_sweep.reports import figures
+from depth_loss_sweep.reports import breakage_figures, figures
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.evidence import COMBINED, F1, RMSE, Arm, Evidence
 from depth_loss_sweep.reports.experiments import ALL, PAPER_RATE
@@ -96,7 +96,7 @@ def _outcomes(e: Evidence, key: str, title: str) -> Figure | None:
         return None
     counts = outcome_counts(analysis, main_axis(analysis))
     note = "Flat, spiking and non-finite runs are broken ones."
-    return Figure(f"{key}-outcomes", title, note, figures.outcomes_chart(counts)) if counts.x else None
+    return Figure(f"{key}-outcomes", title, note, breakage_figures.outcomes_chart(counts)) if counts.x else None
 
 
 def _over_epochs(e: Evidence, anchor: str, arms: Mapping[str, Arm], column: str = COMBINED) -> Figures:

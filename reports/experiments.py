@@ -50,6 +50,12 @@ def _once(test: Test | None) -> Looks:
     return Looks((test,) if test else (), ONCE)
 
 
+def _all(tests: Sequence[Test | None]) -> Test | None:
+    """That all of these hold; None where one isn't measured yet."""
+    known = [test for test in tests if test]
+    return claims.all_of(known) if known and len(known) == len(tests) else None
+
+
 def _shown(*rows: tuple[str, Test | None, str]) -> tuple[Beside, ...]:
     return tuple(Beside(words, test, unit) for words, test, unit in rows if test)
 
@@ -303,12 +309,8 @@ def batch_norm_changes_nothing(evidence: Evidence) -> Looks:
 
     def look(n: int) -> Test | None:
         seeds = _first(n, len(RATE_SEEDS))
-        tests = [
-            evidence.paired(claims.equivalence, _ON, _OFF, seeds, column, split, margin=MARGIN)
-            for column, split in ((COMBINED, "train"), (RMSE, "val"))
-        ]
-        known = [test for test in tests if test]
-        return claims.all_of(known) if len(known) == len(tests) else None
+        measures = ((COMBINED, "train"), (RMSE, "val"))
+        return _all([evidence.paired(claims.equivalence, _ON, _OFF, seeds, *m, margin=MARGIN) for m in measures])
 
     return _at_looks(look)
 
@@ -409,7 +411,7 @@ def sharper(evidence: Evidence) -> Looks:
     def look(n: int) -> Test | None:
         sharper = evidence.paired(claims.difference, high, none, _first(n), F1)
         no_worse = evidence.paired(claims.non_inferiority, high, none, _first(n), margin=MARGIN)
-        return claims.all_of([sharper, no_worse]) if sharper and no_worse else None
+        return _all([sharper, no_worse])
 
     return _at_looks(look)
 
@@ -424,12 +426,11 @@ def lines(evidence: Evidence, n: int) -> tuple[Member, ...]:
 
 def misranks(evidence: Evidence) -> Looks:
     """One network gives both curves, and the least combined loss of Eq. 12 is the worst depth."""
-    tests = [_reproduced(evidence, key) for key in ("eq-11", "eq-12")]
     combined, rmse = (evidence.line("eq-12", FIGURE, column) for column in (COMBINED, RMSE))
-    known = [test for test in tests if test]
-    if len(known) < len(tests) or combined is None or rmse is None:
+    if combined is None or rmse is None:
         return Looks((), ONCE)
-    return _once(claims.all_of([*known, claims.misranking(combined, rmse, is_relative=True)]))
+    worst = claims.misranking(combined, rmse, is_relative=True)
+    return _once(_all([*(_reproduced(evidence, key) for key in LINES), worst]))
 
 
 def _reproduced(evidence: Evidence, key: str) -> Test | None:
@@ -478,13 +479,7 @@ def conditions(evidence: Evidence, n: int) -> tuple[Member, ...]:
 def survives(evidence: Evidence) -> Looks | None:
     """They differ in the same direction under each; None where no line's ends differ."""
     decided = _decided(evidence)
-    if decided is None:
-        return Looks((), ONCE)
-    tests = [test for _, test in _under_conditions(evidence, decided)]
-    known = [test for test in tests if test]
-    if not decided:
-        return None
-    return _once(claims.all_of(known) if len(known) == len(tests) else None)
+    return _once(_all([test for _, test in _under_conditions(evidence, decided or {})])) if decided != {} else None
 
 
 def _under_conditions(evidence: Evidence, decided: Mapping[str, Test]) -> list[tuple[str, Test | None]]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from depth_loss_sweep.reports.claims import LOOKS, Estimate, Test, seeds_needed
@@ -140,7 +141,11 @@ class Scale:
         is_diode = self.source.startswith("diode")
         if is_diode and self.words == f"at {PAPERS['side']}, width {PAPERS['width']}":
             return ""
-        pictures = "" if is_diode else f", and pictures of {self.source or 'an unknown source'}, not of its DIODE"
+        pictures = (
+            ""
+            if is_diode
+            else f", and pictures of another source ({self.source.partition(':')[0] or 'unknown'}), not of its DIODE"
+        )
         paper = f"{PAPERS['side']}, width {PAPERS['width']}, {PAPERS['epochs']} epochs, batch {PAPERS['batch']}"
         return (
             f"{self.words[0].upper()}{self.words[1:]}: not the paper's setting ({paper}){pictures}. Each verdict here is of this "
@@ -259,7 +264,8 @@ def _missing(claim: Claim, evidence: Evidence, only: Collection[str]) -> str:
     members = claim.members(evidence, LOOKS[0])
     done = sum(evidence.is_there(member.key, member.seeds) for member in members)
     if done < len(members):
-        return f"Trained so far: {done} of {len(members)} studies asked for."
+        asked = f"{len(members)} {'study' if len(members) == 1 else 'studies'}"
+        return f"Of {asked} asked for, {done or 'none'} {'is' if done == 1 else 'are'} trained."
     if claim.number == "H5":
         has_winner = evidence.analyses["eq-12"].decision.trial is not None
         return "Nothing is confirmed yet." if has_winner else "Nothing is confirmed: Eq. 12 has no winner."
@@ -344,6 +350,18 @@ class Made:
     commit: str = ""
 
 
+TITLE = "# What came of the paper's claims: "
+
+
+def is_findings(path: Path) -> bool:
+    """Whether a file is a text that `paper_text` made."""
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return stream.readline().startswith(TITLE)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def paper_table(told: Account) -> str:
     """The verdicts as a short Markdown table."""
     lines = [
@@ -361,7 +379,7 @@ def paper_text(told: Account, made: Made) -> str:
     """All findings as Markdown: each with its rule, statements, what is beside it, and at the end what made it."""
     warning = f"**{_escaped(told.warning)}**\n\n" if told.warning else ""
     parts = [
-        f"# What came of the paper's claims: {_escaped(told.name)}\n\n{warning}{paper_table(told)}",
+        f"{TITLE}{_escaped(told.name)}\n\n{warning}{paper_table(told)}",
         *(_claim_text(each, told.where, made) for each in told.told),
         _origin_text(told, made),
     ]

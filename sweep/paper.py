@@ -7,10 +7,12 @@ stored.
 
 import json
 import math
+import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -27,7 +29,9 @@ from depth_loss_sweep.model.runtime import Runtime, resolve_runtime
 from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.paths import Home, check_name
 from depth_loss_sweep.reports.evidence import Member
+from depth_loss_sweep.reports.findings import Account, Made, account, paper_text
 from depth_loss_sweep.reports.paper import BY_PICTURE, CLAIMS, members
+from depth_loss_sweep.reports.paper_page import write_paper
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.results import study_numbers
 from depth_loss_sweep.session import Session, SessionResult
@@ -379,13 +383,11 @@ def seconds_left(costs: Mapping[str, float], trained: Mapping[str, float], worke
 
 def status(store: Store, home: Home, name: str, most: int | None = None) -> dict[str, Any]:
     """A group's state, JSON-able: its studies as `sweep.status` has them, and what is asked for and not trained yet."""
-    row = store.group(name)
-    if row is None:
-        raise StudyError(f"no group is called {name!r}")
-    group = Group.of(row)
+    group, row = _stored(store, name), store.group(name) or {}
     state, worker = state_of(store, home, row)
     records = group_records(store, name)
     asked = [Asked.of(group, member, store) for member in members(records, group.only)]
+    found = account(name, records, group.only)
     return {
         "name": name,
         "state": state,
@@ -398,6 +400,62 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
             for each in asked
             if not each.is_trained(group, store)
         ],
+        "claims": [
+            {
+                "number": told.claim.number,
+                "words": told.claim.words,
+                "verdict": told.verdict,
+                "said": told.sentence(found.where),
+            }
+            for told in found.told
+        ],
+        "warning": found.warning,
         "created": row["created"],
         "updated": row["updated"],
     }
+
+
+# What came of it
+
+
+def group_account(store: Store, name: str) -> Account:
+    """What came of a group's claims; `StudyError` where there is no such group."""
+    group = _stored(store, name)
+    return account(name, group_records(store, name), group.only)
+
+
+def write_page(store: Store, name: str, path: Path) -> None:
+    """Write a group's page, as `reports.page.write_report` writes a study's."""
+    group = _stored(store, name)
+    write_paper(name, group_records(store, name), group.only, path, _made(group))
+
+
+def findings_text(store: Store, name: str) -> str:
+    """A group's findings as Markdown."""
+    return paper_text(group_account(store, name), _made(_stored(store, name)))
+
+
+def _stored(store: Store, name: str) -> Group:
+    row = store.group(name)
+    if row is None:
+        raise StudyError(f"no group is called {name!r}")
+    return Group.of(row)
+
+
+def _made(group: Group) -> Made:
+    """The command without where things lie on this machine, and the commit of a checkout."""
+    overrides = {**group.overrides}
+    kind, _, place = str(overrides.pop("data.source", "rooms")).partition(":")
+    source = f"{kind}:PATH" if place else kind
+    settings = [f"--set {key}={value}" for key, value in overrides.items()]
+    return Made(" ".join([f"sweep paper --scale {group.scale} --data {source}", *settings]), _commit())
+
+
+def _commit() -> str:
+    """The commit of the checkout that this runs from; nothing where it is none, or git isn't there."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "--short", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()

@@ -10,6 +10,7 @@ import typer
 from depth_loss_sweep.cli.options import ForceOption, HomeOption, StorageOption, open_store
 from depth_loss_sweep.cli.printing import print_json
 from depth_loss_sweep.errors import StudyError
+from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.outputs import check_outputs, file_at
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.naming import beside_weights, spec_recipe, written
@@ -25,6 +26,9 @@ def report(
         str | None, typer.Option("--output", "-o", help="File or folder; default: HOME/studies/NAME/report.html.")
     ] = None,
     force: ForceOption = False,
+    text: Annotated[
+        str | None, typer.Option("--text", help="Of a group: its findings as Markdown, in this file, and no page.")
+    ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Write it again every 30 s until the studies have ended.")
@@ -33,20 +37,50 @@ def report(
     storage: StorageOption = None,
 ) -> None:
     """Write one self-contained HTML file: which weights to use, how sure that is, where training breaks."""
-    from depth_loss_sweep.reports.page import is_report, write_report
-    from depth_loss_sweep.results import study_record
+    from depth_loss_sweep.reports.page import is_report
 
     place = Home.choose(home)
     store = open_store(place, storage)
     studies = _studies(store, names)
+    if text is not None:
+        print(_write_text(store, place, names, text, force))
+        return
     path = place.report(names[0]) if output is None else file_at(output, f"{names[0]}-report.html")
     check_outputs([path], is_report, _kept(store, place), force)
-    write_report([study_record(store, place, study) for study in studies], path)
+    _write(store, place, names, path)
     print(path)
     if open_:
         typer.launch(path.absolute().as_uri())
     while watch and _any_running(store, place, [*names, *studies]):
         time.sleep(30)
+        _write(store, place, names, path)
+
+
+def _write_text(store: "Store", place: Home, names: list[str], text: str, force: bool) -> Path:
+    """A group's findings as Markdown; where the text goes."""
+    from depth_loss_sweep.paper import findings_text
+    from depth_loss_sweep.reports.findings import is_findings
+
+    if len(names) != 1 or not store.group(names[0]):
+        raise StudyError(f"--text is for a group by itself (sweep list), not for {', '.join(names)}")
+    path = file_at(text, f"{names[0]}.md")
+    check_outputs([path], is_findings, _kept(store, place), force)
+    content = findings_text(store, names[0]).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, content)
+    return path
+
+
+def _write(store: "Store", place: Home, names: list[str], path: Path) -> None:
+    """A group by itself is the paper's page, anything else the pages of its studies."""
+    from depth_loss_sweep.reports.page import write_report
+    from depth_loss_sweep.results import study_record
+
+    if len(names) == 1 and store.group(names[0]):
+        from depth_loss_sweep.paper import write_page
+
+        write_page(store, names[0], path)
+    else:
         write_report([study_record(store, place, study) for study in _studies(store, names)], path)
 
 

@@ -64,6 +64,10 @@ def _print_group(store: "Store", place: Home, name: str, as_json: bool) -> None:
         if each["name"] not in states or states[each["name"]]["state"] == "finished":
             what = "to grow" if each["name"] in states else "to come"
             print(f"  {each['name']:{width}}  {what:11}  for {', '.join(each['claims'])}")
+    if group["warning"]:
+        print(group["warning"])
+    for claim in group["claims"]:
+        print(f"  {claim['number']}: {claim['said']}")
 
 
 def _status_text(study: Mapping[str, Any]) -> str:

@@ -77,7 +77,7 @@ def test_why_there_is_no_verdict_is_said(groups):
     """Nothing trained, not asked for, nothing confirmed, pictures not kept, no ranking to survive."""
     none = groups["none"]
     assert {each.verdict for each in told({}).values()} == {"not measured yet"}
-    assert told({})["H9"].reason == "Trained so far: 0 of 1 studies asked for."
+    assert told({})["H9"].reason == "Of 1 study asked for, none are trained."
     assert told({}, ("H1",))["H9"].reason == "It was not asked for."
     assert told(none)["H11"].verdict == "not testable here" and "no ranking to survive" in told(none)["H11"].reason
     lacking = none | {

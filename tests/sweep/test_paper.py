@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from depth_loss_sweep import paper
 from depth_loss_sweep.lease import Lease
+from depth_loss_sweep.reports.paper import CLAIMS
 from depth_loss_sweep.results import run_frame, study_numbers
 from depth_loss_sweep.tables import RUN
 
@@ -230,7 +231,11 @@ def test_status_and_list_know_groups(trained, capsys) -> None:
     assert found["left"] == [] and found["scale"] == "small"
     assert trained.run("status", GROUP) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert {line.split()[0] for line in lines[1:]} == {*STUDIES} and len(lines) == 4
+    assert {line.split()[0] for line in lines[1:4]} == {*STUDIES}
+    assert "not the paper's setting" in lines[4] and [line.split()[0] for line in lines[5:]] == [
+        f"{n}:" for n in CLAIMS
+    ]
+    assert {claim["number"] for claim in found["claims"]} == {*CLAIMS}
     assert trained.run("list") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(GROUP) and {line.split()[0] for line in lines[1:]} == {*STUDIES}
@@ -244,13 +249,29 @@ def shown_rows(lab: Lab, capsys) -> list[dict]:
     return json.loads(capsys.readouterr().out)
 
 
-def test_a_report_of_a_group_holds_all_its_studies(trained, capsys) -> None:
-    """One page at the group's own place."""
+def test_a_report_of_a_group_is_the_papers_page(trained, capsys) -> None:
+    """At the group's own place, with every claim; named beside a study, a group is the pages of its studies."""
     assert trained.run("report", GROUP) == 0
     path = Path(capsys.readouterr().out.strip())
     assert path == trained.home.report(GROUP)
     page = path.read_text(encoding="utf-8")
-    assert all(name in page for name in STUDIES)
+    assert all(claim.words in page for claim in CLAIMS.values())
+    assert trained.run("report", GROUP, STUDIES[0]) == 0
+    page = Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8")
+    assert all(name in page for name in STUDIES) and CLAIMS["H4"].words not in page
+
+
+def test_findings_are_written_as_markdown(trained, capsys, tmp_path) -> None:
+    """Again over themselves, never over another file, and of groups alone."""
+    text = tmp_path / "PAPER.md"
+    for _ in range(2):
+        assert trained.run("report", GROUP, "--text", str(text)) == 0
+        assert capsys.readouterr().out.strip() == str(text)
+    assert all(claim.words in text.read_text() for claim in CLAIMS.values())
+    text.write_text("mine")
+    assert trained.run("report", GROUP, "--text", str(text)) == 2 and text.read_text() == "mine"
+    assert trained.run("report", STUDIES[0], "--text", str(tmp_path / "other.md")) == 2
+    assert "--text is for a group" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["export", "best", "confirm"])
