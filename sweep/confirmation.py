@@ -86,6 +86,19 @@ def confirm_after(
     return SessionResult(confirmed.finished, end.failed_runs + confirmed.failed_runs)
 
 
+def is_confirmed(store: Store, name: str, seeds: int) -> bool:
+    """Whether a study's present winner is confirmed under at least so many fresh seeds, or it has none to be confirmed."""
+    row, companion = store.require(name), store.confirming(name)
+    spec = stored_spec(row, store.shown_url)
+    trials, question = study_question(store, row, spec)
+    own = decide(trials, question)
+    if own.trial is None or companion is None:
+        return own.trial is None
+    confirming = stored_spec(companion, store.shown_url)
+    is_finished = companion["state"] == "finished" and not store.failed_trials(companion["name"])
+    return is_finished and len(confirming.study.seeds) >= seeds and is_current(spec, confirming, trials, own)
+
+
 def _confirming_spec(store: Store, row: Mapping[str, Any], seeds: int | None) -> StudySpec:
     """What is to be trained to confirm a study as it stands."""
     name, spec = row["name"], stored_spec(row, store.shown_url)

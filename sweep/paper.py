@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from depth_loss_sweep.confirmation import confirm_after
+from depth_loss_sweep.confirmation import confirm_after, is_confirmed
 from depth_loss_sweep.copies import Place, take_runs
 from depth_loss_sweep.data.prepare import Prepared, prepare_training
 from depth_loss_sweep.data.settings import DataSettings, DataSummary
@@ -248,6 +248,12 @@ class Asked:
         is_same = grown_hash(stored_spec(row, store.shown_url)) == grown_hash(self.spec)
         return is_same and not store.failed_trials(self.spec.name)
 
+    def is_done(self, group: Group, store: Store) -> bool:
+        """Whether nothing is left to be trained, to confirm its winner neither."""
+        if not self.is_trained(group, store):
+            return False
+        return not self.member.confirm or is_confirmed(store, self.spec.name, self.member.confirm)
+
 
 def _next(group: Group, plan: Sequence[Member], ended: Ended, store: Store) -> Asked | None:
     """The first member that isn't there as it is asked for, and wasn't worked on as such in this session."""
@@ -255,7 +261,7 @@ def _next(group: Group, plan: Sequence[Member], ended: Ended, store: Store) -> A
         asked = Asked.of(group, member, store)
         if member.key in ended and ended[member.key][0] == asked.known_by:
             continue
-        if member.confirm or not asked.is_trained(group, store):
+        if not asked.is_done(group, store):
             return asked
     return None
 
@@ -398,7 +404,7 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
         "left": [
             {"name": each.spec.name, "claims": list(each.member.claims)}
             for each in asked
-            if not each.is_trained(group, store)
+            if not each.is_done(group, store)
         ],
         "claims": [
             {

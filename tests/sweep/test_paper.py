@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from depth_loss_sweep import paper
 from depth_loss_sweep.lease import Lease
+from depth_loss_sweep.reports.evidence import Member
 from depth_loss_sweep.reports.paper import CLAIMS
 from depth_loss_sweep.results import run_frame, study_numbers
 from depth_loss_sweep.tables import RUN
@@ -371,6 +372,24 @@ def test_a_killed_deletion_of_a_group_is_finished_by_the_same_command(new_lab) -
     assert lab.run("delete", GROUP, "--yes") == 0
     assert not any(lab.home.run(key).exists() for key in runs) and lab.store.groups() == []
     assert lab.run("delete", GROUP, "--yes") == 2
+
+
+def test_a_members_winner_is_confirmed_where_that_is_asked_for(lab, capsys, monkeypatch) -> None:
+    """Once it has one; then there is nothing left, and the confirmation is of the group, too."""
+    member = Member("line", "ssim-vs-edge", {"search.w": [0.0, 0.3]}, (0, 1, 2), ("H3",), confirm=2)
+    monkeypatch.setattr(paper, "members", lambda _records, _only=(): (member,))
+    assert train(lab) == 0
+    assert "nothing to confirm" in capsys.readouterr().err
+    lab.make_learnt(STUDIES[0])
+    with lab.store.begin() as connection:
+        connection.exec_driver_sql("UPDATE sweep_run SET outcome = 'learnt'")
+    assert [each["name"] for each in shown(lab, capsys, "status", GROUP)["left"]] == [STUDIES[0]]
+    assert lab.run("resume", GROUP, "--workers", "0") == 0
+    assert shown(lab, capsys, "status", GROUP)["left"] == []
+    assert lab.store.confirming(STUDIES[0])["group"] == GROUP
+    assert lab.run("resume", GROUP, "--workers", "0") == 0
+    assert "to train" not in capsys.readouterr().err
+    assert lab.run("delete", GROUP, "--yes") == 0 and lab.store.studies() == []
 
 
 def test_failed_runs_make_exit_code_1_and_are_tried_again(lab, capsys) -> None:
