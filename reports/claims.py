@@ -14,6 +14,7 @@ import numpy as np
 from scipy import special
 
 from depth_loss_sweep.reports.comparisons import LEVEL, POWER, TINY, fit, smoothed
+from depth_loss_sweep.reports.scenes import SAME
 
 LOOKS = (5, 10, 20)
 """After so many pairs of seeds a claim is looked at; it stops at the look that decides it."""
@@ -377,10 +378,12 @@ def _redrawn(
 ) -> _Redrawn:
     """Means of n pictures over the training mean, less 1: whole scenes drawn one after the other, the last one in part."""
     names, place, sizes = np.unique(scenes, return_inverse=True, return_counts=True)
-    width = int(sizes.max())
+    width, mean = int(sizes.max()), float(np.mean(values))
+    # What a scene does to the mean, it hides by its share in it, as in reports.scenes.
+    rest = (values - mean) / np.maximum(1 - sizes[place] / len(values), SAME)
     table = np.zeros((len(names), width))
     for scene in range(len(names)):
-        table[scene, : sizes[scene]] = values[place == scene]
+        table[scene, : sizes[scene]] = mean + (rest - rest.mean())[place == scene]
     sums = table.sum(axis=1)
     several = math.ceil(n / sizes.mean())
     drawn = random.integers(len(names), size=(draws, several))
@@ -397,7 +400,7 @@ def _redrawn(
     ranks = keys.argsort(axis=1).argsort(axis=1)
     room = np.where(is_cut, taken, 0).sum(axis=1)
     means += np.where(ranks < room[:, None], table[last], 0.0).sum(axis=1)
-    return _Redrawn(float(np.mean(values)) / training - 1, np.sort(means / n / training - 1), len(names))
+    return _Redrawn(mean / training - 1, np.sort(means / n / training - 1), len(names))
 
 
 # Looks and families
