@@ -242,7 +242,7 @@ def judge(evidence: Evidence, only: Collection[str] = ()) -> tuple[Judged, ...]:
 
 
 def members(records: Mapping[str, StudyRecord], only: Collection[str] = ()) -> tuple[Member, ...]:
-    """All that is to be trained, as far as it is known from what has been.
+    """All that is to be trained, as far as it is known from what has been, claim by claim.
 
     `records` are those of the members that exist, finished or not, by their keys; `only` is for which claims, by default all.
     """
@@ -256,8 +256,7 @@ def members(records: Mapping[str, StudyRecord], only: Collection[str] = ()) -> t
             if len(member.seeds) > len(before.seeds):
                 found[member.key] = member
     order = {number: i for i, number in enumerate(CLAIMS)}
-    # What the figures need comes first, then what claims ask for by and by.
-    return tuple(sorted(found.values(), key=lambda m: (m.most > 0, order[m.claims[0]])))
+    return tuple(sorted(found.values(), key=lambda member: order[member.claims[0]]))
 
 
 def _chosen(only: Collection[str]) -> dict[str, Claim]:
