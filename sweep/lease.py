@@ -147,7 +147,7 @@ def _lock(study: str, lock_file: Path) -> IO[str]:
         raise StorageError(f"the lock file {lock_file} cannot be written: {error.strerror}") from error
     if lock is None:
         raise StudyHeldError(
-            f"the study {study!r} is being worked on by {_named_in(lock_file)}: wait for it, or stop that process and resume"
+            f"{study!r} is being worked on by {_named_in(lock_file)}: wait for it, or stop that process and resume"
         )
     lock.truncate(0)
     lock.write(f"pid {os.getpid()} on {socket.gethostname()}")
@@ -287,7 +287,7 @@ def _lease(store: Store, study: str, lock_file: Path, on_wait: Callable[[str], N
 def _check_silent(store: Store, row: Mapping[str, Any], on_wait: Callable[[str], None]) -> None:
     """Raise `StudyHeldError` for a holder elsewhere, unless nobody renews its lease for the grace time."""
     study, age = row["study"], _age(row)
-    held = f"the study {study!r} is being worked on by {_who(row)}"
+    held = f"{study!r} is being worked on by {_who(row)}"
     if abs(age) < GRACE_S:
         raise StudyHeldError(
             f"{held} (seen {max(age, 0):.0f} s ago): stop it there, or try again once it was silent for {GRACE_S:.0f} s"

@@ -64,7 +64,8 @@ def paper(
             overrides["data.source"] = data
         if isinstance(overrides.get("data.source"), str):
             overrides["data.source"] = absolute_source(overrides["data.source"])
-        group = Group(name or f"paper-{scale}", scale, tuple(dict.fromkeys(only or ())), overrides)
+        claims = tuple(dict.fromkeys(claim[:1].upper() + claim[1:].lower() for claim in only or ()))  # h1B is H1b
+        group = Group(name or f"paper-{scale}", scale, claims, overrides)
         copies = Place.named(from_) if from_ is not None else None
 
         def work(session: "Session") -> "SessionResult":
