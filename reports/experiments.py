@@ -223,13 +223,13 @@ def table_2(_: Evidence, _n: int) -> tuple[Member, ...]:
     )
 
 
-def _fresh(evidence: Evidence, role: str) -> np.ndarray | None:
-    """The values of a confirmed candidate by fresh seed, on the test pictures where there are any."""
+def _fresh(evidence: Evidence, called: str) -> np.ndarray | None:
+    """The values of a confirmed candidate, by its name or role, by fresh seed, on the test pictures where there are any."""
     analysis = evidence.analyses.get("eq-12")
     record = analysis.record.confirmation if analysis else None
     if analysis is None or record is None or not record.is_current or len(record.seeds) < FRESH:
         return None
-    name = next((c.name for c in record.candidates if role in c.roles), None)
+    name = next((c.name for c in record.candidates if called in (c.name, *c.roles)), None)
     own = sorted((run for run in record.runs if run.candidate == name), key=lambda run: run.seed)
     if name is None or len(own) < FRESH or not all(run.is_finished for run in own):
         return None

@@ -119,7 +119,7 @@ def pictures(term, world):
 
 def confirmed(member, world):
     winner, equal = {"ssim": 0.6, "edge": 0.3, "l1": 0.05}, {"ssim": 1.0, "edge": 1.0, "l1": 1.0}
-    roles = {"w": (WINNER,), "equal": (EQUAL_WEIGHTS,), "paper-table-2": ("paper-table-2",), "l1": ("l1",)}
+    roles = {"w": (WINNER,), "equal": (EQUAL_WEIGHTS,), "paper-table-2": ("paper-table-2",), "l1": ("l1 alone",)}
     levels = {"w": 1.0, "equal": 1.1, "paper-table-2": 1.005, "l1": 1.2}
     candidates = tuple(Candidate(name, of, winner if name == "w" else equal) for name, of in roles.items())
     runs = []
