@@ -258,13 +258,17 @@ class CombinedLoss(nn.Module):
         The dictionary holds every one of `TERMS`, in order, save those that need an image where `image` is None. ModelError
         if one of those is weighted, or an edge term is a smoothness.
         """
+        terms = self.terms(pred, target, mask, image)
+        return self.weighting(terms, pred), terms
+
+    def terms(self, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor | None = None) -> dict[str, Tensor]:
+        """The dictionary of `forward` alone; the weighting isn't asked."""
         followed = self.weighting.followed
         for term in followed:
             if image is None and TERMS[term].needs_image:
                 raise ModelError(f"a weight on {term} was given no image; expected (B, 3, H, W) in [0, 1]")
         maps = Maps(pred, target, mask, image)
-        terms = {term: value.mean() for term, value in self._terms(maps, followed).items()}
-        return self.weighting(terms), terms
+        return {term: value.mean() for term, value in self._terms(maps, followed).items()}
 
     def per_image(self, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor | None = None) -> dict[str, Tensor]:
         """Return {term: (B,) unweighted values}, for evaluation; the keys are those of `forward`.

@@ -6,6 +6,8 @@ term, a metric, a weighting or a network is to write its module and to add its l
 
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from depth_loss_sweep.registry import Entry
 
 NO_UNIT = "no unit"
@@ -144,8 +146,28 @@ EXTRA_METRICS: dict[str, Metric] = {
 
 ALL_METRICS: dict[str, Metric] = METRICS | EXTRA_METRICS
 
-WEIGHTINGS: dict[str, Entry] = {"fixed": Entry(code="depth_loss_sweep.model.weighting:FixedWeighting")}
-"""How the terms' weights go over a training. The code is a `model.weighting.Weighting`."""
+
+@dataclass(frozen=True, kw_only=True)
+class Weighting(Entry):
+    """How the terms' weights go over a training. Its code is a `model.weighting.Weighting`."""
+
+    cancels_weights: bool = False
+    """Whether the rule leaves nothing of the λ of the terms that take part but where it starts."""
+
+
+WEIGHTINGS: dict[str, Weighting] = {
+    "fixed": Weighting(code="depth_loss_sweep.model.weighting:FixedWeighting"),
+    "rlw": Weighting(code="depth_loss_sweep.model.weighting:RandomWeighting"),
+    "dwa": Weighting(
+        code="depth_loss_sweep.model.weighting:AverageWeighting",
+        options={
+            "dwa_temperature": (
+                float,
+                Field(2.0, gt=0, allow_inf_nan=False, description="weighting dwa: larger makes the weights more equal"),
+            )
+        },
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

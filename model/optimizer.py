@@ -40,7 +40,9 @@ class Adam:
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
-        """One update by the gradients."""
+        """One update by the gradients; nothing where there are no parameters."""
+        if not self.parameters:
+            return
         adam(
             self.parameters,
             self.gradients,

@@ -49,6 +49,9 @@ from depth_loss_sweep.model.settings import RunSettings
 
 logger = logging.getLogger(__name__)
 
+LEARNED = "weighting/"
+"""Before the moments of what the weighting learns, in a checkpoint."""
+
 
 def never() -> bool:
     """The default `should_stop`: go on."""
@@ -134,7 +137,9 @@ class _Training:
         median, self.median_rmse = median_baseline(data)
         self.network = _build_network(settings, median, runtime)
         self.loss = combined_loss(settings).to(runtime.device)
-        self.optimizer = Adam((*self.network.parameters(), *self.loss.parameters()), settings.train)
+        self.optimizer = Adam(self.network.parameters(), settings.train)
+        # Apart: weight decay, clipping and the gradient norm are the network's.
+        self.weighting_optimizer = Adam(self.loss.parameters(), settings.train.model_copy(update={"weight_decay": 0.0}))
         self.validated: Evaluation | None = None
         self.per_image: dict[int, dict[str, np.ndarray]] = {}  # of the last two epochs: a value may be their mean
         self._evaluator = Evaluator(self.network, self.loss, runtime)
@@ -160,11 +165,13 @@ class _Training:
         order = order.to(self.train_part.rows.device, non_blocking=True)
         table = torch.empty(len(order), 2 + len(TERMS), device=self.runtime.device)
         self.network.train()
+        self.loss.weighting.begin_epoch()
         for step, chosen in enumerate(order):  # nothing in here waits for the device
             done = (epoch - 1) * self.steps + step
             rate = learning_rate(self.settings.train, done, self.steps)
-            self.loss.weighting.begin_step(done / (self.settings.train.epochs * self.steps))
-            table[step] = self._step(chosen, rate, stream_seed(self.settings.seed, epoch, step))
+            seed = stream_seed(self.settings.seed, epoch, step)
+            self.loss.weighting.begin_step(done / (self.settings.train.epochs * self.steps), seed)
+            table[step] = self._step(chosen, rate, seed)
             left = time.perf_counter()
             yield
             away += time.perf_counter() - left
@@ -184,6 +191,7 @@ class _Training:
             break_=self._find_break(steps, found),
             **steps.norms(),
         )
+        self.loss.weighting.end_epoch(steps.term_means())
         self.records.append(record)
         self.per_image = {e: found for e, found in self.per_image.items() if e == epoch - 1} | {
             epoch: self.validated.per_image
@@ -193,6 +201,7 @@ class _Training:
         """One update; returns its total, gradient norm and terms, on the device."""
         (row,) = self._descend(*self._augmented(chosen, seed))
         self.optimizer.step(rate)
+        self.weighting_optimizer.step(rate * self.loss.weighting.rate_factor)
         return row
 
     def _augmented(self, chosen: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -218,6 +227,7 @@ class _Training:
         """Leave the gradients of a batch, clipped; return its total, gradient norm and terms as a row."""
         total, terms = self.loss(forward(self.network, images, self.runtime), depth, mask, images)
         self.optimizer.zero_grad()
+        self.weighting_optimizer.zero_grad()
         total.backward()
         norm = torch.nn.utils.get_total_norm(self.optimizer.gradients)
         if self.settings.train.clip_norm is not None:
@@ -241,7 +251,7 @@ class _Training:
         """Each weighted term's share of the gradient norms by the prediction (B, 1, H, W) of the draw's first pictures."""
         batch = self.eval_part.take(slice(len(prediction)))
         prediction = prediction.detach().requires_grad_()
-        _, terms = self.loss(prediction, batch.depth, batch.mask, as_input(batch.images))
+        terms = self.loss.terms(prediction, batch.depth, batch.mask, as_input(batch.images))
         norms, weights = torch.zeros(len(TERMS), device=prediction.device), self.loss.weighting.effective()
         for place, name in enumerate(TERMS):
             if weight := weights[name]:
@@ -253,13 +263,15 @@ class _Training:
 
     def checkpoint(self, identity: str) -> Checkpoint:
         """All that `restore` needs, as it is now: nothing in it changes when training goes on."""
+        learned = self.weighting_optimizer.state_dict().items()
+        moments = self.optimizer.state_dict() | {f"{LEARNED}{place}": value for place, value in learned}
         return Checkpoint(
             identity=identity,
             settings=self.settings.model_dump(mode="json"),
             epoch=self.epoch,
             records=[record.as_dict() for record in self.records],
             model={name: _array(value) for name, value in self.network.arrays().items()},
-            optimizer={place: _array(value) for place, value in self.optimizer.state_dict().items()},
+            optimizer={place: _array(value) for place, value in moments.items()},
             weighting={name: _array(value) for name, value in self.loss.weighting.state_dict().items()},
             per_image={f"{e}/{name}": a for e, found in self.per_image.items() for name, a in found.items()},
             about={
@@ -275,7 +287,11 @@ class _Training:
         before = list(checkpoint.about["environments"])
         self.environments = before if self.environments[0] in before else before + self.environments
         self.network.load_arrays(checkpoint.model)
-        self.optimizer.load_state_dict({place: torch.from_numpy(a) for place, a in checkpoint.optimizer.items()})
+        moments = {place: torch.from_numpy(array) for place, array in checkpoint.optimizer.items()}
+        self.optimizer.load_state_dict(moments)
+        self.weighting_optimizer.load_state_dict(
+            {p.removeprefix(LEARNED): a for p, a in moments.items() if p.startswith(LEARNED)}
+        )
         self.loss.weighting.load_state_dict({name: torch.from_numpy(a) for name, a in checkpoint.weighting.items()})
         for place, numbers in checkpoint.per_image.items():
             epoch, _, name = place.partition("/")
@@ -324,6 +340,11 @@ class _Steps:
             "grad_norm_max": max(finite, default=math.nan),
             "non_finite_steps": len(self.rows) - len(finite),
         }
+
+    def term_means(self) -> dict[str, float]:
+        """Each unweighted term's mean over the steps."""
+        _, _, *columns = zip(*self.rows, strict=True)
+        return {name: statistics.fmean(values) for name, values in zip(TERMS, columns, strict=True)}
 
     def find_break(self, weights: dict[str, float]) -> dict[str, Any] | None:
         """The first step whose loss or gradient isn't finite, and the first weighted term that isn't."""

@@ -1,8 +1,10 @@
 """How the terms' weights go over a training: a registry's line in `model.names.WEIGHTINGS` names each; "fixed" is the default.
 
-A weighting sees the unweighted terms of a step and makes their total. What it learns are its parameters, stepped by the run's
-optimiser; what it carries from step to step are its buffers. Both are in the checkpoint (`state_dict`), so that a killed run
-goes on with the same bits.
+A weighting sees the unweighted terms of a step and makes their total. What it learns are its parameters, stepped by an Adam
+like the run's own; what it carries from step to step are its buffers. Both are in the checkpoint (`state_dict`), so that a
+killed run goes on with the same bits. Those that look at gradients are in `model.gradients`.
+
+The run's weights λ stay what they are: they say which terms take part, and how much each counts before the rule has its say.
 """
 
 from collections.abc import Mapping
@@ -11,11 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from depth_loss_sweep.model.names import TERMS
+from depth_loss_sweep.model.schedule import stream_seed
 from depth_loss_sweep.model.settings import LossSettings
 
 
 class Weighting(nn.Module):
     """Base of all weightings; made from the run's weights, one for each of `TERMS` (0 where absent), and its loss settings."""
+
+    rate_factor = 1.0
+    """The learning rate of its parameters, times the network's."""
 
     def __init__(self, weights: Mapping[str, float], settings: LossSettings) -> None:
         super().__init__()
@@ -26,15 +32,24 @@ class Weighting(nn.Module):
         """The terms that gradients go through; the others are computed without."""
         return frozenset(term for term, weight in self.given.items() if weight > 0)
 
-    def begin_step(self, progress: float) -> None:
-        """Be told how much of the training is done before a step, from 0 to 1."""
+    def begin_epoch(self) -> None:
+        """Be told that an epoch begins."""
 
-    def forward(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The total, a scalar, of unweighted terms by name, in the order of `TERMS`; those that need an image may be missing."""
+    def begin_step(self, progress: float, seed: int) -> None:
+        """Be told before a step how much of the training is done, from 0 to 1, and the seed of what is random in it."""
+
+    def end_epoch(self, means: Mapping[str, float]) -> None:
+        """Be told the unweighted terms of the epoch that ends, each the mean over its steps."""
+
+    def forward(self, terms: Mapping[str, Tensor], prediction: Tensor) -> Tensor:
+        """The total, a scalar, of unweighted terms by name, in the order of `TERMS`; those that need an image may be missing.
+
+        `prediction` (B, 1, H, W) is what the terms were computed from.
+        """
         raise NotImplementedError
 
     def effective(self) -> dict[str, float]:
-        """The weights by term as they are now, for the record of an epoch."""
+        """The weights by term, for the record of an epoch: the mean over its steps so far."""
         raise NotImplementedError
 
 
@@ -48,7 +63,7 @@ class FixedWeighting(Weighting):
         # Known from the run's settings: not a state of its own.
         self.register_buffer("weights", torch.tensor(list(self.given.values())), persistent=False)
 
-    def forward(self, terms: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, terms: Mapping[str, Tensor], prediction: Tensor) -> Tensor:
         """Σ λi·Li."""
         weights = self.weights
         if len(terms) < len(TERMS):
@@ -59,3 +74,92 @@ class FixedWeighting(Weighting):
     def effective(self) -> dict[str, float]:
         """The weights that were given."""
         return self.given
+
+
+class VaryingWeighting(Weighting):
+    """Base of those whose weights are others from step to step: Σ wi·Li over the K terms that take part, those with λ > 0."""
+
+    base: Tensor
+    summed: Tensor
+    steps: Tensor
+
+    def __init__(self, weights: Mapping[str, float], settings: LossSettings) -> None:
+        super().__init__(weights, settings)
+        self.taking_part = tuple(term for term in TERMS if term in self.followed)
+        self.register_buffer("base", torch.tensor([self.given[term] for term in self.taking_part]), persistent=False)
+        self.register_buffer("summed", torch.zeros(len(self.taking_part)))
+        self.register_buffer("steps", torch.zeros(()))
+
+    def weights(self, values: Tensor, prediction: Tensor) -> Tensor:
+        """The weights (K,) of a step from its unweighted terms (K,), in the order of `taking_part`."""
+        raise NotImplementedError
+
+    def begin_epoch(self) -> None:
+        """Begin the mean of the weights anew."""
+        self.summed.zero_()
+        self.steps.zero_()
+
+    def forward(self, terms: Mapping[str, Tensor], prediction: Tensor) -> Tensor:
+        """Σ wi·Li."""
+        values = torch.stack([terms[term] for term in self.taking_part])
+        weights = self.weights(values, prediction)
+        self.summed += weights.detach()
+        self.steps += 1
+        return (values * weights).sum()
+
+    def effective(self) -> dict[str, float]:
+        """The mean over the epoch's steps so far; before the first, λ."""
+        if not self.steps:
+            return self.given
+        return dict.fromkeys(TERMS, 0.0) | dict(zip(self.taking_part, (self.summed / self.steps).tolist(), strict=True))
+
+
+class RandomWeighting(VaryingWeighting):
+    """Weights drawn anew at each step: λi·K·softmax(z)i, z standard normal (RLW; Lin et al. 2022, sec. 3.1). On average near λ."""
+
+    drawn: Tensor
+
+    def __init__(self, weights: Mapping[str, float], settings: LossSettings) -> None:
+        super().__init__(weights, settings)
+        self.register_buffer("drawn", torch.ones(len(self.taking_part)), persistent=False)
+
+    def begin_step(self, progress: float, seed: int) -> None:
+        """Draw; on the CPU, so that it is the same on every device."""
+        generator = torch.Generator().manual_seed(stream_seed(seed, 0))
+        self.drawn.copy_(_shares(torch.randn(len(self.taking_part), generator=generator)))
+
+    def weights(self, values: Tensor, prediction: Tensor) -> Tensor:
+        """Those of the last draw."""
+        return self.base * self.drawn
+
+
+class AverageWeighting(VaryingWeighting):
+    """Dynamic weight average: λi·K·softmax(r / T)i, ri = Li(t - 1) / Li(t - 2) of the two epochs before (DWA; Liu et al. 2019, Eq. 7).
+
+    A term that falls more slowly than the others counts more. ri is 1 in the first two epochs.
+    """
+
+    last: Tensor
+    now: Tensor
+
+    def __init__(self, weights: Mapping[str, float], settings: LossSettings) -> None:
+        super().__init__(weights, settings)
+        self.temperature: float = settings.dwa_temperature  # type: ignore[attr-defined]  # of the registry's line
+        self.register_buffer("last", torch.full((len(self.taking_part),), torch.nan))
+        self.register_buffer("now", torch.ones(len(self.taking_part)))
+
+    def end_epoch(self, means: Mapping[str, float]) -> None:
+        """Take the rates at which the terms fell."""
+        latest = torch.tensor([means[term] for term in self.taking_part]).to(self.last)
+        ratios = torch.nan_to_num(latest / self.last, nan=1.0)
+        self.now.copy_(_shares(ratios / self.temperature))
+        self.last.copy_(latest)
+
+    def weights(self, values: Tensor, prediction: Tensor) -> Tensor:
+        """Those of the epoch."""
+        return self.base * self.now
+
+
+def _shares(logits: Tensor) -> Tensor:
+    """K·softmax (K,): weights whose mean is 1."""
+    return len(logits) * torch.softmax(logits, 0)

@@ -1,0 +1,121 @@
+"""Weights that go by a rule: what each rule makes of a case worked by hand, and that none depends on luck."""
+
+import math
+
+import pytest
+import torch
+
+from depth_loss_sweep.model.checkpoint import CHECKPOINT, read_checkpoint
+from depth_loss_sweep.model.identity import run_identity
+from depth_loss_sweep.model.names import TERMS, WEIGHTINGS
+from depth_loss_sweep.model.runtime import Runtime
+from depth_loss_sweep.model.settings import LossSettings
+from depth_loss_sweep.model.training import train
+
+from .test_training import bits, complete, stop_after
+
+CPU = Runtime("cpu")
+RULES = [name for name in WEIGHTINGS if name != "fixed"]
+GIVEN = {"silog": 2.0, "l1": 0.5}
+
+
+def make(name, weights=None, **options):
+    """A weighting of that name."""
+    return WEIGHTINGS[name].load()(weights or GIVEN, LossSettings(weighting=name, **options))
+
+
+def step(weighting, seed=0, **values):
+    """One step at these unweighted terms, the others being 1, each half the square of a pixel: its value is its gradient's size."""
+    weighting.begin_step(0.0, seed)
+    pixels = torch.ones(len(TERMS), requires_grad=True)
+    prediction = pixels.view(-1, 1, 1, 1)
+    terms = {name: pixels[place] * values.get(name, 1.0) for place, name in enumerate(TERMS)}
+    return weighting(terms, prediction), pixels
+
+
+def used(weighting):
+    """The effective weights of the terms that take part."""
+    return [weighting.effective()[name] for name in GIVEN]
+
+
+# ---- by hand ----------------------------------------------------------------------------------------------------
+
+
+def test_random_weights_are_the_softmax_of_normal_draws_of_the_seed():
+    """λ times K shares that sum to K; the same for the same seed, others for another, and near λ on average."""
+    weighting = make("rlw")
+    totals = [step(weighting, seed)[0].item() for seed in (7, 7, 8)]
+    assert totals[0] == totals[1] != totals[2]
+    silog, l1 = used(make("rlw")), GIVEN.values()
+    assert silog == [*l1]  # before the first step: what was given
+    weighting.begin_epoch()
+    step(weighting, 7)
+    silog, l1 = used(weighting)
+    assert silog / 2.0 + l1 / 0.5 == pytest.approx(2.0) and silog != pytest.approx(2.0)
+    for seed in range(2000):
+        step(weighting, seed)
+    assert used(weighting) == pytest.approx([2.0, 0.5], rel=0.05)
+
+
+def test_dynamic_weight_average_by_hand():
+    """SILog stayed (r = 1), L1 halved (r = 1/2); at T = 2 the shares are 2·softmax(1/2, 1/4). In the first two epochs: λ."""
+    weighting, others = make("dwa"), dict.fromkeys(TERMS, 1.0)
+    for l1 in (0.8, 0.4):
+        weighting.begin_epoch()
+        step(weighting)
+        assert used(weighting) == pytest.approx([2.0, 0.5])
+        weighting.end_epoch(others | {"l1": l1})
+    weighting.begin_epoch()
+    total, _ = step(weighting, silog=3.0, l1=5.0)
+    slow, fast = math.exp(1 / 2), math.exp(1 / 4)
+    expected = [2.0 * 2 * slow / (slow + fast), 0.5 * 2 * fast / (slow + fast)]
+    assert used(weighting) == pytest.approx(expected)
+    assert total.item() == pytest.approx(3 * expected[0] + 5 * expected[1])
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_term_of_weight_zero_takes_no_part(name):
+    """It gets neither weight nor gradient, whatever its value is."""
+    weighting = make(name)
+    total, pixels = step(weighting, ssim=math.inf)
+    total.backward()
+    assert math.isfinite(total.item()) and weighting.effective()["ssim"] == 0
+    assert [bool(g) for g in pixels.grad] == [name in GIVEN for name in TERMS]
+
+
+# ---- in a training ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_stopped_and_gone_on_it_has_the_same_bits(pictures, make_settings, tmp_path, name):
+    """Stopped in every epoch: records, network, moments, the weighting's state and the result are those of an undisturbed run."""
+    settings = make_settings(weighting=name, epochs=4)
+    whole = bits(*complete(train(settings, pictures, tmp_path / "whole", CPU)), tmp_path / "whole")
+    folder = tmp_path / "stopped"
+    for steps in (1, 4, 4, 4):
+        complete(train(settings, pictures, folder, CPU, stop_after(steps)))
+    assert bits(*complete(train(settings, pictures, folder, CPU)), folder) == whole
+    ends = [read_checkpoint(path / CHECKPOINT).weighting for path in (tmp_path / "whole", folder)]
+    assert ends[0] and {k: v.tobytes() for k, v in ends[0].items()} == {k: v.tobytes() for k, v in ends[1].items()}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_an_epoch_is_recorded_with_the_weights_that_it_had(pictures, make_settings, tmp_path, name):
+    """Effective weights are the rule's, positive where λ is; the recorded total is their sum over the terms."""
+    records, _ = complete(train(make_settings(weighting=name, epochs=3), pictures, tmp_path, CPU))
+    given = make_settings().weights
+    for record in records:
+        assert all((record.weights[term] > 0) == (weight > 0) for term, weight in given.items())
+        for values in record.splits.values():
+            assert values["total"] == pytest.approx(sum(w * values[f"term_{t}"] for t, w in record.weights.items()))
+        assert sum(record.gradient_share.values()) == pytest.approx(1.0)
+    assert records[-1].weights != given
+
+
+def test_each_rule_and_its_options_make_another_run(make_settings):
+    """The rule and its options are in a run's identity; of a rule that isn't chosen, no option is."""
+    kinds = [make_settings(weighting=name) for name in WEIGHTINGS] + [
+        make_settings(weighting="dwa", dwa_temperature=1.0)
+    ]
+    assert len({run_identity(settings, CPU, "data") for settings in kinds}) == len(kinds)
+    assert run_identity(make_settings(dwa_temperature=1.0), CPU, "d") == run_identity(make_settings(), CPU, "d")
