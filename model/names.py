@@ -5,6 +5,7 @@ term, a metric, a weighting or a network is to write its module and to add its l
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import Field
 
@@ -155,6 +156,12 @@ class Weighting(Entry):
     """Whether the rule leaves nothing of the λ of the terms that take part but where it starts."""
 
 
+def _rate(default: float, weighting: str, what: str) -> tuple[type, Any]:
+    """The option of how fast a weighting learns."""
+    description = f"weighting {weighting}: the learning rate, times the network's, of its {what}"
+    return float, Field(default, gt=0, allow_inf_nan=False, description=description)
+
+
 WEIGHTINGS: dict[str, Weighting] = {
     "fixed": Weighting(code="depth_loss_sweep.model.weighting:FixedWeighting"),
     "rlw": Weighting(code="depth_loss_sweep.model.weighting:RandomWeighting"),
@@ -166,6 +173,11 @@ WEIGHTINGS: dict[str, Weighting] = {
                 Field(2.0, gt=0, allow_inf_nan=False, description="weighting dwa: larger makes the weights more equal"),
             )
         },
+    ),
+    "uncertainty": Weighting(
+        code="depth_loss_sweep.model.weighting:UncertaintyWeighting",
+        cancels_weights=True,
+        options={"uncertainty_rate": _rate(1.0, "uncertainty", "log-variances; 1 as in its paper")},
     ),
 }
 

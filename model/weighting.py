@@ -160,6 +160,26 @@ class AverageWeighting(VaryingWeighting):
         return self.base * self.now
 
 
+class UncertaintyWeighting(VaryingWeighting):
+    """Σ exp(-si)·λi·Li + si with learned log-variances si (Kendall, Gal & Cipolla 2018, Eq. 7; the common factor ½ left out).
+
+    si begins at 0. It rests where exp(-si)·λi·Li = 1, so λ cancels but for the start.
+    """
+
+    def __init__(self, weights: Mapping[str, float], settings: LossSettings) -> None:
+        super().__init__(weights, settings)
+        self.rate_factor = settings.uncertainty_rate  # type: ignore[attr-defined]  # of the registry's line
+        self.log_variances = nn.Parameter(torch.zeros(len(self.taking_part)))
+
+    def weights(self, values: Tensor, prediction: Tensor) -> Tensor:
+        """λ over the variances; the gradient of the log-variances passes through."""
+        return self.base * (-self.log_variances).exp()
+
+    def forward(self, terms: Mapping[str, Tensor], prediction: Tensor) -> Tensor:
+        """Σ exp(-si)·λi·Li + si."""
+        return super().forward(terms, prediction) + self.log_variances.sum()
+
+
 def _shares(logits: Tensor) -> Tensor:
     """K·softmax (K,): weights whose mean is 1."""
     return len(logits) * torch.softmax(logits, 0)

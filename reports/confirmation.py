@@ -15,7 +15,15 @@ from depth_loss_sweep.reports.contrasts import ranked
 from depth_loss_sweep.reports.decision import Decision, Question, decide
 from depth_loss_sweep.reports.intervals import Interval, known, proportion_interval, t_interval
 from depth_loss_sweep.reports.measures import Measure, predictor_values
-from depth_loss_sweep.reports.references import EQUAL, POINT, REFERENCES, Candidate, allowed_references
+from depth_loss_sweep.reports.references import (
+    EQUAL,
+    FIXED,
+    POINT,
+    REFERENCES,
+    WEIGHTING,
+    Candidate,
+    allowed_references,
+)
 from depth_loss_sweep.reports.scenes import Effects, PictureValues, scene_effects, widened
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult, has_broken
 
@@ -61,8 +69,8 @@ def _swept(trial: TrialResult) -> dict[str, Any]:
 
 
 def _beside(named: TrialResult, terms: tuple[str, ...]) -> list[Candidate]:
-    """All but trials, at the named trial's swept fields."""
-    fields = _swept(named)
+    """All but trials, at the named trial's swept fields; what is known by its weights is trained with them, by no other rule."""
+    fields = {name: FIXED if name == WEIGHTING else value for name, value in _swept(named).items()}
     beside = [Candidate(EQUAL, (EQUAL_WEIGHTS,), dict.fromkeys(terms, 1.0), fields)] if len(terms) > 1 else []
     beside += [Candidate(term, (f"{term} alone",), {term: 1.0}, fields) for term in terms]
     return beside + [

@@ -9,7 +9,7 @@ import numpy as np
 from depth_loss_sweep.reports.decision import Contrast
 from depth_loss_sweep.reports.intervals import seed_correlation
 from depth_loss_sweep.reports.measures import Measure
-from depth_loss_sweep.reports.references import PAPER, POINT, REFERENCES
+from depth_loss_sweep.reports.references import FIXED, PAPER, POINT, REFERENCES, WEIGHTING
 from depth_loss_sweep.reports.trials import TrialResult, is_equal, normalised
 
 # What the named trial is held against
@@ -43,10 +43,11 @@ def references(
     the study has them; all other named points of a study over such; on a `line` (trial -> place) its neighbours and both
     ends; otherwise the runner-up.
     """
+    as_given = [t for t in order if t.params.get(WEIGHTING, FIXED) == FIXED]
     roles = [("the best mean", t) for t in order[:1]]
-    roles += [("equal weights", t) for t in order if is_equal(t.weights, terms)]
-    roles += [("the paper's Table 2", t) for t in order if _is_table_2(t, terms)]
-    roles += [(f"{names[single]} alone", t) for t in order if (single := _single(t))]
+    roles += [("equal weights", t) for t in as_given if is_equal(t.weights, terms)]
+    roles += [("the paper's Table 2", t) for t in as_given if _is_table_2(t, terms)]
+    roles += [(f"{names[single]} alone", t) for t in as_given if (single := _single(t))]
     if are_points:
         roles += [(str(t.params[POINT]), t) for t in order]
     roles += _line_references(order, named, line)

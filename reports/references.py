@@ -8,6 +8,9 @@ from typing import Any
 POINT = "point"
 """The variable of a study that sweeps reference points."""
 
+WEIGHTING, FIXED = "loss.weighting", "fixed"
+"""The field that says by which rule weights go, and the rule that leaves them as they are given."""
+
 EQUAL = "equal"
 EQUAL_TERMS = ("silog", "ssim", "edge", "l1")
 PAPER = "paper-table-2"

@@ -5,11 +5,11 @@ from decimal import Decimal
 from typing import Any
 
 from depth_loss_sweep.errors import SpecError
-from depth_loss_sweep.model.names import TERMS
+from depth_loss_sweep.model.names import TERMS, WEIGHTINGS
 from depth_loss_sweep.model.settings import LossSettings
 from depth_loss_sweep.objectives import COMBINED, OBJECTIVES
 from depth_loss_sweep.paths import check_name
-from depth_loss_sweep.reports.references import EQUAL_TERMS, LACKING, REFERENCES
+from depth_loss_sweep.reports.references import EQUAL_TERMS, LACKING, REFERENCES, WEIGHTING
 from depth_loss_sweep.reports.stages import STAGES
 from depth_loss_sweep.space import MAX_CELLS, Choices, Interval, Scalar, Variable, cell_count, cells, plain
 from depth_loss_sweep.spec import StudySpec
@@ -33,6 +33,7 @@ def check_spec(spec: StudySpec) -> None:
             "the spec has no [weights], no search.simplex and no search.points: say which terms are weighted, and how"
         )
     _check_variables(spec)
+    _check_weighting(spec)
     _check_race(spec)
     if spec.search.sampler == "grid":
         _check_grid(spec)
@@ -93,6 +94,29 @@ def _check_variables(spec: StudySpec) -> None:
             raise SpecError(f"search.{variable.name} is swept but no weight uses it (fields are swept by dotted names)")
         if variable.name in used and not _is_numeric(variable):
             raise SpecError(f"search.{variable.name} is used in a weight, so its values must be numbers")
+
+
+def _check_weighting(spec: StudySpec) -> None:
+    """Weights aren't swept under a rule that leaves nothing of them."""
+    swept = ["simplex"] * bool(spec.search.simplex) + [
+        v.name for v in spec.variables if "." not in v.name and _varies(v)
+    ]
+    rules = {spec.sections_at(cell)["loss"].weighting for cell in _field_cells(spec, WEIGHTING)}
+    for rule in sorted(rule for rule in rules if swept and WEIGHTINGS[rule].cancels_weights):
+        raise SpecError(
+            f"{WEIGHTING} {rule!r} sets the weights itself, whatever they are given as, and search.{swept[0]} sweeps them: "
+            f'remove one of the two (search.points = ["equal"] leaves all to the rule)'
+        )
+
+
+def _field_cells(spec: StudySpec, name: str) -> list[dict[str, Any]]:
+    """The values of a swept field as points; where it isn't swept, the point that sets nothing."""
+    found = next((v for v in spec.variables if v.name == name), None)
+    return [{name: plain(value)} for value in found.values] if isinstance(found, Choices) else [{}]
+
+
+def _varies(variable: Variable) -> bool:
+    return isinstance(variable, Interval) or len(variable.values) > 1
 
 
 def _is_numeric(variable: Variable) -> bool:

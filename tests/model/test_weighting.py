@@ -73,6 +73,38 @@ def test_dynamic_weight_average_by_hand():
     assert total.item() == pytest.approx(3 * expected[0] + 5 * expected[1])
 
 
+def test_uncertainty_by_hand():
+    """At s = (ln 2, 0) the weights are λ·(1/2, 1); the gradient of s is 1 - exp(-s)·λ·L; at L = 1/w it rests: λ cancels."""
+    weighting = make("uncertainty")
+    weighting.log_variances.data = torch.tensor([math.log(2.0), 0.0])
+    total, _ = step(weighting, silog=3.0, l1=4.0)
+    assert used(weighting) == pytest.approx([1.0, 0.5])
+    assert total.item() == pytest.approx(1.0 * 3 + 0.5 * 4 + math.log(2.0))
+    total.backward()
+    assert weighting.log_variances.grad.tolist() == pytest.approx([1 - 3.0, 1 - 2.0])
+    for given in ({"silog": 1.0, "l1": 1.0}, GIVEN):
+        weighting = make("uncertainty", given)
+        optimizer = torch.optim.Adam(weighting.parameters(), lr=0.05)
+        for _ in range(400):
+            weighting.begin_epoch()
+            weighting.zero_grad()
+            step(weighting, silog=3.0, l1=4.0)[0].backward()
+            optimizer.step()
+        assert used(weighting) == pytest.approx([1 / 3, 1 / 4], rel=1e-2)
+
+
+def test_what_a_rule_learns_leaves_the_network_alone(pictures, make_settings, tmp_path):
+    """Clipping, decay and the recorded gradient norm are the network's; `uncertainty_rate` makes the log-variances move faster."""
+    runs = {}
+    for rate in (1.0, 10.0):
+        settings = make_settings(weighting="uncertainty", uncertainty_rate=rate, weight_decay=0.1, optimizer="adamw")
+        runs[rate], _ = complete(train(settings, pictures, tmp_path / str(rate), CPU))
+    fixed, _ = complete(train(make_settings(weight_decay=0.1, optimizer="adamw"), pictures, tmp_path / "fixed", CPU))
+    moved = {rate: abs(math.log(records[-1].weights["l1"] / 0.2)) for rate, records in runs.items()}
+    assert moved[10.0] == pytest.approx(10 * moved[1.0], rel=0.1)
+    assert runs[1.0][0].grad_norm_median == pytest.approx(fixed[0].grad_norm_median, rel=0.05)
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_a_term_of_weight_zero_takes_no_part(name):
     """It gets neither weight nor gradient, whatever its value is."""

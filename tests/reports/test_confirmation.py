@@ -74,6 +74,16 @@ def test_what_trains_alike_is_confirmed_once() -> None:
     assert "equal" in [c.name for c in candidates([trial], decision, RMSE, is_scale_free=False)]
 
 
+def test_a_rule_is_held_against_weights_that_no_rule_changes() -> None:
+    """A winner that is equal weights under a rule is confirmed by it; equal weights and single terms beside it are fixed ones."""
+    seeds = (SeedValue("r", 0, 1.0, "learnt", True, False),)
+    params = {"point": "equal", "loss.weighting": "rlw"}
+    trial = TrialResult(0, "", {"silog": 1.0, "l1": 1.0}, params, "complete", 1, seeds)
+    found = candidates([trial], Decision("single", 0, (0,), compared=(0,)), RMSE, is_scale_free=True)
+    rules = {c.name: c.fields["loss.weighting"] for c in found}
+    assert rules.pop("trial 0") == "rlw" and "equal" in rules and {*rules.values()} == {"fixed"}
+
+
 def test_scenes_that_differ_widen_the_interval_and_few_tell_nothing() -> None:
     """By seeds without spread and ten scenes of 0 or 2, it is the scenes' own t-interval; below eight scenes there is none."""
     kept = {f"{c.name}{i}": np.array([0.0, 2.0] * 5) for c in (OWN, EQUAL) for i in range(3)}

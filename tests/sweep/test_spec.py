@@ -265,3 +265,30 @@ def test_set_takes_numbers_as_people_write_them(given: str, value: float) -> Non
     """TOML wants digits on both sides of the point; a command line does not."""
     key, found = parse_override(f"train.learning_rate={given}")
     assert load_spec("demo", {key: found}).train.learning_rate == value
+
+
+RULES = {"search.loss.weighting": ["fixed", "rlw", "dwa", "uncertainty"]}
+
+
+def test_rules_are_rows_of_one_table() -> None:
+    """`loss.weighting` is swept like any field, by equal weights for instance, and each trial is trained by its rule."""
+    spec = parse_spec(POINTS, {**RULES, "search.points": ["equal"]})
+    rules = [run.loss.weighting for cell in spec.cells for run in spec.settings_at(cell)[1][:1]]
+    assert rules == RULES["search.loss.weighting"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "what"),
+    [
+        ("silog-vs-ssim", {"loss.weighting": "uncertainty"}, "search.w"),
+        ("silog-vs-ssim", RULES, "search.w"),
+        ("lambda-search", {"loss.weighting": "uncertainty"}, "search.simplex"),
+        ("", {"loss.weighting": "uncertainty", "search.points": ["equal", "l1"]}, "search.point"),
+    ],
+)
+def test_weights_that_a_rule_cancels_are_not_swept(preset: str, overrides: dict, what: str) -> None:
+    """Under a rule that leaves nothing of λ, sweeping λ would compare nothing: refused; under the others it isn't."""
+    text = read_text(preset) if preset else POINTS
+    with pytest.raises(SpecError, match=f"loss.weighting 'uncertainty' sets the weights itself.*{what} sweeps them"):
+        parse_spec(text, overrides)
+    parse_spec(text, {**overrides, "search.loss.weighting": ["fixed", "rlw", "dwa"]})
