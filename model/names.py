@@ -179,6 +179,23 @@ WEIGHTINGS: dict[str, Weighting] = {
         cancels_weights=True,
         options={"uncertainty_rate": _rate(1.0, "uncertainty", "log-variances; 1 as in its paper")},
     ),
+    "gradnorm": Weighting(
+        code="depth_loss_sweep.model.gradients:GradNormWeighting",
+        cancels_weights=True,
+        options={
+            "gradnorm_alpha": (
+                float,
+                Field(
+                    1.5,
+                    ge=0,
+                    allow_inf_nan=False,
+                    description="weighting gradnorm: how much a term that lags is favoured",
+                ),
+            ),
+            "gradnorm_rate": _rate(125.0, "gradnorm", "shares; 125 is its paper's 0.025 at a rate of 2e-4"),
+        },
+    ),
+    "upgrad": Weighting(code="depth_loss_sweep.model.gradients:UPGradWeighting"),
 }
 
 

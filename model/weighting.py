@@ -7,7 +7,7 @@ killed run goes on with the same bits. Those that look at gradients are in `mode
 The run's weights λ stay what they are: they say which terms take part, and how much each counts before the rule has its say.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -90,8 +90,8 @@ class VaryingWeighting(Weighting):
         self.register_buffer("summed", torch.zeros(len(self.taking_part)))
         self.register_buffer("steps", torch.zeros(()))
 
-    def weights(self, values: Tensor, prediction: Tensor) -> Tensor:
-        """The weights (K,) of a step from its unweighted terms (K,), in the order of `taking_part`."""
+    def weights(self, values: Sequence[Tensor], prediction: Tensor) -> Tensor:
+        """The weights (K,) of a step from its K unweighted terms, in the order of `taking_part`."""
         raise NotImplementedError
 
     def begin_epoch(self) -> None:
@@ -101,11 +101,18 @@ class VaryingWeighting(Weighting):
 
     def forward(self, terms: Mapping[str, Tensor], prediction: Tensor) -> Tensor:
         """Σ wi·Li."""
-        values = torch.stack([terms[term] for term in self.taking_part])
-        weights = self.weights(values, prediction)
+        values = self.values(terms)
+        return self.weighted(values, self.weights(values, prediction))
+
+    def values(self, terms: Mapping[str, Tensor]) -> list[Tensor]:
+        """The terms that take part."""
+        return [terms[term] for term in self.taking_part]
+
+    def weighted(self, values: Sequence[Tensor], weights: Tensor) -> Tensor:
+        """Σ wi·Li; the weights count in the epoch's mean."""
         self.summed += weights.detach()
         self.steps += 1
-        return (values * weights).sum()
+        return (torch.stack(tuple(values)) * weights).sum()
 
     def effective(self) -> dict[str, float]:
         """The mean over the epoch's steps so far; before the first, λ."""
@@ -126,9 +133,9 @@ class RandomWeighting(VaryingWeighting):
     def begin_step(self, progress: float, seed: int) -> None:
         """Draw; on the CPU, so that it is the same on every device."""
         generator = torch.Generator().manual_seed(stream_seed(seed, 0))
-        self.drawn.copy_(_shares(torch.randn(len(self.taking_part), generator=generator)))
+        self.drawn.copy_(shares(torch.randn(len(self.taking_part), generator=generator)))
 
-    def weights(self, values: Tensor, prediction: Tensor) -> Tensor:
+    def weights(self, values: Sequence[Tensor], prediction: Tensor) -> Tensor:
         """Those of the last draw."""
         return self.base * self.drawn
 
@@ -152,10 +159,10 @@ class AverageWeighting(VaryingWeighting):
         """Take the rates at which the terms fell."""
         latest = torch.tensor([means[term] for term in self.taking_part]).to(self.last)
         ratios = torch.nan_to_num(latest / self.last, nan=1.0)
-        self.now.copy_(_shares(ratios / self.temperature))
+        self.now.copy_(shares(ratios / self.temperature))
         self.last.copy_(latest)
 
-    def weights(self, values: Tensor, prediction: Tensor) -> Tensor:
+    def weights(self, values: Sequence[Tensor], prediction: Tensor) -> Tensor:
         """Those of the epoch."""
         return self.base * self.now
 
@@ -171,7 +178,7 @@ class UncertaintyWeighting(VaryingWeighting):
         self.rate_factor = settings.uncertainty_rate  # type: ignore[attr-defined]  # of the registry's line
         self.log_variances = nn.Parameter(torch.zeros(len(self.taking_part)))
 
-    def weights(self, values: Tensor, prediction: Tensor) -> Tensor:
+    def weights(self, values: Sequence[Tensor], prediction: Tensor) -> Tensor:
         """λ over the variances; the gradient of the log-variances passes through."""
         return self.base * (-self.log_variances).exp()
 
@@ -180,6 +187,6 @@ class UncertaintyWeighting(VaryingWeighting):
         return super().forward(terms, prediction) + self.log_variances.sum()
 
 
-def _shares(logits: Tensor) -> Tensor:
+def shares(logits: Tensor) -> Tensor:
     """K·softmax (K,): weights whose mean is 1."""
     return len(logits) * torch.softmax(logits, 0)

@@ -1,6 +1,6 @@
 """`python -m tests.benchmarks [NAME...] [--quick]`: measure, print, and add what was found to tests/benchmarks/RESULTS.md.
 
-Names: cpu, overhead, growth, profiling, gpu, answer, scenes, race, confirm, claims, peers; default: all. `--quick` tries out
+Names: cpu, overhead, growth, profiling, gpu, weightings, answer, scenes, race, confirm, claims, peers; default: all. `--quick` tries out
 in small and keeps nothing.
 """
 
@@ -18,7 +18,20 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
 BUILD = HERE.parents[1] / "build" / "benchmarks"
 PEERS_PYTHON = HERE.parents[1] / ".venv-peers" / "bin" / "python"
-NAMES = ("cpu", "overhead", "growth", "profiling", "gpu", "answer", "scenes", "race", "confirm", "claims", "peers")
+NAMES = (
+    "cpu",
+    "overhead",
+    "growth",
+    "profiling",
+    "gpu",
+    "weightings",
+    "answer",
+    "scenes",
+    "race",
+    "confirm",
+    "claims",
+    "peers",
+)
 MARK = "<!-- newest first: benchmarks add theirs below this line -->\n"
 
 

@@ -2,10 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import nnls
 
 from depth_loss_sweep.model.checkpoint import CHECKPOINT, read_checkpoint
+from depth_loss_sweep.model.gradients import unconflicting
 from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.names import TERMS, WEIGHTINGS
 from depth_loss_sweep.model.runtime import Runtime
@@ -25,11 +28,11 @@ def make(name, weights=None, **options):
 
 
 def step(weighting, seed=0, **values):
-    """One step at these unweighted terms, the others being 1, each half the square of a pixel: its value is its gradient's size."""
+    """One step at these unweighted terms, the others being 1, each of a pixel of its own: its value is its gradient's size."""
     weighting.begin_step(0.0, seed)
     pixels = torch.ones(len(TERMS), requires_grad=True)
     prediction = pixels.view(-1, 1, 1, 1)
-    terms = {name: pixels[place] * values.get(name, 1.0) for place, name in enumerate(TERMS)}
+    terms = {name: prediction.flatten()[place] * values.get(name, 1.0) for place, name in enumerate(TERMS)}
     return weighting(terms, prediction), pixels
 
 
@@ -103,6 +106,63 @@ def test_what_a_rule_learns_leaves_the_network_alone(pictures, make_settings, tm
     moved = {rate: abs(math.log(records[-1].weights["l1"] / 0.2)) for rate, records in runs.items()}
     assert moved[10.0] == pytest.approx(10 * moved[1.0], rel=0.1)
     assert runs[1.0][0].grad_norm_median == pytest.approx(fixed[0].grad_norm_median, rel=0.05)
+
+
+def test_gradnorm_by_hand():
+    """Gradients of 2·3 and 0.5·4 at equal rates of learning: both norms aim at 4, so SILog's share falls, L1's rises as fast."""
+    weighting = make("gradnorm")
+    total, pixels = step(weighting, silog=3.0, l1=4.0)
+    assert used(weighting) == pytest.approx([2.0, 0.5]) and total.item() == pytest.approx(2.0 * 3 + 0.5 * 4)
+    total.backward()
+    assert pixels.grad.sum().item() == pytest.approx(2.0 * 3 + 0.5 * 4)
+    # d|G - 4|: G = λ·2·softmax(s)·|g|, so ±Gi·(δij - softmax(s)j), at softmax(s) = (1/2, 1/2): (6 + 2) / 2.
+    assert weighting.log_shares.grad.tolist() == pytest.approx([4.0, -4.0])
+
+
+def test_gradnorm_balances_gradients_whatever_the_weights_are():
+    """Terms that fall alike end with weighted gradients of one size; one that lags by half ends with 1.5^α times the mean's."""
+    for given in ({"silog": 1.0, "l1": 1.0}, GIVEN):
+        weighting = make("gradnorm", given)
+        optimizer = torch.optim.SGD(weighting.parameters(), lr=0.01)
+        for _ in range(500):
+            weighting.begin_epoch()
+            weighting.zero_grad()
+            step(weighting, silog=3.0, l1=4.0)[0].backward()
+            optimizer.step()
+        silog, l1 = used(weighting)
+        assert 3 * silog == pytest.approx(4 * l1, rel=0.05)
+
+
+def two_terms(one, other):
+    """UPGrad's weights, λ = (1, 2), of terms with these gradients."""
+    gradients = torch.tensor([one, other], dtype=torch.float64)
+    return unconflicting(gradients @ gradients.T, torch.tensor([1.0, 2.0], dtype=torch.float64)).tolist()
+
+
+def test_upgrad_by_hand():
+    """Without conflict it is λ. (1, 0) and (-1, 1): each is projected onto the plane across the other; opposite ones cancel out."""
+    assert two_terms([1.0, 0.0], [1.0, 1.0]) == pytest.approx([1.0, 2.0])
+    # (1, 0) becomes (1, 0) + ½(-1, 1), and 2·(-1, 1) becomes 2·(-1, 1) + 2·(1, 0): together 3·(1, 0) + 2.5·(-1, 1).
+    assert two_terms([1.0, 0.0], [-1.0, 1.0]) == pytest.approx([3.0, 2.5])
+    w = two_terms([1.0, 0.0], [-0.5, 0.0])
+    assert w[0] == pytest.approx(0.5 * w[1])
+    assert two_terms([0.0, 0.0], [1.0, 1.0]) == pytest.approx([1.0, 2.0])
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_upgrad_equals_a_solver_of_quadratic_programmes(count):
+    """Random conflicting gradients of sizes from 0.01 to 100: scipy's nnls says the same, and no term is raised."""
+    random = np.random.default_rng(count)
+    for _ in range(20):
+        gradients = random.normal(size=(count, count + 1)) * 10 ** random.uniform(-2, 2, (count, 1))
+        given = random.uniform(0.1, 2, count)
+        found = unconflicting(torch.from_numpy(gradients @ gradients.T), torch.from_numpy(given)).numpy()
+        # min |Jᵀ(u + x)|, x >= 0.
+        expected = sum(u + nnls(gradients.T, -gradients.T @ u)[0] for u in np.diag(given))
+        np.testing.assert_allclose(
+            found @ gradients, expected @ gradients, rtol=1e-5, atol=1e-6 * np.abs(gradients).max()
+        )
+        assert (gradients @ (found @ gradients) > -1e-6 * np.square(gradients).sum(axis=1)).all()
 
 
 @pytest.mark.parametrize("name", RULES)

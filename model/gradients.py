@@ -1,0 +1,113 @@
+"""The terms' gradients by the prediction: how far they agree, and the weightings that go by them.
+
+By the prediction they cost a pass through the losses each. By the network's parameters, as their papers have them, they would cost
+a pass through the network each; every term reaches the parameters through the prediction alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations, product
+
+import torch
+from torch import Tensor, nn
+
+from depth_loss_sweep.model.settings import LossSettings
+from depth_loss_sweep.model.weighting import VaryingWeighting, shares
+
+RIDGE = 1e-9
+"""Added to the cosines' diagonal: gradients that are the same, or opposite, leave no weights undetermined."""
+
+
+def term_gradients(values: Sequence[Tensor], prediction: Tensor) -> Tensor:
+    """(K, pixels): the gradient of each of K terms by the prediction that they were computed from; the graph is kept."""
+    return torch.stack([torch.autograd.grad(v, prediction, retain_graph=True)[0].flatten() for v in values])
+
+
+def agreement(names: Sequence[str], gradients: Tensor) -> dict[str, float]:
+    """How far the gradients (K, pixels) of each two terms agree: "cosine_<a>_<b>", below 0 in conflict, and "similarity_<a>_<b>".
+
+    Magnitude similarity is 2|a||b| / (|a|² + |b|²): 1 where both are equally large (Yu et al. 2020, Def. 3). NaN of nothing.
+    """
+    products = (gradients @ gradients.T).cpu()
+    norms = products.diag().sqrt()
+    cosines = products / (norms * norms[:, None])
+    similarities = 2 * norms * norms[:, None] / (norms.square() + norms.square()[:, None])
+    found = {}
+    for (i, one), (j, other) in combinations(enumerate(names), 2):
+        found[f"cosine_{one}_{other}"] = cosines[i, j].item()
+        found[f"similarity_{one}_{other}"] = similarities[i, j].item()
+    return found
+
+
+class GradNormWeighting(VaryingWeighting):
+    """Learned weights under which every term pulls as hard as its rate of learning asks (GradNorm; Chen et al. 2018, Alg. 1).
+
+    Weights are λi·K·softmax(s)i, which keeps their shares' sum at K, as the paper's rescaling does, and none below 0. s descends
+    on Σ |Gi - mean(G)·ri^α|, Gi the norm of the weighted term's gradient, ri its loss over its first one, over the mean of
+    these. It rests where the Gi stand in these proportions, so λ cancels but for the start.
+    """
+
+    first: Tensor
+
+    def __init__(self, weights: Mapping[str, float], settings: LossSettings) -> None:
+        super().__init__(weights, settings)
+        self.alpha: float = settings.gradnorm_alpha  # type: ignore[attr-defined]  # of the registry's line
+        self.rate_factor = settings.gradnorm_rate  # type: ignore[attr-defined]
+        self.log_shares = nn.Parameter(torch.zeros(len(self.taking_part)))
+        self.register_buffer("first", torch.zeros(len(self.taking_part)))
+
+    def forward(self, terms: Mapping[str, Tensor], prediction: Tensor) -> Tensor:
+        """Σ wi·Li; its gradient by s is that of the distance from the proportions."""
+        values = self.values(terms)
+        weights = self.base * shares(self.log_shares)
+        norms = weights * term_gradients(values, prediction).norm(dim=1)
+        with torch.no_grad():
+            now = torch.stack(values)
+            self.first.copy_(torch.where(self.first > 0, self.first, now))
+            rates = now / self.first
+            aims = norms.mean() * (rates / rates.mean()) ** self.alpha
+        distance = (norms - aims).abs().sum()
+        return self.weighted(values, weights.detach()) + (distance - distance.detach())
+
+
+class UPGradWeighting(VaryingWeighting):
+    """Weights under which a step raises no term, to first order (UPGrad; Quinton & Rey 2024, sec. 3.1). λ where none conflict."""
+
+    def weights(self, values: Sequence[Tensor], prediction: Tensor) -> Tensor:
+        """By the Gramian of the terms' gradients."""
+        place = (
+            "cpu" if prediction.device.type == "mps" else prediction.device
+        )  # the one that knows no double precision
+        gradients = term_gradients(values, prediction).to(place, torch.float64)
+        return unconflicting(gradients @ gradients.T, self.base.to(gradients)).to(self.base)
+
+
+def unconflicting(gramian: Tensor, preference: Tensor) -> Tensor:
+    """Σi argmin vᵀGv over v ≥ λi·ei: each weighted gradient, projected onto those that conflict with none, summed.
+
+    `gramian` is (K, K), `preference` λ (K,), both in double precision. The minimum is at the stationary point of one of the 2^K
+    sets of free coordinates: all are solved at once, exactly, and nothing waits for the device.
+    """
+    count = len(preference)
+    norms = gramian.diag().sqrt().clamp_min(torch.finfo(gramian.dtype).tiny ** 0.5)
+    same = torch.eye(count, dtype=gramian.dtype, device=gramian.device)
+    # By cosines: the cone doesn't know how long a gradient is, and terms of other units differ by orders of magnitude.
+    cosines = gramian / (norms * norms[:, None]) * (1 - same) + (1 + RIDGE) * same
+    least = torch.diag(preference * norms)
+    free = torch.tensor([*product((0.0, 1.0), repeat=count)], dtype=gramian.dtype, device=gramian.device)[:, :, None]
+    beyond = _solve(free * cosines * free.mT + (1 - free) * same, -free * (cosines @ least))
+    points = least + beyond
+    values = (points * (cosines @ points)).sum(dim=1)
+    chosen = values.masked_fill(~(beyond >= 0).all(dim=1), torch.inf).argmin(dim=0)
+    return points[chosen, :, torch.arange(count, device=chosen.device)].sum(dim=0) / norms
+
+
+def _solve(matrices: Tensor, right: Tensor) -> Tensor:
+    """Solve positive definite systems (S, K, K) for (S, K, R), by elimination in order: torch's own waits for the device."""
+    count = matrices.shape[-1]
+    table = torch.cat((matrices, right), dim=2)
+    for pivot in range(count):
+        row = table[:, pivot : pivot + 1] / table[:, pivot : pivot + 1, pivot : pivot + 1]
+        factors = table[:, :, pivot : pivot + 1].clone()
+        factors[:, pivot] -= 1  # so that the pivot's row becomes `row`
+        table = table - factors * row
+    return table[:, :, count:]

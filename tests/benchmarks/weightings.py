@@ -1,0 +1,68 @@
+"""What a step by each weighting costs beside one of fixed weights, in turns: on one CPU thread, and on a CUDA card if there is one."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from depth_loss_sweep.data.prepare import Prepared, prepare
+from depth_loss_sweep.model.names import WEIGHTINGS
+from depth_loss_sweep.model.runtime import Runtime
+from depth_loss_sweep.model.settings import LossSettings
+from depth_loss_sweep.model.training import _Training
+from tests.benchmarks.cpu import BATCH, WIDTH, run_settings, small_rooms
+
+WARM_UP = 4
+"""Steps before the first that is measured; a CUDA card records its graph at the third."""
+
+
+def measure(quick: bool) -> dict[str, dict[str, float]]:
+    """A step's seconds by fixed weights, and the ratio of each other weighting to it, size by size."""
+    kinds = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    sizes = ((64, WIDTH),) if quick else ((64, WIDTH), (128, WIDTH))
+    with tempfile.TemporaryDirectory() as folder:
+        return {
+            f"A step by each weighting, {kind}, fp32, {size}x{size}, width {width}, batch {BATCH}": _beside(
+                prepare(small_rooms(size), Path(folder)), kind, width, 6 if quick else 40
+            )
+            for kind in kinds
+            for size, width in sizes
+        }
+
+
+def _beside(prepared: Prepared, kind: str, width: int, rounds: int) -> dict[str, float]:
+    steps = {name: _step(prepared, kind, width, name) for name in WEIGHTINGS}
+    clock = time.process_time if kind == "cpu" else time.perf_counter  # what other processes do isn't counted
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(WARM_UP + rounds):
+        for name, step in steps.items():
+            begun = clock()
+            step(number)
+            seconds[name].append(clock() - begun)
+    fixed = seconds["fixed"][WARM_UP:]
+    ratios = {
+        f"{name} / fixed": statistics.median(a / b for a, b in zip(seconds[name][WARM_UP:], fixed, strict=True))
+        for name in steps
+        if name != "fixed"
+    }
+    return {"fixed (ms a step)": statistics.median(fixed) * 1e3, **ratios}
+
+
+def _step(prepared: Prepared, kind: str, width: int, weighting: str) -> Callable[[int], None]:
+    torch.set_num_threads(1)
+    settings = run_settings(width).model_copy(update={"loss": LossSettings(weighting=weighting)})
+    training = _Training(settings, prepared, Runtime(kind, "fp32"))
+    training.network.train()
+    device = training.train_part.rows.device
+
+    def step(number: int) -> None:
+        chosen = torch.randperm(len(training.train_part), generator=torch.Generator().manual_seed(number))[:BATCH]
+        training.loss.weighting.begin_step(0.0, number)
+        training._step(chosen.to(device), 2e-4, number)
+        if kind == "cuda":
+            torch.cuda.synchronize()
+
+    return step
