@@ -5,11 +5,12 @@ a pass through the network each; every term reaches the parameters through the p
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations, product
+from itertools import combinations
 
 import torch
 from torch import Tensor, nn
 
+from depth_loss_sweep.model.names import TERMS
 from depth_loss_sweep.model.settings import LossSettings
 from depth_loss_sweep.model.weighting import VaryingWeighting, shares
 
@@ -22,17 +23,25 @@ def term_gradients(values: Sequence[Tensor], prediction: Tensor) -> Tensor:
     return torch.stack([torch.autograd.grad(v, prediction, retain_graph=True)[0].flatten() for v in values])
 
 
-def agreement(names: Sequence[str], gradients: Tensor) -> dict[str, float]:
-    """How far the gradients (K, pixels) of each two terms agree: "cosine_<a>_<b>", below 0 in conflict, and "similarity_<a>_<b>".
+def norm_shares(gradients: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, float]:
+    """Each of `TERMS`' share of the sum of weighted gradients' norms; `gradients` are flat, by term, of those that are weighted."""
+    norms = torch.stack([weights[term] * gradient.norm() for term, gradient in gradients.items()])
+    return dict.fromkeys(TERMS, 0.0) | dict(zip(gradients, (norms / norms.sum()).tolist(), strict=True))
 
-    Magnitude similarity is 2|a||b| / (|a|² + |b|²): 1 where both are equally large (Yu et al. 2020, Def. 3). NaN of nothing.
+
+def agreement(gradients: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, float]:
+    """How far each two weighted gradients agree: "cosine_<a>_<b>", below 0 in conflict, and "similarity_<a>_<b>" of their sizes.
+
+    `gradients` are flat, by term. Magnitude similarity is 2|a||b| / (|a|² + |b|²), 1 where both are as large (Yu et al. 2020, Def. 3).
+    NaN where both are nothing, the cosine where one is.
     """
-    products = (gradients @ gradients.T).cpu()
-    norms = products.diag().sqrt()
-    cosines = products / (norms * norms[:, None])
-    similarities = 2 * norms * norms[:, None] / (norms.square() + norms.square()[:, None])
+    rows = torch.stack([weights[term] * gradient for term, gradient in gradients.items()])
+    products = (rows @ rows.T).double().cpu()
+    squares = products.diag()
+    lengths = (squares * squares[:, None]).sqrt()
+    cosines, similarities = products / lengths, 2 * lengths / (squares + squares[:, None])
     found = {}
-    for (i, one), (j, other) in combinations(enumerate(names), 2):
+    for (i, one), (j, other) in combinations(enumerate(gradients), 2):
         found[f"cosine_{one}_{other}"] = cosines[i, j].item()
         found[f"similarity_{one}_{other}"] = similarities[i, j].item()
     return found
@@ -93,12 +102,14 @@ def unconflicting(gramian: Tensor, preference: Tensor) -> Tensor:
     # By cosines: the cone doesn't know how long a gradient is, and terms of other units differ by orders of magnitude.
     cosines = gramian / (norms * norms[:, None]) * (1 - same) + (1 + RIDGE) * same
     least = torch.diag(preference * norms)
-    free = torch.tensor([*product((0.0, 1.0), repeat=count)], dtype=gramian.dtype, device=gramian.device)[:, :, None]
+    places = torch.arange(count, device=gramian.device)
+    sets = torch.arange(2**count, device=gramian.device)
+    free = (sets[:, None] >> places & 1).to(gramian.dtype)[:, :, None]
     beyond = _solve(free * cosines * free.mT + (1 - free) * same, -free * (cosines @ least))
     points = least + beyond
     values = (points * (cosines @ points)).sum(dim=1)
     chosen = values.masked_fill(~(beyond >= 0).all(dim=1), torch.inf).argmin(dim=0)
-    return points[chosen, :, torch.arange(count, device=chosen.device)].sum(dim=0) / norms
+    return points[chosen, :, places].sum(dim=0) / norms
 
 
 def _solve(matrices: Tensor, right: Tensor) -> Tensor:

@@ -51,6 +51,8 @@ class EpochRecord:
     """Of the training steps alone."""
     seconds: float
     """Training and evaluation of the epoch."""
+    agreement: dict[str, float] = field(default_factory=dict)
+    """Of each two weighted terms' gradients by the prediction on that batch: "cosine_<a>_<b>" and "similarity_<a>_<b>", of their sizes."""
     break_: dict[str, Any] | None = None
     """Where it became non-finite: {"step": from 1, "term": its name, "gradient" or "prediction", "grad_norm"}."""
 

@@ -28,6 +28,7 @@ from depth_loss_sweep.model.backend import apply_runtime, memory_format, this_ma
 from depth_loss_sweep.model.baselines import median_baseline
 from depth_loss_sweep.model.checkpoint import Checkpoint, CheckpointWriter, Note, load_checkpoint, lock_folder
 from depth_loss_sweep.model.evaluation import Evaluation, Evaluator, as_input, combined_loss, forward
+from depth_loss_sweep.model.gradients import agreement, norm_shares, term_gradients
 from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.names import TERMS
 from depth_loss_sweep.model.network import DepthNetwork
@@ -180,12 +181,14 @@ class _Training:
         on_train = self._evaluate(self.eval_part, range(self.batch_size))
         self.validated = self._evaluate(self.val_part, self.panels)
         found = {"train": on_train, "val": self.validated}
+        gradients, weights = self._term_gradients(on_train.kept), self.loss.weighting.effective()
         record = EpochRecord(
             epoch=epoch,
             splits={name: evaluation.means | evaluation.spreads for name, evaluation in found.items()},
             learning_rate=learning_rate(self.settings.train, (epoch - 1) * self.steps, self.steps),
-            weights=self.loss.weighting.effective(),
-            gradient_share=self._gradient_share(on_train.kept),
+            weights=weights,
+            gradient_share=norm_shares(gradients, weights),
+            agreement=agreement(gradients, weights),
             images_per_second=len(table) * self.batch_size / trained,
             seconds=time.perf_counter() - start - away,
             break_=self._find_break(steps, found),
@@ -247,17 +250,14 @@ class _Training:
             return {"step": len(steps.rows), "term": "prediction", "grad_norm": steps.rows[-1][1]}
         return found
 
-    def _gradient_share(self, prediction: Tensor) -> dict[str, float]:
-        """Each weighted term's share of the gradient norms by the prediction (B, 1, H, W) of the draw's first pictures."""
+    def _term_gradients(self, prediction: Tensor) -> dict[str, Tensor]:
+        """Each weighted term's gradient by the prediction (B, 1, H, W) of the draw's first pictures, flat."""
         batch = self.eval_part.take(slice(len(prediction)))
         prediction = prediction.detach().requires_grad_()
         terms = self.loss.terms(prediction, batch.depth, batch.mask, as_input(batch.images))
-        norms, weights = torch.zeros(len(TERMS), device=prediction.device), self.loss.weighting.effective()
-        for place, name in enumerate(TERMS):
-            if weight := weights[name]:
-                (gradient,) = torch.autograd.grad(terms[name], prediction, retain_graph=True)
-                norms[place] = weight * gradient.norm()
-        return dict(zip(TERMS, (norms / norms.sum()).tolist(), strict=True))
+        weighted = [name for name in TERMS if name in self.loss.weighting.followed]
+        gradients = term_gradients([terms[name] for name in weighted], prediction)
+        return dict(zip(weighted, gradients, strict=True))
 
     # ---- its state ----------------------------------------------------------------------------------------------
 

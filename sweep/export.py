@@ -27,7 +27,20 @@ TABLES = ("trials", "runs", "epochs", "confirmed")
 FORMATS = ("csv", "json", "parquet")
 COLUMNS = ({*TRIAL_COLUMNS}, {*records.RUN_COLUMNS}, {"run", "epoch", "split", "total", "learning_rate"})
 OTHERS = {*EPOCH.columns.keys(), "details", "origin", "environment", "final_epoch", "onset_epoch"}
-PREFIXES = ("weight_", "break_", "metric_", "var_", "term_", "share_", "spread_", "train_", "val_", "test_")
+PREFIXES = (
+    "weight_",
+    "break_",
+    "metric_",
+    "var_",
+    "term_",
+    "share_",
+    "spread_",
+    "cosine_",
+    "similarity_",
+    "train_",
+    "val_",
+    "test_",
+)
 """By which each of the tables is known: it has all columns of one set, and one that begins so."""
 
 LONGEST_HEADER = 1 << 16

@@ -465,6 +465,7 @@ def epoch_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         "epoch": record["epoch"],
         **{f"weight_{term}": weight for term, weight in record["weights"].items()},
         **{f"share_{term}": share for term, share in record["gradient_share"].items()},
+        **record.get("agreement", {}),
         **{
             k: record[k]
             for k in ("learning_rate", "grad_norm_median", "grad_norm_p95", "grad_norm_max", "non_finite_steps")

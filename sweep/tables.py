@@ -287,7 +287,7 @@ VERSION, STUDY, TRIAL, RUN, TRIAL_RUN, STUDY_RUN, EPOCH, LEASE, PICTURES, PER_IM
     )
 )
 
-OPEN_PREFIXES = ("term_", "metric_", "weight_", "share_", "spread_")
+OPEN_PREFIXES = ("term_", "metric_", "weight_", "share_", "spread_", "cosine_", "similarity_")
 """Columns of `sweep_epoch` that begin so hold a number each, and there may be any of them."""
 
 STATES = {

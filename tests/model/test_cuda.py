@@ -14,6 +14,7 @@ from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.model import recorded
 from depth_loss_sweep.model.backend import this_machine
 from depth_loss_sweep.model.fused import convolve_relu
+from depth_loss_sweep.model.names import WEIGHTINGS
 from depth_loss_sweep.model.runtime import resolve_runtime
 from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
 from depth_loss_sweep.model.training import train
@@ -22,13 +23,13 @@ from depth_loss_sweep.model.unet import UNet
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")
 
 
-def run(batch_norm=False, precision="bf16", clip_norm=1.0, **changes):
+def run(batch_norm=False, precision="bf16", clip_norm=1.0, weighting="fixed", **changes):
     return RunSettings(
         model=ModelSettings(width=8, batch_norm=batch_norm),
         train=TrainSettings(
             epochs=3, batch_size=8, precision=precision, clip_norm=clip_norm, augment=("flip_h",), **changes
         ),
-        loss=LossSettings(ssim_data_range=10.0),
+        loss=LossSettings(ssim_data_range=10.0, weighting=weighting),
         weights={"silog": 0.3, "ssim": 0.3, "edge": 0.2, "l1": 0.2, "smoothness": 0.0},
         seed=0,
         depth_range=(0.1, 10.0),
@@ -63,6 +64,17 @@ def test_a_recorded_training_has_the_bits_of_one_that_is_not(rooms, tmp_path, mo
     monkeypatch.setattr(recorded, "WARM_UP", 10**9)
     assert replayed == trained(settings, rooms, tmp_path / "plain")
     assert len(replayed) == 3
+
+
+@pytest.mark.parametrize("weighting", [name for name in WEIGHTINGS if name != "fixed"])
+def test_a_weighting_is_recorded_and_goes_on_with_the_same_bits(rooms, tmp_path, monkeypatch, weighting):
+    """Replayed, stopped after an epoch and gone on, or never recorded: weights that go by a rule are the same."""
+    settings = run(weighting=weighting, precision="fp32")
+    replayed = trained(settings, rooms, tmp_path / "replayed")
+    assert trained(settings, rooms, tmp_path / "parts", stop=1) == replayed[:1]
+    assert trained(settings, rooms, tmp_path / "parts") == replayed
+    monkeypatch.setattr(recorded, "WARM_UP", 10**9)
+    assert replayed == trained(settings, rooms, tmp_path / "plain")
 
 
 @pytest.mark.parametrize("copies", [0, 2])

@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import nnls
 
 from depth_loss_sweep.model.checkpoint import CHECKPOINT, read_checkpoint
-from depth_loss_sweep.model.gradients import unconflicting
+from depth_loss_sweep.model.gradients import agreement, norm_shares, unconflicting
 from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.names import TERMS, WEIGHTINGS
 from depth_loss_sweep.model.runtime import Runtime
@@ -175,6 +175,15 @@ def test_a_term_of_weight_zero_takes_no_part(name):
     assert [bool(g) for g in pixels.grad] == [name in GIVEN for name in TERMS]
 
 
+def test_agreement_by_hand():
+    """3·(1, 0) and 1·(-1, 1): cosine -1/√2, magnitude similarity 2·3·√2 / (9 + 2), shares as 3 to √2."""
+    gradients = {"silog": torch.tensor([1.0, 0.0]), "l1": torch.tensor([-1.0, 1.0])}
+    weights = {"silog": 3.0, "l1": 1.0}
+    found = agreement(gradients, weights)
+    assert found == pytest.approx({"cosine_silog_l1": -(0.5**0.5), "similarity_silog_l1": 6 * 2**0.5 / 11})
+    assert norm_shares(gradients, weights)["l1"] == pytest.approx(2**0.5 / (3 + 2**0.5))
+
+
 # ---- in a training ----------------------------------------------------------------------------------------------
 
 
@@ -201,6 +210,7 @@ def test_an_epoch_is_recorded_with_the_weights_that_it_had(pictures, make_settin
         for values in record.splits.values():
             assert values["total"] == pytest.approx(sum(w * values[f"term_{t}"] for t, w in record.weights.items()))
         assert sum(record.gradient_share.values()) == pytest.approx(1.0)
+        assert len(record.agreement) == 12 and all(-1.001 < value < 1.001 for value in record.agreement.values())
     assert records[-1].weights != given
 
 
