@@ -20,6 +20,7 @@ from depth_loss_sweep.reports.decision import MARGIN, Decision, Question, object
 from depth_loss_sweep.reports.instability import Beside, Break, Instability
 from depth_loss_sweep.reports.measures import Measure, measure_of, predictor_values
 from depth_loss_sweep.reports.records import StudyRecord
+from depth_loss_sweep.reports.references import FIXED, WEIGHTING
 from depth_loss_sweep.reports.scenes import val_pictures
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult, has_broken
 
@@ -183,6 +184,11 @@ class Analysis:
     def varying_terms(self) -> tuple[str, ...]:
         """The terms whose weight differs between trials."""
         return tuple(t for t in self.record.terms if self.record.trials[f"weight_{t}"].nunique() > 1)
+
+    def weighting(self, trial: TrialResult) -> str:
+        """By which rule a trial's weights went."""
+        given = (self.record.spec.get("loss") or {}).get("weighting", FIXED)
+        return str(trial.params.get(WEIGHTING, given))
 
     # What may be said
 

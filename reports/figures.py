@@ -27,7 +27,7 @@ from depth_loss_sweep.reports.charts import (
     term_colours,
 )
 from depth_loss_sweep.reports.measures import Measure, short
-from depth_loss_sweep.reports.series import Axis, Curve, MeasureSeries, Shares
+from depth_loss_sweep.reports.series import Agreement, Axis, Curve, MeasureSeries, Shares
 
 MAX_SEED_CURVES = 90
 
@@ -224,6 +224,42 @@ def curves_chart(
     _add_colour_key(chart, curves, axis)
     chart.layout["yaxis"]["range"] = y_range
     chart.layout["xaxis"] |= {"tick0": 0, "dtick": max(1, math.ceil(len(epochs) / 8))}
+    return chart
+
+
+def weights_chart(curves: Mapping[str, Curve], names: Mapping[str, str]) -> Chart:
+    """The effective weights of one trial over epochs: a line a term, the mean over seeds, each seed faint behind it."""
+    chart, colours = new_chart(260, "epoch", "effective weight"), term_colours(names)
+    for term, curve in curves.items():
+        _add_seed_curves(chart, curve, colours[term])
+    for term, curve in curves.items():
+        add_scatter(
+            chart,
+            x=curve.epochs,
+            y=rounded(curve.mean),
+            mode="lines+markers",
+            name=clean(names[term]),
+            line={"color": colours[term], "width": 2.2},
+            marker={"color": colours[term], "size": 5},
+            hovertemplate=f"{clean(names[term])}, epoch %{{x}}: %{{y}}<extra></extra>",
+        )
+    add_legend(chart)
+    return chart
+
+
+def agreement_chart(places: Sequence[float], found: Agreement, title: str, measure: Measure) -> Chart:
+    """A point a trial: how far its terms' gradients agree, and its final value."""
+    chart = new_chart(300, title, measure.axis)
+    add_scatter(
+        chart,
+        x=rounded(places),
+        y=rounded(found.values),
+        mode="markers",
+        marker={"color": MEAN, "size": 8},
+        text=[clean(label) for label in found.trials],
+        hovertemplate="%{text}: %{y}<extra></extra>",
+        showlegend=False,
+    )
     return chart
 
 

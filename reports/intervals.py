@@ -73,3 +73,16 @@ def seed_correlation(values: np.ndarray) -> float:
     rest_square = float((rest**2).sum()) / ((trials - 1) * (seeds - 1))
     total = seed_square + (trials - 1) * rest_square
     return (seed_square - rest_square) / total if total > 0 else math.nan
+
+
+def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
+    """Spearman's, of finite values; equal ones share their mean rank. NaN where one of the two doesn't vary."""
+    first, second = _ranks(one), _ranks(other)
+    spread = first.std() * second.std()
+    return float(np.cov(first, second, bias=True)[0, 1] / spread) if spread > 0 else math.nan
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray:
+    _, places, counts = np.unique(np.asarray(values, dtype=float), return_inverse=True, return_counts=True)
+    ranks: np.ndarray = (counts.cumsum() - (counts - 1) / 2)[places]
+    return ranks

@@ -1,6 +1,7 @@
 """The small records that figures are drawn from: points, means, curves, counts. Nothing here knows how they look."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from depth_loss_sweep.reports.instability import Proportion
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.naming import written
 from depth_loss_sweep.reports.records import StudyRecord
-from depth_loss_sweep.reports.references import EQUAL, POINT
+from depth_loss_sweep.reports.references import EQUAL, FIXED, POINT
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult
 
 
@@ -98,6 +99,16 @@ class RunCurve:
     values: list[float]
     is_broken: bool
     onset: int | None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the terms' gradients agree in each trial, against what trials are ranked by; means over pairs of terms, and seeds."""
+
+    trials: list[str]
+    values: list[float]
+    similarity: list[float]
+    cosine: list[float]
 
 
 @dataclass(frozen=True)
@@ -219,6 +230,16 @@ def _curve(trial: TrialResult, by_run: Mapping[str, np.ndarray], epochs: list[in
     return Curve(trial.number, trial.label, axis.positions[trial.number], epochs, mean, values.tolist())
 
 
+def weight_curves(analysis: Analysis, trial: TrialResult, axis: Axis) -> dict[str, Curve]:
+    """Term -> its effective weight over a trial's epochs, of the terms that take part; nothing where none were recorded."""
+    found = {
+        term: epoch_curves(analysis.record.epochs, [trial], analysis.measure(f"weight_{term}"), axis, "val")
+        for term, weight in trial.weights.items()
+        if weight
+    }
+    return {term: curves[0] for term, curves in found.items() if curves}
+
+
 # How runs ended
 
 
@@ -287,8 +308,14 @@ def contributions(analysis: Analysis, axis: Axis, split: str = "val") -> Shares:
     parts: dict[str, dict[int, float]] = {}
     for term in analysis.terms:
         trials = analysis.results(analysis.measure(f"term_{term}"), split)
+        effective = {t.number: t.mean for t in analysis.results(analysis.measure(f"weight_{term}"), split)}
         # A term that is not weighted need not be measured: it contributes nothing either way.
-        parts[term] = {t.number: t.weights[term] * t.mean if t.weights[term] else 0.0 for t in trials}
+        parts[term] = {
+            t.number: (t.weights[term] if analysis.weighting(t) == FIXED else effective[t.number]) * t.mean
+            if t.weights[term]
+            else 0.0
+            for t in trials
+        }
     return _shares(axis, parts)
 
 
@@ -303,6 +330,31 @@ def gradient_shares(analysis: Analysis, axis: Axis) -> Shares:
             trials = analysis.results(analysis.measure(f"share_{term}"), split)
             parts.setdefault(term, {}).update({t.number: t.mean for t in trials if math.isfinite(t.mean)})
     return _shares(axis, parts)
+
+
+def gradient_agreement(analysis: Analysis) -> Agreement:
+    """The trials of which both a finite value and the last epochs' agreement are known, in trial order."""
+    columns = [str(c) for c in analysis.record.epochs.columns]
+    similarity, cosine = (_pair_means(analysis, columns, prefix) for prefix in ("similarity_", "cosine_"))
+    known = [
+        t for t in analysis.trials if t.is_complete and math.isfinite(t.mean) and {*similarity} & {*cosine} & {t.number}
+    ]
+    return Agreement(
+        [t.label for t in known],
+        [t.mean for t in known],
+        [similarity[t.number] for t in known],
+        [cosine[t.number] for t in known],
+    )
+
+
+def _pair_means(analysis: Analysis, columns: Sequence[str], prefix: str) -> dict[int, float]:
+    """Trial -> the mean over its pairs of terms; a pair that a trial doesn't weigh isn't there."""
+    values: dict[int, list[float]] = {}
+    for column in (c for c in columns if c.startswith(prefix)):
+        for trial in analysis.results(analysis.measure(column)):
+            if math.isfinite(trial.mean):
+                values.setdefault(trial.number, []).append(trial.mean)
+    return {number: statistics.fmean(found) for number, found in values.items()}
 
 
 def _shares(axis: Axis, parts: Mapping[str, Mapping[int, float]]) -> Shares:

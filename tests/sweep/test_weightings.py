@@ -1,0 +1,64 @@
+"""Rules as the rows of one table, from the spec to page and export."""
+
+import json
+
+import pytest
+
+from depth_loss_sweep.model.names import WEIGHTINGS
+
+from .conftest import Lab
+
+RULES = f"search.loss.weighting={json.dumps([*WEIGHTINGS])}"
+
+SPEC = """
+[study]
+name = "rules"
+seeds = [0]
+[data]
+source = "rooms"
+rooms = 20
+image_size = 16
+[model]
+width = 1
+[train]
+epochs = 2
+[search]
+points = ["equal"]
+terms = ["silog", "l1"]
+"""
+
+
+@pytest.fixture(scope="module")
+def ruled(new_lab) -> Lab:
+    """A home with a study of equal weights under every rule, two epochs each."""
+    lab = new_lab()
+    spec = lab.spec(SPEC)
+    assert lab.run("start", spec, "--workers", "0", "--set", RULES) == 0
+    return lab
+
+
+def test_each_rule_is_a_trial_with_its_own_weights(ruled, capsys) -> None:
+    """Exports have every epoch's effective weights: 1 under fixed ones, others under a rule; and how the gradients agree."""
+    capsys.readouterr()
+    assert ruled.run("export", "rules", "--format", "json") == 0
+    exported = json.loads(capsys.readouterr().out)
+    rules = {run["run"]: run["var_loss.weighting"] for run in exported["runs"]}
+    assert sorted(rules.values()) == sorted(WEIGHTINGS)
+    last = {rules[row["run"]]: row for row in exported["epochs"] if row["epoch"] == 2 and row["split"] == "val"}
+    assert (last["fixed"]["weight_silog"], last["fixed"]["weight_l1"], last["fixed"]["weight_ssim"]) == (1, 1, 0)
+    assert all(last[name]["weight_silog"] != 1 for name in ("rlw", "uncertainty", "gradnorm"))
+    assert all(-1 <= row["cosine_silog_l1"] <= 1 and 0 <= row["similarity_silog_l1"] <= 1 for row in last.values())
+
+
+def test_the_page_draws_the_weights_of_each_rule(ruled, tmp_path) -> None:
+    """A figure for each trial whose weights weren't fixed."""
+    assert ruled.run("report", "rules", "--output", str(tmp_path / "page.html")) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "Weights that a rule sets" in page and page.count('"effective weight"') == len(WEIGHTINGS) - 1
+
+
+def test_a_killed_or_resumed_study_has_nothing_to_do_twice(ruled) -> None:
+    """What is finished is recognised by its rule."""
+    runs = {run["run"] for run in ruled.store.runs("rules")}
+    assert ruled.run("resume", "rules", "--workers", "0") == 0
+    assert {run["run"] for run in ruled.store.runs("rules")} == runs and len(runs) == len(WEIGHTINGS)
