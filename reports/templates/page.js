@@ -29,10 +29,14 @@
       return hidden && trace.meta === "baseline" ? { ...merged, visible: false } : merged;
     });
     const layout = themed(structuredClone({ ...spec.layout, ...choice.layout }));
+    layout.uirevision = "kept"; // what a reader zoomed into stays; another measure has other heights
+    layout.yaxis.uirevision = section.querySelector("select")?.value ?? "kept";
     if (hidden) layout.annotations = layout.annotations?.filter((label) => label.name !== "baseline");
     if (hidden && layout.yaxis.range && section.querySelector("select")) delete layout.yaxis.range;
     const config = {
       displaylogo: false,
+      showSendToCloud: false, // nothing leaves the page
+      plotlyServerURL: "",
       responsive: true,
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
       toImageButtonOptions: { format: "svg", filename: el.id },

@@ -76,6 +76,50 @@ def test_menus_tables_and_switches_work(browser, study, tmp_path):
     page.close()
 
 
+def test_no_control_leads_out_of_the_page(browser, study, tmp_path):
+    """Every button, link, switch and menu is used: nothing is asked for, no other page opens, no button sends a figure away."""
+    path = write_report([study(trials=3, panels=1, epochs=3)], tmp_path / "report.html")
+    page, said, asked = open_page(browser, path)
+    opened = []
+    page.on("popup", lambda other: opened.append(other.url))
+    tools = page.evaluate("[...new Set([...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title))]")
+    assert tools and not any("Share" in name or "cloud" in name.lower() for name in tools)
+    used = page.evaluate(
+        """() => {
+          const controls = [...document.querySelectorAll("a, button, summary, input, select, .modebar-btn, [tabindex]")];
+          for (const each of controls) each.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, view: window }));
+          for (const menu of document.querySelectorAll("select"))
+            for (const option of menu.options) { menu.value = option.value; menu.dispatchEvent(new Event("change")); }
+          return controls.length;
+        }"""
+    )
+    page.wait_for_function("document.querySelectorAll('.chart:not(:has(.main-svg))').length === 0")
+    outside = [url for url in page.evaluate("[...document.querySelectorAll('a')].map(a => a.href)") if "#" not in url]
+    assert used > 50 and said == [] and asked == [] and opened == []
+    assert all(url.startswith(("data:", "blob:")) for url in outside) and page.url.split("#")[0] == path.as_uri()
+    assert page.locator("[class*=plotly-cloud]").count() == 0
+    page.close()
+
+
+def test_a_switch_keeps_what_was_zoomed_into(browser, study, tmp_path):
+    """The trivial predictors go, the range that a reader chose stays; another measure has its own heights."""
+    path = write_report([study(trials=3)], tmp_path / "report.html")
+    page, said, _ = open_page(browser, path)
+    shown = "document.getElementById('study-1-objective-axis-0')._fullLayout"
+    zoomed = {"xaxis.range": [0.1, 0.4], "yaxis.range": [0.5, 0.6]}
+    page.evaluate("zoomed => Plotly.relayout('study-1-objective-axis-0', zoomed)", zoomed)
+    page.uncheck("#study-1-objective input")
+    page.wait_for_function("document.querySelectorAll('#study-1-objective .annotation').length === 0")
+    assert page.evaluate(f"[{shown}.xaxis.range, {shown}.yaxis.range]") == [[0.1, 0.4], [0.5, 0.6]]
+    curves = "document.getElementById('study-1-epochs-val')._fullLayout"
+    page.evaluate("Plotly.relayout('study-1-epochs-val', {'xaxis.range': [2, 4], 'yaxis.range': [0.5, 0.6]})")
+    page.select_option("#study-1-epochs select", "term_silog")
+    page.wait_for_function("document.querySelector('#study-1-epochs-val .ytitle').textContent.startsWith('SILog')")
+    assert page.evaluate(f"{curves}.xaxis.range") == [2, 4] and page.evaluate(f"{curves}.yaxis.range[1]") < 0.3
+    assert said == []
+    page.close()
+
+
 @pytest.fixture(scope="module")
 def paper_page(tmp_path_factory):
     """The page of a group of studies that was trained to its end."""
