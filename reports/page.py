@@ -125,7 +125,13 @@ def _templates() -> Environment:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_asset)
     )
-    own: dict[str, Any] = {"number": number, "short": short, "readable": readable, "sentence": sentence}
+    own: dict[str, Any] = {
+        "number": number,
+        "short": short,
+        "readable": readable,
+        "sentence": sentence,
+        "download": download,
+    }
     environment.filters |= own
     environment.globals["amount"] = wording.amount
     environment.tests["finite"] = math.isfinite
@@ -344,6 +350,11 @@ def _between(low: float | None, high: float | None) -> Cell:
     if low is None or high is None:
         return Cell("–", "", "number")
     return Cell(f"{number(low)} to {number(high)}", low, "number")
+
+
+def download(text: str) -> str:
+    """A text as the address of a link that saves it: it is in the page, so nothing is fetched."""
+    return f"data:application/toml;base64,{base64.b64encode(text.encode()).decode()}"
 
 
 def sentence(text: str) -> str:

@@ -62,7 +62,8 @@ class StudyRecord:
     `predictors` how the trivial predictors are called. What they do not name is called as the tables call it. `looks` are how
     often the study was looked at, each time with more seeds. `pictures` are the validation pictures' scenes, and of finished
     runs what each picture amounts to in what trials are ranked by, over the `window` epochs that make a run's value; `images` the same
-    of other columns, where they were asked for.
+    of other columns, where they were asked for. `spec_text` is the spec as it was written, `resolved` the whole of it, every default
+    filled in: a spec that asks for the same study again.
     """
 
     name: str
@@ -91,6 +92,7 @@ class StudyRecord:
     pictures: PictureValues | None = None
     confirmation: ConfirmationRecord | None = None
     images: Mapping[str, PictureValues] = field(default_factory=dict)
+    resolved: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -25,7 +25,7 @@ from depth_loss_sweep.reports.references import REFERENCES
 from depth_loss_sweep.reports.samples import panel_runs
 from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.spec import StudySpec
-from depth_loss_sweep.spec_file import stored_overrides, stored_spec
+from depth_loss_sweep.spec_file import resolved_text, stored_overrides, stored_spec
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.words import counted
 
@@ -48,6 +48,7 @@ def study_numbers(store: Store, name: str, has_terms: bool = False) -> StudyReco
     return StudyRecord(
         name=name,
         spec_text=effective_text(row),
+        resolved=resolved_text(row, store.shown_url),
         spec=spec.as_dict(),
         version=row["version"],
         command=row["command"],

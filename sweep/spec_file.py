@@ -77,16 +77,19 @@ def parse_spec(text: str, overrides: Mapping[str, Any], given: str = "the spec",
 
     Of a `stored` study, what earlier versions let pass is let pass.
     """
+    tree = _read(text, given)
     try:
-        tree = tomllib.loads(text, parse_float=Decimal)
-    except (tomllib.TOMLDecodeError, RecursionError, ArithmeticError, ValueError) as error:
-        raise SpecError(f"{given} is not valid TOML: {' '.join(str(error).split())}") from error
-    try:
-        for key, value in overrides.items():
-            _lay_over(tree, key, value)
+        _lay_all_over(tree, overrides)
         return _build(tree, text, given, stored)
     except SpecError as error:
         raise SpecError(f"{given}: {error}") from error
+
+
+def _read(text: str, given: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text, parse_float=Decimal)
+    except (tomllib.TOMLDecodeError, RecursionError, ArithmeticError, ValueError) as error:
+        raise SpecError(f"{given} is not valid TOML: {' '.join(str(error).split())}") from error
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -103,6 +106,11 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 def _key(text: str) -> str:
     return text.strip().replace('"', "").replace("'", "")
+
+
+def _lay_all_over(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    for key, value in overrides.items():
+        _lay_over(tree, key, value)
 
 
 def _lay_over(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -262,6 +270,46 @@ def stored_spec(row: Mapping[str, Any], database: str) -> StudySpec:
         return parse_spec(row["spec_text"], overrides | {"study.name": row["name"]}, given, stored=True)
     spec = parse_spec(row["spec_text"], overrides | {"study.name": row["parent"]}, given, stored=True)
     return spec.confirming(row["name"], spec.study.seeds, _candidates(row["candidates"], given))
+
+
+def resolved_text(row: Mapping[str, Any], database: str) -> str:
+    """A stored study's whole spec as TOML with every default filled in: started, it asks for exactly the same study.
+
+    Swept values and weights stand as they were given, since their digits count. Empty for a study that confirms another: no
+    spec asks for one.
+    """
+    if row.get("parent"):
+        return ""
+    spec, tree = stored_spec(row, database), _read(row["spec_text"], row["name"])
+    _lay_all_over(tree, stored_overrides(row["overrides"]))
+    _, swept = _split_search(tree.get("search", {}))
+    lines = []
+    for section in SECTIONS[:-1]:
+        settings = getattr(spec, section).model_dump(mode="json")
+        content = settings | (swept if section == "search" else {})
+        lines += [f"[{section}]", *(f"{_toml_key(k)} = {_toml(v)}" for k, v in content.items() if v is not None), ""]
+    if weights := tree.get("weights"):
+        lines += [
+            "[weights]",
+            *(f"{term} = {_toml(w) if isinstance(w, str) else w}" for term, w in weights.items()),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"\w+", name, re.ASCII) else _toml(name)
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML has it; a decimal stays a decimal, so that it is no whole number when it is read again."""
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{_toml_key(k)} = {_toml(v)}' for k, v in value.items())} }}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, Decimal):
+        return str(value) if re.search("[.E]", str(value)) else f"{value}.0"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _candidates(text: str, given: str) -> list[Candidate]:

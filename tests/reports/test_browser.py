@@ -1,6 +1,7 @@
 """The page in a real browser, where there is one."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,19 @@ def test_no_control_leads_out_of_the_page(browser, study, tmp_path):
     assert used > 50 and said == [] and asked == [] and opened == []
     assert all(url.startswith(("data:", "blob:")) for url in outside) and page.url.split("#")[0] == path.as_uri()
     assert page.locator("[class*=plotly-cloud]").count() == 0
+    page.close()
+
+
+def test_the_whole_spec_is_saved_from_the_page(browser, study, tmp_path):
+    """A link in the page saves it, letter by letter, and it is shown below the link."""
+    resolved = '[study]\nname = "α & <b>"\nseeds = [0]\n'
+    record = replace(study("point", trials=1, name="own"), resolved=resolved)
+    page, said, asked = open_page(browser, write_report([record], tmp_path / "report.html"))
+    with page.expect_download() as saved:
+        page.click("#study-1-origin a[download]")
+    assert saved.value.suggested_filename == "own.toml"
+    assert Path(saved.value.path()).read_text(encoding="utf-8") == resolved
+    assert page.text_content("#study-1-origin details pre") == resolved and said == [] and asked == []
     page.close()
 
 

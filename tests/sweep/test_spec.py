@@ -1,5 +1,7 @@
 """The spec: overrides, strictness, what may be compared."""
 
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,9 @@ from depth_loss_sweep.spec_file import (
     parse_data_settings,
     parse_override,
     parse_spec,
+    preset_names,
     read_text,
+    resolved_text,
     stored_overrides,
     stored_spec,
 )
@@ -234,6 +238,53 @@ def test_a_stored_study_keeps_the_value_that_was_meant(overrides: dict, value: o
     old = stored_spec({**row, "overrides": "{}"}, "sweep.db")
     assert old.study.value == "last" and as_begun(load_spec("demo"), old).study.value == "last"
     assert as_begun(spec, old).study.value == ("last" if not overrides else value)
+
+
+STORED = {
+    **{name: (read_text(name), {}) for name in preset_names()},
+    "points": (POINTS, {}),
+    "fields": (
+        read_text("demo").replace(
+            "w = {", 'train.learning_rate = [1e-3, 2e-4]\n"model.head" = ["linear", "softplus"]\nw = {'
+        ),
+        {
+            "train.epochs": 3,
+            "train.clip_norm": Decimal("1e-5"),
+            "data.depth_scale": "1/256",
+            "study.description": 'a "quote", \\ and \x7f',
+        },
+    ),
+    "exact": (
+        read_text("demo"),
+        {
+            "search.w": [Decimal("2."), Decimal("0.50"), 1],
+            "weights.edge": "w / 2",
+            "weights.l1": Decimal("2."),
+            "weights.silog": 1,
+        },
+    ),
+    "drawn": (
+        read_text("lambda-search"),
+        {"search.pruner": "median", "search.parallel": 2, "study.value": 3},
+    ),
+    "log": (
+        read_text("demo").replace("{ from = 0.0, to = 0.9, step = 0.225 }", "{ low = 1e-3, high = 0.9, log = true }"),
+        {"search.sampler": "random", "search.trials": 5},
+    ),
+}
+
+
+@pytest.mark.parametrize("given", STORED)
+def test_a_resolved_spec_asks_for_the_same_study(given: str, tmp_path: Path) -> None:
+    """Every default filled in and every --set laid over it, the text alone has both hashes of the study, and says all keys."""
+    text, overrides = STORED[given]
+    spec = parse_spec(text, overrides | {"study.name": "mine"})
+    row = {"name": "mine", "spec_text": text, "overrides": kept_overrides(spec, overrides)}
+    (tmp_path / "any.toml").write_text(resolved_text(row, "sweep.db"), encoding="utf-8")
+    again, stored = load_spec(str(tmp_path / "any.toml")), stored_spec(row, "sweep.db")
+    assert again.as_dict() == stored.as_dict()
+    assert (fixed_hash(again), grown_hash(again)) == (fixed_hash(stored), grown_hash(stored))
+    assert {*type(spec.train).model_fields} - again.train.model_fields_set <= {"clip_norm"}
 
 
 def test_a_stored_study_is_called_as_its_row_says() -> None:
