@@ -62,17 +62,17 @@ class Samples:
 
 
 def panel_runs(analysis: Analysis) -> tuple[str, ...]:
-    """The runs whose panels a report shows: a seed each of the best and of the worst finished trial.
+    """The runs whose panels a report shows: of the best finished trial a typical seed, of the worst one that broke, if any did.
 
     Load these into the record's `panels`; none if no trial has finished all of its seeds.
     """
-    return tuple(seed.run for _, _, seed in _chosen(analysis.ranked, None))
+    return tuple(seed.run for _, _, seed in _chosen(analysis, None))
 
 
 def sample_panels(analysis: Analysis) -> Samples | None:
     """The panels of the best and the worst trial that have any; None where there is nothing to show."""
     stored = analysis.record.panels
-    chosen = _chosen(analysis.ranked, set(stored))
+    chosen = _chosen(analysis, set(stored))
     if not chosen:
         return None
     panels = [stored[seed.run] for _, _, seed in chosen]
@@ -90,18 +90,31 @@ def sample_panels(analysis: Analysis) -> Samples | None:
     )
 
 
-def _chosen(ranked: Sequence[TrialResult], available: set[str] | None) -> list[tuple[str, TrialResult, SeedValue]]:
-    order = [t for t in ranked if _seed_of(t, available)]
-    roles = [("best", order[0])] if order else []
+def _chosen(analysis: Analysis, available: set[str] | None) -> list[tuple[str, TrialResult, SeedValue]]:
+    order = [t for t in analysis.ranked if _stored(t, available)]
+    shown = [("best", order[0], _middle)] if order else []
     if len(order) > 1:
-        roles.append(("worst", order[-1]))
-    return [(role, trial, seed) for role, trial in roles if (seed := _seed_of(trial, available))]
+        shown.append(("worst", order[-1], _broken_or_middle))
+    cost = analysis.ranking.cost
+    return [
+        (role, trial, pick(sorted(_stored(trial, available), key=lambda s: cost(s.value))))
+        for role, trial, pick in shown
+    ]
 
 
-def _seed_of(trial: TrialResult, available: set[str] | None) -> SeedValue | None:
-    """The seed to show: the one that diverged if any did, else the first."""
-    seeds = [s for s in trial.seeds if available is None or s.run in available]
-    return next((s for s in seeds if math.isinf(s.value)), seeds[0] if seeds else None)
+def _stored(trial: TrialResult, available: set[str] | None) -> list[SeedValue]:
+    return [s for s in trial.seeds if not math.isnan(s.value) and (available is None or s.run in available)]
+
+
+def _middle(seeds: Sequence[SeedValue]) -> SeedValue:
+    """Of seeds from best to worst, the middle one of those that did not break: neither a lucky nor a collapsed one."""
+    unbroken = [s for s in seeds if not s.broke] or seeds
+    return unbroken[(len(unbroken) - 1) // 2]
+
+
+def _broken_or_middle(seeds: Sequence[SeedValue]) -> SeedValue:
+    """The worst of those that broke; where none did, the middle one."""
+    return next((s for s in reversed(seeds) if s.broke), _middle(seeds))
 
 
 def _limits(panels: Sequence[Panels]) -> tuple[float, float, float]:

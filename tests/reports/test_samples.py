@@ -25,6 +25,23 @@ def test_the_best_and_the_worst_trial_are_shown(study):
     assert decoded(samples.rows[0].truth).shape == (64, 64, 3)
 
 
+def test_the_best_trial_is_shown_by_a_typical_seed(study):
+    """Its first seed collapsed and still the trial is best by its mean: the middle one of the others is shown."""
+    values = {
+        (0, 0): 0.69,
+        (0, 1): 0.3,
+        (0, 2): 0.34,
+        (0, 3): 0.32,
+        **{(1, seed): 0.6 + 0.01 * seed for seed in range(4)},
+    }
+    record = study(trials=2, seeds=4, panels=1, values=values)
+    record.runs.loc[(record.runs["trial"] == 0) & (record.runs["seed"] == 0), "outcome"] = "flat"
+    best, worst = sample_panels(Analysis(record)).shown
+    assert (best.trial, best.seed) == (0, 3) and (worst.trial, worst.seed) == (1, 1)
+    record.runs.loc[(record.runs["trial"] == 1) & (record.runs["seed"] == 0), "outcome"] = "flat"
+    assert sample_panels(Analysis(record)).shown[1].seed == 0
+
+
 def test_callers_can_ask_which_panels_to_load(study):
     """The runs named are those that are shown."""
     record = study(trials=3, panels=1)
