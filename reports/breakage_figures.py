@@ -20,7 +20,7 @@ from depth_loss_sweep.reports.charts import (
     clean,
     ends,
     new_chart,
-    place_names,
+    place_ticks,
     rounded,
 )
 from depth_loss_sweep.reports.measures import Measure
@@ -46,7 +46,7 @@ def outcomes_chart(counts: OutcomeCounts, height: int = 300) -> Chart:
     add_legend(chart)
     most = max((sum(at_place) for at_place in zip(*counts.counts.values(), strict=True)), default=1)
     chart.layout["yaxis"]["dtick"] = max(1, round(most / 5))
-    place_names(chart, counts.axis)
+    place_ticks(chart, counts.axis)
     return chart
 
 
@@ -69,7 +69,7 @@ def gradient_chart(points: Sequence[GradientPoint], axis: Axis, height: int = 30
         )
     add_diverged(chart, [p.x for p in points if not math.isfinite(p.norm)])
     _use_decades(chart, [p.norm for p in finite])
-    place_names(chart, axis)
+    place_ticks(chart, axis)
     return chart
 
 
@@ -114,16 +114,17 @@ def rates_chart(found: BreakRates, height: int = 300) -> Chart:
     add_legend(chart)
     chart.layout["yaxis"] |= {"range": [-0.03, 1.03]}
     if found.threshold:
-        _add_band(chart, found.threshold, ends(found.axis))
-    place_names(chart, found.axis)
+        _add_band(chart, found.threshold, found.axis)
+    place_ticks(chart, found.axis)
     return chart
 
 
-def _add_band(chart: Chart, threshold: Threshold, span: list[float]) -> None:
+def _add_band(chart: Chart, threshold: Threshold, axis: Axis) -> None:
     """Where the median seed begins to break; an open end of the interval is the axis's end."""
+    span = ends(axis)
     begin, end = span if threshold.side == "from" else span[::-1]
-    low = begin if threshold.low is None else threshold.low
-    high = end if threshold.high is None else threshold.high
+    low = begin if threshold.low is None else axis.place(threshold.low)
+    high = end if threshold.high is None else axis.place(threshold.high)
     fill = {"fillcolor": TRAIN, "opacity": 0.16, "line": {"width": 0}, "layer": "below"}
     chart.layout["shapes"] = [{"type": "rect", "yref": "paper", "x0": low, "x1": high, "y0": 0, "y1": 1, **fill}]
     chart.layout["xaxis"]["range"] = span

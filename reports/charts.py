@@ -35,6 +35,7 @@ OUTCOME_COLOURS = {
 }
 OUTCOME_SYMBOLS = {"learnt": "circle", "trivial": "square", "flat": "diamond", "spiking": "triangle-up"}
 TERMS = ("#4f6bed", "#e0812f", "#3da47a", "#b565c9", "#8c96a8", "#c2a23c", "#23a0c2", "#d9504e")
+TICK_GAP = 0.095  # of the axis
 ERROR_BAR = {"thickness": 1.5, "width": 4}
 
 
@@ -124,11 +125,28 @@ def add_legend(chart: Chart) -> None:
     chart.layout["legend"] = {"orientation": "h", "y": 1.04, "yanchor": "bottom", "x": 0, "traceorder": "normal"}
 
 
-def place_names(chart: Chart, axis: Axis) -> None:
-    """Write names on the horizontal axis where places are no numbers."""
+def place_ticks(chart: Chart, axis: Axis) -> None:
+    """Ticks on the horizontal axis where trials stand, as many as have room; names, which have to be told apart, all of them."""
     if axis.names:
-        ticks = {"tickvals": list(range(len(axis.names))), "ticktext": [clean(name) for name in axis.names]}
-        chart.layout["xaxis"] |= {**ticks, "range": [-0.6, len(axis.names) - 0.4]}
+        chart.layout["xaxis"]["range"] = [-0.6, len(axis.names) - 0.4]
+    if axis.least is not None:
+        chart.layout["xaxis"]["title"]["text"] += ", log scale"
+    shown = axis.ticks if axis.names else _spaced(axis.ticks)
+    if shown:
+        chart.layout["xaxis"] |= {"tickvals": list(shown), "ticktext": [clean(text) for text in shown.values()]}
+
+
+def _spaced(ticks: Mapping[float, str]) -> dict[float, str]:
+    """Ticks that stand far enough apart to be read, the first and the last among them."""
+    kept = dict(list(ticks.items())[:1])
+    if len(ticks) > 1:
+        first, last = min(ticks), max(ticks)
+        gap = TICK_GAP * (last - first)
+        for place, text in ticks.items():
+            if place - max(kept) >= gap and (last - place >= gap or place == last):
+                kept[place] = text
+        kept[last] = ticks[last]
+    return kept
 
 
 def add_scatter(chart: Chart, **trace: Any) -> None:
@@ -196,7 +214,7 @@ def add_diverged(chart: Chart, x: Sequence[float]) -> None:
 
 
 def bar_width(x: Sequence[float]) -> float:
-    """How wide bars at these places are."""
+    """How wide bars at these places are: no thinner than can be seen, though neighbours may then touch."""
     numbers = sorted(set(x))
     gaps = [b - a for a, b in pairwise(numbers)]
-    return 0.72 * min(gaps) if gaps else 0.3
+    return max(0.72 * min(gaps), (numbers[-1] - numbers[0]) / 80) if gaps else 0.3

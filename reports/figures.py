@@ -22,7 +22,7 @@ from depth_loss_sweep.reports.charts import (
     colour_at,
     ends,
     new_chart,
-    place_names,
+    place_ticks,
     rounded,
     term_colours,
 )
@@ -52,7 +52,7 @@ def measure_chart(
     add_diverged(chart, series.diverged_x)
     if marked in series.trials:
         _add_ring(chart, series, series.trials.index(marked), verdict)
-    place_names(chart, series.axis)
+    place_ticks(chart, series.axis)
     return chart
 
 
@@ -120,7 +120,7 @@ def combined_chart(train: MeasureSeries, val: MeasureSeries, height: int = 320) 
         )
     add_diverged(chart, val.diverged_x)
     add_legend(chart)
-    place_names(chart, val.axis)
+    place_ticks(chart, val.axis)
     return chart
 
 
@@ -139,7 +139,7 @@ def shares_chart(shares: Shares, y_title: str, names: Mapping[str, str], height:
             hovertemplate=f"{clean(names[term])}: %{{y}}<extra></extra>",
         )
     add_legend(chart)
-    place_names(chart, shares.axis)
+    place_ticks(chart, shares.axis)
     return chart
 
 
@@ -152,9 +152,9 @@ def parallel_chart(
     """Parallel coordinates: one line a trial through its weights to its value, coloured by the value, best on top."""
     numbers = [n for n in means if math.isfinite(means[n])]
     numbers.sort(key=lambda n: means[n], reverse=not measure.higher_is_better)
-    columns = [(a.title, a.positions) for a in axes if not a.names] + [(measure.axis, means)]
+    columns = [(a.title, a.positions, a.values) for a in axes if not a.names] + [(measure.axis, means, means)]
     chart = new_chart(height, "", "position between each axis's ends")
-    lanes = [_lane(values, numbers) for _, values in columns]
+    lanes = [_lane(places, numbers) for _, places, _ in columns]
     for number in numbers:
         heights = [lane[number] for lane in lanes]
         shade = heights[-1] if not measure.higher_is_better else 1 - heights[-1]
@@ -166,7 +166,7 @@ def parallel_chart(
             marker={"size": 4},
             line={"color": colour_at(shade), "width": 3.5 if number == marked else 1.4},
             opacity=1.0 if number == marked else 0.7,
-            text=[short(float(values[number])) for _, values in columns],
+            text=[short(float(values[number])) for _, _, values in columns],
             hovertemplate=f"trial {number}: %{{text}}<extra></extra>",
         )
     _label_lanes(chart, columns, numbers)
@@ -179,16 +179,16 @@ def _lane(values: Mapping[int, Any], numbers: Sequence[int]) -> dict[int, float]
     return {n: (float(values[n]) - low) / ((high - low) or 1) for n in numbers}
 
 
-def _label_lanes(chart: Chart, columns: Sequence[tuple[str, Mapping]], numbers: Sequence[int]) -> None:
+def _label_lanes(chart: Chart, columns: Sequence[tuple[str, Mapping, Mapping]], numbers: Sequence[int]) -> None:
     chart.layout.update(shapes=[], annotations=[])
-    for place, (_, values) in enumerate(columns):
+    for place, (_, _, values) in enumerate(columns):
         known = [float(values[n]) for n in numbers]
         line = {"type": "line", "x0": place, "x1": place, "y0": 0, "y1": 1, "line": {"color": POINT, "width": 1}}
         chart.layout["shapes"].append(line)
         for y, value, anchor in ((1.03, max(known), "bottom"), (-0.03, min(known), "top")):
             label = {"x": place, "y": y, "text": short(value), "showarrow": False, "yanchor": anchor}
             chart.layout["annotations"].append(label)
-    names = [clean(title).replace("weight of ", "").replace(" (", "<br>(") for title, _ in columns]
+    names = [clean(title).replace("weight of ", "").replace(" (", "<br>(") for title, _, _ in columns]
     ticks = {"tickvals": list(range(len(columns))), "ticktext": names, "showline": False, "ticks": ""}
     chart.layout["xaxis"] |= {**ticks, "range": [-0.3, len(columns) - 0.7]}
     chart.layout["yaxis"] |= {"visible": False, "range": [-0.14, 1.14]}
@@ -286,6 +286,8 @@ def _add_colour_key(chart: Chart, curves: Sequence[Curve], axis: Axis) -> None:
     numbers = [c.position for c in curves]
     bar = {"title": {"text": clean(axis.title), "side": "right"}, "thickness": 10, "outlinewidth": 0, "len": 0.95}
     marker = {"color": [min(numbers)], "cmin": min(numbers), "cmax": max(numbers), "colorscale": COLORSCALE}
+    if axis.least is not None:
+        bar |= {"tickvals": list(axis.ticks), "ticktext": list(axis.ticks.values())}
     if min(numbers) < max(numbers):
         marker |= {"showscale": True, "colorbar": bar}
     add_scatter(chart, x=[None], y=[None], mode="markers", marker=marker, hoverinfo="skip", showlegend=False)

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -11,20 +12,48 @@ import pandas as pd
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.breakage import Threshold
 from depth_loss_sweep.reports.instability import Proportion
-from depth_loss_sweep.reports.measures import Measure
+from depth_loss_sweep.reports.measures import Measure, short
 from depth_loss_sweep.reports.naming import written
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.references import EQUAL, FIXED, POINT
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult
 
+DECADES = 10  # an axis is logarithmic where half of its values lie below such a part of the largest
+
 
 @dataclass(frozen=True)
 class Axis:
-    """Where trials stand on a horizontal axis: trial number -> place; `names` of places 0, 1, ... that are no numbers."""
+    """Where trials stand on a horizontal axis: trial number -> value; `names` of values 0, 1, ... that are no numbers.
+
+    Along decades values stand by their logarithm, and zero one decade below `least`, the smallest value above it.
+    """
 
     title: str
-    positions: Mapping[int, float]
+    values: Mapping[int, float]
     names: tuple[str, ...] = ()
+    least: float | None = None
+
+    def place(self, value: float) -> float:
+        """Where a value stands."""
+        if self.least is None:
+            return value
+        return math.log10(value if value > 0 else self.least / 10)
+
+    @cached_property
+    def positions(self) -> dict[int, float]:
+        """Trial number -> where it stands."""
+        return {number: self.place(value) for number, value in self.values.items()}
+
+    @cached_property
+    def ticks(self) -> dict[float, str]:
+        """Place -> what stands there: each value that was chosen; of values that were drawn the decades, or none."""
+        if self.names:
+            return {float(place): name for place, name in enumerate(self.names)}
+        shown = sorted({*self.values.values()})
+        if any(float(short(value)) != value for value in shown):  # chosen values are short
+            ends = (math.floor(self.place(shown[0])), math.ceil(self.place(shown[-1])))
+            shown = [] if self.least is None else [10.0**power for power in range(ends[0], ends[1] + 1)]
+        return {self.place(value): short(value) for value in shown}
 
 
 @dataclass(frozen=True)
@@ -165,9 +194,23 @@ def _column_axis(record: StudyRecord, column: str, title: str) -> Axis:
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     numbers = [int(n) for n in record.trials["number"]]
     if numeric:
-        return Axis(title, dict(zip(numbers, map(float, values), strict=True)))
+        places = dict(zip(numbers, map(float, values), strict=True))
+        return Axis(title, places, least=_least(record, column.removeprefix("var_"), sorted({*places.values()})))
     names = tuple(dict.fromkeys(written(v) for v in values))
     return Axis(title, {n: float(names.index(written(v))) for n, v in zip(numbers, values, strict=True)}, names)
+
+
+def _least(record: StudyRecord, variable: str, values: Sequence[float]) -> float | None:
+    """The smallest positive of a swept variable's values (sorted, each once) where they go over decades, else None.
+
+    What is drawn goes over decades where the spec says so; chosen values do where a linear axis would crowd half of them.
+    """
+    positive = [v for v in values if v > 0]
+    if record.kind == "simplex" or len(positive) < 3 or values[0] < 0:
+        return None
+    drawn = next((v for v in record.spec.get("variables", ()) if v["name"] == variable and "low" in v), None)
+    is_log = drawn["log"] if drawn else positive[(len(positive) - 1) // 2] * DECADES <= positive[-1]
+    return positive[0] if is_log else None
 
 
 # Measures against weights

@@ -1,9 +1,12 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.breakage_figures import outcomes_chart
+from depth_loss_sweep.reports.figures import measure_chart
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.series import (
     axes,
@@ -98,3 +101,32 @@ def test_only_measures_with_values_are_shown(study):
     record = study(trials=1)
     record.epochs["metric_rmse_far"] = np.nan
     assert "metric_rmse_far" not in [m.column for m in Analysis(record).measured_metrics]
+
+
+def over(record, values):
+    """The study, its line being of these values."""
+    return replace(record, trials=record.trials.assign(var_w=values))
+
+
+def test_weights_over_decades_stand_at_equal_distances(study):
+    """From 0 to 100 in powers of ten: a decade a step, zero one decade below the rest, ticks at what was tried, wide bars."""
+    record = over(study(trials=6), [0.0, 0.01, 0.1, 1.0, 10.0, 100.0])
+    (axis,) = axes(Analysis(record))
+    assert [*axis.positions.values()] == pytest.approx([-3, -2, -1, 0, 1, 2])
+    assert [*axis.ticks.values()] == ["0", "0.01", "0.1", "1", "10", "100"]
+    chart = outcomes_chart(outcome_counts(Analysis(record), axis))
+    assert chart.data[0]["width"] > 0.5 and chart.layout["xaxis"]["ticktext"] == [*axis.ticks.values()]
+
+
+def test_ticks_stand_where_something_was_tried(study):
+    """At the chosen values, as many as have room; a drawn weight keeps round numbers, and what was drawn over decades those."""
+    uneven = over(study(trials=5), [0.0, 0.01, 0.3, 0.31, 0.9])
+    chart = measure_chart(measure_series(Analysis(uneven), RMSE, main_axis(Analysis(uneven))))
+    assert chart.layout["xaxis"]["ticktext"] == ["0", "0.3", "0.9"]
+    drawn = over(study(trials=4), [0.123456, 0.31234567, 0.4567891, 0.8912345])
+    (axis,) = axes(Analysis(drawn))
+    assert axis.ticks == {} and axis.least is None
+    wide = over(study(trials=4), [0.00123456, 0.0234567, 0.4567891, 0.8912345])
+    wide = replace(wide, spec={**wide.spec, "variables": [{"name": "w", "low": 0.001, "high": 1.0, "log": True}]})
+    (axis,) = axes(Analysis(wide))
+    assert axis.ticks == {-3.0: "0.001", -2.0: "0.01", -1.0: "0.1", 0.0: "1"}
