@@ -21,6 +21,7 @@ from depth_loss_sweep.reports.charts import (
     ends,
     new_chart,
     place_ticks,
+    reach,
     rounded,
 )
 from depth_loss_sweep.reports.measures import Measure
@@ -155,7 +156,8 @@ def values_chart(
     for curve in curves:
         _add_run(chart, curve, curve.values, _ending(curve), "solid")
     last = max(epoch for curve in curves for epoch in curve.epochs)
-    add_baselines(chart, baselines, [1, last], side="right")
+    values = [value for curve in curves for value in curve.values]
+    add_baselines(chart, baselines, [1, last], reach(values), side="right")
     _finish_beside(chart, curves)
     return chart
 

@@ -168,31 +168,48 @@ def ends(axis: Axis) -> list[float]:
     return [min(places) - pad, max(places) + pad]
 
 
-def add_baselines(chart: Chart, baselines: Mapping[str, float], span: list[float], side: str = "left") -> None:
-    """Dashed lines, named at one end: the upper one above itself, others below, so that close ones stay readable."""
-    labels = []
-    highest = max((v for v in baselines.values() if math.isfinite(v)), default=math.nan)
+def reach(values: Iterable[float]) -> tuple[float, float]:
+    """How far from a figure's own values a line may lie and still be drawn: so far that they keep a third of the axis."""
+    known = [v for v in values if math.isfinite(v)]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    return (low - (high - low), high + (high - low)) if low < high else (-math.inf, math.inf)
+
+
+def add_baselines(
+    chart: Chart, baselines: Mapping[str, float], span: list[float], within: Sequence[float], side: str = "left"
+) -> None:
+    """Dashed lines, named at one end: the upper one above itself, others below, so that close ones stay readable.
+
+    What lies outside of `within` would squeeze everything else: it is an arrow at the figure's edge, with its number.
+    """
+    low, high = within
+    labels: list[dict[str, Any]] = []
+    drawn = {label: value for label, value in baselines.items() if low <= value <= high}
+    highest = max(drawn.values(), default=math.nan)
+    beyond = {"↑": 0, "↓": 0}
     for (label, value), colour in zip(baselines.items(), cycle(BASELINES), strict=False):
+        is_drawn = label in drawn
         add_scatter(
             chart,
             x=span,
-            y=rounded([value, value]),
+            y=rounded([value if is_drawn else math.nan] * 2),
             mode="lines",
             line={"color": colour, "width": 1.6, "dash": "dash"},
             hovertemplate=f"{clean(label)}: %{{y}}<extra></extra>",
             meta="baseline",
             showlegend=False,
         )
+        text = f"{clean(label)} {short(value)}"
+        place: dict[str, Any] = {"y": value, "yshift": 8 if value == highest else -8}
+        if not is_drawn:
+            arrow, sign = ("↑", -1) if value > high else ("↓", 1)
+            text = f"{arrow} {text}"
+            place = {"yref": "paper", "y": 1 if arrow == "↑" else 0, "yshift": sign * (8 + 14 * beyond[arrow])}
+            beyond[arrow] += 1
         if math.isfinite(value):
-            place = {
-                "xref": "paper",
-                "x": 0.01 if side == "left" else 0.99,
-                "xanchor": side,
-                "y": value,
-                "yshift": 8 if value == highest else -8,
-            }
-            text = {"text": f"{clean(label)} {short(value)}", "font": {"size": 10.5, "color": colour}}
-            labels.append({"name": "baseline", "showarrow": False, **place, **text})
+            place |= {"xref": "paper", "x": 0.01 if side == "left" else 0.99, "xanchor": side}
+            label_ = {"text": text, "font": {"size": 10.5, "color": colour}}
+            labels.append({"name": "baseline", "showarrow": False, **place, **label_})
     chart.layout["annotations"] = labels
 
 

@@ -23,6 +23,7 @@ from depth_loss_sweep.reports.charts import (
     ends,
     new_chart,
     place_ticks,
+    reach,
     rounded,
     term_colours,
 )
@@ -48,12 +49,18 @@ def measure_chart(
     chart = new_chart(height, series.axis.title, series.measure.axis)
     _add_seeds(chart, series)
     _add_means(chart, series, colours)
-    add_baselines(chart, series.baselines, ends(series.axis))
+    add_baselines(chart, series.baselines, ends(series.axis), reach(_heights(series)))
     add_diverged(chart, series.diverged_x)
     if marked in series.trials:
         _add_ring(chart, series, series.trials.index(marked), verdict)
     place_ticks(chart, series.axis)
     return chart
+
+
+def _heights(series: MeasureSeries) -> list[float]:
+    """All that is drawn of a series: its seeds, and the ends of its means' intervals."""
+    ends_ = [m + s * h for m, h in zip(series.mean_y, series.half_widths, strict=True) for s in (-1, 1)]
+    return [*series.seed_y, *ends_]
 
 
 def _add_seeds(chart: Chart, series: MeasureSeries) -> None:
@@ -220,7 +227,7 @@ def curves_chart(
             marker={"color": colour},
             hovertemplate="epoch %{x}: %{y}<extra>" + clean(curve.label) + "</extra>",
         )
-    add_baselines(chart, baselines, [epochs[0], epochs[-1]], side="right")
+    add_baselines(chart, baselines, [epochs[0], epochs[-1]], y_range or (-math.inf, math.inf), side="right")
     _add_colour_key(chart, curves, axis)
     chart.layout["yaxis"]["range"] = y_range
     chart.layout["xaxis"] |= {"tick0": 0, "dtick": max(1, math.ceil(len(epochs) / 8))}
@@ -294,9 +301,13 @@ def _add_colour_key(chart: Chart, curves: Sequence[Curve], axis: Axis) -> None:
 
 
 def curve_range(groups: Sequence[Sequence[Curve]], baselines: Sequence[float]) -> list[float] | None:
-    """One vertical range for several figures of curves, so that train and val can be compared by eye."""
+    """One vertical range for several figures of curves, so that train and val can be compared by eye.
+
+    Trivial predictors that would squeeze the curves are out of it.
+    """
     values = [v for curves in groups for c in curves for seed in c.seeds for v in seed if math.isfinite(v)]
-    values += [b for b in baselines if math.isfinite(b)]
+    low, high = reach(values)
+    values += [b for b in baselines if low <= b <= high]
     if not values:
         return None
     pad = 0.06 * (max(values) - min(values)) or 0.1

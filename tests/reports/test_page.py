@@ -97,6 +97,23 @@ def test_hostile_names_are_text(study):
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
+def test_a_far_predictor_is_an_arrow_and_squeezes_nothing(study):
+    """Points of 0.5 to 0.7 beside a predictor of 7: its number stands at the edge, and what is drawn ends near the points."""
+    for objective in ("val_rmse", "val_delta1"):
+        section, *_, epochs, _ = study_sections(Analysis(study(baseline=7.0, trials=5, objective=objective)), "study-1")
+        chart = section.figures[0].chart
+        lines = [trace["y"] for trace in chart.data if trace.get("meta") == "baseline"]
+        assert lines and all(y == [None, None] for y in lines)
+        arrow = "↑" if objective == "val_rmse" else "↓"
+        assert all(label["text"].startswith(f"{arrow} training") for label in chart.layout["annotations"])
+        assert epochs.figures[0].chart.layout["yaxis"]["range"][1] < 2
+    near = study_sections(Analysis(study(trials=5)), "study-1")[0].figures[0].chart
+    assert [label["text"] for label in near.layout["annotations"]] == [
+        "training median 0.71",
+        "training mean map 0.639",
+    ]
+
+
 def test_hostile_values_of_a_variable_are_text_in_figures(study):
     """Plotly reads a little HTML in names, so they are escaped once more."""
     record = study(trials=2)
