@@ -4,9 +4,7 @@ Suggestions come from an in-memory replica of the trials that were told and aske
 seed, trial number): what trial n is depends on the spec and on trials 0 .. n - parallel, never on who asked or when.
 """
 
-import hashlib
 import math
-import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +13,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import Engine
@@ -24,12 +21,12 @@ from sqlalchemy.exc import DatabaseError
 
 from depth_loss_sweep.database import Database, configure
 from depth_loss_sweep.errors import StorageError, hide_password
+from depth_loss_sweep.samplers import SAMPLERS
 from depth_loss_sweep.space import Choices, plain
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.tables import optuna_names
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.filterwarnings("ignore", category=ExperimentalWarning)
 EDGE = 1e-6  # the simplex's u lie in (EDGE, 1 - EDGE)
 
 
@@ -76,17 +73,26 @@ class Suggester:
         number, self.asked = self.asked, self.asked + 1
         if self.replica is None:
             return dict(self.spec.cells[number]), {}
-        # However many were told by now (a study that grew has told all), trial n knows of trials 0 .. n - parallel.
-        while self.pending and self.pending[0][0] <= number - self.spec.search.parallel:
-            _tell(self.replica, *self.pending.pop(0))
-        self.replica.sampler = self._sampler(number)
+        self._look(number)
         drawn = self.replica.ask(self.drawn).params
         return (simplex_point(drawn) if self.spec.search.simplex else dict(drawn)), drawn
 
     def restore(self, drawn: Mapping[str, Any]) -> None:
-        """Take a trial up that was asked before, without asking again."""
-        self.asked += 1
-        if self.replica is not None:
+        """Take a trial up that was asked before: the next in order, once all before it that have ended were told.
+
+        A sampler that keeps notes draws again, so that it makes them again; what it drew then stands.
+        """
+        number, self.asked = self.asked, self.asked + 1
+        if self.replica is None:
+            return
+        if SAMPLERS[self.spec.search.sampler].keeps_notes:
+            self._look(number)
+            self.replica.enqueue_trial(dict(drawn))
+            trial = self.replica.ask()
+            trial.relative_params  # noqa: B018  (Optuna draws them when they are first read)
+            for name, distribution in self.drawn.items():
+                trial._suggest(name, distribution)
+        else:
             self.replica.add_trial(create_trial(state=TrialState.RUNNING, params=dict(drawn), distributions=self.drawn))
 
     def tell(self, number: int, state: str, value: float | None, epochs: int) -> None:
@@ -94,12 +100,13 @@ class Suggester:
         if self.replica is not None:
             self.pending.append((number, state, value, epochs))
 
-    def _sampler(self, number: int) -> BaseSampler:
-        digest = hashlib.sha256(f"{self.spec.search.seed}:{number}".encode()).digest()
-        seed = int.from_bytes(digest[:4], "big")
-        if self.spec.search.sampler == "random":
-            return RandomSampler(seed=seed)
-        return TPESampler(seed=seed, multivariate=True, constant_liar=True)
+    def _look(self, number: int) -> None:
+        """Let the replica know what trial n may, and give it that trial's sampler."""
+        assert self.replica is not None
+        # However many were told by now (a study that grew has told all), trial n knows of trials 0 .. n - parallel.
+        while self.pending and self.pending[0][0] <= number - self.spec.search.parallel:
+            _tell(self.replica, *self.pending.pop(0))
+        self.replica.sampler = SAMPLERS[self.spec.search.sampler].make(self.spec.search.seed, number)
 
 
 def _ending(state: str, value: float | None, epochs: int) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def _check_simplex(spec: StudySpec) -> None:
     if spec.weights or any("." not in v.name for v in spec.variables):
         raise SpecError("search.simplex gives the weights: remove [weights] and other weight variables")
     if spec.search.sampler == "grid":
-        raise SpecError("search.simplex needs a sampler that draws: sampler = 'tpe' or 'random', with trials = N")
+        raise SpecError("search.simplex needs a sampler that draws, such as sampler = 'tpe', with trials = N")
 
 
 def _check_variables(spec: StudySpec) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import select
 from depth_loss_sweep.answer import study_question
 from depth_loss_sweep.lease import holder
 from depth_loss_sweep.results import study_record
+from depth_loss_sweep.samplers import SAMPLERS
 from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.status import status
 from depth_loss_sweep.tables import TRIAL
@@ -36,14 +37,24 @@ def test_the_number_of_workers_changes_nothing(new_lab) -> None:
 
 
 @pytest.mark.slow
-def test_a_search_gives_the_same_trials_for_any_number_of_workers(new_lab) -> None:
-    """TPE included: what trial n is depends on the spec, not on which run ends first."""
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_search_gives_the_same_trials_for_any_number_of_workers_and_kills(new_lab, sampler: str) -> None:
+    """What trial n is depends on the spec, not on which run ends first, nor on who was killed: five times here."""
     found = []
     for workers in ("0", "1", "3"):
         other = new_lab()
-        assert other.run("start", other.spec(other.SEARCH), "--workers", workers) == 0
+        assert other.run("start", other.spec(other.SEARCH, sampler=f'"{sampler}"'), "--workers", workers) == 0
         found.append(other.numbers("search"))
-    assert found[0] == found[1] == found[2]
+    killed = new_lab()
+    spec = killed.spec(killed.SEARCH, sampler=f'"{sampler}"')
+    for rows in (4, 20, 36, 52, 68):  # of 14 trials' 112
+        process = killed.spawn("start", spec, "--workers", "2")
+        killed.wait_for_epochs(rows, process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    assert killed.run("resume", "search", "--workers", "1") == 0
+    assert found[0] == found[1] == found[2] == killed.numbers("search")
 
 
 def test_a_killed_study_ends_as_one_left_alone(lab, new_lab) -> None:

@@ -1,52 +1,76 @@
 """Suggestions and Optuna's side: what trial n is depends on what was told before it was asked, on nothing else."""
 
 from pathlib import Path
+from typing import get_args
 
 import optuna
 import pytest
 
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.projection import Projection, Suggester, simplex_point
+from depth_loss_sweep.samplers import SAMPLERS
+from depth_loss_sweep.spec import SearchSection
 from depth_loss_sweep.spec_file import load_spec
 from depth_loss_sweep.store import Store
 
-SEARCH = {"search.trials": 12, "study.seeds": [0], "search.parallel": 3}
+TRIALS = 26
 
 
 def bowl(point: dict) -> float:
     return sum((value - target) ** 2 for value, target in zip(point.values(), (0.6, 0.2, 0.1, 0.1), strict=True))
 
 
-def drive(restart_at: set[int]) -> list[dict]:
-    """Ask and tell in the designed order, building the suggester anew before some trials."""
-    spec = load_spec("lambda-search", SEARCH)
+def drive(
+    sampler: str, restart_at: set[int], ended_as: tuple[str, ...] = ("complete",), parallel: int = 3
+) -> list[dict]:
+    """Ask and tell in the designed order, building the suggester anew before some trials; trials end as said, in turn."""
+    search = {"trials": TRIALS, "parallel": parallel, "sampler": sampler}
+    spec = load_spec("lambda-search", {f"search.{key}": value for key, value in search.items()})
     suggester, log = Suggester(spec), []
+
+    def tell(number: int) -> None:
+        state = ended_as[number % len(ended_as)]
+        suggester.tell(number, state, None if state == "failed" else log[number]["value"], 1)
+
     told = 0
-    for number in range(12):
+    for number in range(TRIALS):
         if number in restart_at:
             suggester = Suggester(spec)
-            for earlier in log:
+            for i, earlier in enumerate(log):
                 suggester.restore(earlier["drawn"])
-            for i in range(told):
-                suggester.tell(i, "complete", log[i]["value"], 1)
+                if i < told:
+                    tell(i)
         params, drawn = suggester.ask()
         log.append({"params": params, "drawn": drawn, "value": bowl(params)})
-        if number - told + 1 == spec.search.parallel:
-            suggester.tell(told, "complete", log[told]["value"], 1)
+        if number - told + 1 == parallel:
+            tell(told)
             told += 1
     return log
 
 
-def test_suggestions_survive_any_number_of_restarts() -> None:
-    """A suggester rebuilt from stored trials goes on bit for bit, TPE's running trials included."""
-    undisturbed = drive(set())
-    assert drive({1, 4, 5, 11}) == undisturbed
-    assert len({tuple(entry["params"].values()) for entry in undisturbed}) == 12
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_suggestions_survive_any_number_of_restarts(sampler: str) -> None:
+    """A suggester rebuilt from stored trials goes on bit for bit, whatever its sampler notes and however trials end."""
+    for ended_as in (("complete",), ("failed", "complete", "complete", "pruned")):
+        undisturbed = drive(sampler, set(), ended_as)
+        assert drive(sampler, {1, 4, 5, 11, 20, TRIALS - 1}, ended_as) == undisturbed
+        assert len({tuple(entry["params"].values()) for entry in undisturbed}) == TRIALS
 
 
-def test_simplex_points_are_weights_that_sum_to_one() -> None:
+def test_points_of_a_sequence_do_not_depend_on_how_many_are_asked_at_once() -> None:
+    """Quasi-random points are those of one sequence, whatever was told when."""
+    assert drive("qmc", set(), parallel=1) == drive("qmc", set(), ("failed",), parallel=5)
+
+
+def test_every_sampler_can_be_named() -> None:
+    """What a spec accepts is a grid, and what the registry has."""
+    assert set(get_args(SearchSection.model_fields["sampler"].annotation)) == {"grid", *SAMPLERS}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_simplex_points_are_weights_that_sum_to_one(sampler: str) -> None:
     """Whatever the sampler draws, the weights are positive and sum to 1."""
-    for entry in drive(set()):
+    for entry in drive(sampler, set()):
         assert sum(entry["params"].values()) == pytest.approx(1.0)
         assert min(entry["params"].values()) > 0
     assert simplex_point({"u_a": 0.5, "u_b": 0.5}) == {"a": 0.5, "b": 0.5}

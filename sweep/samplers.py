@@ -1,0 +1,50 @@
+"""The samplers that draw a search's points, by name: which of Optuna's each is, what it can draw, how it is made for a trial.
+
+Optuna is imported when a sampler is made. Each trial has a sampler of its own, seeded by (search.seed, trial number).
+"""
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """One of Optuna's samplers."""
+
+    kind: str
+    """Its class in optuna.samplers."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    keeps_notes: bool = False
+    """Whether it notes in the study what it needs to go on, so that trials alone don't bring it back to where it stood."""
+    is_sequence: bool = False
+    """Whether its points are those of one sequence, which search.seed alone determines."""
+
+    def make(self, seed: int, number: int) -> "BaseSampler":
+        """The sampler of the trial of that number in a search of that seed."""
+        from optuna import samplers
+        from optuna.exceptions import ExperimentalWarning
+
+        options = {
+            "seed": int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4], "big"),
+            **self.options,
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            if self.is_sequence:  # its first point alone is drawn at random
+                options |= {"seed": seed, "independent_sampler": samplers.RandomSampler(seed=options["seed"])}
+            return getattr(samplers, self.kind)(**options)
+
+
+SAMPLERS = {
+    "random": Sampler("RandomSampler"),
+    "tpe": Sampler("TPESampler", {"multivariate": True, "constant_liar": True}),
+    "qmc": Sampler(
+        "QMCSampler", {"scramble": True, "warn_independent_sampling": False}, keeps_notes=True, is_sequence=True
+    ),
+}
