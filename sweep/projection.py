@@ -15,6 +15,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError
@@ -127,8 +128,10 @@ def _tell(study: optuna.Study, number: int, state: str, value: float | None, epo
     """Tell the end of a trial that was asked in this study."""
     ending = _ending(state, value, epochs)
     if state == "pruned":
+        known = ending["value"]
+        worst = -math.inf if study.direction == StudyDirection.MAXIMIZE else math.inf  # samplers rank: no NaN
         trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-        study._storage.set_trial_intermediate_value(trial_id, epochs, ending["intermediate_values"][epochs])
+        study._storage.set_trial_intermediate_value(trial_id, epochs, worst if known is None else known)
         study.tell(number, state=TrialState.PRUNED)
     else:
         study.tell(number, ending.get("value"), state=ending["state"])

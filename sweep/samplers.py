@@ -7,7 +7,10 @@ import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from depth_loss_sweep.errors import SpecError
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -22,6 +25,10 @@ class Sampler:
     options: Mapping[str, Any] = field(default_factory=dict)
     keeps_notes: bool = False
     """Whether it notes in the study what it needs to go on, so that trials alone don't bring it back to where it stood."""
+    draws_choices: bool = True
+    """Whether it draws from lists, too, or from intervals only."""
+    package: str | None = None
+    """What it needs that is not installed with us, but by the extra of that name."""
     is_sequence: bool = False
     """Whether its points are those of one sequence, which search.seed alone determines."""
 
@@ -41,10 +48,26 @@ class Sampler:
             return getattr(samplers, self.kind)(**options)
 
 
-SAMPLERS = {
+SAMPLERS: dict[str, Sampler] = {
     "random": Sampler("RandomSampler"),
     "tpe": Sampler("TPESampler", {"multivariate": True, "constant_liar": True}),
+    "cmaes": Sampler(
+        "CmaEsSampler",
+        {"consider_pruned_trials": True, "warn_independent_sampling": False},
+        keeps_notes=True,
+        draws_choices=False,
+        package="cmaes",
+    ),
     "qmc": Sampler(
         "QMCSampler", {"scramble": True, "warn_independent_sampling": False}, keeps_notes=True, is_sequence=True
     ),
 }
+
+
+def require_sampler(name: str) -> None:
+    """Raise `SpecError` where a sampler needs a package that is not installed."""
+    package = SAMPLERS[name].package if name in SAMPLERS else None
+    if package and find_spec(package) is None:
+        raise SpecError(
+            f"sampler = {name!r} needs the package {package}: pip install 'depth-loss-sweep[{package}]', or choose another"
+        )

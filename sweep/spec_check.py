@@ -11,6 +11,7 @@ from depth_loss_sweep.objectives import COMBINED, OBJECTIVES
 from depth_loss_sweep.paths import check_name
 from depth_loss_sweep.reports.references import EQUAL_TERMS, LACKING, REFERENCES, WEIGHTING
 from depth_loss_sweep.reports.stages import STAGES
+from depth_loss_sweep.samplers import SAMPLERS
 from depth_loss_sweep.space import MAX_CELLS, Choices, Interval, Scalar, Variable, cell_count, cells, plain
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.validation import nearest
@@ -168,6 +169,13 @@ def _check_search(spec: StudySpec) -> None:
         raise SpecError(f"sampler = {spec.search.sampler!r} needs search.trials, the number of trials")
     if not spec.search.simplex and not spec.variables:
         raise SpecError("there is nothing to search: give search.simplex or a variable")
+    if not SAMPLERS[spec.search.sampler].draws_choices:
+        for variable in spec.variables:
+            if isinstance(variable, Choices):
+                raise SpecError(
+                    f"search.{variable.name} is a list or a range with steps, and sampler = {spec.search.sampler!r} draws from "
+                    f"intervals only: expected {{ low, high }}, or another sampler, such as 'tpe'"
+                )
     for variable in spec.variables:
         if variable.name.startswith("data.") or variable.name == "train.epochs":
             raise SpecError(

@@ -27,6 +27,7 @@ from depth_loss_sweep.model.runtime import Machine, Runtime, environment_key, re
 from depth_loss_sweep.paths import expanded
 from depth_loss_sweep.reports.quotes import read_before
 from depth_loss_sweep.runs import TrialPlan
+from depth_loss_sweep.samplers import require_sampler
 from depth_loss_sweep.session import Session, SessionResult
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import kept_overrides, overrides_json, stored_overrides, stored_spec
@@ -130,6 +131,7 @@ def check_place(spec: StudySpec) -> None:
 def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session, group: str | None) -> dict[str, Any]:
     """Prepare the data, resolve what depends on the machine once, and write the study's row."""
     device = session.device
+    require_sampler(spec.search.sampler)
     require_room(spec, session.home)
     if device not in ("auto", "cpu"):  # refused before pictures are prepared, which can take long
         resolve_runtime(device, spec.train, session.machine(device))
@@ -222,6 +224,8 @@ def conduct(spec: StudySpec, row: Mapping[str, Any], session: Session) -> Sessio
     planner = Planner(spec, session, runtime)
     workers = executor.open(session.workers, runtime.device, session.is_to_stop)
     has_more = row["state"] != "finished" or store.failed_trials(spec.name) > 0  # to train, as far as is known yet
+    if has_more:
+        require_sampler(spec.search.sampler)
     if has_more and runtime.device != "cpu":
         # Refused in words, before pictures, where the study's device is not here.
         resolve_runtime(runtime.device, spec.train, session.machine(runtime.device))

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from depth_loss_sweep import lease as leases
 from depth_loss_sweep.errors import StorageError
 from depth_loss_sweep.model import checkpoint
 from depth_loss_sweep.model.runtime import Runtime
+from depth_loss_sweep.samplers import SAMPLERS
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,17 @@ def long_reference(new_lab):
     alone = new_lab()
     assert alone.run("start", alone.spec(epochs="60"), "--workers", "0") == 0
     return alone.numbers("line")
+
+
+def test_a_sampler_whose_package_is_missing_is_refused_before_anything_is_made(lab, capsys, monkeypatch) -> None:
+    """One line says which package, and the study can be started once it is there."""
+    spec = lab.spec(lab.SEARCH, sampler='"cmaes"', trials="2", epochs="1")
+    with monkeypatch.context() as patch:
+        patch.setitem(SAMPLERS, "cmaes", replace(SAMPLERS["cmaes"], package="not_installed_here"))
+        assert lab.run("start", spec, "--workers", "0") == 2
+        assert "needs the package not_installed_here: pip install" in capsys.readouterr().err
+        assert not lab.store.studies()
+    assert lab.run("start", spec, "--workers", "0") == 0
 
 
 def mount(folder: Path, *options: str) -> None:

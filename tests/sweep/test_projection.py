@@ -1,5 +1,6 @@
 """Suggestions and Optuna's side: what trial n is depends on what was told before it was asked, on nothing else."""
 
+import math
 from pathlib import Path
 from typing import get_args
 
@@ -29,8 +30,9 @@ def drive(
     suggester, log = Suggester(spec), []
 
     def tell(number: int) -> None:
-        state = ended_as[number % len(ended_as)]
-        suggester.tell(number, state, None if state == "failed" else log[number]["value"], 1)
+        state, _, without = ended_as[number % len(ended_as)].partition(" ")
+        value = math.nan if without else log[number]["value"]
+        suggester.tell(number, state, None if state == "failed" else value, 1)
 
     told = 0
     for number in range(TRIALS):
@@ -51,7 +53,7 @@ def drive(
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_suggestions_survive_any_number_of_restarts(sampler: str) -> None:
     """A suggester rebuilt from stored trials goes on bit for bit, whatever its sampler notes and however trials end."""
-    for ended_as in (("complete",), ("failed", "complete", "complete", "pruned")):
+    for ended_as in (("complete",), ("failed", "complete", "complete", "pruned", "pruned without a value")):
         undisturbed = drive(sampler, set(), ended_as)
         assert drive(sampler, {1, 4, 5, 11, 20, TRIALS - 1}, ended_as) == undisturbed
         assert len({tuple(entry["params"].values()) for entry in undisturbed}) == TRIALS

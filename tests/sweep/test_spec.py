@@ -113,6 +113,17 @@ def test_a_nested_table_is_a_dotted_path_too() -> None:
     assert parse_spec(text, {}).variable_names == ("train.learning_rate",)
 
 
+def test_a_sampler_that_draws_from_intervals_only_refuses_lists() -> None:
+    """CMA-ES knows no categories: a list, or a range with steps, is refused in one line."""
+    search = {"search.sampler": "cmaes", "search.trials": 9}
+    for swept in ([0.1, 0.2], {"from": 0, "to": 1, "step": 1}):
+        swept = parse_override(f"x.y={swept}".replace("':", " =").replace("'", ""))[1]
+        with pytest.raises(SpecError, match=r"search\.w is a list or a range with steps.*\{ low, high \}"):
+            load_spec("silog-vs-ssim", {**search, "search.w": swept})
+    interval = parse_override("x.y={ low = 0.0, high = 0.9 }")[1]
+    assert load_spec("silog-vs-ssim", {**search, "search.w": interval}).trial_count == 9
+
+
 def test_growing_keeps_the_fixed_hash_and_changing_does_not() -> None:
     """More seeds, epochs and weights are the same study, grown; another rate or sampler is another study."""
     base = load_spec("silog-vs-ssim")
