@@ -5,6 +5,7 @@ seed, trial number): what trial n is depends on the spec and on trials 0 .. n - 
 """
 
 import math
+import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,14 +16,13 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError
 
 from depth_loss_sweep.database import Database, configure
 from depth_loss_sweep.errors import StorageError, hide_password
-from depth_loss_sweep.samplers import SAMPLERS
+from depth_loss_sweep.samplers import SAMPLERS, Sampler
 from depth_loss_sweep.space import Choices, plain
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.tables import optuna_names
@@ -59,9 +59,8 @@ class Suggester:
 
     def __init__(self, spec: StudySpec) -> None:
         self.spec = spec
-        self.replica = (
-            optuna.create_study(direction=spec.objective.direction) if spec.search.sampler != "grid" else None
-        )
+        self.sampler = SAMPLERS.get(spec.search.sampler)  # a grid has none
+        self.replica = optuna.create_study(direction=spec.objective.direction)
         self.asked = 0
         self.pending: list[tuple[int, str, float | None, int]] = []
         # On the simplex the sampler draws independent uniforms, one a term; elsewhere the parameters themselves.
@@ -72,10 +71,14 @@ class Suggester:
     def ask(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The next trial's parameters, and what the sampler drew to get them (for `restore`)."""
         number, self.asked = self.asked, self.asked + 1
-        if self.replica is None:
+        if self.sampler is None:
             return dict(self.spec.cells[number]), {}
-        self._look(number)
-        drawn = self.replica.ask(self.drawn).params
+        self._look(number, self.sampler)
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "Clip non-finite values"
+            )  # infinity is a result here, as bad as the worst seen
+            drawn = self.replica.ask(self.drawn).params
         return (simplex_point(drawn) if self.spec.search.simplex else dict(drawn)), drawn
 
     def restore(self, drawn: Mapping[str, Any]) -> None:
@@ -84,10 +87,10 @@ class Suggester:
         A sampler that keeps notes draws again, so that it makes them again; what it drew then stands.
         """
         number, self.asked = self.asked, self.asked + 1
-        if self.replica is None:
+        if self.sampler is None:
             return
-        if SAMPLERS[self.spec.search.sampler].keeps_notes:
-            self._look(number)
+        if self.sampler.keeps_notes:
+            self._look(number, self.sampler)
             self.replica.enqueue_trial(dict(drawn))
             trial = self.replica.ask()
             trial.relative_params  # noqa: B018  (Optuna draws them when they are first read)
@@ -98,16 +101,18 @@ class Suggester:
 
     def tell(self, number: int, state: str, value: float | None, epochs: int) -> None:
         """Let later suggestions know how a trial ended; trials are told in order."""
-        if self.replica is not None:
-            self.pending.append((number, state, value, epochs))
+        if self.sampler is None:
+            return
+        if state == "pruned" and not self.sampler.knows_pruned:
+            state, value = "complete", self.spec.objective.worst if value is None or math.isnan(value) else value
+        self.pending.append((number, state, value, epochs))
 
-    def _look(self, number: int) -> None:
+    def _look(self, number: int, sampler: Sampler) -> None:
         """Let the replica know what trial n may, and give it that trial's sampler."""
-        assert self.replica is not None
         # However many were told by now (a study that grew has told all), trial n knows of trials 0 .. n - parallel.
         while self.pending and self.pending[0][0] <= number - self.spec.search.parallel:
             _tell(self.replica, *self.pending.pop(0))
-        self.replica.sampler = SAMPLERS[self.spec.search.sampler].make(self.spec.search.seed, number)
+        self.replica.sampler = sampler.make(self.spec.search.seed, number)
 
 
 def _ending(state: str, value: float | None, epochs: int) -> dict[str, Any]:
@@ -128,10 +133,8 @@ def _tell(study: optuna.Study, number: int, state: str, value: float | None, epo
     """Tell the end of a trial that was asked in this study."""
     ending = _ending(state, value, epochs)
     if state == "pruned":
-        known = ending["value"]
-        worst = -math.inf if study.direction == StudyDirection.MAXIMIZE else math.inf  # samplers rank: no NaN
         trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-        study._storage.set_trial_intermediate_value(trial_id, epochs, worst if known is None else known)
+        study._storage.set_trial_intermediate_value(trial_id, epochs, ending["intermediate_values"][epochs])
         study.tell(number, state=TrialState.PRUNED)
     else:
         study.tell(number, ending.get("value"), state=ending["state"])

@@ -27,6 +27,9 @@ class Sampler:
     """Whether it notes in the study what it needs to go on, so that trials alone don't bring it back to where it stood."""
     draws_choices: bool = True
     """Whether it draws from lists, too, or from intervals only."""
+    knows_pruned: bool = False
+    """Whether it learns from pruned trials; any other is told of them as complete, with the last value that was seen."""
+    least_variables: int = 1
     package: str | None = None
     """What it needs that is not installed with us, but by the extra of that name."""
     is_sequence: bool = False
@@ -48,16 +51,21 @@ class Sampler:
             return getattr(samplers, self.kind)(**options)
 
 
+POPULATION = 10
+"""Of a generation of NSGA-II: searches here have tens of trials, and Optuna's 50 would draw them all at random."""
 SAMPLERS: dict[str, Sampler] = {
-    "random": Sampler("RandomSampler"),
-    "tpe": Sampler("TPESampler", {"multivariate": True, "constant_liar": True}),
+    "random": Sampler("RandomSampler", knows_pruned=True),
+    "tpe": Sampler("TPESampler", {"multivariate": True, "constant_liar": True}, knows_pruned=True),
     "cmaes": Sampler(
         "CmaEsSampler",
-        {"consider_pruned_trials": True, "warn_independent_sampling": False},
+        {"warn_independent_sampling": False},
         keeps_notes=True,
         draws_choices=False,
         package="cmaes",
     ),
+    "gp": Sampler("GPSampler", {"warn_independent_sampling": False}),
+    # Of one variable nothing is left to recombine: it would draw at random.
+    "nsga2": Sampler("NSGAIISampler", {"population_size": POPULATION}, keeps_notes=True, least_variables=2),
     "qmc": Sampler(
         "QMCSampler", {"scramble": True, "warn_independent_sampling": False}, keeps_notes=True, is_sequence=True
     ),

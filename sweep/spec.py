@@ -84,10 +84,10 @@ class StudySection(Settings):
 class SearchSection(Settings):
     """`[search]`: how the space is walked. Its other keys are the swept variables."""
 
-    sampler: Literal["grid", "random", "qmc", "tpe", "cmaes"] = Field(
+    sampler: Literal["grid", "random", "qmc", "tpe", "cmaes", "gp", "nsga2"] = Field(
         "grid",
-        description="every cell of the swept values, or points that are drawn: at random, evenly (qmc), by TPE or by CMA-ES, as Optuna has "
-        "them",
+        description="every cell of the swept values, or points that are drawn: at random, evenly (qmc), or by one of Optuna's "
+        "TPE, Gaussian process (gp), CMA-ES and NSGA-II",
     )
     parallel: int = Field(4, ge=1, le=10_000, description="trial n is asked when n - parallel + 1 trials were told")
     trials: int | None = Field(None, ge=1, le=1_000_000, description="how many points are drawn; a grid has its cells")

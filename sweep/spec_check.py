@@ -169,6 +169,11 @@ def _check_search(spec: StudySpec) -> None:
         raise SpecError(f"sampler = {spec.search.sampler!r} needs search.trials, the number of trials")
     if not spec.search.simplex and not spec.variables:
         raise SpecError("there is nothing to search: give search.simplex or a variable")
+    least = SAMPLERS[spec.search.sampler].least_variables
+    if len(spec.variable_names) < least:
+        raise SpecError(
+            f"sampler = {spec.search.sampler!r} needs at least {least} variables, and one is swept: expected another, such as 'tpe'"
+        )
     if not SAMPLERS[spec.search.sampler].draws_choices:
         for variable in spec.variables:
             if isinstance(variable, Choices):

@@ -43,11 +43,13 @@ def test_a_search_gives_the_same_trials_for_any_number_of_workers_and_kills(new_
     found = []
     for workers in ("0", "1", "3"):
         other = new_lab()
-        assert other.run("start", other.spec(other.SEARCH, sampler=f'"{sampler}"'), "--workers", workers) == 0
+        assert (
+            other.run("start", other.spec(other.SEARCH, sampler=f'"{sampler}"', trials="18"), "--workers", workers) == 0
+        )
         found.append(other.numbers("search"))
     killed = new_lab()
-    spec = killed.spec(killed.SEARCH, sampler=f'"{sampler}"')
-    for rows in (4, 20, 36, 52, 68):  # of 14 trials' 112
+    spec = killed.spec(killed.SEARCH, sampler=f'"{sampler}"', trials="18")
+    for rows in (4, 20, 36, 52, 68):  # of 18 trials' 144
         process = killed.spawn("start", spec, "--workers", "2")
         killed.wait_for_epochs(rows, process)
         os.killpg(process.pid, signal.SIGKILL)

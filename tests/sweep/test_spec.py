@@ -124,6 +124,13 @@ def test_a_sampler_that_draws_from_intervals_only_refuses_lists() -> None:
     assert load_spec("silog-vs-ssim", {**search, "search.w": interval}).trial_count == 9
 
 
+def test_a_sampler_that_recombines_refuses_a_single_variable() -> None:
+    """Of one variable NSGA-II has nothing to recombine, and would draw at random."""
+    search = {"search.sampler": "nsga2", "search.trials": 9, "search.w": parse_override("x.y=[0.1, 0.2]")[1]}
+    with pytest.raises(SpecError, match="needs at least 2 variables, and one is swept"):
+        load_spec("silog-vs-ssim", search)
+
+
 def test_growing_keeps_the_fixed_hash_and_changing_does_not() -> None:
     """More seeds, epochs and weights are the same study, grown; another rate or sampler is another study."""
     base = load_spec("silog-vs-ssim")
