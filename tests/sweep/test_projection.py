@@ -8,13 +8,14 @@ import optuna
 import pytest
 
 from depth_loss_sweep.paths import Home
-from depth_loss_sweep.projection import Projection, Suggester, simplex_point
+from depth_loss_sweep.projection import EDGE, Projection, Suggester, simplex_point
 from depth_loss_sweep.samplers import SAMPLERS
 from depth_loss_sweep.spec import SearchSection
 from depth_loss_sweep.spec_file import load_spec
 from depth_loss_sweep.store import Store
 
 TRIALS = 18
+TERMS = ("silog", "ssim", "edge", "l1")
 ENDS = ("failed", "complete", "complete", "diverged", "pruned", "pruned without a value")
 
 
@@ -59,6 +60,22 @@ def test_suggestions_survive_any_number_of_restarts(sampler: str) -> None:
     assert drive(sampler, {1, 4, 5, 11, 14, TRIALS - 1}, ENDS) == undisturbed
     points = {tuple(entry["params"].values()) for entry in undisturbed}
     assert len(points) == TRIALS or sampler == "nsga2"  # whose children may be as a parent is
+
+
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "gp"])
+def test_a_search_one_by_one_is_optunas_own_loop(sampler: str) -> None:
+    """Where a trial is asked once all before it were told, its point is the one that Optuna's own loop draws."""
+    study, found = optuna.create_study(), []
+
+    def objective(trial: optuna.Trial) -> float:
+        uniforms = {f"u_{term}": trial.suggest_float(f"u_{term}", EDGE, 1 - EDGE) for term in TERMS}
+        found.append(simplex_point(uniforms))
+        return bowl(found[-1])
+
+    for number in range(TRIALS):
+        study.sampler = SAMPLERS[sampler].make(0, number)
+        study.optimize(objective, n_trials=1)
+    assert [entry["params"] for entry in drive(sampler, set(), parallel=1)] == found
 
 
 def test_points_of_a_sequence_do_not_depend_on_how_many_are_asked_at_once() -> None:
