@@ -15,26 +15,26 @@ from depth_loss_sweep.model.settings import LossSettings
 from depth_loss_sweep.model.training import _Training
 from tests.benchmarks.cpu import BATCH, WIDTH, run_settings, small_rooms
 
+SIZE = 64
 WARM_UP = 4
 """Steps before the first that is measured; a CUDA card records its graph at the third."""
 
 
 def measure(quick: bool) -> dict[str, dict[str, float]]:
-    """A step's seconds by fixed weights, and the ratio of each other weighting to it, size by size."""
+    """A step's time by fixed weights, and the ratio of each other weighting to it."""
     kinds = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
-    sizes = ((64, WIDTH),) if quick else ((64, WIDTH), (128, WIDTH))
     with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare(small_rooms(SIZE), Path(folder))
         return {
-            f"A step by each weighting, {kind}, fp32, {size}x{size}, width {width}, batch {BATCH}": _beside(
-                prepare(small_rooms(size), Path(folder)), kind, width, 6 if quick else 40
+            f"A step by each weighting, {kind}, fp32, {SIZE}x{SIZE}, width {WIDTH}, batch {BATCH}": _beside(
+                prepared, kind, 4 if quick else 20
             )
             for kind in kinds
-            for size, width in sizes
         }
 
 
-def _beside(prepared: Prepared, kind: str, width: int, rounds: int) -> dict[str, float]:
-    steps = {name: _step(prepared, kind, width, name) for name in WEIGHTINGS}
+def _beside(prepared: Prepared, kind: str, rounds: int) -> dict[str, float]:
+    steps = {name: _step(prepared, kind, name) for name in WEIGHTINGS}
     clock = time.process_time if kind == "cpu" else time.perf_counter  # what other processes do isn't counted
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(WARM_UP + rounds):
@@ -51,9 +51,9 @@ def _beside(prepared: Prepared, kind: str, width: int, rounds: int) -> dict[str,
     return {"fixed (ms a step)": statistics.median(fixed) * 1e3, **ratios}
 
 
-def _step(prepared: Prepared, kind: str, width: int, weighting: str) -> Callable[[int], None]:
+def _step(prepared: Prepared, kind: str, weighting: str) -> Callable[[int], None]:
     torch.set_num_threads(1)
-    settings = run_settings(width).model_copy(update={"loss": LossSettings(weighting=weighting)})
+    settings = run_settings().model_copy(update={"loss": LossSettings(weighting=weighting)})
     training = _Training(settings, prepared, Runtime(kind, "fp32"))
     training.network.train()
     device = training.train_part.rows.device
