@@ -22,7 +22,7 @@ from depth_loss_sweep.reports.measures import Measure, measure_of, predictor_val
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.references import FIXED, WEIGHTING
 from depth_loss_sweep.reports.scenes import val_pictures
-from depth_loss_sweep.reports.trials import SeedValue, TrialResult, has_broken
+from depth_loss_sweep.reports.trials import LEARNT, MEDIAN_ONLY, SeedValue, TrialResult, has_broken
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,6 +262,22 @@ class Analysis:
         own = rows[(rows["split"] == "val") & rows["run"].isin(broken)].sort_values("epoch")
         epochs = {str(run): of_run.to_dict("records") for run, of_run in own.groupby("run")}
         return instability.instability(self.trials, record.broken_outcomes, _breaks(record.runs), epochs, record.rules)
+
+    @cached_property
+    def endings(self) -> dict[str, str]:
+        """Run -> how it ended, as the page tells it.
+
+        A run that is better than the training median alone has an outcome of its own, `MEDIAN_ONLY`: learnt is who beats every
+        trivial predictor, and nobody where the decision says that nothing was learnt.
+        """
+        measure = self.ranking
+        least = min(map(measure.cost, self.baselines(measure).values()), default=math.inf)
+        nothing = self.decision.state == "not_learnt"
+        return {
+            s.run: MEDIAN_ONLY if s.outcome == LEARNT and (nothing or measure.cost(s.value) >= least) else s.outcome
+            for t in self.trials
+            for s in t.seeds
+        }
 
     @property
     def broken_kinds(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ SCALE = ((79, 107, 237), (35, 160, 194), (61, 168, 102), (220, 162, 42), (224, 8
 COLORSCALE = [[i / 4, f"rgb({r},{g},{b})"] for i, (r, g, b) in enumerate(SCALE)]
 OUTCOME_COLOURS = {
     "learnt": "#3da47a",
+    "median_only": "#7f9bb5",
     "trivial": "#c2a23c",
     "flat": "#8f7ae0",
     "spiking": "#e0812f",
@@ -33,7 +34,13 @@ OUTCOME_COLOURS = {
     "failed": "#7d8593",
     "unfinished": "#b9bfca",
 }
-OUTCOME_SYMBOLS = {"learnt": "circle", "trivial": "square", "flat": "diamond", "spiking": "triangle-up"}
+OUTCOME_SYMBOLS = {
+    "learnt": "circle",
+    "median_only": "circle-open",
+    "trivial": "square",
+    "flat": "diamond",
+    "spiking": "triangle-up",
+}
 TERMS = ("#4f6bed", "#e0812f", "#3da47a", "#b565c9", "#8c96a8", "#c2a23c", "#23a0c2", "#d9504e")
 TICK_GAP = 0.095  # of the axis
 ERROR_BAR = {"thickness": 1.5, "width": 4}
@@ -131,12 +138,12 @@ def place_ticks(chart: Chart, axis: Axis) -> None:
         chart.layout["xaxis"]["range"] = [-0.6, len(axis.names) - 0.4]
     if axis.least is not None:
         chart.layout["xaxis"]["title"]["text"] += ", log scale"
-    shown = axis.ticks if axis.names else _spaced(axis.ticks)
+    shown = axis.ticks if axis.names else spaced(axis.ticks)
     if shown:
         chart.layout["xaxis"] |= {"tickvals": list(shown), "ticktext": [clean(text) for text in shown.values()]}
 
 
-def _spaced(ticks: Mapping[float, str]) -> dict[float, str]:
+def spaced(ticks: Mapping[float, str]) -> dict[float, str]:
     """Ticks that stand far enough apart to be read, the first and the last among them."""
     kept = dict(list(ticks.items())[:1])
     if len(ticks) > 1:

@@ -25,6 +25,7 @@ from depth_loss_sweep.reports.charts import (
     place_ticks,
     reach,
     rounded,
+    spaced,
     term_colours,
 )
 from depth_loss_sweep.reports.measures import Measure, short
@@ -40,11 +41,13 @@ def measure_chart(
     height: int = 250,
     marked: int | None = None,
     verdict: str = "",
+    is_recommended: bool = False,
     colours: Mapping[int, float] | None = None,
 ) -> Chart:
     """Seeds as points, means with 95 % t-intervals, trivial predictors as lines.
 
-    The trial `marked` is ringed and called by its `verdict`, and `colours` gives means a value to be coloured by.
+    The trial `marked` is ringed and called by its `verdict`, in green where it `is_recommended`. `colours` gives
+    means a value to be coloured by.
     """
     chart = new_chart(height, series.axis.title, series.measure.axis)
     _add_seeds(chart, series)
@@ -52,7 +55,9 @@ def measure_chart(
     add_baselines(chart, series.baselines, ends(series.axis), reach(_heights(series)))
     add_diverged(chart, series.diverged_x)
     if marked in series.trials:
-        _add_ring(chart, series, series.trials.index(marked), verdict)
+        _add_ring(
+            chart, series, series.trials.index(marked), verdict, OUTCOME_COLOURS["learnt"] if is_recommended else POINT
+        )
     place_ticks(chart, series.axis)
     return chart
 
@@ -99,13 +104,13 @@ def _add_means(chart: Chart, series: MeasureSeries, colours: Mapping[int, float]
     )
 
 
-def _add_ring(chart: Chart, series: MeasureSeries, index: int, verdict: str) -> None:
+def _add_ring(chart: Chart, series: MeasureSeries, index: int, verdict: str, colour: str) -> None:
     add_scatter(
         chart,
         x=[series.mean_x[index]],
         y=rounded([series.mean_y[index]]),
         mode="markers",
-        marker={"symbol": "circle-open", "size": 20, "color": OUTCOME_COLOURS["learnt"], "line": {"width": 2.5}},
+        marker={"symbol": "circle-open", "size": 20, "color": colour, "line": {"width": 2.5}},
         hovertemplate=f"{verdict}<extra></extra>",
     )
 
@@ -293,8 +298,8 @@ def _add_colour_key(chart: Chart, curves: Sequence[Curve], axis: Axis) -> None:
     numbers = [c.position for c in curves]
     bar = {"title": {"text": clean(axis.title), "side": "right"}, "thickness": 10, "outlinewidth": 0, "len": 0.95}
     marker = {"color": [min(numbers)], "cmin": min(numbers), "cmax": max(numbers), "colorscale": COLORSCALE}
-    if axis.least is not None:
-        bar |= {"tickvals": list(axis.ticks), "ticktext": list(axis.ticks.values())}
+    if ticks := spaced(axis.ticks):
+        bar |= {"tickvals": list(ticks), "ticktext": list(ticks.values())}
     if min(numbers) < max(numbers):
         marker |= {"showscale": True, "colorbar": bar}
     add_scatter(chart, x=[None], y=[None], mode="markers", marker=marker, hoverinfo="skip", showlegend=False)

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -33,7 +34,7 @@ from depth_loss_sweep.reports.quotes import broken_cell
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.samples import Samples, sample_panels
 from depth_loss_sweep.reports.sections import Section, study_sections
-from depth_loss_sweep.reports.tables import Cell, Table, numeric
+from depth_loss_sweep.reports.tables import Cell, Table, between, numeric
 from depth_loss_sweep.reports.trials import TrialResult
 
 MARK = "· Depth Loss Sweep</title>".encode()
@@ -206,14 +207,17 @@ def trial_table(analysis: Analysis) -> Table:
     order = sorted(results, key=lambda t: (not t.is_complete, sign * t.mean if not math.isnan(t.mean) else math.inf))
     terms, swept = analysis.terms, tuple(beside_weights(results[0].params)) if results else ()
     value_columns = (f"mean {measure.axis}", "± s.e.", "95 % interval", "n", "outcomes", "state")
-    rows = (_trial_cells(t, terms, swept, _verdict(t, analysis.decision)) for t in order)
+    rows = (_trial_cells(t, terms, swept, _verdict(t, analysis.decision), analysis.endings) for t in order)
     return Table(("trial", "verdict", *swept, *(analysis.term_names[t] for t in terms), *value_columns), tuple(rows))
 
 
-def _trial_cells(trial: TrialResult, terms: Sequence[str], swept: Sequence[str], verdict: Cell) -> tuple[Cell, ...]:
+def _trial_cells(
+    trial: TrialResult, terms: Sequence[str], swept: Sequence[str], verdict: Cell, endings: Mapping[str, str]
+) -> tuple[Cell, ...]:
     interval = trial.interval
-    bounds = f"{number(interval.low)} to {number(interval.high)}" if math.isfinite(interval.low) else "–"
-    outcomes = ", ".join(f"{n} {name.replace('_', '-')}" for name, n in trial.outcomes.most_common())
+    outcomes = ", ".join(
+        f"{n} {name.replace('_', '-')}" for name, n in Counter(endings[s.run] for s in trial.seeds).most_common()
+    )
     return (
         numeric(trial.number, str(trial.number)),
         verdict,
@@ -221,7 +225,7 @@ def _trial_cells(trial: TrialResult, terms: Sequence[str], swept: Sequence[str],
         *(numeric(trial.weights[t], short(trial.weights[t])) for t in terms),
         numeric(interval.mean),
         numeric(interval.standard_error, rough(interval.standard_error)),
-        Cell(bounds, interval.low if math.isfinite(interval.low) else "", "number"),
+        between(interval.low, interval.high),
         numeric(interval.n, f"{interval.n} of {max(trial.expected, interval.n)}"),
         Cell(outcomes or "–", trial.broken),
         Cell(trial.state, trial.state),
@@ -267,7 +271,10 @@ def run_table(analysis: Analysis) -> Table:
     finals = analysis.final_values(measure.column)
     columns = (*RUN_COLUMNS[:4], f"val {measure.axis}", *RUN_COLUMNS[4:])
     rows = record.runs.sort_values(["trial", "seed"]).to_dict("records") if len(record.runs) else []
-    return Table(columns, tuple(_run_cells(row, finals.get(str(row["run"]), math.nan)) for row in rows))
+    told = [
+        {**row, "outcome": analysis.endings[str(row["run"])]} if row["state"] == "finished" else row for row in rows
+    ]
+    return Table(columns, tuple(_run_cells(row, finals.get(str(row["run"]), math.nan)) for row in told))
 
 
 def _run_cells(row: Mapping[Any, Any], final: float) -> tuple[Cell, ...]:
@@ -337,19 +344,13 @@ def _confirmed_cells(row: Confirmed, analysis: Analysis, is_quoted: bool) -> tup
         Cell("quoted" if is_quoted else "", 0 if is_quoted else 1, "good" if is_quoted else "quiet"),
         Cell(analysis.recipe(candidate.weights, candidate.fields), "", "wrap"),
         numeric(math.nan if row.mean is None else row.mean),
-        _between(row.low, row.high),
+        between(row.low, row.high),
         numeric(gain.mean if gain else math.nan, rough(gain.mean) if gain else None),
-        _between(gain.low, gain.high) if gain else _between(None, None),
+        between(gain.low, gain.high) if gain else between(None, None),
         numeric(100 * gain.share if gain and gain.share is not None else math.nan),
         Cell(broken_cell(row), row.broken),
         numeric(row.runs, str(row.runs)),
     )
-
-
-def _between(low: float | None, high: float | None) -> Cell:
-    if low is None or high is None:
-        return Cell("–", "", "number")
-    return Cell(f"{number(low)} to {number(high)}", low, "number")
 
 
 def download(text: str) -> str:

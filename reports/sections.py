@@ -30,7 +30,7 @@ from depth_loss_sweep.reports.series import (
     weight_curves,
 )
 from depth_loss_sweep.reports.summary import threshold_sentence
-from depth_loss_sweep.reports.tables import Table, broken_table, rate_table
+from depth_loss_sweep.reports.tables import Table, broken_table, number_table, rate_table
 from depth_loss_sweep.reports.trials import TrialResult
 from depth_loss_sweep.reports.wording import verdict
 
@@ -99,19 +99,19 @@ def study_sections(analysis: Analysis, anchor: str) -> tuple[Section, ...]:
     if analysis.record.trials.empty or analysis.record.epochs.empty:
         return ()
     every, axis = axes(analysis), main_axis(analysis)
-    if len(every) > 1:
-        measures: list[Section | None] = [_several_measures(analysis, every)]
+    over_epochs = [_epochs(analysis, every), _weightings(analysis), _gradients(analysis), _stability(analysis, axis)]
+    if len(analysis.record.trials) == 1:  # against the weights there is nothing to draw but a dot
+        sections: list[Section | None] = [_numbers(analysis)]
+    elif len(every) > 1:
+        sections = [_objective(analysis, every), _several_measures(analysis, every)]
     else:
-        measures = [_combined(analysis, axis), _terms(analysis, axis), _metrics(analysis, axis)]
-    sections = [
-        _objective(analysis, every),
-        *measures,
-        _epochs(analysis, every),
-        _weightings(analysis),
-        _gradients(analysis),
-    ]
-    sections.append(_stability(analysis, axis))
-    return tuple(_anchored(s, anchor) for s in sections if s and (s.figures or s.more))
+        sections = [
+            _objective(analysis, every),
+            _combined(analysis, axis),
+            _terms(analysis, axis),
+            _metrics(analysis, axis),
+        ]
+    return tuple(_anchored(s, anchor) for s in (*sections, *over_epochs) if s and (s.figures or s.more or s.tables))
 
 
 def _anchored(section: Section, study: str) -> Section:
@@ -120,6 +120,18 @@ def _anchored(section: Section, study: str) -> Section:
     return replace(
         section, anchor=prefix, figures=tuple(map(rename, section.figures)), more=tuple(map(rename, section.more))
     )
+
+
+# A single trial
+
+
+def _numbers(analysis: Analysis) -> Section:
+    lead = (
+        f"The only trial, {analysis.trials[0].label}: final values on the validation split, over its seeds, beside those of the "
+        "trivial predictors."
+    )
+    table = NamedTable("", "", number_table(analysis, _choice(analysis)))
+    return Section("numbers", "Every number of the trial", lead, (), tables=(table,))
 
 
 # The objective
@@ -141,6 +153,7 @@ def _objective(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
                 height=380 if single else 280,
                 marked=decision.trial,
                 verdict=verdict(decision),
+                is_recommended=decision.state == "use",
                 colours=None if single else means,
             ),
             wide=single,
@@ -264,6 +277,8 @@ def _menu(measures: Sequence[Measure]) -> tuple[tuple[str, str], ...]:
 
 
 def _epochs(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
+    if len(analysis.record.trials) == 1 and analysis.record.epochs["epoch"].nunique() < 2:
+        return None
     axis, drawn = _epoch_axis(analysis, every), _drawn(analysis)
     charts: dict[str, dict[str, Chart]] = {"train": {}, "val": {}}
     for measure in _choice(analysis):
@@ -368,6 +383,14 @@ def _gradients(analysis: Analysis) -> Section | None:
 
 
 def _stability(analysis: Analysis, axis: Axis) -> Section | None:
+    shown = [] if len(analysis.record.trials) == 1 else _breaking(analysis, axis)
+    lead = "Runs that end badly are results, too: they stay in every figure and every mean."
+    figures_, tables = (*shown, *_beside(analysis)), _break_tables(analysis)
+    return Section("stability", "Where training breaks", lead, figures_, tables=tables) if figures_ or tables else None
+
+
+def _breaking(analysis: Analysis, axis: Axis) -> list[Figure]:
+    """How runs ended and how steep their gradients were, against the weights."""
     shown = []
     rates = break_rates(analysis, axis)
     if rates.x:
@@ -376,8 +399,8 @@ def _stability(analysis: Analysis, axis: Axis) -> Section | None:
     counts = outcome_counts(analysis, axis)
     if counts.x:
         note = (
-            "Trivial: no better than the training median. Flat: an almost constant map. Spiking: a step's gradient "
-            "norm over 100 times the run's usual."
+            "Learnt: better than every trivial predictor. Median-only: better than the training median, not than every other. "
+            "Trivial: not even that. Flat: an almost constant map. Spiking: a step's gradient norm over 100 times the run's usual."
         )
         shown.append(Figure("outcomes", "How runs ended", note, breakage_figures.outcomes_chart(counts)))
     points = gradient_points(analysis, axis)
@@ -389,10 +412,7 @@ def _stability(analysis: Analysis, axis: Axis) -> Section | None:
         note = "Each term's share of the loss gradient at the prediction, last epoch, mean over seeds."
         chart = figures.shares_chart(shares, "share of the gradient (fraction)", analysis.term_names)
         shown.append(Figure("shares", "Which term steers the training", note, chart))
-    lead = "Runs that end badly are results, too: they stay in every figure and every mean."
-    figures_ = (*shown, *_beside(analysis))
-    tables = _break_tables(analysis)
-    return Section("stability", "Where training breaks", lead, figures_, tables=tables) if figures_ else None
+    return shown
 
 
 def _rates_note(analysis: Analysis) -> str:
@@ -411,10 +431,10 @@ def _beside(analysis: Analysis) -> tuple[Figure, ...]:
         return ()
     broken, unbroken = curves
     seed = analysis.beside.broken[1].seed if analysis.beside else None
-    how = broken.outcome.replace("_", "-")
+    how, ended = (run.outcome.replace("_", "-") for run in curves)
     begun = f"onset in epoch {broken.onset} (dashed)" if broken.onset is not None else "its onset was not measured"
     note = (
-        f"Red: {broken.label}, {how}, {begun}. Green: {unbroken.label}, {unbroken.outcome}. Both have seed {seed}; of all such pairs of "
+        f"Red: {broken.label}, {how}, {begun}. Green: {unbroken.label}, {ended}. Both have seed {seed}; of all such pairs of "
         "one seed, these two are the nearest. One pair shows how it looked, not how often."
     )
     lines = named_baselines(analysis, measure, "val")

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from depth_loss_sweep.reports.measures import Measure, short
 from depth_loss_sweep.reports.naming import written
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.references import EQUAL, FIXED, POINT
-from depth_loss_sweep.reports.trials import SeedValue, TrialResult
+from depth_loss_sweep.reports.trials import FAILED, LEARNT, MEDIAN_ONLY, SeedValue, TrialResult
 
 DECADES = 10  # an axis is logarithmic where half of its values lie below such a part of the largest
 
@@ -289,7 +290,9 @@ def weight_curves(analysis: Analysis, trial: TrialResult, axis: Axis) -> dict[st
 def outcome_counts(analysis: Analysis, axis: Axis) -> OutcomeCounts:
     """Runs of each trial by outcome, failed ones too; those still waiting or running count as unfinished."""
     started = [t for t in analysis.trials if t.seeds]
-    counts = {name: [t.outcomes[name] for t in started] for name in (*analysis.record.outcomes, "failed")}
+    told = [Counter(analysis.endings[s.run] for s in t.seeds) for t in started]
+    names = dict.fromkeys((LEARNT, MEDIAN_ONLY, *analysis.record.outcomes, FAILED))
+    counts = {name: [of_trial[name] for of_trial in told] for name in names}
     ended = [sum(runs) for runs in zip(*counts.values(), strict=True)]
     counts["unfinished"] = [len(t.seeds) - n for t, n in zip(started, ended, strict=True)]
     return OutcomeCounts(axis, [axis.positions[t.number] for t in started], counts)
@@ -303,7 +306,12 @@ def gradient_points(analysis: Analysis, axis: Axis) -> tuple[GradientPoint, ...]
     largest = pd.to_numeric(epochs["grad_norm_max"], errors="coerce").groupby(epochs["run"]).max()
     norms = {str(run): float(norm) for run, norm in largest.items()}
     return tuple(
-        GradientPoint(axis.positions[t.number], _norm(s.outcome, norms[s.run]), s.outcome, f"{t.label}, seed {s.seed}")
+        GradientPoint(
+            axis.positions[t.number],
+            _norm(s.outcome, norms[s.run]),
+            analysis.endings[s.run],
+            f"{t.label}, seed {s.seed}",
+        )
         for t in analysis.trials
         for s in t.seeds
         if s.run in norms and (s.outcome == "non_finite" or not math.isnan(norms[s.run]))
@@ -340,7 +348,7 @@ def _run_curve(analysis: Analysis, trial: TrialResult, seed: SeedValue, onset: i
     numbers = rows.reindex(columns=[*columns]).apply(pd.to_numeric, errors="coerce")
     norms, largest, values = (numbers[column].tolist() for column in columns)
     numbered = rows["epoch"].astype(int).tolist()
-    return RunCurve(trial.label, seed.outcome, numbered, norms, largest, values, bool(seed.broke), onset)
+    return RunCurve(trial.label, analysis.endings[seed.run], numbered, norms, largest, values, bool(seed.broke), onset)
 
 
 # Parts of a whole

@@ -1,11 +1,12 @@
 """What tables of the page are made of, and those of how training broke."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.instability import BreakRate, BrokenRun, Proportion
-from depth_loss_sweep.reports.measures import NO_BREAK, number, percent, short
+from depth_loss_sweep.reports.measures import NO_BREAK, Measure, number, percent, rough, short
 
 UNKNOWN = "not measured"
 
@@ -31,6 +32,33 @@ def numeric(value: float, text: str | None = None) -> Cell:
     """A number's cell; missing numbers sort last whichever way they are written."""
     known = value is not None and not math.isnan(value)
     return Cell(number(value) if text is None else text, float(value) if known else "", "number")
+
+
+def between(low: float | None, high: float | None) -> Cell:
+    """An interval's cell; empty where it has no ends."""
+    if low is None or high is None or not math.isfinite(low):
+        return Cell("–", "", "number")
+    return Cell(f"{number(low)} to {number(high)}", low, "number")
+
+
+def number_table(analysis: Analysis, measures: Sequence[Measure]) -> Table:
+    """The first trial's final validation values, a measure a row, beside those of the trivial predictors."""
+    predictors = analysis.record.predictors
+    columns = ("measure", "mean", "± s.e.", "95 % interval", "n", *predictors.values())
+    return Table(columns, tuple(_number_cells(analysis, m) for m in measures if analysis.results(m)[0].values))
+
+
+def _number_cells(analysis: Analysis, measure: Measure) -> tuple[Cell, ...]:
+    interval = analysis.results(measure)[0].interval
+    trivial = analysis.baselines(measure) if measure.is_comparable else {}
+    return (
+        Cell(measure.axis, measure.axis),
+        numeric(interval.mean),
+        numeric(interval.standard_error, rough(interval.standard_error)),
+        between(interval.low, interval.high),
+        numeric(interval.n, str(interval.n)),
+        *(numeric(trivial.get(name, math.nan)) for name in analysis.record.predictors),
+    )
 
 
 def broken_table(analysis: Analysis) -> Table:

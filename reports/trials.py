@@ -1,7 +1,6 @@
 """What a trial amounts to over its seeds, for one measure; and weights compared up to scale."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from depth_loss_sweep.reports.intervals import Interval, t_interval
+
+LEARNT, MEDIAN_ONLY = "learnt", "median_only"
+"""How a run ended that beats the training median, and how the page tells one that beats no other trivial predictor."""
 
 FAILED = "failed"
 """How a run ended by an error, ours or the machine's."""
@@ -64,11 +66,6 @@ class TrialResult:
     def is_complete(self) -> bool:
         """Whether every seed the study asks for has a value: only then is a trial compared."""
         return self.state not in ("pruned", "failed") and self.interval.n >= max(self.expected, 1)
-
-    @property
-    def outcomes(self) -> Counter[str]:
-        """How many runs ended how."""
-        return Counter(s.outcome for s in self.seeds)
 
     @property
     def broken(self) -> int:

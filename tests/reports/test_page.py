@@ -8,7 +8,9 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from depth_loss_sweep.reports import wording
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.charts import OUTCOME_COLOURS
 from depth_loss_sweep.reports.page import baseline_table, render, run_table, trial_table, write_report
 from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.reports.sections import study_sections
@@ -95,6 +97,30 @@ def test_hostile_names_are_text(study):
     page = without_plotly(render([record, study(trials=2, name=name)]))
     assert "<script>alert" not in page and "<img src=x" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+@pytest.mark.parametrize(("epochs", "most"), [(1, 0), (4, 2)])
+def test_one_trial_has_a_table_instead_of_dots(study, epochs, most):
+    """Every measure with its interval beside the trivial predictors; figures only where something goes over epochs."""
+    sections = study_sections(Analysis(study("point", trials=1, epochs=epochs)), "study-1")
+    assert sum(len(s.figures) + len(s.more) for s in sections) == most
+    table = sections[0].tables[0].table
+    assert table.columns[-2:] == ("training median", "training mean map")
+    rows = {row[0].text: row for row in table.rows}
+    assert len(rows) > 20 and rows["RMSE (m)"][-2].text == "0.7100" and rows["RMSE (m)"][4].text == "3"
+    assert rows["combined loss (weighted sum)"][-2].text == "–"
+
+
+def test_a_ring_is_green_only_where_weights_are_recommended(study):
+    """The simplest of equals and whoever is ahead are ringed in grey; the note says what the ring means."""
+    for spread, state in ((0.1, "use"), (0.0, "equivalent")):
+        values = {(t, s): 0.5 + spread * t + 0.0003 * ((t + s) % 3) for t in range(3) for s in range(5)}
+        analysis = Analysis(study(trials=3, seeds=5, values=values))
+        figure = study_sections(analysis, "study-1")[0].figures[0]
+        (ring,) = [t for t in figure.chart.data if t.get("marker", {}).get("symbol") == "circle-open"]
+        assert analysis.decision.state == state and wording.verdict(analysis.decision) in figure.note
+        assert (ring["marker"]["color"] == OUTCOME_COLOURS["learnt"]) == (state == "use")
+        assert ring["y"] == [pytest.approx(analysis.named.mean, rel=1e-4)]
 
 
 def test_a_far_predictor_is_an_arrow_and_squeezes_nothing(study):
@@ -231,6 +257,31 @@ def test_what_did_not_learn_is_nowhere_recommended(study):
     """Tables, figures and contrasts name no trial where nothing was learnt."""
     page = without_plotly(render([study(baseline=0.4, trials=4)]))
     assert "Nothing was learnt" in page and "ecommended" not in page and "ahead" not in page
+
+
+def test_no_run_is_green_where_nothing_was_learnt(study):
+    """Better than the training median, not than the mean map: every run is told as that, in tables and figures."""
+    record = study(
+        trials=4,
+        baseline=0.7,
+        values={(t, s): 0.65 + 0.004 * s - 0.03 * (t == s == 0) for t in range(4) for s in range(3)},
+    )
+    analysis = Analysis(record)
+    assert set(record.runs["outcome"]) == {"learnt"} and analysis.decision.state == "not_learnt"
+    stability = study_sections(analysis, "study-1")[-1]
+    names = {
+        trace["name"]
+        for f in stability.figures
+        if f.title in ("How runs ended", "Largest gradient norm")
+        for trace in f.chart.data
+        if "name" in trace
+    }
+    assert names == {"median-only"}
+    assert {row[3].text for row in run_table(analysis).rows} == {"median-only"}
+    outcomes = trial_table(analysis).columns.index("outcomes")
+    assert {row[outcomes].text for row in trial_table(analysis).rows} == {"3 median-only"}
+    mixed = run_table(Analysis(study(trials=2, seeds=1, values={(0, 0): 0.6, (1, 0): 0.65}))).rows
+    assert [row[3].text for row in mixed] == ["learnt", "median-only"]
 
 
 def test_the_table_of_trials_calls_each_by_what_the_decision_allows(study):
