@@ -10,7 +10,6 @@ import typer
 from depth_loss_sweep.cli.options import ForceOption, HomeOption, StorageOption, open_store
 from depth_loss_sweep.cli.printing import print_json
 from depth_loss_sweep.errors import StudyError
-from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.outputs import check_outputs, file_at
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.naming import beside_weights, spec_recipe, written
@@ -58,6 +57,7 @@ def report(
 
 def _write_text(store: "Store", place: Home, names: list[str], text: str, force: bool) -> Path:
     """A group's findings as Markdown; where the text goes."""
+    from depth_loss_sweep.files import write_whole
     from depth_loss_sweep.paper import findings_text
     from depth_loss_sweep.reports.findings import is_findings
 
