@@ -355,7 +355,7 @@ def _confirmed_cells(row: Confirmed, analysis: Analysis, is_quoted: bool) -> tup
 
 def download(text: str) -> str:
     """A text as the address of a link that saves it: it is in the page, so nothing is fetched."""
-    return f"data:application/toml;base64,{base64.b64encode(text.encode()).decode()}"
+    return f"data:application/toml;base64,{base64.b64encode(text.encode(errors='backslashreplace')).decode()}"
 
 
 def sentence(text: str) -> str:

@@ -60,7 +60,7 @@ WORDS = (
 )
 # Progress, and what the JPEG library says of a damaged picture that it decodes all the same.
 CHATTER = re.compile(
-    r"(preparing pictures|libpng |Corrupt JPEG|Premature end|Invalid SOS|Warning: |\[ ?WARN|downloading )"
+    r"(preparing pictures|line: \d+ of \d+ trials? done|libpng |Corrupt JPEG|Premature end|Invalid SOS|Warning: |\[ ?WARN|downloading )"
 )
 
 
