@@ -54,7 +54,13 @@ class Session:
     said: set[str] = field(init=False, default_factory=set)
 
     def open(self, create: bool = False) -> Store:
-        """Open the database, if it is sound; `create` makes it, and the home folder, where there is none."""
+        """Open the database, if it is sound; `create` makes it, and the home folder, where there is none.
+
+        Once a session: another look at the file would, when closed, drop the locks that SQLite holds on it in this process, and
+        whoever closes the database next would take the log away from under us (sqlite.org/howtocorrupt.html, 2.2).
+        """
+        if hasattr(self, "store"):
+            return self.store
         if create:
             storage_url(self.home, self.storage)  # refuses what no URL can name, before a folder is made
             self.home.create()

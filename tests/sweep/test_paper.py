@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -13,10 +14,13 @@ import pytest
 from sqlalchemy import select
 
 from depth_loss_sweep import paper
+from depth_loss_sweep.display import ProgressDisplay
+from depth_loss_sweep.executors import make_executor
 from depth_loss_sweep.lease import Lease
 from depth_loss_sweep.reports.evidence import Member
 from depth_loss_sweep.reports.paper import CLAIMS
 from depth_loss_sweep.results import run_frame, study_numbers
+from depth_loss_sweep.session import Session
 from depth_loss_sweep.tables import RUN
 
 from .conftest import Lab
@@ -401,3 +405,16 @@ def test_failed_runs_make_exit_code_1_and_are_tried_again(lab, capsys) -> None:
     assert lab.run("resume", GROUP, "--workers", "0") == 0
     assert "tried again" in capsys.readouterr().err
     assert lab.store.trials(STUDIES[2])[0]["state"] == "complete"
+
+
+def test_a_group_keeps_its_log_while_others_read(lab) -> None:
+    """A session goes from study to study, and asks for its database each time; whoever reads meanwhile leaves SQLite's log in place."""
+    with closing(make_executor("local", 0)) as executor, ProgressDisplay() as show:
+        session = Session(lab.home, None, 0, "cpu", executor, "", show, lambda: False)
+    store = session.open(create=True)
+    store.save_group("first", state="running", scale="small", only="[]", overrides="{}")
+    assert session.open() is store
+    log = Path(f"{lab.home.database}-wal")
+    assert "first" in lab.spawn("list").communicate()[0]
+    store.save_group("second", state="running", scale="small", only="[]", overrides="{}")
+    assert log.exists() and {row["name"] for row in lab.store.groups()} == {"first", "second"}
