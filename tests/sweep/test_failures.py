@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from depth_loss_sweep import lease as leases
+from depth_loss_sweep.data.cache import cache_folder
 from depth_loss_sweep.errors import StorageError
 from depth_loss_sweep.model import checkpoint
 from depth_loss_sweep.model.runtime import Runtime
@@ -194,8 +195,8 @@ def own_cache(lab) -> None:
 
 def cached_depth(lab) -> Path:
     """The cached depth of the study's pictures."""
-    fingerprint = json.loads(lab.store.require("line")["data"])["fingerprint"]
-    return next(lab.home.cache.glob(f"{fingerprint}-*/depth.npy"))
+    data = json.loads(lab.store.require("line")["data"])
+    return cache_folder(lab.home.cache, data["fingerprint"], tuple(data["image_size"])) / "depth.npy"
 
 
 def test_a_flipped_bit_in_the_cache_is_named_before_training(lab, reference, capsys) -> None:
