@@ -161,7 +161,7 @@ def _parts(coordinator: Coordinator) -> tuple[str, ...]:
     parts = [f"{done} of {counted(total, 'run')} done" + (f", {training} training" if training else "")]
     if taken:
         parts.append(
-            f"{taken} of {counted(total, 'run')} {'was' if taken == 1 else 'were'} taken over from other studies"
+            f"{taken} of {counted(total, 'run')} {'was' if taken == 1 else 'were'} taken over from elsewhere"
         )
     return (*parts, *_stage(coordinator), _best(coordinator), *_left(coordinator))
 
