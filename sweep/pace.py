@@ -16,21 +16,27 @@ class Pace:
 
     def __init__(self) -> None:
         self.since: dict[str, float] = {}
+        self.cold: set[str] = set()
+        """Runs in their first epoch that were given to a worker before any epoch had come in: its start is in their time, too."""
+        self.cold_took: list[float] = []
         self.took: deque[float] = deque(maxlen=WINDOW)
 
     def begin(self, run: str) -> None:
         """A run was given to a worker."""
         self.since[run] = time.monotonic()
+        if not self.took and not self.cold_took:
+            self.cold.add(run)
 
     def epoch(self, run: str, trained: float) -> None:
         """An epoch of a run has come in, which says that it took so many seconds."""
-        took = time.monotonic() - self.since[run]
-        self.begin(run)
+        took, self.since[run] = time.monotonic() - self.since[run], time.monotonic()
         if took >= REAL * trained:
-            self.took.append(took)
+            (self.cold_took if run in self.cold else self.took).append(took)
+        self.cold.discard(run)
 
     def left(self, epochs: int, longest: int, workers: int) -> float | None:
         """Seconds until so many epochs are trained, `longest` of them one after the other; None before the first epoch."""
-        if not self.took:
+        took = self.took or self.cold_took
+        if not took:
             return None
-        return statistics.fmean(self.took) * max(epochs / max(1, workers), longest)
+        return statistics.fmean(took) * max(epochs / max(1, workers), longest)

@@ -148,3 +148,21 @@ def test_quantities_are_said_in_words() -> None:
         *("0.0 kB", "1.5 kB", "1000 kB", "95 MB", "1.7 GB", "25 TB"),
     ]
     assert [shortened("abcdefgh", n) for n in (8, 7, 4, 1)] == ["abcdefgh", "ab...gh", "a...", "."]
+
+
+def test_the_start_of_a_worker_is_no_pace(monkeypatch) -> None:
+    """The first epochs take a worker's start, too: they tell how long it takes only as long as nothing else does."""
+    now = [0.0]
+    monkeypatch.setattr("depth_loss_sweep.pace.time.monotonic", lambda: now[0])
+    pace = Pace()
+    for run in "ab":
+        pace.begin(run)
+    now[0] += 30
+    pace.epoch("a", trained=5.0)
+    assert pace.left(epochs=10, longest=1, workers=2) == pytest.approx(150)
+    pace.begin("c")
+    now[0] += 6
+    pace.epoch("a", trained=5.0)
+    pace.epoch("b", trained=5.0)
+    pace.epoch("c", trained=5.0)
+    assert pace.left(epochs=10, longest=1, workers=2) == pytest.approx(30)
