@@ -1,6 +1,6 @@
 """`python -m tests.benchmarks [NAME...] [--quick]`: measure, print, and add what was found to tests/benchmarks/RESULTS.md.
 
-Names: cpu, overhead, growth, profiling, gpu, weightings, answer, scenes, race, confirm, claims, samplers, peers; default: all. `--quick`
+Names: cpu, overhead, growth, profiling, gpu, weightings, answer, scenes, race, finals, confirm, claims, samplers, peers; default: all. `--quick`
 tries out in small and keeps nothing.
 """
 
@@ -28,6 +28,7 @@ NAMES = (
     "answer",
     "scenes",
     "race",
+    "finals",
     "confirm",
     "claims",
     "samplers",
