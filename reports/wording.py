@@ -180,8 +180,10 @@ def _compared(decision: Decision) -> str:
         text += f" Left out: seed{'s' * some} {seeds}, under which some trial has no value."
     if decision.looks > 1:
         before = counted(decision.looks - 1, "time")
-        others = "others of the search" if decision.is_confirmed else "fewer seeds"
-        text += f" They were read {before} before, with {others}: {decision.looks} looks share the 5{NO_BREAK}%."
+        other = {"raced": "others of the search", "confirmed": "other weights or seeds"}.get(
+            _fresh(decision), "fewer seeds"
+        )
+        text += f" They were read {before} before, with {other}: {decision.looks} looks share the 5{NO_BREAK}%."
     if decision.state == "anecdote":
         text += " Fewer than three tell no difference from luck: add seeds."
     return text

@@ -151,6 +151,16 @@ def trial_results(store: Store, spec: StudySpec, measure: Measure, median: float
     ]
 
 
+def seed_values(store: Store, spec: StudySpec) -> dict[int, tuple[float, ...]]:
+    """Trial -> what its finished runs are worth, in the order of the study's seeds."""
+    return {
+        trial.number: tuple(
+            s.value for s in sorted(trial.seeds, key=lambda s: spec.seeds.index(s.seed)) if s.is_finished
+        )
+        for trial in trial_results(store, spec, study_measure(spec), None)
+    }
+
+
 def picture_values(
     store: Store, spec: StudySpec, split: str = "val", column: str | None = None
 ) -> PictureValues | None:
@@ -211,9 +221,7 @@ def finals_seeds(spec: StudySpec) -> tuple[int, ...]:
     return spec.fresh_seeds(FINALS_SEED, spec.search.stages[-1])
 
 
-def _finals(
-    store: Store, spec: StudySpec, trials: Sequence[TrialResult], own: Decision, question: Question
-) -> Finals:
+def _finals(store: Store, spec: StudySpec, trials: Sequence[TrialResult], own: Decision, question: Question) -> Finals:
     """The race of a search's best; whoever is not among those raced (yet) has no values there."""
     best = [replace(t, seeds=(), state="running") for t in finalists(trials, own, question.measure)]
     begun, seeds, stages = store.companion(spec.name, RACED), finals_seeds(spec), spec.search.stages

@@ -27,7 +27,9 @@ def confirm(name: str, seeds: int | None, data: str | None, session: Session) ->
     store = session.open()
     row = store.require(name)
     if row["parent"]:
-        raise StudyError(f"{name!r} stands beside the study {row['parent']!r}: go on with: sweep confirm {row['parent']}")
+        raise StudyError(
+            f"{name!r} stands beside the study {row['parent']!r}: go on with: sweep confirm {row['parent']}"
+        )
     if len(name) > LONGEST_PARENT:
         raise StudyError(
             f"the name {name!r} is too long to be confirmed: copy the study under a shorter one (sweep copy --name)"

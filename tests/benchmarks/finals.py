@@ -98,7 +98,9 @@ def _said(y: np.ndarray, best: np.ndarray) -> Decision:
             params={},
             state="complete",
             expected=1,
-            seeds=tuple(SeedValue(f"{number}-{s}", s, v, "learnt", broke=False) for s, v in zip(seeds, of, strict=True)),
+            seeds=tuple(
+                SeedValue(f"{number}-{s}", s, v, "learnt", broke=False) for s, v in zip(seeds, of, strict=True)
+            ),
         )
         for number, of in zip(best, np.exp(y), strict=True)
     )

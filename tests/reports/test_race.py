@@ -140,12 +140,17 @@ def test_a_search_waits_for_the_race_of_its_best():
     assert [t.number for t in best] == [own.trial, *(n for n in range(5) if n != own.trial)]
     waiting = Finals(tuple(replace(t, seeds=(), state="running") for t in best), FRESH, STAGES)
     decision = decide_by_finals(own, SEARCH, waiting)
-    assert (decision.state, decision.trial, decision.kept, decision.bound) == ("undecided", own.trial, (0, 1, 2, 3, 4), None)
+    assert (decision.state, decision.trial, decision.kept, decision.bound) == (
+        "undecided",
+        own.trial,
+        (0, 1, 2, 3, 4),
+        None,
+    )
     assert not decision.contrasts and decision.race.next_seeds == 3
     assert said_of(decision) == "Undecided until its best are raced under fresh seeds; X is ahead"
     assert any("so trials 0, 1, 2, 3, 4 are raced under fresh seeds" in said for said in reasons(decision, RMSE))
     assert "those of the race will count" in level(decision, RMSE)
-    under_way = raced_best(noisy([0.5, 0.5, 0.5, 0.7, 0.7], 3, sd=0.001), range(5))
+    under_way = raced_best(VALUES[:, :3], range(5))
     decision = decide_by_finals(own, SEARCH, under_way)
     assert decision.state == "undecided" and decision.kept == decision.race.alive != (0, 1, 2, 3, 4)
     assert "raced: stage 1 of 3, 3 seeds" in said_of(decision)
@@ -163,7 +168,10 @@ def test_the_race_of_its_best_decides_a_search():
     assert any("winner's curse" in said for said in reasons(decision, RMSE))
     assert not any("winner's curse" in said for said in reasons(raced(made_up(VALUES)), RMSE))
     again = decide_by_finals(own, SEARCH, replace(won, looks=2))
-    assert again.gate_level == pytest.approx(decision.gate_level / 2) and "with others of the search" in reasons(again, RMSE)[0]
+    assert (
+        again.gate_level == pytest.approx(decision.gate_level / 2)
+        and "with others of the search" in reasons(again, RMSE)[0]
+    )
 
 
 def test_a_newcomer_among_the_best_opens_the_race_again():
@@ -174,7 +182,9 @@ def test_a_newcomer_among_the_best_opens_the_race_again():
     decision = decide_by_finals(own, SEARCH, replace(won, trials=(*won.trials[:4], newcomer)))
     assert decision.state == "undecided" and decision.race.stage == 0 and 7 in decision.kept
     nothing = decide(made_up([[0.95] * 3] * 2), SEARCH)
-    assert decide_by_finals(nothing, SEARCH, Finals((), FRESH, STAGES)) is nothing and not finalists(SEARCHED, nothing, RMSE)
+    assert decide_by_finals(nothing, SEARCH, Finals((), FRESH, STAGES)) is nothing and not finalists(
+        SEARCHED, nothing, RMSE
+    )
 
 
 @pytest.mark.parametrize("correlation", [0.86, 0.0])

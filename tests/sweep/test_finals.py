@@ -134,7 +134,10 @@ def test_a_search_that_grows_races_its_new_best(raced, new_lab, capsys) -> None:
     before = {row["run"]: row["finished"] for row in lab.store.runs("search" + RACED)}
     old = shown(lab, capsys, "best", "search")
     assert lab.run("start", lab.spec(SEARCH, trials="14"), "--workers", "0") == 0
-    new, after = shown(lab, capsys, "best", "search"), {r["run"]: r["finished"] for r in lab.store.runs("search" + RACED)}
+    new, after = (
+        shown(lab, capsys, "best", "search"),
+        {r["run"]: r["finished"] for r in lab.store.runs("search" + RACED)},
+    )
     assert {*new["compared"]} != {*old["compared"]} and {*new["compared"]} & {*old["compared"]}
     assert new["looks"] == 2 and new["gate_level"] == pytest.approx(old["gate_level"] / 2)
     assert {*before} & {*after} and all(after[run] == before[run] for run in {*before} & {*after})
