@@ -125,6 +125,7 @@ def raced_studies(y: np.ndarray, drops: bool, places: np.ndarray | None = W) -> 
     alive, goes_on = np.ones((studies, weights), dtype=bool), np.ones(studies, dtype=bool)
     end = {
         "runs": np.zeros(studies, dtype=int),
+        "seeds": np.zeros(studies, dtype=int),
         "named": np.zeros(studies, dtype=int),
         "bound": np.full(studies, math.inf),
         "use": np.zeros(studies, dtype=bool),
@@ -140,6 +141,7 @@ def raced_studies(y: np.ndarray, drops: bool, places: np.ndarray | None = W) -> 
             judged = judge(part, every, every[:, :, 0], here, end["use"][rows])
             is_settled, is_alone = judged.bound <= design.margin, judged.kept.sum(axis=1) < 2
             end["runs"][rows] += len(own) * (seeds - before)
+            end["seeds"][rows] = seeds
             end["named"][rows], end["bound"][rows] = own[judged.named], judged.bound
             end["use"][rows], end["equivalent"][rows] = judged.rejects, judged.all_within
             end["settled"][rows] = (judged.rejects & is_settled) | judged.all_within
