@@ -16,6 +16,7 @@ from depth_loss_sweep.reports import breakage, confirmation, contrasts, instabil
 from depth_loss_sweep.reports.breakage import Breakage
 from depth_loss_sweep.reports.confirmation import Confirmation
 from depth_loss_sweep.reports.contrasts import Pairing, Reference
+from depth_loss_sweep.reports.cost import StudyCost
 from depth_loss_sweep.reports.decision import MARGIN, Decision, Question, objection_to, ranking_of
 from depth_loss_sweep.reports.instability import Beside, Break, Instability
 from depth_loss_sweep.reports.measures import Measure, measure_of, predictor_values
@@ -197,6 +198,11 @@ class Analysis:
         """What the study's numbers allow to be said; of a search, those of its best under fresh seeds."""
         own = race.decide(self.trials, self._question, self.record.pictures)
         return confirmation.confirmed_decision(own, self.confirmation)
+
+    @cached_property
+    def cost(self) -> StudyCost:
+        """What the answer cost, and what confirming it did."""
+        return StudyCost.of(self.record.costs, self.record.confirming_costs)
 
     @cached_property
     def confirmation(self) -> Confirmation | None:

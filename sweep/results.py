@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from depth_loss_sweep.answer import BASELINES, picture_values, study_confirmation
+from depth_loss_sweep.costs import confirming_costs, run_costs
 from depth_loss_sweep.data.cache import cache_folder, open_cache
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.settings import DataSummary
@@ -72,6 +73,8 @@ def study_numbers(store: Store, name: str, has_terms: bool = False) -> StudyReco
         images=_term_images(store, spec) if has_terms else {},
         looks=row["looks"] or 1,
         confirmation=study_confirmation(store, row, spec),
+        costs=run_costs(store, name),
+        confirming_costs=confirming_costs(store, name),
     )
 
 
