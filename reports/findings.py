@@ -11,6 +11,7 @@ from typing import Any
 
 from depth_loss_sweep.reports.claims import LOOKS, Estimate, Test, seeds_needed
 from depth_loss_sweep.reports.comparisons import LEVEL, POWER
+from depth_loss_sweep.reports.cost import total
 from depth_loss_sweep.reports.evidence import Evidence
 from depth_loss_sweep.reports.experiments import MARGIN
 from depth_loss_sweep.reports.measures import NO_BREAK
@@ -189,23 +190,13 @@ class Account:
 
     @cached_property
     def cost(self) -> str:
-        """The hours of all of its runs, those that studies share counted once."""
+        """What all of its runs took, those that studies share counted once."""
         return cost(self.records.values())
 
 
 def cost(records: Iterable[StudyRecord]) -> str:
-    """The hours of the runs of these studies, each run once; empty where none has ended."""
-    hours, seen = Counter[str](), set[str]()
-    for record in records:
-        threads = (record.spec.get("train") or {}).get("threads") or 1
-        for row in record.runs.to_dict("records"):
-            if row["run"] in seen or not math.isfinite(row["seconds"]):
-                continue
-            seen.add(row["run"])
-            is_cpu = not str(row["device"]).startswith(("cuda", "mps"))
-            hours["CPU" if is_cpu else "GPU"] += row["seconds"] * (threads if is_cpu else 1) / 3600
-    told = " and ".join(f"{value:.2g} {kind}-hours" for kind, value in sorted(hours.items()))
-    return f"{told} for {len(seen)} runs" if seen else ""
+    """What the runs of these studies took, each run once; empty where none was trained."""
+    return total(run for record in records for run in (*record.costs, *record.confirming_costs)).text
 
 
 def account(name: str, records: Mapping[str, StudyRecord], only: Collection[str] = ()) -> Account:

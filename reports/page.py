@@ -28,12 +28,13 @@ from depth_loss_sweep.reports.charts import term_colours
 from depth_loss_sweep.reports.confirmation import Confirmed
 from depth_loss_sweep.reports.contrasts import Reference
 from depth_loss_sweep.reports.decision import Decision
+from depth_loss_sweep.reports.layout import Section
 from depth_loss_sweep.reports.measures import number, rough, short
-from depth_loss_sweep.reports.naming import beside_weights, written
-from depth_loss_sweep.reports.quotes import broken_cell
+from depth_loss_sweep.reports.naming import beside_weights, is_number, written
+from depth_loss_sweep.reports.quotes import broken_cell, cost_to_find
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.samples import Samples, sample_panels
-from depth_loss_sweep.reports.sections import Section, study_sections
+from depth_loss_sweep.reports.sections import study_sections
 from depth_loss_sweep.reports.tables import Cell, Table, between, numeric
 from depth_loss_sweep.reports.trials import TrialResult
 
@@ -247,8 +248,7 @@ def _trial_cells(
 
 def _swept(value: Any) -> Cell:
     """A swept value that is no weight."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return numeric(float(value), written(value)) if is_number else Cell(written(value), written(value))
+    return numeric(float(value), written(value)) if is_number(value) else Cell(written(value), written(value))
 
 
 def _verdict(trial: TrialResult, decision: Decision) -> Cell:
@@ -346,12 +346,13 @@ def confirmed_table(analysis: Analysis) -> Table | None:
     value = f"{confirmation.part} {measure.axis}"
     columns = ("candidate", "", "made of", value, "95 %", "gain over equal", "95 %", "gain (%)", "broke", "seeds")
     rows = (_confirmed_cells(row, analysis, row.candidate.name == confirmation.quoted) for row in confirmation.rows)
-    return Table(columns, tuple(rows))
+    return Table((*columns, "cost to find"), tuple(rows))
 
 
 def _confirmed_cells(row: Confirmed, analysis: Analysis, is_quoted: bool) -> tuple[Cell, ...]:
     candidate, gain = row.candidate, row.gain
     name = ", ".join(dict.fromkeys((candidate.name, *candidate.roles)))
+    cost = cost_to_find(candidate, analysis.cost.finding)
     return (
         Cell(name, name, "wrap"),
         Cell("quoted" if is_quoted else "", 0 if is_quoted else 1, "good" if is_quoted else "quiet"),
@@ -363,6 +364,7 @@ def _confirmed_cells(row: Confirmed, analysis: Analysis, is_quoted: bool) -> tup
         numeric(100 * gain.share if gain and gain.share is not None else math.nan),
         Cell(broken_cell(row), row.broken),
         numeric(row.runs, str(row.runs)),
+        Cell(cost, cost),
     )
 
 

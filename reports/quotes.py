@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from depth_loss_sweep.reports.confirmation import Candidate, Confirmation, Confirmed, Gain
+from depth_loss_sweep.reports.cost import Cost
 from depth_loss_sweep.reports.measures import NO_BREAK, SURE, Measure, counted, rough
 from depth_loss_sweep.reports.naming import spec_recipe
 
@@ -85,6 +86,11 @@ def broken_cell(row: Confirmed) -> str:
     """The same as a table has it."""
     of = f"{row.broken} of {row.runs}"
     return f"{of} ({100 * row.broken_low:.0f} to {100 * row.broken_high:.0f} %)" if row.broken else of
+
+
+def cost_to_find(candidate: Candidate, finding: Cost) -> str:
+    """What a study cost that found a candidate, as a table has it; nobody had to look for one that isn't of its trials."""
+    return "–" if candidate.trial is None else finding.spent
 
 
 def remarks(confirmation: Confirmation) -> tuple[str, ...]:

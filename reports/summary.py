@@ -48,6 +48,7 @@ def answer(analysis: Analysis) -> Answer:
             _breaks(analysis, analysis.breakage),
             "warn" if analysis.breakage.broken else "good",
         ),
+        Finding("What did it cost?", _cost(analysis), "plain"),
     )
     asked = [f for f in findings if f.text]
     return Answer(said, tone, _progress(analysis), tuple(asked), _caveats(analysis))
@@ -203,6 +204,17 @@ def _listed(names: Sequence[str], what: str, most: int = 5) -> str:
 def _trivial(broken: Breakage) -> str:
     count = broken.counts["trivial"]
     return f" {count} ended trivial: no better than the training median." if count else ""
+
+
+# What it cost
+
+
+def _cost(analysis: Analysis) -> str:
+    if not analysis.cost.text:
+        return ""
+    return (
+        f"{analysis.cost.text}. That is training and evaluation, without starts of workers and what was lost to kills."
+    )
 
 
 # What to keep in mind

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from depth_loss_sweep.answer import study_decision, study_headline, study_question
+from depth_loss_sweep.costs import study_cost
 from depth_loss_sweep.errors import SpecError, StorageError, StudyError
 from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.instability import study_instability
@@ -83,7 +84,11 @@ def write_export(
         raise StudyError(f"the study {name!r} {why[table]}")
     head: dict[str, Any] = {"study": name}
     if format_ == "json":
-        head |= {"decision": _decision(store, row), "instability": found.as_dict()}
+        head |= {
+            "decision": _decision(store, row),
+            "cost": study_cost(store, name).as_dict(),
+            "instability": found.as_dict(),
+        }
     if not paths:
         sys.stdout.write(_text(head, frames, format_, table))
     for key, path in ((key, path) for key, path in paths.items() if key in frames):

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from depth_loss_sweep.answer import BASELINES, fresh_numbers, picture_values
+from depth_loss_sweep.costs import confirming_costs, finding_costs
 from depth_loss_sweep.data.cache import cache_folder, open_cache
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.settings import DataSummary
@@ -74,6 +75,8 @@ def study_numbers(store: Store, name: str, has_terms: bool = False) -> StudyReco
         looks=row["looks"] or 1,
         finals=finals,
         confirmation=confirmation,
+        costs=finding_costs(store, name),
+        confirming_costs=confirming_costs(store, name),
     )
 
 

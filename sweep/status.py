@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 
 from depth_loss_sweep.answer import study_decision, study_headline, study_measure
+from depth_loss_sweep.costs import study_cost
 from depth_loss_sweep.instability import BREAK, break_of, details_of, study_instability
 from depth_loss_sweep.lease import state_of
 from depth_loss_sweep.paths import Home
@@ -51,6 +52,7 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
         "best": best,
         "confirmed": quote(confirmation, study_measure(spec)) if confirmation else None,
         "confirmation": confirmation.as_dict() if confirmation else None,
+        "cost": study_cost(store, name).as_dict(),
         "diverged": [_diverged(row) for row in _listed(store, name, RUN.c.outcome == "non_finite", most)],
         "instability": study_instability(store, name, answered).as_dict(),
         "failed": [_failed(row) for row in _listed(store, name, RUN.c.state == "failed", most)],

@@ -168,10 +168,12 @@ def best(
     if as_json:
         made_of = {"weights": named.weights, "params": named.params} if named else {"weights": {}, "params": {}}
         about = {"headline": said, "verdict": verdict(decision), "objective": record.objective, **made_of}
-        confirmed = analysis.confirmation.as_dict() if analysis.confirmation else None
-        print_json({**about, **decision.as_dict(), "confirmation": confirmed})
+        confirmed, matters = (found and found.as_dict() for found in (analysis.confirmation, analysis.importance))
+        beside = {"confirmation": confirmed, "cost": analysis.cost.as_dict(), "importance": matters}
+        print_json({**about, **decision.as_dict(), **beside})
     else:
-        print("\n".join([said, *_named_lines(analysis), *reasons(decision, measure), *_confirmed_lines(analysis)]))
+        parts = (_named_lines(analysis), reasons(decision, measure), _confirmed_lines(analysis), _cost_lines(analysis))
+        print("\n".join([said, *(line for part in parts for line in part)]))
     if target is not None:
         chosen = decision.trial if trial is None else trial
         if chosen is None:
@@ -215,6 +217,11 @@ def _confirmed_lines(analysis: "Analysis") -> list[str]:
     if confirmation is None:
         return []
     return [f"{quote(confirmation, analysis.ranking)}.", *remarks(confirmation)]
+
+
+def _cost_lines(analysis: "Analysis") -> list[str]:
+    """What the answer cost, where anything was trained."""
+    return [f"Cost: {analysis.cost.text}."] if analysis.cost.text else []
 
 
 def _save_checkpoint(store: "Store", place: Home, name: str, trial: int, target: Path) -> None:

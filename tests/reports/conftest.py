@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from depth_loss_sweep.reports.cost import RunCost
 from depth_loss_sweep.reports.instability import Rules
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.records import Panels, StudyRecord
@@ -131,6 +132,7 @@ def make_study(
         rules=Rules(flat_ratio=0.05, spike_ratio=100.0),
         predictors={"median": "training median", "mean_map": "training mean map"},
         panels={run: _panels(panels, size, i) for i, run in enumerate(shown)},
+        costs=tuple(RunCost(r["run"], r["seconds"]) for r in runs if r["state"] == "finished"),
     )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from depth_loss_sweep.reports.confirmation import EQUAL_WEIGHTS, WINNER, ConfirmationRecord, FreshRun
+from depth_loss_sweep.reports.cost import RunCost
 from depth_loss_sweep.reports.paper import CLAIMS, examine, members
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.references import Candidate
@@ -95,6 +96,7 @@ def studied(member, world, group="paper-small"):
             f"term_{t}": PictureValues(SCENES, {r["run"]: pictures(t, world) for r in runs})
             for t in ("ssim", "edge", "l1")
         },
+        costs=tuple(RunCost(r["run"], r["seconds"]) for r in runs),
         confirmation=confirmed(member, world) if member.confirm else None,
     )
 

@@ -130,13 +130,13 @@ def test_a_group_in_two_environments_names_them(groups):
     assert found["H1"].mixed in found["H1"].sentence("") and found["H9"].mixed == ""
 
 
-def test_hours_count_runs_that_studies_share_once(groups):
+def test_what_it_took_counts_runs_that_studies_share_once(groups):
     """Ten seconds a run, and the same study twice costs nothing more."""
     record = groups["effects"]["eq-11"]
     assert (
         account("g", {"eq-11": record}).cost
         == account("g", {"eq-11": record, "again": record}).cost
-        == "0.14 CPU-hours for 50 runs"
+        == "8.3 CPU-minutes for 50 runs"
     )
 
 

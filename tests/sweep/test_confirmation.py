@@ -111,6 +111,7 @@ def test_a_copy_takes_the_confirmation_along_and_delete_removes_it(confirmed, ne
     assert confirmed.run("copy", "line", "--to", text) == 0
     assert target.run("copy", "line", "--from", text, "--name", "other") == 0
     there, here = (shown(lab, capsys, "confirm", name) for lab, name in ((target, "other"), (confirmed, "line")))
+    assert there.pop("cost")["elsewhere"] == here.pop("cost")["runs"]  # where it is copied to, nothing was trained
     assert {**there, "study": "line"} == here
     assert target.run("doctor") == 0
     assert target.run("delete", "other", "--yes") == 0
