@@ -62,6 +62,12 @@ class Chart:
         """Pixels."""
         return int(self.layout["height"])
 
+    def chosen(self, choice: str) -> "Chart":
+        """What is drawn under one choice of the menu, as a chart without a menu."""
+        changed = self.choices[choice]
+        data = [trace | changes for trace, changes in zip(self.data, changed["data"], strict=True)]
+        return Chart(data, self.layout | changed["layout"])
+
     def to_json(self) -> str:
         """For the page's script; safe inside a script element."""
         content = {"data": self.data, "layout": self.layout, "choices": self.choices}

@@ -19,7 +19,6 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.reports import summary, wording
@@ -42,6 +41,9 @@ MARK = "· Depth Loss Sweep</title>".encode()
 
 LONGEST_HEAD = 1 << 20
 """Within so many bytes; it names all studies of the page."""
+
+SCRIPTS = ("vendor/plotly-cartesian.min.js", "templates/figures.js", "templates/tables.js", "templates/contents.js")
+"""What runs in a page, in this order: plotly.js, whose version is that of the classes which check our figures, and our own, a job each."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +82,15 @@ def render(records: Sequence[StudyRecord]) -> str:
 
 def document(template: str, title: str, **content: Any) -> str:
     """A self-contained HTML document of one of our templates."""
-    plotly, script = get_plotlyjs(), _asset("page.js")
+    scripts = [_asset(path) for path in SCRIPTS]
     found: str = (
         _templates()
         .get_template(template)
         .render(
             title=title,
-            style=Markup(_asset("page.css")),
-            plotly=Markup(plotly),
-            script=Markup(script),
-            policy=_policy(plotly, script),
+            style=Markup(_asset("templates/page.css")),
+            scripts=[Markup(script) for script in scripts],
+            policy=_policy(*scripts),
             **content,
         )
     )
@@ -117,14 +118,22 @@ def is_report(path: Path) -> bool:
         return False
 
 
-def _asset(name: str) -> str:
-    return (files("depth_loss_sweep.reports") / "templates" / name).read_text(encoding="utf-8")
+def _asset(path: str) -> str:
+    return (files("depth_loss_sweep.reports") / path).read_text(encoding="utf-8")
+
+
+def _template(name: str) -> str:
+    return _asset(f"templates/{name}")
 
 
 @cache
 def _templates() -> Environment:
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_asset)
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(_template),
     )
     own: dict[str, Any] = {
         "number": number,
