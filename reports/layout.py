@@ -1,6 +1,7 @@
-"""What a page is laid out of: figures and tables under headings."""
+"""What a page is made of: figures under headings, and tables below them."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from markupsafe import Markup
 
@@ -36,7 +37,7 @@ class NamedTable:
 
 @dataclass(frozen=True)
 class Section:
-    """Figures under one heading, and tables below them; `menu` lists the measures that its figures can be switched to."""
+    """Figures under one heading, and tables below them; `menu` lists what its figures can be switched to."""
 
     anchor: str
     title: str
@@ -52,3 +53,12 @@ class Section:
     def is_empty(self) -> bool:
         """Whether it has nothing to show, nor to say why not."""
         return not (self.figures or self.more or self.tables or self.warning)
+
+    def anchored(self, study: str) -> "Section":
+        """The section with its anchors below those of a study."""
+        prefix = f"{study}-{self.anchor}"
+        return replace(self, anchor=prefix, figures=_below(prefix, self.figures), more=_below(prefix, self.more))
+
+
+def _below(prefix: str, figures: Iterable[Figure]) -> tuple[Figure, ...]:
+    return tuple(replace(figure, anchor=f"{prefix}-{figure.anchor}") for figure in figures)

@@ -19,7 +19,6 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.reports import summary, wording
@@ -28,9 +27,11 @@ from depth_loss_sweep.reports.charts import term_colours
 from depth_loss_sweep.reports.confirmation import Confirmed
 from depth_loss_sweep.reports.contrasts import Reference
 from depth_loss_sweep.reports.decision import Decision
+from depth_loss_sweep.reports.hero import hero
 from depth_loss_sweep.reports.layout import Section
 from depth_loss_sweep.reports.measures import number, rough, short
 from depth_loss_sweep.reports.naming import beside_weights, is_number, written
+from depth_loss_sweep.reports.overview import Overview, overview
 from depth_loss_sweep.reports.quotes import broken_cell, cost_to_find
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.samples import Samples, sample_panels
@@ -43,6 +44,9 @@ MARK = "· Depth Loss Sweep</title>".encode()
 
 LONGEST_HEAD = 1 << 20
 """Within so many bytes; it names all studies of the page."""
+
+SCRIPTS = ("vendor/plotly-cartesian.min.js", "templates/figures.js", "templates/tables.js", "templates/contents.js")
+"""What runs in a page, in this order: plotly.js, whose version is that of the classes which check our figures, and our own, a job each."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class StudyPage:
     answer: summary.Answer
     recipe: tuple[NamedWeight, ...]
     objective: str
+    overview: Overview
+    hero: Section | None
     sections: tuple[Section, ...]
     reach: float
     samples: Samples | None
@@ -82,16 +88,15 @@ def render(records: Sequence[StudyRecord]) -> str:
 
 def document(template: str, title: str, **content: Any) -> str:
     """A self-contained HTML document of one of our templates."""
-    plotly, script = get_plotlyjs(), _asset("page.js")
+    scripts = [_asset(path) for path in SCRIPTS]
     found: str = (
         _templates()
         .get_template(template)
         .render(
             title=title,
-            style=Markup(_asset("page.css")),
-            plotly=Markup(plotly),
-            script=Markup(script),
-            policy=_policy(plotly, script),
+            style=Markup(_asset("templates/page.css")),
+            scripts=[Markup(script) for script in scripts],
+            policy=_policy(*scripts),
             **content,
         )
     )
@@ -119,14 +124,22 @@ def is_report(path: Path) -> bool:
         return False
 
 
-def _asset(name: str) -> str:
-    return (files("depth_loss_sweep.reports") / "templates" / name).read_text(encoding="utf-8")
+def _asset(path: str) -> str:
+    return (files("depth_loss_sweep.reports") / path).read_text(encoding="utf-8")
+
+
+def _template(name: str) -> str:
+    return _asset(f"templates/{name}")
 
 
 @cache
 def _templates() -> Environment:
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_asset)
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(_template),
     )
     own: dict[str, Any] = {
         "number": number,
@@ -161,6 +174,8 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         answer=summary.answer(analysis),
         recipe=_recipe(analysis),
         objective=summary.objective_sentence(analysis),
+        overview=overview(analysis),
+        hero=hero(analysis, anchor),
         sections=study_sections(analysis, anchor),
         reach=_reach(analysis.references),
         samples=sample_panels(analysis),
@@ -195,6 +210,8 @@ def _counts(analysis: Analysis) -> dict[str, int]:
         "runs": max(len(runs), len(record.trials) * len(record.seeds)),
         "runs_done": int((runs["state"] == "finished").sum()),
         "broken": analysis.breakage.broken,
+        "failed": int((runs["state"] == "failed").sum()),
+        "pruned": int((record.trials["state"] == "pruned").sum()),
         "seeds": len(record.seeds),
         "most_seeds": max(len(record.seeds), *(len(t.seeds) for t in analysis.trials if record.stages), 0),
     }

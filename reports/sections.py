@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from depth_loss_sweep.reports import breakage_figures, figures, weight_sections
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.charts import Chart, with_choices
-from depth_loss_sweep.reports.decision import Decision
+from depth_loss_sweep.reports.hero import called, replica, seeds_note
 from depth_loss_sweep.reports.layout import Figure, NamedTable, Section
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.series import (
@@ -47,7 +46,7 @@ COMBINED_WARNING = (
 
 
 def study_sections(analysis: Analysis, anchor: str) -> tuple[Section, ...]:
-    """All sections of a study that have something to show; none before the first epoch."""
+    """All sections of a study that have something to show, below its hero; none before the first epoch."""
     if analysis.record.trials.empty or analysis.record.epochs.empty:
         return ()
     every, axis = axes(analysis), main_axis(analysis)
@@ -67,21 +66,12 @@ def study_sections(analysis: Analysis, anchor: str) -> tuple[Section, ...]:
         ]
     else:
         sections = [
-            _objective(analysis, every),
             weight_sections.importance(analysis),
             _combined(analysis, axis),
             _terms(analysis, axis),
             _metrics(analysis, axis),
         ]
-    return tuple(_anchored(s, anchor) for s in (*sections, *over_epochs) if s and not s.is_empty)
-
-
-def _anchored(section: Section, study: str) -> Section:
-    prefix = f"{study}-{section.anchor}"
-    rename = lambda figure: replace(figure, anchor=f"{prefix}-{figure.anchor}")  # noqa: E731
-    return replace(
-        section, anchor=prefix, figures=tuple(map(rename, section.figures)), more=tuple(map(rename, section.more))
-    )
+    return tuple(s.anchored(anchor) for s in (*sections, *over_epochs) if s and not s.is_empty)
 
 
 # A single trial
@@ -96,73 +86,46 @@ def _numbers(analysis: Analysis) -> Section:
     return Section("numbers", "Every number of the trial", lead, (), tables=(table,))
 
 
-# The objective
+# The objective, where several variables were swept
 
 
 def _objective(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
-    measure, decision, order = analysis.ranking, analysis.decision, analysis.ranked
+    measure, decision = analysis.ranking, analysis.decision
     if not any(t.interval.n for t in analysis.trials):
         return None
-    single = len(every) == 1
-    means = {t.number: t.mean for t in order}
+    means = {t.number: t.mean for t in analysis.ranked}
     shown = [
         Figure(
             anchor=f"axis-{i}",
             title=f"Validation {measure.label} against {axis.title}",
-            note=_note(analysis) + _called("Ringed", decision) if single else "",
+            note="",
             chart=figures.measure_chart(
                 measure_series(analysis, measure, axis),
-                height=380 if single else 280,
+                height=280,
                 marked=decision.trial,
                 verdict=verdict(decision),
                 is_recommended=decision.state == "use",
-                colours=None if single else means,
+                colours=means,
             ),
-            wide=single,
         )
         for i, axis in enumerate(every)
     ]
-    finite = [n for n, value in means.items() if math.isfinite(value)]
-    if not single and len(finite) > 1:
+    if sum(map(math.isfinite, means.values())) > 1:
         chart = figures.parallel_chart(every, measure, means, decision.trial)
-        note = f"One line a trial, coloured by its value: blue is better.{_called('Thick', decision)}"
+        note = f"One line a trial, coloured by its value: blue is better.{called('Thick', decision)}"
         shown.append(Figure("parallel", "All weights at once", note, chart, wide=True))
-    title = f"Validation {measure.label}: the measure that decides"
-    lead = "This number does not know the weights, so it can be compared between them."
-    lead += "" if single else f" {_note(analysis)}{_called('Ringed', decision)} Means are coloured, blue is better."
+    title = f"Validation {measure.label} against each variable"
+    lead = f"{seeds_note(analysis)}{called('Ringed', decision)} Means are coloured, blue is better."
     return Section("objective", title, lead, tuple(shown), toggles_baselines=True)
-
-
-def _called(mark: str, decision: Decision) -> str:
-    """What the marked trial is called."""
-    return f" {mark}: {verdict(decision)}." if verdict(decision) else ""
-
-
-def _note(analysis: Analysis) -> str:
-    counts = [t.interval.n for t in analysis.trials if t.interval.n]
-    least, most = min(counts, default=1), max(counts, default=1)
-    n = f"n = {most}" if least == most else f"n = {least} to {most}"
-    text = f"Grey: each seed. Diamonds: means with 95 % t-intervals ({n} seeds). Dashed: trivial predictors."
-    if any(math.isinf(t.mean) for t in analysis.trials):
-        text += " A red cross at the top: a seed went non-finite, so the trial counts as infinite."
-    return text
 
 
 # Everything else against the weights
 
 
 def _combined(analysis: Analysis, axis: Axis) -> Section | None:
-    total = analysis.measure("total")
-    train, val = (measure_series(analysis, total, axis, split) for split in ("train", "val"))
-    if not val.mean_x and not train.mean_x:
+    combined = replica(analysis)
+    if combined is None:
         return None
-    replica = Figure(
-        anchor="replica",
-        title="Final combined loss, as in the paper's Fig. 1 and 2",
-        note="Means over seeds with 95 % t-intervals, training images re-evaluated without augmentation.",
-        chart=figures.combined_chart(train, val),
-        badge="not comparable",
-    )
     parts = contributions(analysis, axis)
     made_of = Figure(
         anchor="parts",
@@ -170,7 +133,7 @@ def _combined(analysis: Analysis, axis: Axis) -> Section | None:
         note="Weight × unweighted term: how much of the curve is the weights themselves rather than better depth.",
         chart=figures.shares_chart(parts, "weighted term (weighted sum)", analysis.term_names),
     )
-    shown = (replica, made_of) if parts.x else (replica,)
+    shown = (combined, made_of) if parts.x else (combined,)
     return Section("combined", "Combined loss: a replica, not a ranking", "", shown, warning=COMBINED_WARNING)
 
 

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from depth_loss_sweep.model.losses import CombinedLoss
     from depth_loss_sweep.model.metrics import depth_metrics
     from depth_loss_sweep.objective import Objective
+    from depth_loss_sweep.results import study_figures
     from depth_loss_sweep.spec import StudySpec
     from depth_loss_sweep.spec_file import load_spec
 
-__all__ = ["CombinedLoss", "Objective", "StudySpec", "__version__", "depth_metrics", "load_spec"]
+__all__ = ["CombinedLoss", "Objective", "StudySpec", "__version__", "depth_metrics", "load_spec", "study_figures"]
 
 __version__ = version("depth-loss-sweep")
 
@@ -25,6 +26,7 @@ _OFFERED = {
     "StudySpec": "depth_loss_sweep.spec",
     "depth_metrics": "depth_loss_sweep.model.metrics",
     "load_spec": "depth_loss_sweep.spec_file",
+    "study_figures": "depth_loss_sweep.results",
 }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -30,6 +30,9 @@ from depth_loss_sweep.spec_file import resolved_text, stored_overrides, stored_s
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.words import counted
 
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
 RUN_COLUMNS = (*records.RUN_COLUMNS, "details", "origin", "environment")
 """What a report needs to know of a run, and what else an export has.
 
@@ -39,6 +42,14 @@ RUN_COLUMNS = (*records.RUN_COLUMNS, "details", "origin", "environment")
 def study_record(store: Store, home: Home, name: str) -> StudyRecord:
     """Everything the report is made of."""
     return _with_panels(study_numbers(store, name), home)
+
+
+def study_figures(name: str, home: Path | None = None, storage: str | None = None) -> dict[str, "Figure"]:
+    """Every figure of a study's page by its name, as plotly's own objects: for a notebook."""
+    from depth_loss_sweep.reports.plotly_figures import plotly_figures
+
+    place = Home.choose(home)
+    return plotly_figures(study_numbers(Store.open(place, storage), name))
 
 
 def study_numbers(store: Store, name: str, has_terms: bool = False) -> StudyRecord:

@@ -10,7 +10,7 @@ import typer
 from depth_loss_sweep.cli.options import ForceOption, HomeOption, StorageOption, open_store
 from depth_loss_sweep.cli.printing import print_json
 from depth_loss_sweep.errors import StudyError
-from depth_loss_sweep.outputs import check_outputs, file_at
+from depth_loss_sweep.outputs import check_outputs, file_at, folder_at
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.naming import beside_weights, spec_recipe, written
 
@@ -28,6 +28,9 @@ def report(
     text: Annotated[
         str | None, typer.Option("--text", help="Of a group: its findings as Markdown, in this file, and no page.")
     ] = None,
+    figures: Annotated[
+        str | None, typer.Option("--figures", help="Each figure as plotly's JSON, in this folder, and no page.")
+    ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Write it again every 30 s until the studies have ended.")
@@ -43,6 +46,9 @@ def report(
     studies = _studies(store, names)
     if text is not None:
         print(_write_text(store, place, names, text, force))
+    if figures is not None:
+        print("\n".join(map(str, _write_figures(store, place, studies, figures, force))))
+    if text is not None or figures is not None:
         return
     path = place.report(names[0]) if output is None else file_at(output, f"{names[0]}-report.html")
     check_outputs([path], is_report, _kept(store, place), force)
@@ -69,6 +75,24 @@ def _write_text(store: "Store", place: Home, names: list[str], text: str, force:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, content)
     return path
+
+
+def _write_figures(store: "Store", place: Home, studies: list[str], figures: str, force: bool) -> list[Path]:
+    """Every figure of these studies in a file of its own; the files."""
+    from depth_loss_sweep.files import write_whole
+    from depth_loss_sweep.reports.plotly_figures import figure_files, is_figure
+    from depth_loss_sweep.results import study_numbers
+
+    folder = folder_at(figures)
+    files = [figure_files(study_numbers(store, study)) for study in studies]
+    texts = {folder / name: text for of_study in files for name, text in of_study.items()}
+    if not texts:
+        raise StudyError(f"there is nothing to draw yet of {', '.join(studies)}: figures need two trials or two epochs")
+    check_outputs(texts, is_figure, _kept(store, place), force)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in texts.items():
+        write_whole(path, text.encode())
+    return [*texts]
 
 
 def _write(store: "Store", place: Home, names: list[str], path: Path) -> None:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from depth_loss_sweep import study_figures
 from depth_loss_sweep.cli import run
 from depth_loss_sweep.paths import expanded
 
@@ -235,3 +236,20 @@ def test_a_download_goes_over_nothing(tmp_path: Path, capsys) -> None:
     refused(["data", "fetch", "diode", *url, "-o", str(tmp_path)], capsys, str(tmp_path / "val"))
     refused(["data", "fetch", "diode", *url, "-o", str(tmp_path / "val")], capsys, str(tmp_path / "val"))
     assert (tmp_path / "val").read_bytes() == FOREIGN
+
+
+def test_figures_go_into_a_folder(lab: Lab, tmp_path: Path, capsys) -> None:
+    """A file each, written again at will, and no page; a file of somebody else's is kept; a study without any says so."""
+    assert lab.run("start", lab.spec(epochs="1", seeds="[0]", w="[0.3, 0.6]"), "--workers", "0") == 0
+    arguments = ["report", "line", "--home", str(lab.home.root), "--figures", str(tmp_path / "figures")]
+    capsys.readouterr()
+    assert run(arguments) == 0 and run(arguments) == 0
+    written = {*capsys.readouterr().out.splitlines()}
+    target = tmp_path / "figures" / "line-hero-means.json"
+    assert written == {str(path) for path in target.parent.iterdir()} and str(target) in written
+    assert {*study_figures("line", lab.home.root)} == {Path(p).stem.removeprefix("line-") for p in written}
+    assert not lab.home.report("line").exists()
+    target.write_bytes(FOREIGN)
+    refused(arguments, capsys, str(target), "--force")
+    assert lab.run("start", lab.spec(epochs="1", seeds="[0]", w="[0.3]"), "--workers", "0", "--name", "one") == 0
+    refused(["report", "one", *arguments[2:]], capsys, "nothing to draw yet of one")

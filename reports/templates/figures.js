@@ -1,4 +1,4 @@
-// Draws the figures when they come into view, in the colours of the page's theme; switches menus; sorts tables.
+// Draws the figures when they come into view, in the colours of the page's theme; switches menus.
 (() => {
   "use strict";
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -12,9 +12,13 @@
     const result = { ...layout, font: { ...layout.font, color: colour("--muted") }, autosize: true };
     result.hoverlabel = { bgcolor: colour("--surface"), bordercolor: colour("--line"), font: { color: colour("--ink") } };
     if (coarse.matches) result.dragmode = false; // a finger scrolls the page
+    const lines = { gridcolor: colour("--grid"), linecolor: colour("--line"), tickcolor: colour("--line") };
     for (const key of Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name))) {
-      const lines = { gridcolor: colour("--grid"), linecolor: colour("--line"), tickcolor: colour("--line") };
       result[key] = { ...layout[key], ...lines };
+    }
+    if (layout.ternary) {
+      const sides = ["aaxis", "baxis", "caxis"].map((key) => [key, { ...layout.ternary[key], ...lines }]);
+      result.ternary = { ...layout.ternary, bgcolor: "rgba(0,0,0,0)", ...Object.fromEntries(sides) };
     }
     return result;
   };
@@ -30,9 +34,9 @@
     });
     const layout = themed(structuredClone({ ...spec.layout, ...choice.layout }));
     layout.uirevision = "kept"; // what a reader zoomed into stays; another measure has other heights
-    layout.yaxis.uirevision = section.querySelector("select")?.value ?? "kept";
+    if (layout.yaxis) layout.yaxis.uirevision = section.querySelector("select")?.value ?? "kept";
     if (hidden) layout.annotations = layout.annotations?.filter((label) => label.name !== "baseline");
-    if (hidden && layout.yaxis.range && section.querySelector("select")) delete layout.yaxis.range;
+    if (hidden && layout.yaxis?.range && section.querySelector("select")) delete layout.yaxis.range;
     const config = {
       displaylogo: false,
       showSendToCloud: false, // nothing leaves the page
@@ -64,35 +68,4 @@
   for (const control of document.querySelectorAll(".controls select, .controls input")) {
     control.addEventListener("change", () => redraw(control.closest("section")));
   }
-
-  // Tables: a click sorts, a second one the other way; cells without a value stay last.
-  const sort = (head) => {
-    const table = head.closest("table");
-    const column = [...head.parentNode.children].indexOf(head);
-    const way = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
-    const value = (row) => row.children[column].dataset.sort;
-    const compare = (a, b) => {
-      const [x, y] = [value(a), value(b)];
-      if (x === "" || y === "") return (x === "") - (y === "");
-      const [m, n] = [Number(x), Number(y)];
-      return way * (Number.isNaN(m) || Number.isNaN(n) ? x.localeCompare(y) : m === n ? 0 : m < n ? -1 : 1);
-    };
-    table.querySelectorAll("th").forEach((th) => th.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", way === 1 ? "ascending" : "descending");
-    const body = table.tBodies[0];
-    body.append(...[...body.rows].sort(compare));
-  };
-  document.querySelectorAll("th button").forEach((b) => b.addEventListener("click", () => sort(b.closest("th"))));
-
-  // The menu marks the section that is being read.
-  const links = new Map([...document.querySelectorAll("nav a")].map((a) => [a.hash.slice(1), a]));
-  const reading = new IntersectionObserver(
-    (entries) => {
-      for (const entry of entries.filter((e) => e.isIntersecting)) {
-        links.forEach((a, id) => a.classList.toggle("here", id === entry.target.id));
-      }
-    },
-    { rootMargin: "-10% 0px -80% 0px" },
-  );
-  links.forEach((_, id) => reading.observe(document.getElementById(id)));
 })();
