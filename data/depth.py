@@ -4,10 +4,12 @@ A file is told by its content, whatever its suffix; but one that is called PNG h
 before memory is taken for it, and nothing in it is ever run. h5py and OpenEXR are imported when a file needs them.
 """
 
+import contextlib
 import io
+import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -227,10 +229,10 @@ def _tiff(data: bytes, path: Path, _: str | None) -> np.ndarray:
 def _exr(_: bytes, path: Path, __: str | None) -> np.ndarray:
     """The depth channel of an OpenEXR file: its only one, or the likeliest of several."""
     openexr = library("OpenEXR", "exr", path)
-    with openexr.File(str(path), header_only=True) as file:
+    with _silent(), openexr.File(str(path), header_only=True) as file:
         (left, top), (right, bottom) = file.header()["dataWindow"]
         require_size((int(bottom) - int(top) + 1, int(right) - int(left) + 1), path)
-    with openexr.File(str(path), separate_channels=True) as file:
+    with _silent(), openexr.File(str(path), separate_channels=True) as file:
         channels = {name: channel.pixels for name, channel in file.channels().items()}
     likely = sorted(channels, key=lambda name: (_rank(name), name))
     if len(channels) > 1 and _rank(likely[0]) == len(DEPTH_CHANNELS):
@@ -238,6 +240,20 @@ def _exr(_: bytes, path: Path, __: str | None) -> np.ndarray:
             path, f"has the channels {', '.join(sorted(channels))}, none of which is called Z, V, Y or R as depth is"
         )
     return np.asarray(channels[likely[0]])
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Nothing is printed in here: OpenEXR says by itself, on both streams, what is wrong with a file, which our errors do."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)  # its library writes past Python's
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _rank(channel: str) -> int:

@@ -32,7 +32,10 @@ def suggestion(source: str) -> str | None:
     A path without a source's name before it is looked at, too.
     """
     kind, _, given = source.partition(":")
-    place = Path(given if kind in SOURCES or "/" not in kind else source).expanduser()
+    path = given if kind in SOURCES or (given and "/" not in kind) else source
+    if not path:
+        return None
+    place = Path(path).expanduser()
     files = _files_at(place)
     for name, entry in SOURCES.items():
         found = [next((file for file in files if re.search(trace, file)), None) for trace in entry.traces]
@@ -41,8 +44,8 @@ def suggestion(source: str) -> str | None:
         takes_file = entry.path == "file" or name == "list"
         if name == kind and (not takes_file or place.is_file()):
             return None
-        path = place / str(found[0]) if takes_file and place.is_dir() else place
-        return f"this looks like {entry.title}: use {name}:{path}"
+        opened = place / str(found[0]) if takes_file and place.is_dir() else place
+        return f"this looks like {entry.title}: use {name}:{opened}"
     if patterns := _patterns(files):
         given = " ".join(
             f"--set 'data.{key}={pattern}'" for key, pattern in zip(("rgb_files", "depth_files"), patterns, strict=True)

@@ -140,6 +140,17 @@ def test_what_is_no_depth_is_named(tmp_path, capfd, name):
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("keep", [0.2, 0.6, 0.99])
+def test_a_cut_exr_is_named(tmp_path, capfd, keep):
+    """Its library speaks on both streams, of which nothing is left but our line."""
+    _exr(tmp_path / "x.exr", np.random.default_rng(0).random((40, 40), np.float32) + 1)
+    content = (tmp_path / "x.exr").read_bytes()
+    (tmp_path / "x.exr").write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(DataError, match=r"x\.exr is truncated or damaged"):
+        read_depth(tmp_path / "x.exr", DepthCoding())
+    assert capfd.readouterr() == ("", "")
+
+
 def test_hdf5_speaks_for_itself(tmp_path):
     """Of several datasets the one called depth counts, or the one named; what lies in another file is not read."""
     h5py = pytest.importorskip("h5py", reason="h5py is an extra")

@@ -1,5 +1,6 @@
 """Layouts of the field, and lists: which files are a pair, of which scene and part, in which unit."""
 
+import os
 import re
 from pathlib import Path
 
@@ -397,8 +398,47 @@ def test_a_wrong_source_is_told_the_right_one(tmp_path):
         check_source(DataSettings(source=f"kitti:{tmp_path / 't'}"))
 
 
+def test_a_source_without_a_path_is_not_guessed_at(tmp_path, monkeypatch):
+    """The working folder is nobody's pictures unless it is named."""
+    write_scannet(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert [suggestion(source) for source in ("rooms", "pairs:", "pairs:/no/where", "what")] == [None] * 4
+    assert suggestion(".") == "this looks like ScanNet: use scannet:."
+
+
 def test_sound_pictures_are_not_guessed_at(tmp_path, ramp):
     """Pairs that can be read get no hint, and bad ones none but their own."""
     write_pair(tmp_path, "scene/1", ramp)
     (tmp_path / "scene" / "1_depth.png").write_bytes(b"no")
     assert suggestion(f"pairs:{tmp_path}") is None
+
+
+# Layouts as they are downloaded, where they are --------------------------------------------------------------------
+
+DOWNLOADED = {
+    "bts_nyu": ("list:{}/train_files.txt", {}, 10),
+    "densedepth_kaggle": ("list:{}/nyu2_train.csv", {"depth_at_255": 10}, 10),
+    "nyu_mat": ("nyu-mat:{}/nyu_depth_v2_labeled.mat", {}, 6),
+    "tum": ("tum:{}", {}, 10),
+    "kitti": ("kitti:{}", {"depth_range": [0.1, 80]}, 10),
+    "kitti_pairs": ("pairs:{}", {"depth_scale": "1/256", "depth_range": [0.1, 80]}, 10),
+    "scannet": ("scannet:{}", {}, 10),
+    "npy": ("pairs:{}", {}, 10),
+    "tiff": ("pairs:{}", {}, 10),
+    "blender_exr": ("list:{}", {"rgb_files": "{scene}/Image{name}.png", "depth_files": "{scene}/Depth{name}.exr"}, 10),
+    "parquet": ("parquet:{}", {}, 6),
+}
+
+
+@pytest.mark.parametrize("name", DOWNLOADED)
+def test_downloaded_layouts_open(name):
+    """A study on each would start, with plausible depth."""
+    root = Path(os.environ.get("SWEEP_FORMATS", Path(__file__).parents[3] / "shared" / "formats")) / name
+    if not root.is_dir():
+        pytest.skip(f"no pictures at {root}; set SWEEP_FORMATS to the folder that holds {name}/")
+    source, settings, count = DOWNLOADED[name]
+    checked = check_source(
+        DataSettings.model_validate({"source": source.format(root), "image_size": 64, "split": "random", **settings})
+    )
+    assert checked.ok and checked.pictures == count and checked.out_of_range_fraction == 0
+    assert checked.depth_max is not None and 5 < checked.depth_max < 80
