@@ -272,9 +272,13 @@ def _hdf5(data: bytes, path: Path, dataset: str | None) -> np.ndarray:
 
 
 def own_datasets(file: Any) -> dict[str, Any]:
-    """The datasets of an open HDF5 file by name. Links and data that lie in other files are not followed: it speaks for itself."""
-    found: dict[str, Any] = {}
-    file.visititems(lambda name, each: found.__setitem__(name, each) if hasattr(each, "shape") else None)
+    """The datasets of an open HDF5 file by name. Links and data that lie in other files are not followed: it speaks for itself.
+
+    What is called #refs# and the like is MATLAB's own, thousands of little ones.
+    """
+    names: list[str] = []
+    file.visit(lambda name: None if name.startswith("#") else names.append(name))
+    found = {name: each for name in names if hasattr(each := file[name], "shape")}
     return {name: each for name, each in found.items() if not each.external and not each.is_virtual}
 
 

@@ -35,7 +35,7 @@ def suggestion(source: str) -> str | None:
     path = given if kind in SOURCES or (given and "/" not in kind) else source
     if not path:
         return None
-    place = Path(path).expanduser()
+    place = Path(path).expanduser() if path.startswith("~/") else Path(path)
     files = _files_at(place)
     for name, entry in SOURCES.items():
         found = [next((file for file in files if re.search(trace, file)), None) for trace in entry.traces]

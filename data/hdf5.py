@@ -50,6 +50,7 @@ class Hdf5Source:
         self.faults, self.notes = list[str](), list[str]()
         self._places: dict[str, tuple[Path, int | None]] = {}
         self._items: list[Item] = []
+        self._names: tuple[str, str] = ("", "")
         if place.is_dir():
             self._list_folder(place)
         else:
@@ -70,8 +71,9 @@ class Hdf5Source:
 
     def _list_file(self, path: Path) -> None:
         with _opened(path) as file:
-            count = self._picture(file, path, 4).shape[0]
-            if not 0 < count <= MOST_PICTURES or self._depth(file, path, 3).shape[0] != count:
+            pictures, depths = self._datasets(file, path, 4)
+            self._names, count = (pictures.name, depths.name), pictures.shape[0]
+            if not 0 < count <= MOST_PICTURES or depths.shape[0] != count:
                 raise BadFileError(
                     path, f"claims to hold {count} pictures, and not as many depth maps; expected a map a picture"
                 )
@@ -91,12 +93,13 @@ class Hdf5Source:
         """The part of each picture by a file beside this one."""
         return None
 
-    def _picture(self, file: Any, path: Path, axes: int) -> Any:
-        given = self._settings.rgb_field
-        return dataset_of(file, path, "rgb", given, lambda each: each.dtype == np.uint8 and _is_rgb(each.shape, axes))
-
-    def _depth(self, file: Any, path: Path, axes: int) -> Any:
-        return dataset_of(file, path, "depth", self._settings.depth_field, lambda each: len(each.shape) == axes)
+    def _datasets(self, file: Any, path: Path, axes: int) -> tuple[Any, Any]:
+        """Those of the pictures, of so many axes, and of the depth, of one less."""
+        rgb, depth = self._settings.rgb_field, self._settings.depth_field
+        return (
+            dataset_of(file, path, "rgb", rgb, lambda each: each.dtype == np.uint8 and _is_rgb(each.shape, axes)),
+            dataset_of(file, path, "depth", depth, lambda each: len(each.shape) == axes - 1),
+        )
 
     def items(self) -> Sequence[Item]:
         """One item for each picture."""
@@ -106,8 +109,9 @@ class Hdf5Source:
         """RGB (H, W, 3) uint8 and depth (H, W) float32 metres, 0 = invalid. DataError names the bad file."""
         path, index = self._places[item.key]
         with _opened(path) as file:
-            image = _read(self._picture(file, path, 3 if index is None else 4), path, index)
-            raw = _read(self._depth(file, path, 2 if index is None else 3), path, index)
+            # A file of many holds thousands of datasets: they are looked through once.
+            found = self._datasets(file, path, 3) if index is None else tuple(file[name] for name in self._names)
+            image, raw = (_read(dataset, path, index) for dataset in found)
         image = image.transpose(1, 2, 0) if image.shape[0] == 3 and image.shape[2] != 3 else image
         raw = as_map(raw, path)
         if self.is_transposed:

@@ -100,7 +100,8 @@ def _by_lines(place: Path, settings: Any) -> Found:
 
 def _below(folder: Path, path: str | None) -> Path:
     """A path that settings give, which counts from a list's folder where it is relative."""
-    return folder / Path(path or ".").expanduser()
+    given = Path(path or ".")
+    return folder / (given.expanduser() if given.parts[:1] == ("~",) else given)
 
 
 def drive_of(path: PurePosixPath) -> str | None:
@@ -113,10 +114,11 @@ def drive_of(path: PurePosixPath) -> str | None:
 
 @dataclass(frozen=True)
 class Placing:
-    """Where the paths of a list lie: below a root without their first folders, or as they stand."""
+    """Where the paths of a list lie: below a root without their first folders, or, with a slash before, as they stand."""
 
     root: Path
     dropped: int = 0
+    as_they_stand: bool = False
     example: str = ""
 
     @classmethod
@@ -124,8 +126,9 @@ class Placing:
         """The placing that finds most of the first paths and, of several, drops the fewest folders."""
         tried = texts[:TRIED]
         deepest = min(MOST_DROPPED, max((len(_parts(text)) for text in tried), default=1))
-        candidates = [cls(root, dropped, next(iter(tried), "")) for dropped in range(deepest)]
-        return max(candidates, key=lambda each: (sum(_is_file(each.path(text)) for text in tried), -each.dropped))
+        below = [cls(root, dropped, example=next(iter(tried), "")) for dropped in range(deepest)]
+        candidates = [below[0], cls(root, as_they_stand=True), *below[1:]]  # of those that find as many, the first
+        return max(candidates, key=lambda each: sum(_is_file(each.path(text)) for text in tried))
 
     def relative(self, text: str) -> PurePosixPath:
         """A path as it lies below the root."""
@@ -134,8 +137,7 @@ class Placing:
 
     def path(self, text: str) -> Path:
         """Where a path leads."""
-        below = self.root / self.relative(text)
-        return Path(text) if text.startswith("/") and not _is_file(below) and _is_file(Path(text)) else below
+        return Path(text) if self.as_they_stand and text.startswith("/") else self.root / self.relative(text)
 
     def note(self) -> str:
         """What is said where folders are dropped."""
@@ -151,7 +153,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _parts(text: str) -> Sequence[str]:
-    return PurePosixPath(text.replace("\\", "/").lstrip("/")).parts or (".",)
+    return [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")] or ["."]
 
 
 # Lines -----------------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def _check_data(data: DataSettings) -> None:
     try:
         source_entry(data.source)
     except DataError:
-        from depth_loss_sweep.data.guess import suggesting
+        from depth_loss_sweep.data.guess import suggesting  # with NumPy, which a spec does without
 
         with suggesting(data.source):
             raise
