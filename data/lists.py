@@ -1,7 +1,7 @@
 """Pictures that a list names, or that are called by a pattern: `list:FILE` and `list:FOLDER`.
 
 A list has a line a picture: `RGB DEPTH [FOCAL] [SPLIT]`, or, with commas or tabs, RGB,DEPTH and further columns that a head may name
-(rgb or image, depth, split, scene). The lists of BTS, AdaBins, Monodepth2 and DenseDepth are such. A line whose depth is None is left out.
+(rgb or image, depth, split, scene). The lists of BTS, AdaBins, NeWCRFs and DenseDepth are such. A line whose depth is None is left out.
 
 Paths lie below `data.rgb_root` and `data.depth_root`, where one begins with a slash, too. The first folders of a path are dropped as
 far as is needed to find the files there, since a list is seldom read where it was written. A scene is the folder of its pictures,
