@@ -11,6 +11,7 @@ import numpy as np
 
 from depth_loss_sweep.data.cache import Progress
 from depth_loss_sweep.data.errors import BadFileError, DataError
+from depth_loss_sweep.data.guess import suggesting, suggestion
 from depth_loss_sweep.data.png import encode_png, is_our_png
 from depth_loss_sweep.data.resize import DepthResize, resize_depth, resize_image
 from depth_loss_sweep.data.settings import DataSettings
@@ -98,11 +99,15 @@ class _Tally:
     bad: list[tuple[str, str]] = field(default_factory=list)
     kinds: dict[str, list[str]] = field(default_factory=dict)
     sizes: Counter[str] = field(default_factory=Counter)
+    depth_sizes: Counter[str] = field(default_factory=Counter)
+    """Of depth that differs in size from its picture."""
     samples: list[np.ndarray] = field(default_factory=list)
 
-    def add(self, item: Item, depth: np.ndarray) -> None:
+    def add(self, item: Item, image: np.ndarray, depth: np.ndarray) -> None:
         values = depth[depth > 0]
-        self.sizes[f"{depth.shape[0]}x{depth.shape[1]}"] += 1
+        self.sizes[f"{image.shape[0]}x{image.shape[1]}"] += 1
+        if depth.shape != image.shape[:2]:
+            self.depth_sizes[f"{depth.shape[0]}x{depth.shape[1]}"] += 1
         self.looks[item] = look_at(depth, self.settings)
         self.samples.append(values[:: max(1, values.size // SAMPLE_PER_PICTURE)])
 
@@ -124,11 +129,12 @@ def check_source(settings: DataSettings, on_progress: Progress | None = None) ->
 
     `on_progress(done, total)` is called after each picture. Raises DataError only if the source can't be opened.
     """
-    source = open_source(settings)
+    with suggesting(settings.source):
+        source = open_source(settings)
     items, tally = source.items(), _Tally(settings)
     for done, item in enumerate(items, start=1):
         try:
-            tally.add(item, source.load(item)[1])
+            tally.add(item, *source.load(item))
         except DataError as error:
             tally.add_bad(item, error)
         if on_progress is not None:
@@ -157,7 +163,7 @@ def check_source(settings: DataSettings, on_progress: Progress | None = None) ->
         bad=tuple(tally.bad),
         bad_by_kind={kind: tuple(keys) for kind, keys in tally.kinds.items()},
         refusals=(*source.faults, *refusals),
-        notes=(*source.notes, *_notes(tally, how)),
+        notes=(*source.notes, *_notes(tally, how), *_hints(tally)),
     )
 
 
@@ -200,6 +206,9 @@ def _notes(tally: _Tally, how: DepthResize) -> list[str]:
         return [f"{len(keys)} of {len(seen)} pictures {what} ({names_of(keys)})"] if keys else []
 
     notes = [SWITCHED] if how != candidates(tally.settings)[0] else []
+    if tally.depth_sizes:
+        found = ", ".join(f"{count} of {shape}" for shape, count in tally.depth_sizes.items())
+        notes.append(f"depth differs in size from its picture ({found}): each is resized to {size} by itself")
     notes += count("hold no valid depth at all", lambda look: not look.valid)
     notes += count(
         "hold depth beyond the depth range only (data.depth_range)", lambda look: bool(look.valid) and not look.within
@@ -218,6 +227,12 @@ def _notes(tally: _Tally, how: DepthResize) -> list[str]:
     return notes
 
 
+def _hints(tally: _Tally) -> list[str]:
+    """What a source with bad files looks like, where that is another."""
+    hint = suggestion(tally.settings.source) if tally.bad else None
+    return [hint] if hint else []
+
+
 # The contact sheet -----------------------------------------------------------------------------------------------
 
 
@@ -229,7 +244,8 @@ def preview(settings: DataSettings, output: Path, count: int = 12) -> Path:
     """
     if count < 1:
         raise DataError(f"a preview of {count} pictures was asked for; expected at least 1")
-    source = open_source(settings)
+    with suggesting(settings.source):
+        source = open_source(settings)
     items = source.items()
     chosen = [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int))]
     loaded = [source.load(item) for item in chosen]

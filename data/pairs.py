@@ -1,7 +1,9 @@
-"""RGB pictures beside 16-bit depth PNGs, one folder a scene: `pairs:PATH`.
+"""RGB pictures beside their depth, one folder a scene: `pairs:PATH`.
 
     PATH/[train|val|test/]SCENE/NAME.jpg         (or .jpeg, .png)
     PATH/[train|val|test/]SCENE/NAME_depth.png   (16-bit, one channel; millimetres and 0 = invalid by default)
+
+or NAME_depth.npy, .tiff, .exr, .pgm or .h5 (`data.depth`), in metres where it holds fractions.
 
 The scene is the folder below train/, val/ or test/, so a scene may reappear in another of these. Pictures count as
 they are stored: an orientation tag in them is ignored, because their depth has none.
@@ -14,14 +16,17 @@ from unicodedata import normalize
 
 import numpy as np
 
+from depth_loss_sweep.data import depth
+from depth_loss_sweep.data.depth import DepthCoding, load_pair
 from depth_loss_sweep.data.errors import BadFileError, DataError
-from depth_loss_sweep.data.pictures import is_depth_png, read_depth_png, read_rgb
+from depth_loss_sweep.data.pictures import is_depth_png
 from depth_loss_sweep.data.settings import DataSettings
-from depth_loss_sweep.data.sources import FOLDERS, Item, file_digest, list_files, refuse_faults
+from depth_loss_sweep.data.sources import FOLDERS, Item, file_digest, list_files, names_of, refuse_faults
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 DEPTH_STEM = "_depth"
 DEPTH_ENDING = f"{DEPTH_STEM}.png"
+MASK_ENDING = "_depth_mask.npy"
 SAVE_AS = "save it as NAME_depth.png, a PNG of 16 bits and 1 channel"
 DECODER_VERSION = 1
 
@@ -32,8 +37,17 @@ class _Files:
 
     pictures: list[Path] = field(default_factory=list)
     depth: Path | None = None
-    unread: Path | None = None
-    """What is called as a depth map is, but of another kind."""
+    others: list[Path] = field(default_factory=list)
+    """What is called as a depth map is, but is no PNG."""
+
+    def settle(self) -> list[Path]:
+        """Take the depth from the only file of another kind where there is no PNG; return those that are left beside one."""
+        readable = [path for path in self.others if path.suffix.lower() in depth.SUFFIXES]
+        if self.depth:
+            return readable
+        if len(readable) == 1:
+            self.depth = readable[0]
+        return []
 
     def fault(self) -> str:
         """What is wrong with the first of them, where they are not a pair."""
@@ -42,10 +56,13 @@ class _Files:
         if len(self.pictures) > 1:
             other = f"shares its name with NAME{self.pictures[1].suffix}"
             if self.depth:
-                return f"{other}, and NAME_depth.png can be the depth of one only; rename the other, or move it away"
+                return f"{other}, and NAME_depth{self.depth.suffix} can be the depth of one only; rename the other, or move it away"
             return f"{other}, and there is no NAME_depth.png; if one of the two is the depth, {SAVE_AS}"
-        if self.unread:
-            return f"has NAME_depth{self.unread.suffix} beside it, which is not read; {SAVE_AS}"
+        if len(self.others) > 1:
+            one, two, *_ = (f"NAME_depth{path.suffix}" for path in self.others)
+            return f"has {one} and {two} beside it, and one of them can be its depth; move the other away"
+        if self.others:
+            return f"has NAME_depth{self.others[0].suffix} beside it, which is not read; {SAVE_AS}"
         if is_depth_png(self.pictures[0]):
             return "looks like depth (a PNG of 16 bits and 1 channel), but is not called X_depth.png beside a picture X.jpg"
         return "has no depth beside it; expected NAME_depth.png"
@@ -57,10 +74,19 @@ class PairsSource:
     name = "pairs"
 
     def __init__(self, root: Path, settings: DataSettings) -> None:
-        self._settings, listing = settings, list_files(root)
+        self._coding, listing = DepthCoding.of(settings), list_files(root)
+        self._files, left_over = _find(root, listing.files)
+        depths = {files.depth for files in self._files.values()}
+        listing.files = [path for path in listing.files if path not in depths and path not in left_over]
         listing.note_unread(root, SUFFIXES)
         self.faults, self.notes = listing.faults, listing.notes
-        self._files = _find(root, listing.files)
+        if left_over:
+            names = names_of([path.relative_to(root).as_posix() for path in left_over])
+            self.notes.append(f"{len(left_over)} depth files are not read, since there is a NAME_depth.png ({names})")
+        if masks := [path for path in listing.files if path.name.endswith(MASK_ENDING)]:
+            self.faults.append(
+                f"{masks[0]} says where depth is valid, which pairs do not read: use diode:PATH, or move it away"
+            )
         if not self._files:
             refuse_faults(self)
             there = "; ".join(["", *self.notes])
@@ -71,42 +97,28 @@ class PairsSource:
         return [_item(key) for key in sorted(self._files)]
 
     def load(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
-        """RGB (H, W, 3) uint8 and depth (H, W) float32 metres, 0 = invalid. DataError names the bad file."""
-        picture, depth_file = self._pair(item)
-        image, raw = read_rgb(picture), read_depth_png(depth_file)
-        if raw.shape != image.shape[:2]:
-            raise BadFileError(
-                depth_file,
-                f"is {raw.shape[1]}x{raw.shape[0]}, but its picture NAME{picture.suffix} is "
-                f"{image.shape[1]}x{image.shape[0]}; both must be of one size",
-                _name(item),
-            )
-        depth = raw.astype(np.float32) * np.float32(self._settings.depth_scale)
-        depth[raw == self._settings.invalid_value] = 0
-        return image, depth
+        """RGB (H, W, 3) uint8 and depth (h, w) float32 metres, 0 = invalid. DataError names the bad file."""
+        return load_pair(*self._pair(item), self._coding)
 
     def content(self, item: Item, digest: Callable[[Path], str] = file_digest) -> str:
         """Digests of both files, and how depth is read. Raises DataError if one is missing."""
-        picture, depth = self._pair(item)
-        how = f"{self._settings.depth_scale!r}:{self._settings.invalid_value}"
-        return f"pairs:{DECODER_VERSION}:{how}:{digest(picture)}:{digest(depth)}"
+        picture, depth_file = self._pair(item)
+        is_png = depth_file.suffix.lower() == ".png"
+        how = f"{DECODER_VERSION}:{self._coding.png}" if is_png else f"{depth.DECODER_VERSION}:{self._coding.stated}"
+        return f"pairs:{how}:{digest(picture)}:{digest(depth_file)}"
 
     def _pair(self, item: Item) -> tuple[Path, Path]:
         files = self._files[item.key]
         if len(files.pictures) == 1 and files.depth:
             return files.pictures[0], files.depth
-        first = next(path for path in (*files.pictures, files.depth) if path)
-        raise BadFileError(first, files.fault(), _name(item))
+        first = next(path for path in (*files.pictures, files.depth, *files.others) if path)
+        raise BadFileError(first, files.fault(), item.key.rpartition("/")[2])
 
 
-def _name(item: Item) -> str:
-    return item.key.rpartition("/")[2]
-
-
-def _find(root: Path, paths: Sequence[Path]) -> dict[str, _Files]:
-    """Every name, as its path below the root without suffix, with its files."""
+def _find(root: Path, paths: Sequence[Path]) -> tuple[dict[str, _Files], list[Path]]:
+    """Every name, as its path below the root without suffix, with its files; and depth that isn't read, beside a PNG."""
     found: dict[str, _Files] = {}
-    unread: dict[str, Path] = {}
+    others: dict[str, list[Path]] = {}
     for path in paths:
         key = path.relative_to(root).as_posix()
         stem = key[: -len(path.suffix)] if path.suffix else key
@@ -115,10 +127,11 @@ def _find(root: Path, paths: Sequence[Path]) -> dict[str, _Files]:
         elif path.suffix.lower() in SUFFIXES:
             found.setdefault(stem, _Files()).pictures.append(path)
         elif stem.lower().endswith(DEPTH_STEM):
-            unread[stem[: -len(DEPTH_STEM)]] = path
-    for key in found.keys() & unread.keys():
-        found[key].unread = unread[key]
-    return _united(found)
+            others.setdefault(stem[: -len(DEPTH_STEM)], []).append(path)
+    for key in found.keys() & others.keys():
+        found[key].others = others[key]
+    united = _united(found)
+    return united, [path for files in united.values() for path in files.settle()]
 
 
 def _united(found: dict[str, _Files]) -> dict[str, _Files]:

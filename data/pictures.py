@@ -27,22 +27,13 @@ MOST_PIXELS = 1 << 28
 ADVICE = "replace it by a whole PNG or JPEG, or move it away with its pair"
 
 
-def read_rgb(path: Path) -> np.ndarray:
-    """A JPEG or PNG as (H, W, 3) uint8 RGB, as stored: an orientation tag is ignored. DataError for a bad file."""
-    picture = decode_picture(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+def read_rgb(path: Path, data: bytes | None = None) -> np.ndarray:
+    """A JPEG or PNG as (H, W, 3) uint8 RGB, as stored: an orientation tag is ignored. DataError for a bad file.
+
+    `data` are its bytes where they are known; the path then says what they are called.
+    """
+    picture = decode_picture(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, data=data)
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-
-
-def read_depth_png(path: Path) -> np.ndarray:
-    """A 16-bit PNG of one channel as (H, W) uint16. DataError for a bad file or another kind of picture."""
-    picture = decode_picture(path, cv2.IMREAD_UNCHANGED)
-    if picture.dtype != np.uint16 or picture.ndim != 2:
-        channels = 1 if picture.ndim == 2 else picture.shape[2]
-        bits = 8 * picture.dtype.itemsize
-        raise BadFileError(
-            path, f"has {bits} bits and {channels} channel(s); depth is a PNG of 16 bits and 1 channel: convert it"
-        )
-    return picture
 
 
 def is_depth_png(path: Path) -> bool:
@@ -52,9 +43,9 @@ def is_depth_png(path: Path) -> bool:
     return header.startswith(PNG_SIGNATURE) and header[24:26] == b"\x10\x00"
 
 
-def decode_picture(path: Path, flags: int, advice: str = ADVICE) -> np.ndarray:
+def decode_picture(path: Path, flags: int, advice: str = ADVICE, data: bytes | None = None) -> np.ndarray:
     """A JPEG or PNG, decoded by OpenCV with these flags. DataError, with the advice, for a bad file."""
-    data = check_picture(path, advice)
+    data = check_picture(path, advice, data)
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
@@ -64,14 +55,19 @@ def decode_picture(path: Path, flags: int, advice: str = ADVICE) -> np.ndarray:
     return picture
 
 
-def check_picture(path: Path, advice: str = ADVICE) -> bytes:
+def check_picture(path: Path, advice: str = ADVICE, data: bytes | None = None) -> bytes:
     """The bytes of a JPEG or PNG that is whole, as far as can be told without decoding it; DataError for another."""
-    with reading(path):
-        data = path.read_bytes()
+    data = read_bytes(path) if data is None else data
     fault = _fault(data)
     if fault is not None:
         raise BadFileError(path, f"{fault}; {advice}")
     return data
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a file holds. DataError if it can't be read."""
+    with reading(path):
+        return path.read_bytes()
 
 
 def _fault(data: bytes) -> str | None:

@@ -28,6 +28,7 @@ from depth_loss_sweep.data.cache import (
     open_cache,
 )
 from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.guess import suggesting
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import Item, Source, open_source, refuse_faults
 from depth_loss_sweep.data.split import PARTS, Part, Split, split_dataset, split_items
@@ -176,7 +177,8 @@ def _prepare(settings: DataSettings, cache_root: Path, on_progress: Progress | N
     split = split_items(items, settings)
     if to_train and (reason := untrainable(split, settings)):
         raise DataError(reason)
-    dataset, chosen, notes = _cached(source, items, split, settings, cache_root, on_progress, to_train)
+    with suggesting(settings.source):
+        dataset, chosen, notes = _cached(source, items, split, settings, cache_root, on_progress, to_train)
     return replace(_split(dataset, chosen), notes=notes)
 
 
@@ -194,9 +196,10 @@ def prepare_whole(settings: DataSettings, cache_root: Path, on_progress: Progres
 
 
 def _sound_items(settings: DataSettings) -> tuple[Source, Sequence[Item]]:
-    source = open_source(settings)
-    refuse_faults(source)
-    return source, source.items()
+    with suggesting(settings.source):
+        source = open_source(settings)
+        refuse_faults(source)
+        return source, source.items()
 
 
 def _cached(

@@ -14,7 +14,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from depth_loss_sweep.data.registry import SOURCES
+from depth_loss_sweep.data.registry import SOURCES, source_forms
 from depth_loss_sweep.registry import options_of
 
 
@@ -47,7 +47,7 @@ def _kinds(annotation: Any) -> set[Any]:
 class _DataSettings(Settings):
     """One source, one size, one split. Depths are metres; sizes are pixels (height, width)."""
 
-    source: str = Field("rooms", description="rooms (rendered, needs nothing), diode:PATH or pairs:PATH")
+    source: str = Field("rooms", description=f"{source_forms()}; rooms are rendered and need nothing")
     image_size: tuple[int, int] = Field(
         (256, 256),
         description="pixels, height and width, or one number for both; divisible by 8, aspect ratio not kept",
@@ -67,13 +67,24 @@ class _DataSettings(Settings):
     train_images: int | None = Field(None, ge=1, description="use only so many training images, drawn by split_seed")
     val_images: int | None = Field(None, ge=1, description="use only so many validation images, likewise")
     depth_range: tuple[float, float] = Field((0.1, 10.0), description="metres; truth beyond it is masked and counted")
-    depth_scale: float = Field(
-        0.001,
+    depth_scale: float | None = Field(
+        None,
         gt=0,
         le=100_000,
-        description='pairs: metres a unit of the depth PNG, also as a fraction such as "1/5000"',
+        description='metres a unit of the depth files, also as a fraction such as "1/5000"; by default 1 for fractions, and for '
+        "whole numbers what the layout has: 1/5000 (tum), 1/256 (kitti), else 0.001",
     )
-    invalid_value: int = Field(0, ge=0, description="pairs: the PNG value that means no depth")
+    depth_at_255: float | None = Field(
+        None,
+        gt=0,
+        le=100_000,
+        description="metres that 255 stands for in depth files of 8 bits, which are refused else",
+    )
+    invalid_value: int = Field(0, ge=0, description="the number in depth files that means no depth")
+    rgb_field: str | None = Field(None, description="h5, parquet: the dataset or column of the pictures")
+    depth_field: str | None = Field(
+        None, description="h5, parquet, depth files of HDF5: the dataset or column of the depth"
+    )
     scenes: Literal["all", "indoors", "outdoor"] = Field("all", description="diode: which part")
     rooms: int = Field(200, ge=3, le=100_000, description="rooms: how many rooms are rendered")
     views: int = Field(2, ge=1, le=100, description="rooms: pictures of each room")
@@ -100,6 +111,12 @@ class _DataSettings(Settings):
         if any(not 16 <= side <= 8192 or side % 8 for side in value):
             raise ValueError(f"image_size is {value[0]}x{value[1]}; both sides must be divisible by 8, from 16 to 8192")
         return value
+
+    @property
+    def unit(self) -> float | None:
+        """Metres that 1 stands for in the source's depth files of whole numbers; None where that needs no saying."""
+        entry = SOURCES.get(self.source.partition(":")[0])
+        return None if entry is None or entry.unit is None else self.depth_scale or entry.unit
 
     @model_validator(mode="after")
     def _ranges(self) -> "_DataSettings":

@@ -1,6 +1,7 @@
 """Where pictures come from: the small interface every source has, and how one is opened by its name (`data.registry.SOURCES`).
 
-A source is written `rooms`, `diode:PATH` or `pairs:PATH`; its implementation is imported only when chosen.
+A source is written `rooms` or, as `pairs:PATH`, with the folder or file of its pictures; its implementation is imported only
+when chosen.
 """
 
 import errno
@@ -19,6 +20,7 @@ from depth_loss_sweep.data.registry import source_entry
 from depth_loss_sweep.data.settings import DataSettings
 
 FOLDERS = ("train", "val", "test")
+OTHERWISE_CALLED = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
 DIGEST_CHUNK = 1 << 20
 
 NAMED = 3
@@ -33,6 +35,12 @@ class Item:
     scene: str
     folder: str | None = None
     """"train", "val" or "test" where the files say so."""
+
+
+def part_called(name: str) -> str | None:
+    """ "train", "val" or "test" by one of the names that these go by; None for any other name."""
+    part = OTHERWISE_CALLED.get(name.lower(), name.lower())
+    return part if part in FOLDERS else None
 
 
 def file_digest(path: Path) -> str:
@@ -58,7 +66,10 @@ class Source(Protocol):
         ...
 
     def load(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
-        """RGB as (H, W, 3) uint8 and depth as (H, W) float32 metres, 0 = invalid. DataError names a bad file."""
+        """RGB as (H, W, 3) uint8 and depth as (h, w) float32 metres, 0 = invalid, of one view. DataError names a bad file.
+
+        Either is resized to the size that is trained on, so that the two sizes may differ.
+        """
         ...
 
     def content(self, item: Item, digest: Callable[[Path], str] = file_digest) -> str:
@@ -67,24 +78,29 @@ class Source(Protocol):
 
 
 def open_source(settings: DataSettings) -> Source:
-    """The source that `settings.source` names. Raises DataError for an unknown source or a missing folder."""
+    """The source that `settings.source` names. Raises DataError for an unknown source or a path that leads nowhere."""
     entry, path = source_entry(settings.source), settings.source.partition(":")[2]
     make = entry.load()
-    source: Source = make(_folder(path), settings) if entry.takes_path else make(settings)
+    source: Source = make(_place(path, entry.path), settings) if entry.takes_path else make(settings)
     return source
 
 
-def _folder(path: str) -> Path:
-    folder = Path(path).expanduser()
+def _place(path: str, expected: str) -> Path:
+    """The folder or file that a path leads to."""
+    place = Path(path).expanduser()
     try:
-        if stat.S_ISDIR(folder.stat().st_mode):
-            return folder
-        what = "is a file, not a folder"
+        mode = place.stat().st_mode
+        kind = "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "device"
+        if kind == expected or (expected == "either" and kind != "device"):
+            return place
+        what = f"is a {kind}, not a {expected}"
     except (FileNotFoundError, NotADirectoryError):
-        what = f"is a link to {folder.readlink()}, which is not there" if folder.is_symlink() else "does not exist"
+        what = f"is a link to {place.readlink()}, which is not there" if place.is_symlink() else "does not exist"
     except (OSError, ValueError) as error:
         what = f"cannot be read ({getattr(error, 'strerror', None) or error})"
-    raise DataError(f"the data folder {folder} {what}; give the folder that holds the pictures")
+    if expected == "file":
+        raise DataError(f"the data file {place} {what}; give the file that holds the pictures")
+    raise DataError(f"the data folder {place} {what}; give the folder that holds the pictures")
 
 
 @dataclass

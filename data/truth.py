@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 
 from depth_loss_sweep.data.cache import PREPROCESSING_VERSION, remembered
-from depth_loss_sweep.data.registry import SOURCES
 from depth_loss_sweep.data.resize import DepthResize, resize_depth
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import Item, Source
@@ -184,15 +183,15 @@ def refusal(part: Part, looks: Sequence[Look], settings: DataSettings, how: Dept
     pictures = f"the {len(looks)} {CALLED[part]} pictures" if len(looks) > 1 else f"the only {CALLED[part]} picture"
     others = "" if part == "train" or settings.split == "random" else ', or draw others with data.split = "random"'
     unit = (
-        f", set data.depth_scale where the unit is another (it is {settings.depth_scale:.6g} m)"
-        if _has_unit(settings)
+        f", set data.depth_scale where the unit is another ({settings.unit:.6g} m of whole numbers)"
+        if settings.unit is not None
         else ""
     )
     low, high = settings.depth_range
     if not any(look.valid for look in looks):
         value = (
             f", set data.invalid_value where another says so (it is {settings.invalid_value})"
-            if _has_unit(settings)
+            if settings.unit is not None
             else ""
         )
         return f"no pixel of {pictures} holds valid depth; expected some: put them right{value}{others}"
@@ -210,8 +209,3 @@ def refusal(part: Part, looks: Sequence[Look], settings: DataSettings, how: Dept
         f'data.depth_resize = "area" leaves {pictures} no valid depth at {size}, of {valid:.1%} at full size: it keeps a pixel '
         f"only where half of its area is valid; for sparse depth: --set data.depth_resize=any"
     )
-
-
-def _has_unit(settings: DataSettings) -> bool:
-    entry = SOURCES.get(settings.source.partition(":")[0])
-    return entry is not None and entry.has_unit

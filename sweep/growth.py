@@ -18,10 +18,13 @@ from depth_loss_sweep.spec_file import kept_overrides
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.words import counted
 
+PLACES = ("source", "rgb_root", "depth_root", "val_list", "test_list")
+"""The keys of [data] that say where pictures lie: what they hold is known by its content."""
+
 GROWS = {
     "study": ("name", "description", "seeds", "margin", "confirm"),
     "train": ("epochs", "keep"),
-    "data": ("source",),
+    "data": PLACES,
     "search": ("trials", "points"),
 }
 """What may grow, or changes no result."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
+from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.registry import source_entry
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.errors import SpecError
@@ -64,8 +65,14 @@ def load_spec(given: str, overrides: Mapping[str, Any] | None = None) -> StudySp
 
 def _check_data(data: DataSettings) -> None:
     """Refuse what is no source, and the inverse of a depth PNG's unit; that not of stored specs: earlier versions let it pass."""
-    source_entry(data.source)
-    if data.depth_scale > 1:
+    try:
+        source_entry(data.source)
+    except DataError:
+        from depth_loss_sweep.data.guess import suggesting  # with NumPy, which a spec does without
+
+        with suggesting(data.source):
+            raise
+    if data.depth_scale is not None and data.depth_scale > 1:
         raise SpecError(
             f"data.depth_scale is {data.depth_scale:g}: expected metres a unit, at most 1; a PNG of {data.depth_scale:.6g} units a "
             f'metre has "1/{data.depth_scale:.6g}"'

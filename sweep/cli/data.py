@@ -10,6 +10,7 @@ import typer
 from depth_loss_sweep.cli.exit_codes import BAD_REQUEST, DONE
 from depth_loss_sweep.cli.options import ForceOption, SetOption
 from depth_loss_sweep.cli.printing import plain, print_json
+from depth_loss_sweep.data.registry import source_forms
 from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.outputs import check_outputs, file_at, folder_at
 from depth_loss_sweep.paths import absolute_source
@@ -23,7 +24,7 @@ def _data_settings(source: str, set_: list[str] | None) -> Any:
 
 
 def check(
-    source: Annotated[str, typer.Argument(help="rooms, diode:PATH or pairs:PATH.")],
+    source: Annotated[str, typer.Argument(help=f"{source_forms()}.")],
     set_: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> int:
@@ -90,7 +91,7 @@ def _kind_text(checked: Any, kind: str, keys: Sequence[str]) -> str:
 
 
 def preview_(
-    source: Annotated[str, typer.Argument(help="rooms, diode:PATH or pairs:PATH.")],
+    source: Annotated[str, typer.Argument(help=f"{source_forms()}.")],
     output: Annotated[str, typer.Option("--output", "-o", help="The PNG to write, or a folder.")] = "preview.png",
     force: ForceOption = False,
     count: Annotated[int, typer.Option("--count", min=1, max=200, help="How many pictures.")] = 12,
@@ -100,8 +101,8 @@ def preview_(
     from depth_loss_sweep.data.check import is_preview, preview
 
     settings, path = _data_settings(source, set_), file_at(output, "preview.png")
-    folder = settings.source.partition(":")[2]
-    check_outputs([path], is_preview, [Path(folder)] if folder else [], force)
+    pictures = settings.source.partition(":")[2]
+    check_outputs([path], is_preview, [Path(pictures)] if pictures else [], force)
     print(preview(settings, path, count))
 
 

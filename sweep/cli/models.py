@@ -10,6 +10,7 @@ import typer
 
 from depth_loss_sweep.cli.options import ForceOption, HomeOption, SetOption, StorageOption, chosen_storage
 from depth_loss_sweep.cli.printing import plain, print_json
+from depth_loss_sweep.data.registry import source_forms
 from depth_loss_sweep.outputs import folder_at
 from depth_loss_sweep.paths import Home, absolute_source, expanded
 
@@ -21,7 +22,7 @@ def evaluate(
     checkpoint: Annotated[
         Path, typer.Argument(help="A model saved by sweep best --checkpoint, or a run's checkpoint.")
     ],
-    data: Annotated[str, typer.Option("--data", help="Source: rooms, diode:PATH or pairs:PATH.")],
+    data: Annotated[str, typer.Option("--data", help=f"Source: {source_forms()}.")],
     set_: SetOption = None,
     part: Annotated[str, typer.Option("--part", help="train, val, test or all.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from depth_loss_sweep.data.registry import source_forms
 from depth_loss_sweep.paths import Home
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ BudgetOption = Annotated[
     str | None,
     typer.Option("--budget", help="Stop after so long, such as 90m, 2h or 1h30m; sweep resume goes on from there."),
 ]
-DataOption = Annotated[str | None, typer.Option("--data", help="Source: rooms, diode:PATH or pairs:PATH.")]
+DataOption = Annotated[str | None, typer.Option("--data", help=f"Source: {source_forms()}.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 ExecutorOption = Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: section.key=value. Repeatable.")]

@@ -27,7 +27,7 @@ def test_sources_open_by_name(pairs):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("kitti:/x", "unknown data source 'kitti:/x'; expected rooms, diode:PATH or pairs:PATH"),
+        ("cityscapes:/x", "unknown data source 'cityscapes:/x'; expected rooms, diode:PATH, pairs:PATH, tum:PATH,"),
         ("pairs", "lacks its folder; expected pairs:PATH"),
         ("rooms:/x", "takes no path"),
         ("diode:/no/such/folder", "/no/such/folder does not exist"),
@@ -156,9 +156,9 @@ def test_files_that_nobody_reads_are_said(pairs, tmp_path):
         open_source(DataSettings(source=f"pairs:{tmp_path / 'other'}"))
 
 
-def _save_depth_npy(folder: Path) -> None:
+def _save_depth_npz(folder: Path) -> None:
     (folder / "1_depth.png").unlink()
-    np.save(folder / "1_depth.npy", np.ones((24, 32), np.float32))
+    np.savez(folder / "1_depth.npz", np.ones((24, 32), np.float32))
 
 
 def _lay_out_as_densedepth(folder: Path) -> None:
@@ -173,7 +173,7 @@ def _call_depth_otherwise(folder: Path) -> None:
 
 
 LAYOUTS = {
-    "npy": (_save_depth_npy, "1.png has 1_depth.npy beside it, which is not read; save it as 1_depth.png"),
+    "npz": (_save_depth_npz, "1.png has 1_depth.npz beside it, which is not read; save it as 1_depth.png"),
     "DenseDepth": (_lay_out_as_densedepth, "if one of the two is the depth, save it as 1_depth.png, a PNG of 16 bits"),
     "depth by another name": (_call_depth_otherwise, "1.png looks like depth (a PNG of 16 bits and 1 channel)"),
 }
@@ -221,9 +221,13 @@ DAMAGES = {
         lambda p: cv2.imwrite(str(p / "1_depth.png"), np.ones((24, 32, 3), np.uint16)),
         "has 16 bits and 3 channel(s)",
     ),
-    "other size": (
-        lambda p: cv2.imwrite(str(p / "1_depth.png"), np.ones((12, 16), np.uint16)),
-        "1_depth.png is 16x12, but its picture 1.png is 32x24",
+    "another view": (
+        lambda p: cv2.imwrite(str(p / "1_depth.png"), np.ones((12, 12), np.uint16)),
+        "1_depth.png is 12x12, but its picture 1.png is 32x24; both must show the same view",
+    ),
+    "a lossy depth": (
+        lambda p: (p / "1_depth.png").write_bytes(cv2.imencode(".jpg", np.ones((24, 32), np.uint8))[1].tobytes()),
+        "1_depth.png is a JPEG, which depth does not survive",
     ),
 }
 

@@ -134,5 +134,5 @@ def test_what_was_seen_of_the_truth_is_remembered(tmp_path, settings_of, monkeyp
     """The next start decodes no picture to find out again."""
     write_scenes(tmp_path / "p", lambda _: np.full((24, 32), 2.0))
     first = prepare_training(settings_of(tmp_path / "p"), tmp_path / "cache")
-    monkeypatch.setattr("depth_loss_sweep.data.pairs.read_rgb", lambda path: pytest.fail(f"{path} was decoded"))
+    monkeypatch.setattr("depth_loss_sweep.data.pictures.cv2.imdecode", lambda *_: pytest.fail("a picture was decoded"))
     assert prepare_training(settings_of(tmp_path / "p"), tmp_path / "cache").identity == first.identity

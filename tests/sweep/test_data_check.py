@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from depth_loss_sweep.cli import run
+from depth_loss_sweep.spec_file import stored_overrides
 
 from .conftest import Lab
 
@@ -103,6 +104,44 @@ def test_what_stays_aside_is_said_at_the_start(lab: Lab, tmp_path: Path, capsys)
     assert lab.run("start", spec, "--data", f"pairs:{root}", "--workers", "0") == 0
     notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
     assert len(notes) == 3 and "1 .heic" in notes[1] and "pictures hold no valid depth" in notes[2]
+
+
+def test_a_path_without_a_source_is_told_one(tmp_path: Path, capsys) -> None:
+    """As a source that expects something else is; one line that can be followed."""
+    source = f"pairs:{write_pictures(tmp_path / 'p')}"
+    for given in (str(tmp_path / "p"), f"nyu:{tmp_path / 'p'}", f"kitti:{tmp_path / 'p'}"):
+        assert run(["data", "check", given]) == 2
+        refused = capsys.readouterr().err
+        assert (
+            refused.endswith(f"this looks like pictures beside their depth: use {source}\n")
+            and refused.count("\n") == 1
+        )
+    assert run(["data", "check", source, "--set", "image_size=16"]) == 0
+
+
+def test_a_study_of_a_list_goes_on_where_its_files_are_moved(lab: Lab, tmp_path: Path, capsys) -> None:
+    """List and depth lie apart; both are moved, and the same pictures are known by what they hold."""
+    root = write_pictures(tmp_path / "p")
+    names = [f"scene_{number}/x.png" for number in range(4)]
+    for name in names:
+        (tmp_path / "depth" / name).parent.mkdir(parents=True)
+        (root / name.replace(".png", "_depth.png")).rename(tmp_path / "depth" / name)
+    (root / "all.txt").write_text("".join(f"{name} {name}\n" for name in names))
+    spec = lab.spec(epochs="1", seeds="[0]", w="[0.3]")
+
+    def start(source: Path, depth: Path) -> int:
+        given = ["--data", f"list:{source}", "--set", f"data.depth_root={depth}"]
+        return lab.run("start", spec, *given, "--workers", "0")
+
+    assert start(root / "all.txt", tmp_path / "depth") == 0
+    (tmp_path / "depth").rename(tmp_path / "truth")
+    root.rename(tmp_path / "moved")
+    capsys.readouterr()
+    assert start(tmp_path / "moved" / "all.txt", tmp_path / "truth") == 0
+    assert lab.run("resume", "line", "--workers", "0") == 0
+    stored = stored_overrides(lab.store.require("line")["overrides"])
+    assert stored["data.depth_root"] == str(tmp_path / "truth")
+    assert stored["data.source"] == f"list:{tmp_path / 'moved' / 'all.txt'}"
 
 
 def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:

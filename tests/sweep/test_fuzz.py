@@ -374,6 +374,61 @@ def test_damaged_arrays(judge: Judge, tmp_path: Path, ending: str, count: int) -
         judge(f"{ending} {judge.cases}", [*source, "--output", str(tmp_path / "sheet.png")], str(bad))
 
 
+def depth_file(kind: str) -> bytes:
+    """A small depth map of another kind than PNG."""
+    metres = np.random.default_rng(0).random((SIZE, SIZE), np.float32) + 1
+    if kind == ".npy":
+        return npy(metres)
+    if kind == ".pgm":
+        return b"P5\n%d %d\n65535\n" % (SIZE, SIZE) + (1000 * metres).astype(">u2").tobytes()
+    buffer = io.BytesIO()
+    Image.fromarray(metres).save(buffer, "TIFF", compression="tiff_deflate")
+    return buffer.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [".npy", ".pgm", ".tiff"])
+def test_damaged_depth_files(judge: Judge, tmp_path: Path, kind: str) -> None:
+    """A pair whose depth is no PNG, and damaged."""
+    good = depth_file(kind)
+    for chance in cases(kind, 60):
+        folder = tmp_path / str(judge.cases) / "scene"
+        folder.mkdir(parents=True)
+        (folder / "0.png").write_bytes(picture(".png"))
+        bad = folder / f"0_depth{kind}"
+        others = tuple(depth_file(other) for other in (".npy", ".pgm", ".tiff"))
+        bad.write_bytes(damaged(good, chance, (*others, npy(np.zeros((2, 2, 2))), npy(np.zeros(SIZE, "S3")))))
+        source = ["data", "preview", f"pairs:{folder.parent}", "--set", f"image_size={SIZE}"]
+        judge(f"{kind} {judge.cases}", [*source, "--output", str(tmp_path / "sheet.png")], str(bad))
+
+
+@pytest.mark.slow
+def test_damaged_lists(judge: Judge, tmp_path: Path) -> None:
+    """A list, or CSV, with random edits; a line that still is one may name what is not there."""
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_bytes(picture(".png"))
+        (tmp_path / f"{name}_d.png").write_bytes(depth_png())
+    for chance in cases("list", 120):
+        comma = chance.choice((" ", ",", "\t"))
+        lines = [comma.join((f"{name}.png", f"{name}_d.png", "518.8", "train")) for name in "abc"]
+        text = "\n".join([comma.join(("rgb", "depth", "focal", "split")), *lines] if comma != " " else lines)
+        for _ in range(chance.choice((1, 1, 3))):
+            text = edited(text or "\n", chance)
+        bad = tmp_path / "list.txt"
+        content = text.encode()
+        bad.write_bytes(damaged(content or b"\n", chance) if chance.random() < 0.3 else content)
+        source = [
+            "data",
+            "preview",
+            f"list:{bad}",
+            "--set",
+            f"image_size={SIZE}",
+            "--output",
+            str(tmp_path / "sheet.png"),
+        ]
+        judge(f"list {judge.cases}", source, str(tmp_path))
+
+
 @pytest.mark.slow
 def test_damaged_specs(judge: Judge, tmp_path: Path) -> None:
     """A spec with random edits. One that is still valid meets a home that cannot be made."""
