@@ -196,6 +196,7 @@ class Analysis:
     def decision(self) -> Decision:
         """What the study's numbers allow to be said; of a search, those of its best under fresh seeds."""
         own = race.decide(self.trials, self._question, self.record.pictures)
+        own = race.decide_by_finals(own, self._question, self.record.finals)
         return confirmation.confirmed_decision(own, self.confirmation)
 
     @cached_property
@@ -207,13 +208,12 @@ class Analysis:
     @cached_property
     def _question(self) -> Question:
         study = self.record.spec.get("study") or {}
-        search = self.record.spec.get("search") or {}
         return Question(
             measure=self.ranking,
             baselines=self.baselines(self.ranking),
             line=self.line,
             objection=objection_to(self.objective, self.record.variables),
-            is_search=search.get("sampler", "random" if self.record.kind == "simplex" else "grid") != "grid",
+            is_search=self.record.is_search,
             is_unfinished=self.is_unfinished,
             margin=study.get("margin", MARGIN),
             looks=self.record.looks,

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 
 from depth_loss_sweep.reports.comparisons import LEVEL
-from depth_loss_sweep.reports.contrasts import ranked
-from depth_loss_sweep.reports.decision import Decision, Question, decide
+from depth_loss_sweep.reports.decision import Decision, Question, decide, decided_by
 from depth_loss_sweep.reports.intervals import Interval, known, proportion_interval, t_interval
 from depth_loss_sweep.reports.measures import Measure, predictor_values
+from depth_loss_sweep.reports.race import finalists
 from depth_loss_sweep.reports.references import (
     EQUAL,
     FIXED,
@@ -30,33 +30,31 @@ from depth_loss_sweep.reports.trials import SeedValue, TrialResult, has_broken
 FIRST_SEED = 10_000
 """Fresh seeds are counted from here."""
 
-MOST_FOUND = 5
-"""So many of a search's best are confirmed: what it found in its own numbers flatters."""
-
 WINNER, FOUND, SIMPLEST, EQUAL_WEIGHTS = "winner", "found by the search", "simplest that may be best", "equal weights"
 
 
 def candidates(
     trials: Sequence[TrialResult], decision: Decision, measure: Measure, is_scale_free: bool
 ) -> tuple[Candidate, ...]:
-    """The winner (or the best five of a search), then what it is held against: equal weights and single terms of those that the
-    study weighs, the reference points that these allow, and the simplest that may be best. What trains alike is there once.
+    """The winner (or the best five of a search that names none by fresh seeds), then what it is held against: equal weights and single
+    terms of those that the study weighs, the reference points that these allow, and the simplest that may be best. What trains
+    alike is there once.
     """
     by_number = {t.number: t for t in trials}
     if decision.trial is None:
         return ()
     named = by_number[decision.trial]
-    compared = [t for t in ranked(trials, measure) if t.number in decision.compared and t is not named]
-    role, chosen = (FOUND, (named, *compared)[:MOST_FOUND]) if decision.is_search else (WINNER, (named,))
-    asked = [_of_trial(trial, role) for trial in chosen]
+    role, chosen = (FOUND, finalists(trials, decision, measure)) if decision.is_search else (WINNER, (named,))
+    asked = [of_trial(trial, role) for trial in chosen]
     asked += _beside(named, tuple(dict.fromkeys(term for t in trials for term, w in t.weights.items() if w > 0)))
     if not decision.is_search and decision.kept:
         simplest = min(decision.kept, key=lambda n: (sum(w > 0 for w in by_number[n].weights.values()), n))
-        asked.append(_of_trial(by_number[simplest], SIMPLEST))
+        asked.append(of_trial(by_number[simplest], SIMPLEST))
     return _once(asked, is_scale_free)
 
 
-def _of_trial(trial: TrialResult, role: str) -> Candidate:
+def of_trial(trial: TrialResult, role: str) -> Candidate:
+    """A trial as what is trained anew, in a role."""
     weights = {term: weight for term, weight in trial.weights.items() if weight}
     fields = _swept(trial) | {
         f"loss.{key}": value for key, value in getattr(REFERENCES.get(trial.params.get(POINT, "")), "loss", {}).items()
@@ -275,9 +273,7 @@ def confirmed_decision(decision: Decision, confirmation: Confirmation | None) ->
     """A study's decision: of a search, what its confirmed best five say, once they are; else its own."""
     if not (decision.is_search and confirmation and confirmation.decision and confirmation.is_current):
         return decision
-    found = confirmation.decision
-    left = {n: "not among those confirmed" for n in decision.compared if n not in found.compared}
-    return replace(found, left={**decision.left, **left, **found.left}, so_far=decision.so_far, is_confirmed=True)
+    return decided_by(decision, confirmation.decision, "not among those confirmed")
 
 
 def _decide(found: Sequence[Candidate], record: ConfirmationRecord, measure: Measure, margin: float) -> Decision:

@@ -5,7 +5,7 @@ It needs trials with their values and numpy, but neither pandas nor a database. 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -108,7 +108,8 @@ class Decision:
     why. `mean`, `low`, `high` are of the unbroken runs of `trial` under them. `detectable` is what the noise lets be seen,
     and `seeds_needed` from how many seeds on that is the margin. `scenes` judge in `pictures`, unless `scenes_missing` says
     why nothing is known of them; `error_seeds` and `error_scenes` are the standard errors of the level by either. Of a race it
-    is what its last stage says; `compared` are all that began. `is_confirmed` is a search's that its best decide under fresh seeds.
+    is what its last stage says; `compared` are all that began. `is_confirmed` is a search's that its best decide under fresh seeds;
+    one that `is_search` with a `race` waits for the race of its best, which stands there so far.
     """
 
     state: State
@@ -267,6 +268,12 @@ def left_out(order: Sequence[TrialResult]) -> dict[int, str]:
         elif shown.setdefault(runs, trial.number) != trial.number:
             left[trial.number] = f"the same runs as trial {shown[runs]}"
     return left
+
+
+def decided_by(own: Decision, best: Decision, why: str) -> Decision:
+    """A search's decision, as its best decide it under fresh seeds; `why` says of all others that they aren't compared."""
+    left = {n: why for n in own.compared if n not in best.compared}
+    return replace(best, left={**own.left, **left, **best.left}, so_far=own.so_far, is_confirmed=True)
 
 
 def _breaks(trial: TrialResult) -> Breaks:

@@ -68,6 +68,7 @@ class StudyPage:
     trials: Table
     runs: Table
     baselines: Table
+    raced: Table | None
     confirmed: Table | None
     counts: dict[str, int]
 
@@ -165,6 +166,7 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         trials=trial_table(analysis),
         runs=run_table(analysis),
         baselines=baseline_table(analysis),
+        raced=raced_table(analysis),
         confirmed=confirmed_table(analysis),
         counts=_counts(analysis),
     )
@@ -202,7 +204,17 @@ def _counts(analysis: Analysis) -> dict[str, int]:
 
 def trial_table(analysis: Analysis) -> Table:
     """Every trial: what it is made of, mean over its seeds, standard error, interval, outcomes, best first."""
-    measure, results = analysis.ranking, analysis.trials
+    return _trial_table(analysis, analysis.trials)
+
+
+def raced_table(analysis: Analysis) -> Table | None:
+    """The same of a search's best under the fresh seeds of their race; None where none is begun."""
+    finals = analysis.record.finals
+    return _trial_table(analysis, finals.trials) if finals and any(t.seeds for t in finals.trials) else None
+
+
+def _trial_table(analysis: Analysis, results: Sequence[TrialResult]) -> Table:
+    measure = analysis.ranking
     sign = -1 if measure.higher_is_better else 1
     order = sorted(results, key=lambda t: (not t.is_complete, sign * t.mean if not math.isnan(t.mean) else math.inf))
     terms, swept = analysis.terms, tuple(beside_weights(results[0].params)) if results else ()
@@ -216,7 +228,8 @@ def _trial_cells(
 ) -> tuple[Cell, ...]:
     interval = trial.interval
     outcomes = ", ".join(
-        f"{n} {name.replace('_', '-')}" for name, n in Counter(endings[s.run] for s in trial.seeds).most_common()
+        f"{n} {name.replace('_', '-')}"
+        for name, n in Counter(endings.get(s.run, s.outcome) for s in trial.seeds).most_common()
     )
     return (
         numeric(trial.number, str(trial.number)),

@@ -5,10 +5,13 @@ the same. Rules and words of a race are in `reports.stages`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from depth_loss_sweep.reports import decision
-from depth_loss_sweep.reports.decision import Contrast, Decision, Question, contrasts_with, left_out
+from depth_loss_sweep.reports.contrasts import ranked
+from depth_loss_sweep.reports.decision import Contrast, Decision, Question, contrasts_with, decided_by, left_out
+from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.rule import is_over
 from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.reports.stages import Dropped, Race
@@ -54,6 +57,53 @@ def decide(trials: Sequence[TrialResult], question: Question, pictures: PictureV
         next_seeds=question.stages[done] if goes_on else None,
     )
     return _with_dropped(stages, {t.number: t for t in order}, question, pictures, race)
+
+
+# The race of a search's best
+
+MOST_FINALISTS = 5
+"""So many of a search's best are trained under fresh seeds."""
+
+
+@dataclass(frozen=True)
+class Finals:
+    """The race of a search's best, begun or not: the `trials` with the search's numbers and the race's values, the `seeds` and
+    `stages` of the race. `looks` are how often it was looked at, each time with other trials: they share the level.
+    """
+
+    trials: tuple[TrialResult, ...]
+    seeds: tuple[int, ...]
+    stages: tuple[int, ...]
+    looks: int = 1
+    pictures: PictureValues | None = None
+
+
+def finalists(trials: Sequence[TrialResult], own: Decision, measure: Measure) -> tuple[TrialResult, ...]:
+    """A search's best by its `own` decision: the named trial, then the best means; none where nothing is named.
+
+    They differ in what was trained, for whoever shows another's runs isn't compared.
+    """
+    compared = {*own.compared} - {own.trial}
+    named = [t for t in trials if t.number == own.trial]
+    return (*named, *(t for t in ranked(trials, measure) if named and t.number in compared))[:MOST_FINALISTS]
+
+
+def decide_by_finals(own: Decision, question: Question, finals: Finals | None) -> Decision:
+    """A search's decision, as the race of its best says it once it is through, and undecided before; else its `own`.
+
+    `question` is what is asked of the search's trials.
+    """
+    if finals is None or own.trial is None:
+        return own
+    asked = replace(question, stages=finals.stages, seeds=finals.seeds, looks=finals.looks, line={}, is_search=False)
+    raced = decide(finals.trials, asked, finals.pictures)
+    if raced.race and raced.race.next_seeds is not None:
+        claims: dict[str, Any] = {"kept": raced.race.alive, "contrasts": (), "gate_p": None, "detectable": None}
+        return replace(own, state="undecided", race=raced.race, **claims)
+    return decided_by(own, raced, "not among the best that were raced")
+
+
+# Stages
 
 
 def _seeds(question: Question, stage: int) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from depth_loss_sweep.reports.confirmation import ConfirmationRecord
 from depth_loss_sweep.reports.errors import ReportError
 from depth_loss_sweep.reports.instability import Rules
 from depth_loss_sweep.reports.measures import Measure
+from depth_loss_sweep.reports.race import Finals
 from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.reports.stages import STAGES, race_seeds
 
@@ -60,7 +61,8 @@ class StudyRecord:
     `measures` says what the columns of terms and metrics and `total` mean, `objective_column` which of them the objective
     is; `outcomes` how a run can end and whether training itself broke then (a trivial run trained, but learnt nothing), by `rules`;
     `predictors` how the trivial predictors are called. What they do not name is called as the tables call it. `looks` are how
-    often the study was looked at, each time with more seeds. `pictures` are the validation pictures' scenes, and of finished
+    often the study was looked at, each time with more seeds; `finals` are the race of a search's best, begun or not, where the spec
+    asks for one. `pictures` are the validation pictures' scenes, and of finished
     runs what each picture amounts to in what trials are ranked by, over the `window` epochs that make a run's value; `images` the same
     of other columns, where they were asked for. `spec_text` is the spec as it was written, `resolved` the whole of it, every default
     filled in: a spec that asks for the same study again.
@@ -90,6 +92,7 @@ class StudyRecord:
     notes: tuple[str, ...] = ()
     looks: int = 1
     pictures: PictureValues | None = None
+    finals: Finals | None = None
     confirmation: ConfirmationRecord | None = None
     images: Mapping[str, PictureValues] = field(default_factory=dict)
     resolved: str = ""
@@ -112,10 +115,16 @@ class StudyRecord:
         return self.all_seeds[: self.stages[0]] if self.stages else tuple(int(seed) for seed in given)
 
     @property
+    def is_search(self) -> bool:
+        """Whether a sampler drew the points."""
+        usual = "random" if self.kind == "simplex" else "grid"
+        return bool((self.spec.get("search") or {}).get("sampler", usual) != "grid")
+
+    @property
     def stages(self) -> tuple[int, ...]:
-        """After how many seeds each a race is decided; empty where none is raced."""
+        """After how many seeds each the study's own trials are raced; empty where they aren't (a search's best are, beside it)."""
         search = self.spec.get("search") or {}
-        return tuple(search.get("stages", STAGES)) if search.get("race") else ()
+        return tuple(search.get("stages", STAGES)) if search.get("race") and not self.is_search else ()
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

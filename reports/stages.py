@@ -3,6 +3,9 @@
 A stage is the weights alive under the first n seeds, decided once all of its runs are stored. The level is shared evenly by
 the stages, and comparisons stay those of all weights that began: the best is dropped in 5 % of races at most.
 What a stage says is `reports.decision`'s, and `reports.race` replays them. Light: neither numpy nor pandas.
+
+A search's trials are not raced, for the search chose its points by their numbers: the best by these owe part of it to luck (the
+winner's curse), and under the same seeds they would go on owing it. Its best five are raced anew, under seeds that it never saw.
 """
 
 from collections.abc import Sequence
@@ -13,6 +16,9 @@ STAGES = (3, 5, 8, 12, 20)
 
 LEAST_SEEDS = 3
 """With fewer in common, no difference is told from luck."""
+
+FINALS_SEED = 20_000
+"""The race of a search's best counts its seeds from here: beyond those that confirm, from 10,000 on, at most a thousand."""
 
 
 @dataclass(frozen=True)

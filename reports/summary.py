@@ -218,7 +218,7 @@ def _caveats(analysis: Analysis) -> tuple[str, ...]:
     caveats.append(
         "Terms do not keep their size across resolutions: the same weight means something else at another size."
     )
-    seeds = len(analysis.decision.seeds if record.stages else record.seeds)
+    seeds = len(analysis.decision.seeds if analysis.decision.race else record.seeds)
     if 1 < seeds < 10:
         caveats.append(
             "A t-interval from few seeds is too narrow where some runs collapse: read its width as a lower bound."

@@ -62,16 +62,17 @@ def _headline(decision: Decision, name: str, measure: Measure) -> tuple[str, Ton
             return f"Use {name}: {within}{broke}", "good" if decision.is_settled and not broke else "plain"
         case "equivalent":
             margin = amount(decision.margin, decision, measure)
-            runners = len(decision.compared) - len(_dropped_before(decision))
-            who = f"All {runners} trials" if runners == len(decision.compared) else f"The {runners} trials left"
+            runners, trials = len(decision.compared) - len(_dropped_before(decision)), _trials_compared(decision)
+            who = f"All {runners} {trials}" if runners == len(decision.compared) else f"The {runners} {trials} left"
             equal = f"{who} are within {margin} of the best ({_here(decision)})"
             return f"{equal}; the simplest is {name}{broke}", "plain"
     if decision.is_search:
         searched = "a search can't confirm what it found in its own numbers"
-        return f"Undecided: {searched}; {name} is ahead{broke}", "warn"
+        until = " until its best are raced under fresh seeds" if decision.race else f": {searched}"
+        return f"Undecided{until}; {name} is ahead{broke}", "warn"
     if decision.is_settled:
         return f"Undecided which is best; {name} is {within}{broke}", "plain"
-    may_be_best = f"{len(decision.kept)} of {len(decision.compared)} trials may be best"
+    may_be_best = f"{len(decision.kept)} of {len(decision.compared)} {_trials_compared(decision)} may be best"
     return f"Undecided: {may_be_best}; {name} is ahead{broke}", "warn"
 
 
@@ -110,8 +111,19 @@ def _within(decision: Decision, measure: Measure) -> str:
 
 
 def _at_most(bound: float, decision: Decision, measure: Measure) -> str:
-    best = "the best confirmed" if decision.is_confirmed else "the best tried"
+    best = f"the best {_fresh(decision) or 'tried'}"
     return f"within {amount(bound, decision, measure)} of {best}" if bound else best
+
+
+def _trials_compared(decision: Decision) -> str:
+    return f"{_fresh(decision)} trials".lstrip()
+
+
+def _fresh(decision: Decision) -> str:
+    """What a search's best had to go through to be compared; empty of any other study."""
+    if not decision.is_confirmed:
+        return ""
+    return "raced" if decision.race else "confirmed"
 
 
 def _here(decision: Decision) -> str:
@@ -144,6 +156,7 @@ def reasons(decision: Decision, measure: Measure) -> tuple[str, ...]:
         return ("Until a trial beats them, differences between weights say nothing about depth.", *_left(decision))
     parts = (
         _compared(decision),
+        _why_fresh(decision),
         _gate(decision),
         _choice(decision, measure),
         _kept(decision),
@@ -167,13 +180,26 @@ def _compared(decision: Decision) -> str:
         text += f" Left out: seed{'s' * some} {seeds}, under which some trial has no value."
     if decision.looks > 1:
         before = counted(decision.looks - 1, "time")
-        text += f" They were read {before} before, with fewer seeds: {decision.looks} looks share the 5{NO_BREAK}%."
+        other = {"raced": "others of the search", "confirmed": "other weights or seeds"}.get(
+            _fresh(decision), "fewer seeds"
+        )
+        text += f" They were read {before} before, with {other}: {decision.looks} looks share the 5{NO_BREAK}%."
     if decision.state == "anecdote":
         text += " Fewer than three tell no difference from luck: add seeds."
     return text
 
 
+def _why_fresh(decision: Decision) -> str:
+    """Why a search's own numbers are no result; empty of any other study."""
+    if not decision.is_confirmed:
+        return ""
+    return "All numbers here are of fresh seeds: by its own, which chose it, a search's best looks better than it is (a winner's curse)."
+
+
 def _gate(decision: Decision) -> str:
+    if decision.is_search and decision.race:
+        best = f"{_trials(decision.race.alive)} {'are' if len(decision.race.alive) > 1 else 'is'}"
+        return f"The points were chosen by the numbers that would judge them, so {best} raced under fresh seeds, and that decides."
     if decision.gate_p is None or decision.gate_level is None:
         return ""
     pilot = ", a pilot" if decision.is_pilot else ""
@@ -289,6 +315,8 @@ def level(decision: Decision, measure: Measure, is_quoted: bool = False) -> str:
             text += f" by seeds, {beyond} by scenes, too"
     flattered = decision.state not in ("single", "equivalent") and len(decision.compared) > 1
     advice = "quote what was confirmed" if is_quoted else "confirm it with fresh seeds"
+    if decision.is_search and decision.race:
+        advice = "those of the race will count"
     return f"{text}.{f' It was chosen by these numbers, which flatter it: {advice}.' if flattered else ''}"
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from sqlalchemy import case, null, select
 from depth_loss_sweep import measures
 from depth_loss_sweep.data.settings import DataSummary
 from depth_loss_sweep.objectives import StudyObjective
+from depth_loss_sweep.paths import CONFIRMED, RACED
 from depth_loss_sweep.reports.confirmation import (
     FOUND,
     WINNER,
@@ -24,9 +26,9 @@ from depth_loss_sweep.reports.confirmation import (
 from depth_loss_sweep.reports.decision import Decision, Question, objection_to, ranking_of
 from depth_loss_sweep.reports.measures import Measure, predictor_values
 from depth_loss_sweep.reports.naming import spec_recipe
-from depth_loss_sweep.reports.race import decide
+from depth_loss_sweep.reports.race import Finals, decide, decide_by_finals, finalists
 from depth_loss_sweep.reports.scenes import PictureValues, val_pictures
-from depth_loss_sweep.reports.stages import Race
+from depth_loss_sweep.reports.stages import FINALS_SEED, Race
 from depth_loss_sweep.reports.trials import FAILED, SeedValue, TrialResult, has_broken
 from depth_loss_sweep.reports.wording import headline, verdict
 from depth_loss_sweep.spec import StudySpec
@@ -52,11 +54,22 @@ class StudyAnswer(NamedTuple):
     trials: Sequence[TrialResult]
 
 
+class Unconfirmed(NamedTuple):
+    """What a study's numbers allow to be said, but for what was confirmed: its trials, what is asked of them, and the decision.
+
+    Of a search whose best are raced, `finals` are that race, which decides.
+    """
+
+    trials: Sequence[TrialResult]
+    question: Question
+    decision: Decision
+    finals: Finals | None
+
+
 def study_decision(store: Store, row: Mapping[str, Any], spec: StudySpec) -> StudyAnswer:
     """What a study's numbers allow to be said."""
-    trials, question = study_question(store, row, spec)
-    own = decide(trials, question, picture_values(store, spec))
-    record = confirmation_record(store, row, spec, trials, own)
+    trials, question, own, _ = unconfirmed(store, row, spec, picture_values(store, spec))
+    record = _confirmation(store, row, spec, trials, own)
     confirmation = confirm(record, question.measure, question.margin) if record else None
     decision = confirmed_decision(own, confirmation)
     named = next((t for t in trials if t.number == decision.trial), None)
@@ -65,6 +78,16 @@ def study_decision(store: Store, row: Mapping[str, Any], spec: StudySpec) -> Stu
     about = {"trial": named.number, "verdict": verdict(decision), "value": decision.mean}
     made_of = {"params": dict(named.params), "weights": dict(named.weights)}
     return StudyAnswer(decision, about | made_of, confirmation, trials)
+
+
+def unconfirmed(
+    store: Store, row: Mapping[str, Any], spec: StudySpec, pictures: PictureValues | None = None
+) -> Unconfirmed:
+    """What a study's numbers say before anything is confirmed; `pictures` are those of its own runs."""
+    trials, question = study_question(store, row, spec)
+    own = decide(trials, question, pictures)
+    finals = _finals(store, spec, trials, own, question) if spec.races_best else None
+    return Unconfirmed(trials, question, decide_by_finals(own, question, finals), finals)
 
 
 def study_question(store: Store, row: Mapping[str, Any], spec: StudySpec) -> tuple[list[TrialResult], Question]:
@@ -77,7 +100,7 @@ def study_question(store: Store, row: Mapping[str, Any], spec: StudySpec) -> tup
         baselines=baselines,
         line=_line(spec, trials),
         objection=objection_to(measures.measure(spec.objective.column), spec.variable_names),
-        is_search=spec.search.sampler != "grid",
+        is_search=spec.is_search,
         is_unfinished=not trials or any(t.state not in TOLD for t in trials),
         margin=spec.study.margin,
         looks=row["looks"] or 1,
@@ -180,22 +203,47 @@ def _line(spec: StudySpec, trials: list[TrialResult]) -> dict[int, float]:
     return {n: float(v) for n, v in values.items()} if all(isinstance(v, int | float) for v in values.values()) else {}  # type: ignore[arg-type]
 
 
-# What was confirmed
+# What was trained under fresh seeds
 
 
-def study_confirmation(store: Store, row: Mapping[str, Any], spec: StudySpec) -> ConfirmationRecord | None:
-    """The confirming runs of a study as a record has them; None where there are none."""
-    if store.confirming(row["name"]) is None:
-        return None
-    trials, question = study_question(store, row, spec)
-    return confirmation_record(store, row, spec, trials, decide(trials, question))
+def finals_seeds(spec: StudySpec) -> tuple[int, ...]:
+    """Under which seeds a search's best are raced."""
+    return spec.fresh_seeds(FINALS_SEED, spec.search.stages[-1])
 
 
-def confirmation_record(
+def _finals(store: Store, spec: StudySpec, trials: Sequence[TrialResult], own: Decision, question: Question) -> Finals:
+    """The race of a search's best; whoever is not among those raced (yet) has no values there."""
+    best = [replace(t, seeds=(), state="running") for t in finalists(trials, own, question.measure)]
+    begun, seeds, stages = store.companion(spec.name, RACED), finals_seeds(spec), spec.search.stages
+    if begun is None:
+        return Finals(tuple(best), seeds, stages)
+    raced = stored_spec(begun, store.shown_url)
+    found = trial_results(store, raced, question.measure, question.baselines.get("median"))
+    by_number = {raced.candidates[t.number].trial: t for t in found}
+    with_values = [(t, by_number.get(t.number, t)) for t in best]
+    return Finals(
+        tuple(replace(t, seeds=fresh.seeds, state=fresh.state) for t, fresh in with_values),
+        seeds,
+        stages,
+        begun["looks"] or 1,
+        picture_values(store, raced),
+    )
+
+
+def fresh_numbers(
+    store: Store, row: Mapping[str, Any], spec: StudySpec
+) -> tuple[Finals | None, ConfirmationRecord | None]:
+    """The race of a search's best and the confirming runs of a study as a record has them; None where there are none."""
+    if not spec.races_best and store.companion(spec.name, CONFIRMED) is None:
+        return None, None
+    found = unconfirmed(store, row, spec)
+    return found.finals, _confirmation(store, row, spec, found.trials, found.decision)
+
+
+def _confirmation(
     store: Store, row: Mapping[str, Any], spec: StudySpec, trials: Sequence[TrialResult], own: Decision
 ) -> ConfirmationRecord | None:
-    """The same, with the study's trials and its own decision at hand."""
-    companion = store.confirming(row["name"])
+    companion = store.companion(spec.name, CONFIRMED)
     if companion is None:
         return None
     confirming = stored_spec(companion, store.shown_url)

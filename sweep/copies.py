@@ -39,7 +39,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError
 from depth_loss_sweep.answer import reader_of
 from depth_loss_sweep.errors import StorageError, StudyError, hide_password
 from depth_loss_sweep.lease import Lease
-from depth_loss_sweep.paths import CONFIRMED, Home, check_name, expanded
+from depth_loss_sweep.paths import COMPANIONS, Home, check_name, expanded
 from depth_loss_sweep.projection import Projection
 from depth_loss_sweep.results import kept_images
 from depth_loss_sweep.spec_file import overrides_json, stored_overrides, stored_spec
@@ -175,8 +175,8 @@ def _opened(source: Place) -> Store:
 
 
 def study_rows(store: Store, *names: str) -> Rows:
-    """Every row of these studies and of those that confirm them, as they stand at one instant."""
-    return _study_rows(store, [each for name in names for each in (name, name + CONFIRMED)])
+    """Every row of these studies and of those that stand beside them, as they stand at one instant."""
+    return _study_rows(store, [name + ending for name in names for ending in ("", *COMPANIONS)])
 
 
 def _study_rows(store: Store, names: Sequence[str]) -> Rows:

@@ -15,7 +15,7 @@ from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.lease import Lease, holder
 from depth_loss_sweep.model.checkpoint import lock_folder
 from depth_loss_sweep.model.errors import RunLockedError
-from depth_loss_sweep.paths import CONFIRMED, Home
+from depth_loss_sweep.paths import COMPANIONS, Home, parent_name
 from depth_loss_sweep.projection import forget
 from depth_loss_sweep.store import Store
 
@@ -24,7 +24,7 @@ from depth_loss_sweep.store import Store
 class Extent:
     """What a study or group consists of: how much would be deleted, and how many runs stay since other studies share them.
 
-    Trials are its own; runs are those that confirm it, too.
+    Trials are its own; runs are those of the studies beside it, too.
     """
 
     studies: int
@@ -45,9 +45,8 @@ def extent(store: Store, home: Home, name: str) -> Extent:
 
 
 def _extent(store: Store, home: Home, studies: Sequence[str], beside: Sequence[str] = ()) -> Extent:
-    """Of these studies and those that confirm them; `beside` is what asks for runs, and is no study."""
-    confirming = [each + CONFIRMED for each in studies if _is_confirmed(store, home, each)]
-    names = [*studies, *confirming, *beside]
+    """Of these studies and those that stand beside them; `beside` is what asks for runs, and is no study."""
+    names = [*studies, *(name for each in studies for name in _companions(store, home, each)), *beside]
     own, shared = store.own_runs(*names)
     runs = tuple({*own, *(run for each in names for run in _unfinished(home, each))})
     folders = [*map(home.study, names), *(home.run(run) for run in runs)]
@@ -65,11 +64,10 @@ def _group_studies(store: Store, home: Home, name: str) -> list[str]:
     return list(dict.fromkeys((*store.group_studies(name), *_read(_studies_list(home, name)))))
 
 
-def _is_confirmed(store: Store, home: Home, name: str) -> bool:
-    """Whether there is a study that confirms this one, or files that its deletion has left."""
-    if name.endswith(CONFIRMED):
-        return False
-    return store.confirming(name) is not None or _list(home, name + CONFIRMED).exists()
+def _companions(store: Store, home: Home, name: str) -> list[str]:
+    """The studies beside this one, those too of which a deletion has left files."""
+    names = [name + ending for ending in COMPANIONS] if name == parent_name(name) else []
+    return [each for each in names if store.study(each) or _list(home, each).exists()]
 
 
 def delete_study(store: Store, home: Home, name: str) -> Extent:
@@ -78,8 +76,8 @@ def delete_study(store: Store, home: Home, name: str) -> Extent:
     if _is_group(store, home, name):
         _delete_group(store, home, name)
         return whole
-    if _is_confirmed(store, home, name):
-        delete_study(store, home, name + CONFIRMED)
+    for companion in _companions(store, home, name):
+        delete_study(store, home, companion)
     lease, is_gone = Lease.take(store, name, home.lock(name)), False
     try:
         gone = extent(store, home, name)

@@ -15,6 +15,7 @@ from depth_loss_sweep.errors import SpecError, StorageError, StudyError
 from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.instability import study_instability
 from depth_loss_sweep.outputs import check_outputs, file_at, folder_at
+from depth_loss_sweep.paths import CONFIRMED, RACED
 from depth_loss_sweep.reports import records
 from depth_loss_sweep.reports.instability import Instability
 from depth_loss_sweep.reports.records import TRIAL_COLUMNS
@@ -23,7 +24,10 @@ from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.tables import EPOCH
 
-TABLES = ("trials", "runs", "epochs", "confirmed")
+BESIDE = {"raced": RACED, "confirmed": CONFIRMED}
+"""Tables of the studies that stand beside a study, each by the ending of its name."""
+
+TABLES = ("trials", "runs", "epochs", *BESIDE)
 FORMATS = ("csv", "json", "parquet")
 COLUMNS = ({*TRIAL_COLUMNS}, {*records.RUN_COLUMNS}, {"run", "epoch", "split", "total", "learning_rate"})
 OTHERS = {*EPOCH.columns.keys(), "details", "origin", "environment", "final_epoch", "onset_epoch"}
@@ -73,10 +77,10 @@ def write_export(
     found = study_instability(store, name, asked)
     runs = _with_finals(_with_points(_with_onsets(run_frame(store, name), found), trials), epochs)
     frames = {"trials": trials, "runs": runs, "epochs": epochs}
-    if companion := store.confirming(name):
-        frames["confirmed"] = _confirmed(store, companion["name"])
-    elif table == "confirmed":
-        raise StudyError(f"the study {name!r} isn't confirmed: sweep confirm {name}")
+    frames |= {key: _fresh(store, name + ending) for key, ending in BESIDE.items() if store.companion(name, ending)}
+    if table not in frames:
+        why = {"raced": "has no race of its best beside it", "confirmed": f"isn't confirmed: sweep confirm {name}"}
+        raise StudyError(f"the study {name!r} {why[table]}")
     head: dict[str, Any] = {"study": name}
     if format_ == "json":
         head |= {"decision": _decision(store, row), "instability": found.as_dict()}
@@ -88,11 +92,11 @@ def write_export(
     return [path for key, path in paths.items() if key in frames]
 
 
-def _confirmed(store: Store, name: str) -> pd.DataFrame:
-    """One row a confirming run: what it was trained at, how it ended, and the numbers of its last epoch, those on test, too."""
+def _fresh(store: Store, name: str) -> pd.DataFrame:
+    """One row a run under a fresh seed: what it was trained at, how it ended, and the numbers of its last epoch, those on test, too."""
     epochs = epoch_frame(store, name, ("train", "val", "test"))
     runs = _with_points(run_frame(store, name), trial_frame(store, name))
-    return _with_finals(runs, epochs, ("train", "val", "test"))
+    return _with_finals(runs, epochs, [split for split in ("train", "val", "test") if split in set(epochs["split"])])
 
 
 def _paths(name: str, format_: str, table: str, output: str | None) -> dict[str, Path]:

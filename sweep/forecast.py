@@ -13,7 +13,7 @@ from depth_loss_sweep.data.prepare import Prepared
 from depth_loss_sweep.errors import StorageError
 from depth_loss_sweep.model.size import checkpoint_bytes, gains_from_bf16, result_bytes
 from depth_loss_sweep.paths import Home
-from depth_loss_sweep.reports.confirmation import MOST_FOUND
+from depth_loss_sweep.reports.race import MOST_FINALISTS
 from depth_loss_sweep.reports.references import REFERENCES, allowed_references
 from depth_loss_sweep.space import Choices, cells, plain
 from depth_loss_sweep.spec import StudySpec
@@ -79,6 +79,12 @@ class Forecast:
                 f"warning: {name} takes more disk than is free: make room{less if keep == 'last' else ''}; a full disk "
                 f"stops the study, and sweep resume goes on with it"
             )
+        if self.spec.races_best:
+            best, stages = min(MOST_FINALISTS, self.spec.trial_count), self.spec.search.stages
+            lines.append(
+                f"{name}: racing its best takes {best * stages[0]} to {counted(best * stages[-1], 'run')} more "
+                f"({counted(best, 'trial')}, {stages[0]} to {counted(stages[-1], 'fresh seed')})"
+            )
         if fresh := self.spec.study.confirm:
             most = most_candidates(self.spec)
             lines.append(
@@ -121,7 +127,7 @@ def most_candidates(spec: StudySpec) -> int:
     """How many weightings a study's confirmation trains at most, as far as is known before the study is trained."""
     points = (REFERENCES[name].weights_with(spec.search.terms) for name in spec.search.points)
     terms = dict.fromkeys((*spec.weights, *spec.search.simplex, *(term for weights in points for term in weights)))
-    trials = 2 if spec.search.sampler == "grid" else MOST_FOUND
+    trials = MOST_FINALISTS if spec.is_search and not spec.races_best else 2
     references = {json.dumps([r.weights, r.loss], sort_keys=True) for r in allowed_references([*terms])}
     return trials + (len(terms) > 1) + len(terms) + len(references)
 

@@ -1,6 +1,7 @@
 """How a study grows: what of a spec may change once the study exists, and what becomes of the trials that are there.
 
-A grid grows in choices, seeds and epochs; a search, whose sampler was told of its trials, in trials only.
+A grid grows in choices, seeds and epochs; a search, whose sampler was told of its trials, in trials only. Its best may be others
+then: the study that races them follows, finds what it has trained already, and counts one more look at the level.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ def fixed_part(spec: StudySpec) -> dict[str, Any]:
     for section, keys in GROWS.items():
         for key in keys:
             fixed[section].pop(key, None)
-    if spec.search.sampler == "grid":
+    if not spec.is_search:
         fixed["variables"] = [{"name": v["name"]} for v in fixed["variables"]]
         if spec.search.pruner == "none":
             fixed["search"].pop("parallel")  # nothing is suggested or pruned: it changes no result
@@ -92,12 +93,14 @@ def _short(value: Any) -> str:
 
 def _shrinkage(old: StudySpec, new: StudySpec) -> str | None:
     """What the new spec asks less of, or what may not grow in it; None where it is the old one or that, grown."""
-    searched = new.search.sampler != "grid"
+    searched = new.is_search
     if searched and (set(old.study.seeds) != set(new.study.seeds) or old.train.epochs != new.train.epochs):
         return "its search has told its trials to the sampler with other seeds or epochs (searches grow in trials only)"
     decided_by = [(s.study.seeds, s.study.margin, s.variables) for s in (old, new)]
     if new.stages and decided_by[0] != decided_by[1]:
         return "its race was decided by other seeds, weights or another margin (a race grows in epochs only)"
+    if new.races_best and old.study.margin != new.study.margin:
+        return "the race of its best was decided by another margin"
     missing = sorted(set(old.study.seeds) - set(new.study.seeds))
     if missing:
         return f"has the seeds {missing}, which the new spec lacks"
@@ -127,7 +130,7 @@ def grow(spec: StudySpec, stored: StudySpec, overrides: Mapping[str, Any], store
         "grown_hash": grown_hash(spec),
         "state": "running",
     }
-    if spec.search.sampler != "grid":
+    if spec.is_search:
         store.update_study(spec.name, **columns)
     else:
         store.regrow_study(spec.name, **columns, looks=(row["looks"] or 1) + (was_answered and more_seeds))
@@ -142,7 +145,7 @@ def try_failures_again(spec: StudySpec, store: Store) -> str | None:
     failed = store.failed_trials(spec.name)
     if not failed:
         return None
-    if spec.search.sampler != "grid":
+    if spec.is_search:
         return f"{counted(failed, 'failed trial', 'stays', 'stay')} failed, since its search went on from there"
     store.regrow_study(spec.name, state="running")
     return f"{counted(failed, 'failed trial', 'is', 'are')} tried again"

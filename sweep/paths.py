@@ -9,10 +9,13 @@ from depth_loss_sweep.data.registry import SOURCES
 from depth_loss_sweep.errors import SpecError, StorageError
 
 RUN = re.compile(r"(objective-)?[0-9a-f]{16,64}")
-CONFIRMED = "+confirmed"
-"""How the name of a study ends that confirms another; no name that is given can."""
+RACED, CONFIRMED = "+raced", "+confirmed"
+"""How the name of a study ends that races the best of a search, or confirms another study; no name that is given can."""
+COMPANIONS = (RACED, CONFIRMED)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+LONGEST_PARENT = 100 - len(CONFIRMED)
+"""So long may the name of a study be beside which others stand: theirs begin with it."""
 
 
 def expanded(path: Path | str) -> Path:
@@ -31,6 +34,12 @@ def check_name(name: str) -> str:
             f"beginning with a letter or digit"
         )
     return name
+
+
+def parent_name(name: str) -> str:
+    """The name of the study beside which one of that name stands; the same where it stands by itself."""
+    ending = next((ending for ending in COMPANIONS if name.endswith(ending)), "")
+    return name.removesuffix(ending)
 
 
 def is_text(path: str) -> bool:
@@ -77,7 +86,7 @@ class Home:
 
     def study(self, name: str) -> Path:
         """The folder of one study: its lock and its report."""
-        check_name(name.removesuffix(CONFIRMED))
+        check_name(parent_name(name))
         return self.root / "studies" / name
 
     def lock(self, name: str) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from depth_loss_sweep.answer import BASELINES, picture_values, study_confirmation
+from depth_loss_sweep.answer import BASELINES, fresh_numbers, picture_values
 from depth_loss_sweep.data.cache import cache_folder, open_cache
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.settings import DataSummary
@@ -45,6 +45,7 @@ def study_numbers(store: Store, name: str, has_terms: bool = False) -> StudyReco
     row = store.require(name)
     spec = stored_spec(row, store.shown_url)
     trials, runs = trial_frame(store, name), run_frame(store, name)
+    finals, confirmation = fresh_numbers(store, row, spec)
     return StudyRecord(
         name=name,
         spec_text=effective_text(row),
@@ -71,7 +72,8 @@ def study_numbers(store: Store, name: str, has_terms: bool = False) -> StudyReco
         pictures=picture_values(store, spec),
         images=_term_images(store, spec) if has_terms else {},
         looks=row["looks"] or 1,
-        confirmation=study_confirmation(store, row, spec),
+        finals=finals,
+        confirmation=confirmation,
     )
 
 

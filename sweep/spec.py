@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from functools import cached_property
+from itertools import count, islice
 from typing import Any, Literal, get_origin
 
 from pydantic import BaseModel, Field, field_validator
@@ -19,7 +20,7 @@ from depth_loss_sweep.space import Affine, Choices, Variable, cell_count, cells,
 from depth_loss_sweep.validation import validated
 
 CANDIDATE = "candidate"
-"""The variable of a study that confirms another."""
+"""The variable of a study that stands beside another."""
 
 SECTION_SETTINGS: dict[str, type[BaseModel]] = {
     "data": DataSettings,
@@ -95,13 +96,16 @@ class SearchSection(Settings):
         (), description="terms whose weights are drawn so that they sum to 1, without [weights]"
     )
     race: bool = Field(
-        False, description="train a grid's trials under more and more seeds, and drop those that can't be best"
+        False,
+        description="train a grid's trials under more and more seeds, and drop those that can't be best; of a search, its best "
+        "five, once it is through, under seeds that it never saw",
     )
     stages: tuple[int, ...] = Field(
         STAGES,
         min_length=1,
         max_length=20,
-        description="a race's stages: after how many seeds it is decided; study.seeds first, then the next whole numbers",
+        description="a race's stages: after how many seeds it is decided; study.seeds first, then the next whole numbers; of a "
+        "search, whole numbers from 20,000 on",
     )
     points: tuple[str, ...] = Field((), description="reference points, swept by their names, without [weights]")
     terms: tuple[str, ...] = Field(
@@ -140,7 +144,7 @@ class StudySpec:
     weights: Mapping[str, Affine]
     text: str
     candidates: tuple[Candidate, ...] = ()
-    """Of a study that confirms another's winner: what is trained, in place of weights by variables."""
+    """Of a study beside another, which races its best or confirms its winner: what is trained, in place of weights by variables."""
 
     @property
     def name(self) -> str:
@@ -155,12 +159,27 @@ class StudySpec:
     @property
     def trial_count(self) -> int:
         """How many trials the study has."""
-        return cell_count(self.variables) if self.search.sampler == "grid" else self.search.trials or 0
+        return self.search.trials or 0 if self.is_search else cell_count(self.variables)
+
+    @property
+    def is_search(self) -> bool:
+        """Whether a sampler draws the points."""
+        return self.search.sampler != "grid"
+
+    @property
+    def races_best(self) -> bool:
+        """Whether a search's best are raced, once it is through, by a study beside it."""
+        return self.search.race and self.is_search
+
+    @property
+    def is_confirming(self) -> bool:
+        """Whether the study confirms another."""
+        return bool(self.candidates) and not self.search.race
 
     @property
     def stages(self) -> tuple[int, ...]:
-        """After how many seeds each a race is decided; empty where none is raced."""
-        return self.search.stages if self.search.race else ()
+        """After how many seeds each the study's own trials are raced; empty where they aren't."""
+        return () if self.is_search or not self.search.race else self.search.stages
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -171,6 +190,10 @@ class StudySpec:
     def all_seeds(self) -> tuple[int, ...]:
         """The seeds under which a trial may be trained, in their order."""
         return race_seeds(self.study.seeds, self.stages[-1]) if self.stages else self.study.seeds
+
+    def fresh_seeds(self, first: int, number: int) -> tuple[int, ...]:
+        """So many seeds from the first on, without those under which a trial may be trained."""
+        return tuple(islice((seed for seed in count(first) if seed not in self.all_seeds), number))
 
     @property
     def variable_names(self) -> tuple[str, ...]:
@@ -199,8 +222,10 @@ class StudySpec:
             raise SpecError(f"the weights sum to nothing at {_point(point)}: at least one must be positive")
         return {term: float(values.get(term, 0)) for term in TERMS}
 
-    def confirming(self, name: str, seeds: Sequence[int], candidates: Sequence[Candidate]) -> "StudySpec":
-        """The study of that name that trains candidates under these seeds, all else as it is here."""
+    def beside(
+        self, name: str, seeds: Sequence[int], candidates: Sequence[Candidate], is_raced: bool = False
+    ) -> "StudySpec":
+        """The study of that name that trains candidates under these seeds, or races them by the same stages; all else as here."""
         drawn: dict[str, Any] = {
             "sampler": "grid",
             "trials": None,
@@ -208,8 +233,8 @@ class StudySpec:
             "points": (),
             "terms": EQUAL_TERMS,
             "pruner": "none",
-            "race": False,
-            "stages": STAGES,
+            "race": is_raced,
+            "stages": self.search.stages if is_raced else STAGES,
         }
         return replace(
             self,

@@ -8,7 +8,7 @@ from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.model.names import TERMS, WEIGHTINGS
 from depth_loss_sweep.model.settings import LossSettings
 from depth_loss_sweep.objectives import COMBINED, OBJECTIVES
-from depth_loss_sweep.paths import check_name
+from depth_loss_sweep.paths import LONGEST_PARENT, check_name
 from depth_loss_sweep.reports.references import EQUAL_TERMS, LACKING, REFERENCES, WEIGHTING
 from depth_loss_sweep.reports.stages import STAGES
 from depth_loss_sweep.samplers import SAMPLERS
@@ -138,15 +138,20 @@ def _check_grid(spec: StudySpec) -> None:
 
 
 def _check_race(spec: StudySpec) -> None:
-    """A race drops trials by what they are worth, so that must be comparable, and nobody else may drop any."""
+    """A race drops trials by what they are worth, so that must be comparable, and nobody else may drop any.
+
+    Of a search it is a study of its own, beside the search.
+    """
     if not spec.search.race:
         if spec.search.stages != STAGES:
             raise SpecError("search.stages are those of a race: give search.race = true, too, or remove them")
         return
-    if spec.search.sampler != "grid":
-        raise SpecError(
-            f"search.race is for grids and points, and sampler = {spec.search.sampler!r} draws: remove one of the two"
-        )
+    if spec.is_search:
+        if len(spec.name) > LONGEST_PARENT:
+            raise SpecError(
+                f"the name {spec.name!r} is too long for a search that ends in a race: expected at most {LONGEST_PARENT} characters"
+            )
+        return
     if spec.study.objective == COMBINED or any(name.startswith("data.") for name in spec.variable_names):
         what = "the combined loss" if spec.study.objective == COMBINED else "trials on different data"
         raise SpecError(f"search.race drops the worse trials, and {what} cannot be compared: remove search.race")

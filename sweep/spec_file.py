@@ -269,14 +269,14 @@ def stored_spec(row: Mapping[str, Any], database: str) -> StudySpec:
     if not row.get("parent"):
         return parse_spec(row["spec_text"], overrides | {"study.name": row["name"]}, given, stored=True)
     spec = parse_spec(row["spec_text"], overrides | {"study.name": row["parent"]}, given, stored=True)
-    return spec.confirming(row["name"], spec.study.seeds, _candidates(row["candidates"], given))
+    return spec.beside(row["name"], spec.study.seeds, _candidates(row["candidates"], given), spec.search.race)
 
 
 def resolved_text(row: Mapping[str, Any], database: str) -> str:
     """A stored study's whole spec as TOML with every default filled in: started, it asks for exactly the same study.
 
-    Swept values and weights stand as they were given, since their digits count. Empty for a study that confirms another: no
-    spec asks for one.
+    Swept values and weights stand as they were given, since their digits count. Empty for a study beside another: no spec asks
+    for one.
     """
     if row.get("parent"):
         return ""
@@ -313,11 +313,11 @@ def _toml(value: Any) -> str:
 
 
 def _candidates(text: str, given: str) -> list[Candidate]:
-    """What a study that confirms another trains, as its row has it."""
+    """What a study beside another trains, as its row has it."""
     try:
         return TypeAdapter(list[Candidate]).validate_json(text)
     except ValueError:
-        raise SpecError(f"{given}: what it confirms cannot be read") from None
+        raise SpecError(f"{given}: what it trains cannot be read") from None
 
 
 def _decimals(value: Any) -> Any:

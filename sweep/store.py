@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from depth_loss_sweep.database import Database
 from depth_loss_sweep.errors import SpecError, StudyError
 from depth_loss_sweep.model.settings import RunSettings
-from depth_loss_sweep.paths import CONFIRMED, check_name, is_text
+from depth_loss_sweep.paths import check_name, is_text, parent_name
 from depth_loss_sweep.tables import (
     EPOCH,
     GROUP,
@@ -79,7 +79,7 @@ class Store(Database):
     def _named(self, row: dict[str, Any]) -> dict[str, Any]:
         """A study's row, its name fit to be part of a path."""
         try:
-            check_name(row["name"].removesuffix(CONFIRMED) if row["parent"] else row["name"])
+            check_name(parent_name(row["name"]) if row["parent"] else row["name"])
         except SpecError as error:
             raise self.damaged(str(error)) from error
         return row
@@ -113,14 +113,13 @@ class Store(Database):
         return next((row for row in self.groups() if row["name"] == name), None)
 
     def group_studies(self, name: str) -> list[str]:
-        """The names of a group's studies in the order in which they were begun, without those that confirm them."""
+        """The names of a group's studies in the order in which they were begun, without those that stand beside them."""
         query = select(STUDY.c.name).where(STUDY.c.group == name, STUDY.c.parent.is_(None))
         return [row["name"] for row in self.rows(query.order_by(STUDY.c.created, STUDY.c.name))]
 
-    def confirming(self, name: str) -> dict[str, Any] | None:
-        """The row of the study that confirms this one; None where there is none."""
-        rows = self.rows(select(STUDY).where(STUDY.c.parent == name))
-        return rows[0] if rows else None
+    def companion(self, name: str, ending: str) -> dict[str, Any] | None:
+        """The row of the study beside this one whose name ends so (see `sweep.paths`); None where there is none."""
+        return self.study(name + ending)
 
     def trials(self, name: str) -> list[dict[str, Any]]:
         """The study's trials in order, params and weights as dicts, and `n`, the number of runs each was asked with."""

@@ -57,7 +57,7 @@ class Planner:
     @cached_property
     def judges_test(self) -> bool:
         """Whether finished runs are judged on test pictures, too: where the study confirms another, and there are any."""
-        return bool(self.spec.candidates and self.prepared(self.spec.data).keys("test"))
+        return bool(self.spec.is_confirming and self.prepared(self.spec.data).keys("test"))
 
     def check(self, plan: TrialPlan) -> None:
         """Open the plan's pictures anew: raises `DataError` where they are no longer whole."""

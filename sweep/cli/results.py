@@ -110,7 +110,9 @@ def _any_running(store: "Store", place: Home, names: list[str]) -> bool:
 def export(
     name: Annotated[str, typer.Argument(help="The study.")],
     format_: Annotated[str, typer.Option("--format", help="csv, json or parquet.")] = "csv",
-    table: Annotated[str, typer.Option("--table", help="runs, epochs, trials or confirmed (json holds all).")] = "runs",
+    table: Annotated[
+        str, typer.Option("--table", help="runs, epochs, trials, raced or confirmed (json holds all).")
+    ] = "runs",
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="File or folder (csv, json), folder (parquet).")
     ] = None,

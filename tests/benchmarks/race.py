@@ -115,13 +115,17 @@ def simulate(cell: Cell, studies: int, attempt: int = 0, whole: int = WHOLE) -> 
     }
 
 
-def raced_studies(y: np.ndarray, drops: bool) -> dict[str, np.ndarray]:
-    """Race studies (studies, weights, seeds); without dropping, a grid that is looked at after the same stages."""
+def raced_studies(y: np.ndarray, drops: bool, places: np.ndarray | None = W) -> dict[str, np.ndarray]:
+    """Race studies (studies, weights, seeds) at their places on a line, or nowhere; without dropping, a grid that is looked at
+    after the same stages.
+    """
     studies, weights, _ = y.shape
-    design = Design(W, np.arange(weights), math.log1p(MARGIN), LEVEL / len(STAGES), among=weights, stages=len(STAGES))
+    level, order = LEVEL / len(STAGES), np.arange(weights)
+    design = Design(places, order, math.log1p(MARGIN), level, among=weights, stages=len(STAGES))
     alive, goes_on = np.ones((studies, weights), dtype=bool), np.ones(studies, dtype=bool)
     end = {
         "runs": np.zeros(studies, dtype=int),
+        "seeds": np.zeros(studies, dtype=int),
         "named": np.zeros(studies, dtype=int),
         "bound": np.full(studies, math.inf),
         "use": np.zeros(studies, dtype=bool),
@@ -132,11 +136,12 @@ def raced_studies(y: np.ndarray, drops: bool) -> dict[str, np.ndarray]:
         for runners in np.unique(alive[goes_on], axis=0):
             rows, own = np.flatnonzero(goes_on & (alive == runners).all(axis=1)), np.flatnonzero(runners)
             part = y[np.ix_(rows, own, range(seeds))]
-            here = replace(design, places=W[own], simplicity=design.simplicity[own])
+            here = replace(design, places=None if places is None else places[own], simplicity=design.simplicity[own])
             every = np.ones(part.shape, dtype=bool)
             judged = judge(part, every, every[:, :, 0], here, end["use"][rows])
             is_settled, is_alone = judged.bound <= design.margin, judged.kept.sum(axis=1) < 2
             end["runs"][rows] += len(own) * (seeds - before)
+            end["seeds"][rows] = seeds
             end["named"][rows], end["bound"][rows] = own[judged.named], judged.bound
             end["use"][rows], end["equivalent"][rows] = judged.rejects, judged.all_within
             end["settled"][rows] = (judged.rejects & is_settled) | judged.all_within

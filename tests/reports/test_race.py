@@ -4,9 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from depth_loss_sweep.reports.race import decide
+from depth_loss_sweep.reports.race import Finals, decide, decide_by_finals, finalists
 from depth_loss_sweep.reports.stages import Dropped, race_seeds
-from depth_loss_sweep.reports.wording import headline, reasons
+from depth_loss_sweep.reports.wording import headline, level, reasons
+from tests.benchmarks import finals
 from tests.benchmarks.race import BARS, Cell, cells, simulate, summary
 from tests.reports.test_decision import RMSE, asked, made_up, noisy
 
@@ -113,6 +114,86 @@ def test_trials_left_without_a_difference_are_equivalent_among_themselves():
     values = noisy([0.5, 0.5, 0.5, 0.53], 8, sd=0.004, shared=0.02, seed=3)
     decision = raced(made_up(values), margin=0.02)
     assert decision.state in ("use", "equivalent") and decision.is_settled
+
+
+# A search, whose best are raced
+
+SEARCHED = made_up(noisy(np.linspace(0.5, 0.6, 8), 3))
+SEARCH = asked(line=False, is_search=True)
+FRESH = tuple(range(20_000, 20_008))
+
+
+def raced_best(values, best):
+    """The best of the search in a race in which they have these values."""
+    trials = [replace(t, number=n) for t, n in zip(made_up(values), best, strict=True)]
+    return Finals(tuple(replace(t, seeds=_fresh(t)) for t in trials), FRESH, STAGES)
+
+
+def _fresh(trial):
+    return tuple(replace(value, seed=20_000 + value.seed) for value in trial.seeds)
+
+
+def test_a_search_waits_for_the_race_of_its_best():
+    """Undecided whatever its own numbers say, and nothing is claimed by them but who is ahead."""
+    own = decide(SEARCHED, SEARCH)
+    best = finalists(SEARCHED, own, RMSE)
+    assert [t.number for t in best] == [own.trial, *(n for n in range(5) if n != own.trial)]
+    waiting = Finals(tuple(replace(t, seeds=(), state="running") for t in best), FRESH, STAGES)
+    decision = decide_by_finals(own, SEARCH, waiting)
+    assert (decision.state, decision.trial, decision.kept, decision.bound) == (
+        "undecided",
+        own.trial,
+        (0, 1, 2, 3, 4),
+        None,
+    )
+    assert not decision.contrasts and decision.race.next_seeds == 3
+    assert said_of(decision) == "Undecided until its best are raced under fresh seeds; X is ahead"
+    assert any("so trials 0, 1, 2, 3, 4 are raced under fresh seeds" in said for said in reasons(decision, RMSE))
+    assert "those of the race will count" in level(decision, RMSE)
+    under_way = raced_best(VALUES[:, :3], range(5))
+    decision = decide_by_finals(own, SEARCH, under_way)
+    assert decision.state == "undecided" and decision.kept == decision.race.alive != (0, 1, 2, 3, 4)
+    assert "raced: stage 1 of 3, 3 seeds" in said_of(decision)
+
+
+def test_the_race_of_its_best_decides_a_search():
+    """By the search's numbers of trials; its own values, which chose them, are not quoted."""
+    own = decide(SEARCHED, SEARCH)
+    won = raced_best(noisy([0.6, 0.6, 0.5, 0.6, 0.6], 8), (0, 1, 2, 3, 4))
+    decision = decide_by_finals(own, SEARCH, won)
+    assert (decision.state, decision.trial, decision.kept) == ("use", 2, (2,)) and decision.is_confirmed
+    assert decision.seeds == FRESH[:3] and decision.mean == pytest.approx(np.mean(won.trials[2].values[:3]))
+    assert decision.left == dict.fromkeys((5, 6, 7), "not among the best that were raced")
+    assert "of the best raced" in said_of(decision) or "X: the best raced" in said_of(decision)
+    assert any("winner's curse" in said for said in reasons(decision, RMSE))
+    assert not any("winner's curse" in said for said in reasons(raced(made_up(VALUES)), RMSE))
+    again = decide_by_finals(own, SEARCH, replace(won, looks=2))
+    assert (
+        again.gate_level == pytest.approx(decision.gate_level / 2)
+        and "with others of the search" in reasons(again, RMSE)[0]
+    )
+
+
+def test_a_newcomer_among_the_best_opens_the_race_again():
+    """A search that has grown is undecided until whoever wasn't raced has been."""
+    own = decide(SEARCHED, SEARCH)
+    won = raced_best(noisy([0.6, 0.6, 0.5, 0.6, 0.6], 8), (0, 1, 2, 3, 4))
+    newcomer = replace(won.trials[0], number=7, seeds=(), state="running")
+    decision = decide_by_finals(own, SEARCH, replace(won, trials=(*won.trials[:4], newcomer)))
+    assert decision.state == "undecided" and decision.race.stage == 0 and 7 in decision.kept
+    nothing = decide(made_up([[0.95] * 3] * 2), SEARCH)
+    assert decide_by_finals(nothing, SEARCH, Finals((), FRESH, STAGES)) is nothing and not finalists(
+        SEARCHED, nothing, RMSE
+    )
+
+
+@pytest.mark.parametrize("correlation", [0.86, 0.0])
+def test_the_answer_of_a_raced_search_holds_its_error(correlation):
+    """Where all points are equal nothing is to be used in 95 % of searches; the search's own numbers flatter, those of the race hardly."""
+    rates = finals.simulate(finals.Cell("equal", 3, correlation), 300, whole=5)
+    assert rates["use"] < 0.07 and rates["bound wrong"] < 0.07 and rates["disagreeing"] == 0
+    flattering = [rates[f"the {whose} looks better than it is by (%)"] for whose in ("search's first", "race's")]
+    assert flattering[0] > 1 and flattering[1] < flattering[0] / 2
 
 
 def test_seeds_of_a_race_go_on_after_those_given():

@@ -17,6 +17,7 @@ from depth_loss_sweep import paper
 from depth_loss_sweep.display import ProgressDisplay
 from depth_loss_sweep.executors import make_executor
 from depth_loss_sweep.lease import Lease
+from depth_loss_sweep.paths import CONFIRMED
 from depth_loss_sweep.reports.evidence import Member
 from depth_loss_sweep.reports.paper import CLAIMS
 from depth_loss_sweep.results import run_frame, study_numbers
@@ -390,7 +391,7 @@ def test_a_members_winner_is_confirmed_where_that_is_asked_for(lab, capsys, monk
     assert [each["name"] for each in shown(lab, capsys, "status", GROUP)["left"]] == [STUDIES[0]]
     assert lab.run("resume", GROUP, "--workers", "0") == 0
     assert shown(lab, capsys, "status", GROUP)["left"] == []
-    assert lab.store.confirming(STUDIES[0])["group"] == GROUP
+    assert lab.store.companion(STUDIES[0], CONFIRMED)["group"] == GROUP
     assert lab.run("resume", GROUP, "--workers", "0") == 0
     assert "to train" not in capsys.readouterr().err
     assert lab.run("delete", GROUP, "--yes") == 0 and lab.store.studies() == []

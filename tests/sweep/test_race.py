@@ -48,7 +48,6 @@ ssim = 0.5
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ('sampler = "tpe"\ntrials = 9', "draws: remove one of the two"),
         ('pruner = "median"', "search.race drops trials itself: remove search.pruner"),
         ('"data.image_size" = [16, 32]', "trials on different data cannot be compared"),
         ("stages = [3, 3]", "search.stages"),
