@@ -151,6 +151,16 @@ def trial_results(store: Store, spec: StudySpec, measure: Measure, median: float
     ]
 
 
+def seed_values(store: Store, spec: StudySpec) -> dict[int, tuple[float, ...]]:
+    """Trial -> what its finished runs are worth, in the order of the study's seeds."""
+    return {
+        trial.number: tuple(
+            s.value for s in sorted(trial.seeds, key=lambda s: spec.seeds.index(s.seed)) if s.is_finished
+        )
+        for trial in trial_results(store, spec, study_measure(spec), None)
+    }
+
+
 def picture_values(
     store: Store, spec: StudySpec, split: str = "val", column: str | None = None
 ) -> PictureValues | None:

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from depth_loss_sweep.answer import race_of
+from depth_loss_sweep.answer import race_of, seed_values
 from depth_loss_sweep.errors import StorageError
 from depth_loss_sweep.executors import Event, RunRequest
 from depth_loss_sweep.model.checkpoint import CHECKPOINT, free_finished
 from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.pace import Pace
 from depth_loss_sweep.projection import Projection, Suggester
-from depth_loss_sweep.pruning import pruned_at
+from depth_loss_sweep.pruning import goes_on, pruned_at
 from depth_loss_sweep.reports.stages import Race
 from depth_loss_sweep.retention import kept, settled
 from depth_loss_sweep.runs import Planner, Run, Trial, TrialPlan, best_of, check_identity, with_copies
@@ -66,7 +66,7 @@ class Coordinator:
             self._ask()
             self._submit()
             self.open_projection()  # once there is work to do meanwhile: it takes Optuna a second
-            if self._begin_stage() or self._tell():
+            if self._begin_stage() or self._climb() or self._tell():
                 continue
             self.display.update(self)
             for event in self.executor.poll(POLL_S):
@@ -82,8 +82,14 @@ class Coordinator:
 
     @property
     def run_count(self) -> int:
-        """How many runs the study has; of a race, as far as it goes by now."""
-        return self.asked_runs + (self.spec.trial_count - len(self.trials)) * len(self.spec.seeds)
+        """How many runs the study has: of a race, as far as it goes by now; of one that prunes, at most."""
+        return self.asked_runs + self.above + (self.spec.trial_count - len(self.trials)) * len(self.spec.seeds)
+
+    @property
+    def above(self) -> int:
+        """How many more runs the trials under way may ask for where they are halved."""
+        climbing = self.trials[self.told :] if self.spec.is_halving else ()
+        return sum(len(self.spec.seeds) - trial.n for trial in climbing if trial.state == "running")
 
     @property
     def most_runs(self) -> int:
@@ -108,27 +114,6 @@ class Coordinator:
                 if run.state == "running":
                     at_work.setdefault(run.key, (trial.number, run))
         return at_work
-
-    @property
-    def seconds_left(self) -> float | None:
-        """About how long it still takes, with the workers at hand and what they trained in this session; None if unknown."""
-        begun = {run.key: run.epochs - run.epoch for t in self.trials[self.told :] for run in t.runs if not run.ended}
-        coming = [(count, epochs) for count, epochs in self._coming() if count]
-        workers, most = self.executor.free() + len(self.training), self.spec.search.parallel * len(self.spec.seeds)
-        return self.pace.left(
-            epochs=sum(begun.values()) + sum(count * epochs for count, epochs in coming),
-            longest=max([*begun.values(), *(epochs for _, epochs in coming)], default=0),
-            workers=workers if self.race else min(workers, most),
-        )
-
-    def _coming(self) -> list[tuple[int, int]]:
-        """How many runs of trials to come are to be trained, and for how many epochs each."""
-        seeds, epochs = len(self.spec.seeds), self.spec.train.epochs
-        if "train.epochs" in self.spec.variable_names:
-            cells = enumerate(self.spec.cells[len(self.trials) :], len(self.trials))
-            return [(seeds - len(self.ahead.get(number, ())), int(cell["train.epochs"])) for number, cell in cells]
-        trials = self.spec.trial_count - len(self.trials)
-        return [(trials * seeds - sum(map(len, self.ahead.values())), epochs)]
 
     @property
     def best(self) -> Trial | None:
@@ -157,6 +142,7 @@ class Coordinator:
         by_trial: dict[int, dict[int, dict[str, Any]]] = {}
         for run in self.store.runs(self.spec.name):
             by_trial.setdefault(run["trial"], {})[run["seed"]] = run
+        values = seed_values(self.store, self.spec) if self.spec.is_halving else {}
         for row in rows:
             self.suggester.restore(row["drawn"])
             if row["state"] != "running":
@@ -165,6 +151,7 @@ class Coordinator:
                 self.told_runs += row["n"]
             self.asked_runs += row["n"]
             self.trials.append(self._restored(row, by_trial.get(row["number"], {})))
+            self.trials[-1].known = values.get(row["number"], ())
         self.race = race_of(self.store, self.spec) if self.spec.stages else None
         failed = [by_trial.get(row["number"], {}).values() for row in rows if row["state"] == "failed"]
         self.earlier_failures = sum(max(1, sum(run["state"] == "failed" for run in runs)) for runs in failed)
@@ -216,7 +203,7 @@ class Coordinator:
         asked, rows = [], []
         for number in range(len(self.trials), len(self.trials) + count):
             params, drawn = self.suggester.ask()
-            plan = self._plan(params, 0, len(self.spec.seeds))
+            plan = self._plan(params, 0, self.spec.rungs[0])
             first = plan.runs[0][0]
             trial = Trial(number, params, dict(first.weights), first.train.epochs, now(), [])
             row = {"drawn": drawn, **{k: getattr(trial, k) for k in ("number", "params", "weights", "epochs", "asked")}}
@@ -245,6 +232,21 @@ class Coordinator:
         for number, plan in plans.items():
             self._begin(self.trials[number], plan)
         return True
+
+    def _climb(self) -> bool:
+        """Where trials are halved, let one whose seeds so far are trained go on to more of them, or end; whether there is one."""
+        objective = self.spec.objective
+        for trial in self.trials[self.told :] if self.spec.is_halving else ():
+            if trial.state != "running" or trial.n == len(self.spec.seeds) or len(trial.finished) < trial.n:
+                continue
+            if goes_on(self.spec, trial.values(objective), [t.values(objective) for t in self._told_before(trial)]):
+                plan = self._plan(trial.params, trial.n, next(rung for rung in self.spec.rungs if rung > trial.n))
+                self.store.ask_runs(self.spec.name, {trial.number: [new for _, new in plan.runs]})
+                self._begin(trial, plan)
+            else:
+                trial.value, trial.state = trial.value_so_far(objective), "pruned"
+            return True
+        return False
 
     @property
     def _is_racing(self) -> bool:
@@ -304,7 +306,7 @@ class Coordinator:
 
     @property
     def _pruning(self) -> bool:
-        return self.spec.search.pruner != "none"
+        return self.spec.search.pruner in ("median", "percentile")
 
     def _start(self, run: Run) -> None:
         row = self.store.run(run.key) or {}
@@ -452,12 +454,16 @@ class Coordinator:
         """
         if not self._pruning:
             return
-        told = self.trials[: max(0, trial.number - self.spec.search.parallel + 1)]
-        curves = [self._first_curve(t) for t in told if t.state in ("complete", "pruned")]
+        curves = [self._first_curve(t) for t in self._told_before(trial)]
         epoch = pruned_at(self.spec, trial.runs[0].curve, curves)
         if epoch is not None:
             trial.state, trial.value, trial.epochs = "pruned", trial.runs[0].curve[epoch - 1], epoch
             self._drop(trial)
+
+    def _told_before(self, trial: Trial) -> list[Trial]:
+        """The trials with a value that were told when this one was asked: what judges it depends on nothing else."""
+        told = self.trials[: max(0, trial.number - self.spec.search.parallel + 1)]
+        return [t for t in told if t.state in ("complete", "pruned")]
 
     def _first_curve(self, trial: Trial) -> list[float]:
         """The first seed's curve of a told trial; after a resume, from the tables."""
@@ -483,7 +489,7 @@ class Coordinator:
         if trial.state == "running":
             if not all(run.ended for run in trial.runs):
                 return False
-            trial.state, trial.value = self._verdict(trial)
+            trial.state, trial.value = trial.verdict(self.spec.objective)
         end: dict[str, Any] = {"state": trial.state, "value": trial.value, "epochs": trial.epochs}
         self.store.tell_trial(self.spec.name, trial.number, **end)
         about = {key: getattr(trial, key) for key in ("number", "params", "weights", "asked", "n")}
@@ -492,9 +498,3 @@ class Coordinator:
         self.told += 1
         self.told_runs += trial.n
         return True
-
-    def _verdict(self, trial: Trial) -> tuple[str, float | None]:
-        """A trial's state and value."""
-        if any(run.state == "failed" for run in trial.runs):
-            return "failed", None
-        return "complete", trial.value_so_far(self.spec.objective)

@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from depth_loss_sweep.coordinator import Coordinator
+from depth_loss_sweep.pace import seconds_left
 from depth_loss_sweep.runs import Run
 from depth_loss_sweep.words import counted, duration, shortened
 
@@ -146,7 +147,7 @@ class ProgressDisplay:
         """A line at each told trial and decided stage, when the time left is known first, and each half minute while epochs go by."""
         epochs = sum(run.epoch for _, run in coordinator.training.values())
         stage = coordinator.race.stage if coordinator.race else 0
-        state = (coordinator.told, stage, coordinator.seconds_left is not None, epochs)
+        state = (coordinator.told, stage, seconds_left(coordinator) is not None, epochs)
         waited = time.monotonic() - self.last_line > PLAIN_LINE_EVERY_S
         if state[:3] == self.last_state[:3] and not (waited and state != self.last_state):
             return
@@ -190,7 +191,7 @@ def _left(coordinator: Coordinator) -> tuple[str, ...]:
     """The time left: at most so much where trials may be pruned."""
     if coordinator.told == coordinator.spec.trial_count:
         return ()
-    left = coordinator.seconds_left
+    left = seconds_left(coordinator)
     if left is None:
         return ("time left not known yet",)
     about = "about" if coordinator.spec.search.pruner == "none" else "at most"

@@ -96,7 +96,8 @@ class Forecast:
         """How many runs there are; of a race, at least and at most."""
         trials, stages = counted(self.spec.trial_count, "trial"), self.spec.stages
         if not stages:
-            return f"{counted(self.runs, 'run')} ({trials} x {counted(len(self.spec.seeds), 'seed')})"
+            most = "at most " * (self.spec.search.pruner != "none")
+            return f"{most}{counted(self.runs, 'run')} ({trials} x {counted(len(self.spec.seeds), 'seed')})"
         raced = f"{trials}, raced under {stages[0]} to {counted(stages[-1], 'seed')}"
         return f"at least {self.runs} and at most {counted(self.most, 'run')} ({raced})"
 

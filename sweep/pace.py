@@ -3,6 +3,10 @@
 import statistics
 import time
 from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from depth_loss_sweep.coordinator import Coordinator
 
 WINDOW = 200
 """So many epochs back are looked at."""
@@ -40,3 +44,26 @@ class Pace:
         if not took:
             return None
         return statistics.fmean(took) * max(epochs / max(1, workers), longest)
+
+
+def seconds_left(coordinator: "Coordinator") -> float | None:
+    """About how long a study still takes, with the workers at hand and what they trained in this session; None if unknown."""
+    spec, under_way = coordinator.spec, coordinator.trials[coordinator.told :]
+    begun = {run.key: run.epochs - run.epoch for trial in under_way for run in trial.runs if not run.ended}
+    coming = [(count, epochs) for count, epochs in _coming(coordinator) if count]
+    workers = coordinator.executor.free() + len(coordinator.training)
+    return coordinator.pace.left(
+        epochs=sum(begun.values()) + sum(count * epochs for count, epochs in coming),
+        longest=max([*begun.values(), *(epochs for _, epochs in coming)], default=0),
+        workers=workers if coordinator.race else min(workers, spec.search.parallel * len(spec.seeds)),
+    )
+
+
+def _coming(coordinator: "Coordinator") -> list[tuple[int, int]]:
+    """How many runs that aren't asked for yet are to be trained, and for how many epochs each."""
+    spec, asked, ahead = coordinator.spec, len(coordinator.trials), coordinator.ahead
+    if "train.epochs" in spec.variable_names:
+        cells = enumerate(spec.cells[asked:], asked)
+        return [(len(spec.seeds) - len(ahead.get(number, ())), int(cell["train.epochs"])) for number, cell in cells]
+    runs = (spec.trial_count - asked) * len(spec.seeds) + coordinator.above
+    return [(runs - sum(map(len, ahead.values())), spec.train.epochs)]

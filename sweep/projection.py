@@ -226,7 +226,7 @@ class Projection:
 
         Trials are told in order, so Optuna gives it our number; one that is under way is in our tables alone.
         """
-        seeds = {"n": ours["n"]} if self.spec.stages else {}  # of a race, whose trials differ in it
+        seeds = {"n": ours["n"]} if self.spec.stages or self.spec.is_halving else {}  # where trials differ in it
         fitting = {
             name: float(value) if isinstance(self.distributions[name], FloatDistribution) else value
             for name, value in ours["params"].items()

@@ -80,6 +80,8 @@ class Trial:
     value: float | None = None
     n: int = 0
     """How many runs it was asked with; of a told one, `runs` aren't taken up again."""
+    known: tuple[float, ...] = ()
+    """What its seeds are worth as the tables have it, where that is asked for."""
 
     @property
     def finished(self) -> list[Run]:
@@ -90,8 +92,17 @@ class Trial:
         """Its value once it is told, before that by the runs that are finished; NaN where there is none."""
         if self.state != "running":
             return math.nan if self.value is None else self.value
-        values = [objective.value_of_run(run.curve, run.outcome) for run in self.finished]
+        values = self.values(objective)
         return objective.value_of_trial(values) if values else math.nan
+
+    def values(self, objective: StudyObjective) -> tuple[float, ...]:
+        """What its finished runs are worth, in the order of its seeds."""
+        return tuple(objective.value_of_run(run.curve, run.outcome) for run in self.finished) or self.known
+
+    def verdict(self, objective: StudyObjective) -> tuple[str, float | None]:
+        """Its state and value once all of its runs have ended."""
+        is_failed = any(run.state == "failed" for run in self.runs)
+        return ("failed", None) if is_failed else ("complete", self.value_so_far(objective))
 
 
 def best_of(trials: Iterable[Trial], objective: StudyObjective) -> Trial | None:

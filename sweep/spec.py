@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from functools import cached_property
-from itertools import count, islice
+from itertools import count, islice, takewhile
 from typing import Any, Literal, get_origin
 
 from pydantic import BaseModel, Field, field_validator
@@ -112,11 +112,15 @@ class SearchSection(Settings):
         EQUAL_TERMS, min_length=1, description='the terms that the point "equal" weighs by 1'
     )
     seed: int = Field(0, ge=0, description="of the sampler; a run's seeds are in [study]")
-    pruner: Literal["none", "median", "percentile"] = Field(
+    pruner: Literal["none", "median", "percentile", "halving"] = Field(
         "none",
-        description="stops a trial whose first seed does worse than half (or `percentile`) of the trials before it",
+        description="stops a trial whose first seed does worse than half (or `percentile`) of the trials before it; halving, for "
+        "searches: whose mean over 1, 3, 9, ... of study.seeds isn't among the best third",
     )
     percentile: float = Field(50.0, gt=0, lt=100, description="percentile pruner: keep trials up to this percentile")
+    reduction_factor: int = Field(
+        3, ge=2, le=100, description="halving: one in so many trials goes on, to so many times as many seeds"
+    )
     warmup_epochs: int = Field(3, ge=0, description="no trial is pruned before it finished so many epochs")
     startup_trials: int = Field(5, ge=1, description="no trial is pruned before so many were told")
 
@@ -190,6 +194,18 @@ class StudySpec:
     def all_seeds(self) -> tuple[int, ...]:
         """The seeds under which a trial may be trained, in their order."""
         return race_seeds(self.study.seeds, self.stages[-1]) if self.stages else self.study.seeds
+
+    @property
+    def is_halving(self) -> bool:
+        """Whether trials are trained under more seeds only as long as they are among the best."""
+        return self.search.pruner == "halving"
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """After how many seeds each it is asked whether a trial goes on, and under how many it ends: at first under one, if halved."""
+        first, most = 1 if self.is_halving else len(self.seeds), len(self.seeds)
+        powers = (first * self.search.reduction_factor**step for step in count())
+        return (*takewhile(lambda seeds: seeds < most, powers), most)
 
     def fresh_seeds(self, first: int, number: int) -> tuple[int, ...]:
         """So many seeds from the first on, without those under which a trial may be trained."""

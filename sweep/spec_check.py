@@ -36,6 +36,7 @@ def check_spec(spec: StudySpec) -> None:
     _check_variables(spec)
     _check_weighting(spec)
     _check_race(spec)
+    _check_halving(spec)
     if spec.search.sampler == "grid":
         _check_grid(spec)
     else:
@@ -161,6 +162,17 @@ def _check_race(spec: StudySpec) -> None:
         raise SpecError(
             f"study.seeds has {len(spec.study.seeds)} seeds, and the race's last stage {spec.stages[-1]}: give fewer seeds, or "
             f"another search.stages"
+        )
+
+
+def _check_halving(spec: StudySpec) -> None:
+    if spec.is_halving and not spec.is_search:
+        raise SpecError(
+            "search.pruner = 'halving' is for searches: race a grid instead (search.race = true), or choose a sampler that draws"
+        )
+    if spec.is_halving and len(spec.study.seeds) < 2:
+        raise SpecError(
+            f"search.pruner = 'halving' judges after 1, {spec.search.reduction_factor}, ... of study.seeds, and there is one: give more"
         )
 
 
