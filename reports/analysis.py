@@ -17,9 +17,11 @@ from depth_loss_sweep.reports.breakage import Breakage
 from depth_loss_sweep.reports.confirmation import Confirmation
 from depth_loss_sweep.reports.contrasts import Pairing, Reference
 from depth_loss_sweep.reports.cost import StudyCost
-from depth_loss_sweep.reports.decision import MARGIN, Decision, Question, objection_to, ranking_of
+from depth_loss_sweep.reports.decision import MARGIN, Decision, Question, compared_values, objection_to, ranking_of
+from depth_loss_sweep.reports.importance import Importance, importance_of, of_variables, of_weights
 from depth_loss_sweep.reports.instability import Beside, Break, Instability
 from depth_loss_sweep.reports.measures import Measure, measure_of, predictor_values
+from depth_loss_sweep.reports.naming import is_number
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.references import FIXED, WEIGHTING
 from depth_loss_sweep.reports.scenes import val_pictures
@@ -198,6 +200,23 @@ class Analysis:
         """What the study's numbers allow to be said; of a search, those of its best under fresh seeds."""
         own = race.decide(self.trials, self._question, self.record.pictures)
         return confirmation.confirmed_decision(own, self.confirmation)
+
+    @cached_property
+    def importance(self) -> Importance | None:
+        """How much of what a search varies matters; None where nothing was searched, or no trial may be named."""
+        if not self._question.is_search or self.decision.trial is None:
+            return None
+        compared, values = compared_values(self.trials, self._question)
+        if self.record.kind == "simplex":
+            weights = {term: np.array([t.weights[term] for t in compared]) for term in self.terms}
+            return importance_of(of_weights(weights), values)
+        varied = {name: [t.params[name] for t in compared] for name in self.record.variables}
+        unnumbered = [name for name, own in varied.items() if not all(map(is_number, own))]
+        if unnumbered:
+            return Importance(len(compared), missing=f"{unnumbered[0]} is swept by what is no number")
+        drawn = self.record.spec.get("variables", ())
+        logarithmic = {variable["name"] for variable in drawn if variable.get("log")}
+        return importance_of(of_variables({name: np.array(own) for name, own in varied.items()}, logarithmic), values)
 
     @cached_property
     def cost(self) -> StudyCost:

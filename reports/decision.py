@@ -273,6 +273,20 @@ def _breaks(trial: TrialResult) -> Breaks:
     return Breaks(trial.number, trial.broken, trial.finished, *proportion_interval(trial.broken, trial.finished))
 
 
+def compared_values(trials: Sequence[TrialResult], question: Question) -> tuple[list[TrialResult], np.ndarray]:
+    """The trials that are compared, and their values under the seeds that all of them have, (trials, seeds), as they are compared.
+
+    Less is better: the log of a positive measure, a fraction as it is. None where they share no seed, or all diverged.
+    """
+    order = sorted(trials, key=lambda t: t.number)
+    left = left_out(order)
+    compared = [t for t in order if t.number not in left]
+    if all(math.isinf(value) for t in compared for value in t.values):
+        return [], np.empty((0, 0))
+    table = _table(compared, question, None)
+    return (compared, table.y) if table.seeds else ([], np.empty((0, 0)))
+
+
 def _table(compared: Sequence[TrialResult], question: Question, pictures: PictureValues | None) -> _Table:
     """Less is better in `y`: the log of a positive measure, a fraction as it is."""
     by_seed = [{s.seed: s for s in t.seeds if not math.isnan(s.value)} for t in compared]

@@ -28,6 +28,7 @@ from depth_loss_sweep.reports.charts import (
     spaced,
     term_colours,
 )
+from depth_loss_sweep.reports.importance import Share
 from depth_loss_sweep.reports.measures import Measure, short
 from depth_loss_sweep.reports.series import Agreement, Axis, Curve, MeasureSeries, Shares
 
@@ -256,6 +257,31 @@ def weights_chart(curves: Mapping[str, Curve], names: Mapping[str, str]) -> Char
             hovertemplate=f"{clean(names[term])}, epoch %{{x}}: %{{y}}<extra></extra>",
         )
     add_legend(chart)
+    return chart
+
+
+def importance_chart(shares: Sequence[Share], names: Mapping[str, str]) -> Chart:
+    """Shares of variance with 95 % intervals, side by side; grey are those that aren't shown to be any."""
+    chart, places = new_chart(300, "varied", "share of the variance (fraction)"), [*range(len(shares))]
+    add_scatter(
+        chart,
+        x=places,
+        y=rounded([s.share for s in shares]),
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": rounded([s.high - s.share for s in shares]),
+            "arrayminus": rounded([s.share - s.low for s in shares]),
+            **ERROR_BAR,
+            "color": POINT,
+        },
+        mode="markers",
+        marker={"color": [MEAN if s.is_shown else POINT for s in shares], "size": 10, "symbol": "diamond"},
+        text=[clean(names[s.name]) for s in shares],
+        hovertemplate="%{text}: %{y}<extra></extra>",
+    )
+    place_ticks(chart, Axis("varied", {place: float(place) for place in places}, tuple(names.values())))
+    chart.layout["yaxis"]["range"] = [-0.03, 1.03]
     return chart
 
 

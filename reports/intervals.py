@@ -82,6 +82,19 @@ def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
     return float(np.cov(first, second, bias=True)[0, 1] / spread) if spread > 0 else math.nan
 
 
+def rank_interval(correlation: float, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The interval of Spearman's correlation of n pairs, by Fisher's z with the variance of Bonett and Wright (2000).
+
+    NaN below four pairs, or where there is no correlation. A perfect one counts as half a step of neighbouring ranks less.
+    """
+    if n < 4 or math.isnan(correlation):
+        return math.nan, math.nan
+    most = 1 - 6 / (n * (n**2 - 1))
+    z = math.atanh(max(-most, min(most, correlation)))
+    half = float(special.ndtri((1 + confidence) / 2)) * math.sqrt((1 + correlation**2 / 2) / (n - 3))
+    return math.tanh(z - half), math.tanh(z + half)
+
+
 def _ranks(values: Sequence[float]) -> np.ndarray:
     _, places, counts = np.unique(np.asarray(values, dtype=float), return_inverse=True, return_counts=True)
     ranks: np.ndarray = (counts.cumsum() - (counts - 1) / 2)[places]

@@ -12,6 +12,11 @@ def beside_weights(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if "." in name or (name == POINT and isinstance(value, str))}
 
 
+def is_number(value: object) -> bool:
+    """Whether a swept value is a number; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def written(value: object) -> str:
     """A swept value as a spec has it: 0.3, true, a text without its quotes."""
     if isinstance(value, bool):

@@ -28,12 +28,13 @@ from depth_loss_sweep.reports.charts import term_colours
 from depth_loss_sweep.reports.confirmation import Confirmed
 from depth_loss_sweep.reports.contrasts import Reference
 from depth_loss_sweep.reports.decision import Decision
+from depth_loss_sweep.reports.layout import Section
 from depth_loss_sweep.reports.measures import number, rough, short
-from depth_loss_sweep.reports.naming import beside_weights, written
+from depth_loss_sweep.reports.naming import beside_weights, is_number, written
 from depth_loss_sweep.reports.quotes import broken_cell, cost_to_find
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.samples import Samples, sample_panels
-from depth_loss_sweep.reports.sections import Section, study_sections
+from depth_loss_sweep.reports.sections import study_sections
 from depth_loss_sweep.reports.tables import Cell, Table, between, numeric
 from depth_loss_sweep.reports.trials import TrialResult
 
@@ -234,8 +235,7 @@ def _trial_cells(
 
 def _swept(value: Any) -> Cell:
     """A swept value that is no weight."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return numeric(float(value), written(value)) if is_number else Cell(written(value), written(value))
+    return numeric(float(value), written(value)) if is_number(value) else Cell(written(value), written(value))
 
 
 def _verdict(trial: TrialResult, decision: Decision) -> Cell:

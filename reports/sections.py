@@ -2,17 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from markupsafe import Markup
-
-from depth_loss_sweep.reports import breakage_figures, figures
+from depth_loss_sweep.reports import breakage_figures, figures, weight_sections
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.charts import Chart, with_choices
 from depth_loss_sweep.reports.decision import Decision
-from depth_loss_sweep.reports.intervals import rank_correlation
+from depth_loss_sweep.reports.layout import Figure, NamedTable, Section
 from depth_loss_sweep.reports.measures import Measure
-from depth_loss_sweep.reports.references import FIXED
 from depth_loss_sweep.reports.series import (
     Axis,
     axes,
@@ -20,17 +17,15 @@ from depth_loss_sweep.reports.series import (
     break_rates,
     contributions,
     epoch_curves,
-    gradient_agreement,
     gradient_points,
     gradient_shares,
     main_axis,
     measure_series,
     named_baselines,
     outcome_counts,
-    weight_curves,
 )
 from depth_loss_sweep.reports.summary import threshold_sentence
-from depth_loss_sweep.reports.tables import Table, broken_table, number_table, rate_table
+from depth_loss_sweep.reports.tables import broken_table, number_table, rate_table
 from depth_loss_sweep.reports.trials import TrialResult
 from depth_loss_sweep.reports.wording import verdict
 
@@ -44,8 +39,6 @@ PRINCIPAL = (
     "metric_rmse_scaled",
     "metric_boundary_f1",
 )
-MAX_RULED = 12  # trials whose effective weights are drawn
-LEAST_AGREEMENTS = 8  # trials under which nothing is seen in how gradients agree
 COMBINED_WARNING = (
     "Not comparable along this axis. Each point is measured by another loss: the weights that are minimised are the "
     "weights that are plotted. The lowest attainable combined loss is concave along a line of weights, so it is "
@@ -53,65 +46,34 @@ COMBINED_WARNING = (
 )
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One chart in its place on the page."""
-
-    anchor: str
-    title: str
-    note: str
-    chart: Chart
-    wide: bool = False
-    badge: str = ""
-
-    @property
-    def json(self) -> Markup:
-        """The chart's data for the page's script; `Chart.to_json` has made it safe inside a script element."""
-        return Markup(self.chart.to_json())
-
-
-@dataclass(frozen=True)
-class NamedTable:
-    """A table below a section's figures, with its heading and what it says."""
-
-    title: str
-    note: str
-    table: Table
-
-
-@dataclass(frozen=True)
-class Section:
-    """Figures under one heading, and tables below them; `menu` lists the measures that its figures can be switched to."""
-
-    anchor: str
-    title: str
-    lead: str
-    figures: tuple[Figure, ...]
-    warning: str = ""
-    menu: tuple[tuple[str, str], ...] = ()
-    toggles_baselines: bool = False
-    more: tuple[Figure, ...] = field(default=())
-    tables: tuple[NamedTable, ...] = ()
-
-
 def study_sections(analysis: Analysis, anchor: str) -> tuple[Section, ...]:
     """All sections of a study that have something to show; none before the first epoch."""
     if analysis.record.trials.empty or analysis.record.epochs.empty:
         return ()
     every, axis = axes(analysis), main_axis(analysis)
-    over_epochs = [_epochs(analysis, every), _weightings(analysis), _gradients(analysis), _stability(analysis, axis)]
+    over_epochs = [
+        _epochs(analysis, every),
+        weight_sections.weightings(analysis),
+        weight_sections.gradients(analysis),
+        _stability(analysis, axis),
+    ]
     if len(analysis.record.trials) == 1:  # against the weights there is nothing to draw but a dot
         sections: list[Section | None] = [_numbers(analysis)]
     elif len(every) > 1:
-        sections = [_objective(analysis, every), _several_measures(analysis, every)]
+        sections = [
+            _objective(analysis, every),
+            weight_sections.importance(analysis),
+            _several_measures(analysis, every),
+        ]
     else:
         sections = [
             _objective(analysis, every),
+            weight_sections.importance(analysis),
             _combined(analysis, axis),
             _terms(analysis, axis),
             _metrics(analysis, axis),
         ]
-    return tuple(_anchored(s, anchor) for s in (*sections, *over_epochs) if s and (s.figures or s.more or s.tables))
+    return tuple(_anchored(s, anchor) for s in (*sections, *over_epochs) if s and not s.is_empty)
 
 
 def _anchored(section: Section, study: str) -> Section:
@@ -328,55 +290,6 @@ def _drawn(analysis: Analysis) -> list[TrialResult]:
     rest = [t.number for t in analysis.trials if not t.is_complete]
     kept = {*[*best, *rest][:MAX_CURVES]}
     return [t for t in analysis.trials if t.number in kept]
-
-
-# Weights that go by a rule, and what rules by gradients go by
-
-
-def _weightings(analysis: Analysis) -> Section | None:
-    """The effective weights of the trials whose weights weren't fixed."""
-    ruled = [t for t in analysis.ranked if analysis.weighting(t) != FIXED]
-    ruled += [t for t in analysis.trials if analysis.weighting(t) != FIXED and not t.is_complete]
-    axis = main_axis(analysis)
-    drawn = sorted(ruled[:MAX_RULED], key=lambda t: t.number)
-    shown = [
-        Figure(str(trial.number), trial.label, "", figures.weights_chart(curves, analysis.term_names))
-        for trial, curves in ((t, weight_curves(analysis, t, axis)) for t in drawn)
-        if curves
-    ]
-    if not shown:
-        return None
-    lead = (
-        "Under these trials' rules the weights change while a run trains. Each point is the mean over an epoch's steps; "
-        "thick: the mean over seeds. Adam ignores a common factor, so look at how the terms stand to each other."
-    )
-    lead += f" Drawn are {MAX_RULED} of {len(ruled)} trials, the best." if len(ruled) > MAX_RULED else ""
-    return Section("weightings", "Weights that a rule sets", lead, tuple(shown))
-
-
-def _gradients(analysis: Analysis) -> Section | None:
-    """How far the terms' gradients agree against the outcome, where there are trials enough to see anything."""
-    found, measure = gradient_agreement(analysis), analysis.ranking
-    if len(found.trials) < LEAST_AGREEMENTS:
-        return None
-    drawn = {
-        "similarity": ("Magnitude similarity", found.similarity, "1: all weighted terms pull equally hard"),
-        "cosine": ("Cosine", found.cosine, "below 0: the terms pull against each other"),
-    }
-    shown = tuple(
-        Figure(
-            anchor,
-            f"{name} of the terms' gradients",
-            f"{note}. Rank correlation with the outcome: {rank_correlation(places, found.values):.2f} over {len(places)} trials.",
-            figures.agreement_chart(places, found, f"{name.lower()} (mean over pairs)", measure),
-        )
-        for anchor, (name, places, note) in drawn.items()
-    )
-    lead = (
-        f"Do gradients of the weighted terms that are equally large, or agree, go with a better validation {measure.label}? By the "
-        "prediction, on one fixed batch, last epochs, means over pairs of terms and over seeds. A pattern here is a hint, not a test."
-    )
-    return Section("agreement", "How far the terms' gradients agree", lead, shown)
 
 
 # How training went

@@ -166,8 +166,8 @@ def best(
     if as_json:
         made_of = {"weights": named.weights, "params": named.params} if named else {"weights": {}, "params": {}}
         about = {"headline": said, "verdict": verdict(decision), "objective": record.objective, **made_of}
-        confirmed = analysis.confirmation and analysis.confirmation.as_dict()
-        beside = {"confirmation": confirmed, "cost": analysis.cost.as_dict()}
+        confirmed, matters = (found and found.as_dict() for found in (analysis.confirmation, analysis.importance))
+        beside = {"confirmation": confirmed, "cost": analysis.cost.as_dict(), "importance": matters}
         print_json({**about, **decision.as_dict(), **beside})
     else:
         parts = (_named_lines(analysis), reasons(decision, measure), _confirmed_lines(analysis), _cost_lines(analysis))

@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks [NAME...] [--quick]`: measure, print, and add what was found to tests/benchmarks/RESULTS.md.
 
-Names: cpu, overhead, growth, profiling, gpu, weightings, answer, scenes, race, confirm, claims, samplers, peers; default: all. `--quick`
-tries out in small and keeps nothing.
+Names: cpu, overhead, growth, profiling, gpu, weightings, answer, scenes, race, confirm, claims, samplers, importance, peers;
+default: all. `--quick` tries out in small and keeps nothing.
 """
 
 import argparse
@@ -31,6 +31,7 @@ NAMES = (
     "confirm",
     "claims",
     "samplers",
+    "importance",
     "peers",
 )
 MARK = "<!-- newest first: benchmarks add theirs below this line -->\n"

@@ -7,7 +7,7 @@ import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.figures import weights_chart
-from depth_loss_sweep.reports.intervals import rank_correlation
+from depth_loss_sweep.reports.intervals import rank_correlation, rank_interval
 from depth_loss_sweep.reports.page import render
 from depth_loss_sweep.reports.sections import study_sections
 from depth_loss_sweep.reports.series import contributions, gradient_agreement, main_axis, weight_curves
@@ -90,3 +90,28 @@ def test_rank_correlation_worked_by_hand():
     assert rank_correlation([0.1, 5, 5, 900], [-4, -3, -2, 0]) == pytest.approx(expected)
     assert rank_correlation([1, 2, 3], [30, 20, 10]) == pytest.approx(-1)
     assert np.isnan(rank_correlation([1, 1, 1], [1, 2, 3]))
+
+
+def test_rank_interval_worked_by_hand():
+    """r = 0.5 of 28: z = 0.5493 ± 1.96 · √(1.125 / 25); a perfect correlation keeps an interval; a constant has none."""
+    assert rank_interval(0.5, 28) == pytest.approx((0.1328, 0.7465), abs=1e-3)
+    low, high = rank_interval(-1.0, 10)
+    assert -1 < low < high < -0.9
+    assert all(np.isnan(rank_interval(r, n)).all() for r, n in ((np.nan, 20), (0.5, 3)))
+
+
+def test_whether_agreement_predicts_good_weights_is_said(study):
+    """By both kinds, in which direction; of what doesn't go along with the outcome it can't be told."""
+    record = study(trials=12)
+    rmse, noise = record.epochs["metric_rmse"], record.epochs["run"].map(lambda run: int(run[:4], 16) * 37 % 11)
+    said = render([replace(record, epochs=record.epochs.assign(similarity_silog_l1=-rmse, cosine_silog_l1=rmse))])
+    assert (
+        "The more equally hard the terms pull, the better; the more in the same direction the terms pull, the worse."
+        in said
+    )
+    said = render([replace(record, epochs=record.epochs.assign(similarity_silog_l1=-rmse, cosine_silog_l1=noise))])
+    assert "the better; whether it helps that they pull in the same direction can&#39;t be told." in said
+    higher = study(trials=12, objective="val_delta1")
+    delta = higher.epochs["metric_delta1"]
+    both = higher.epochs.assign(similarity_silog_l1=delta, cosine_silog_l1=delta)
+    assert "equally hard the terms pull, the better" in render([replace(higher, epochs=both)])

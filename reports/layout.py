@@ -1,0 +1,54 @@
+"""What a page is laid out of: figures and tables under headings."""
+
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+from depth_loss_sweep.reports.charts import Chart
+from depth_loss_sweep.reports.tables import Table
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One chart in its place on the page."""
+
+    anchor: str
+    title: str
+    note: str
+    chart: Chart
+    wide: bool = False
+    badge: str = ""
+
+    @property
+    def json(self) -> Markup:
+        """The chart's data for the page's script; `Chart.to_json` has made it safe inside a script element."""
+        return Markup(self.chart.to_json())
+
+
+@dataclass(frozen=True)
+class NamedTable:
+    """A table below a section's figures, with its heading and what it says."""
+
+    title: str
+    note: str
+    table: Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """Figures under one heading, and tables below them; `menu` lists the measures that its figures can be switched to."""
+
+    anchor: str
+    title: str
+    lead: str
+    figures: tuple[Figure, ...]
+    warning: str = ""
+    menu: tuple[tuple[str, str], ...] = ()
+    toggles_baselines: bool = False
+    more: tuple[Figure, ...] = field(default=())
+    tables: tuple[NamedTable, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has nothing to show, nor to say why not."""
+        return not (self.figures or self.more or self.tables or self.warning)
