@@ -43,6 +43,7 @@ OUTCOME_SYMBOLS = {
 }
 TERMS = ("#4f6bed", "#e0812f", "#3da47a", "#b565c9", "#8c96a8", "#c2a23c", "#23a0c2", "#d9504e")
 TICK_GAP = 0.095  # of the axis
+LONG_TITLE = 40  # letters; a longer one of an axis of names is broken before its bracket
 ERROR_BAR = {"thickness": 1.5, "width": 4}
 
 
@@ -138,15 +139,18 @@ def add_legend(chart: Chart) -> None:
     chart.layout["legend"] = {"orientation": "h", "y": 1.04, "yanchor": "bottom", "x": 0, "traceorder": "normal"}
 
 
-def place_ticks(chart: Chart, axis: Axis) -> None:
-    """Ticks on the horizontal axis where trials stand, as many as have room; names, which have to be told apart, all of them."""
+def place_ticks(chart: Chart, axis: Axis, key: str = "xaxis") -> None:
+    """Ticks on an axis where trials stand, as many as have room; names, which have to be told apart, all of them."""
     if axis.names:
-        chart.layout["xaxis"]["range"] = [-0.6, len(axis.names) - 0.4]
+        title = chart.layout[key]["title"]
+        if len(title["text"]) > LONG_TITLE:
+            title["text"] = title["text"].replace(" (", "<br>(", 1)
+        chart.layout[key]["range"] = [-0.6, len(axis.names) - 0.4]
     if axis.least is not None:
-        chart.layout["xaxis"]["title"]["text"] += ", log scale"
+        chart.layout[key]["title"]["text"] += ", log scale"
     shown = axis.ticks if axis.names else spaced(axis.ticks)
     if shown:
-        chart.layout["xaxis"] |= {"tickvals": list(shown), "ticktext": [clean(text) for text in shown.values()]}
+        chart.layout[key] |= {"tickvals": list(shown), "ticktext": [clean(text) for text in shown.values()]}
 
 
 def spaced(ticks: Mapping[float, str]) -> dict[float, str]:
@@ -160,6 +164,17 @@ def spaced(ticks: Mapping[float, str]) -> dict[float, str]:
                 kept[place] = text
         kept[last] = ticks[last]
     return kept
+
+
+def seed_lines(x: Sequence[float], y: Sequence[float], names: Sequence[str], seeds: Sequence[int]) -> dict[str, list]:
+    """Points as one trace that joins those of a seed from left to right: `x`, `y` and `text`, with a gap after each seed."""
+    found: dict[str, list] = {"x": [], "y": [], "text": []}
+    for seed in dict.fromkeys(seeds):
+        own = sorted((i for i, other in enumerate(seeds) if other == seed), key=lambda i: x[i])
+        found["x"] += [*(x[i] for i in own), None]
+        found["y"] += [*rounded([y[i] for i in own]), None]
+        found["text"] += [*(clean(names[i]) for i in own), None]
+    return found
 
 
 def add_scatter(chart: Chart, **trace: Any) -> None:
@@ -217,10 +232,14 @@ def add_baselines(
         if not is_drawn:
             arrow, sign = ("↑", -1) if value > high else ("↓", 1)
             text = f"{arrow} {text}"
-            place = {"yref": "paper", "y": 1 if arrow == "↑" else 0, "yshift": sign * (8 + 14 * beyond[arrow])}
+            shift = (
+                8 if drawn and arrow == "↑" else sign * (8 + 14 * beyond[arrow])
+            )  # above the edge, clear of lines at it
+            place = {"yref": "paper", "y": 1 if arrow == "↑" else 0, "yshift": shift}
             beyond[arrow] += 1
+        end = side if is_drawn or not drawn else {"left": "right", "right": "left"}[side]  # clear of the lines' names
         if math.isfinite(value):
-            place |= {"xref": "paper", "x": 0.01 if side == "left" else 0.99, "xanchor": side}
+            place |= {"xref": "paper", "x": 0.01 if end == "left" else 0.99, "xanchor": end}
             label_ = {"text": text, "font": {"size": 10.5, "color": colour}}
             labels.append({"name": "baseline", "showarrow": False, **place, **label_})
     chart.layout["annotations"] = labels

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from depth_loss_sweep.reports.comparisons import LEVEL
-from depth_loss_sweep.reports.contrasts import ranked
+from depth_loss_sweep.reports.contrasts import EQUAL_WEIGHTS, ranked
 from depth_loss_sweep.reports.decision import Decision, Question, decide
 from depth_loss_sweep.reports.intervals import Interval, known, proportion_interval, t_interval
 from depth_loss_sweep.reports.measures import Measure, predictor_values
@@ -33,7 +33,7 @@ FIRST_SEED = 10_000
 MOST_FOUND = 5
 """So many of a search's best are confirmed: what it found in its own numbers flatters."""
 
-WINNER, FOUND, SIMPLEST, EQUAL_WEIGHTS = "winner", "found by the search", "simplest that may be best", "equal weights"
+WINNER, FOUND, SIMPLEST = "winner", "found by the search", "simplest that may be best"
 
 
 def candidates(
@@ -128,7 +128,7 @@ class ConfirmationRecord:
 
 @dataclass(frozen=True)
 class Gain:
-    """By how much weights are better than equal ones, paired over the seeds in which neither broke; in the measure's unit."""
+    """By how much weights are better than others, paired over the seeds in which neither broke; in the measure's unit."""
 
     pairs: int
     mean: float
@@ -155,7 +155,8 @@ class Gain:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """A candidate's numbers: the level of its unbroken runs, how many broke with the interval of that, its gain.
+    """A candidate's numbers: the level of its unbroken runs, how many broke with the interval of that, its gain over equal weights.
+    `behind` is what the quoted candidate gains over it.
 
     `low` and `high` are of seeds, on these pictures; `low_scenes` and `high_scenes` count their scenes as a sample, too.
     """
@@ -172,6 +173,7 @@ class Confirmed:
     gain: Gain | None
     low_scenes: float | None = None
     high_scenes: float | None = None
+    behind: Gain | None = None
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,13 @@ def confirm(record: ConfirmationRecord, measure: Measure, margin: float) -> Conf
     quoted = next((c.name for c in record.candidates if WINNER in c.roles), None)
     if found:
         quoted = next((c.name for c in found if decision and c.trial == decision.trial), None)
+    if not (is_finished and record.is_current):
+        quoted = None
+    ahead = next((i for i, c in enumerate(record.candidates) if c.name == quoted), None)
+    if ahead is not None:
+        sure = rows[ahead].confidence
+        gains = [_gain(table, ahead, i, measure, is_relative, sure) if i != ahead else None for i in range(len(rows))]
+        rows = [replace(row, behind=gain) for row, gain in zip(rows, gains, strict=True)]
     return Confirmation(
         state="finished" if is_finished else "unfinished",
         is_current=record.is_current,
@@ -265,7 +274,7 @@ def confirm(record: ConfirmationRecord, measure: Measure, margin: float) -> Conf
         runs=len(record.candidates) * len(record.seeds),
         looks=record.looks,
         read_before=record.read_before,
-        quoted=quoted if is_finished and record.is_current else None,
+        quoted=quoted,
         rows=tuple(rows),
         decision=decision,
     )
@@ -308,14 +317,14 @@ def _value(run: FreshRun, part: str) -> float:
     return run.test if part == "test" else run.val
 
 
-def _gain(table: _Table, own: int, equal: int, measure: Measure, is_relative: bool, confidence: float) -> Gain | None:
-    both = table.unbroken[own] & table.unbroken[equal]
+def _gain(table: _Table, own: int, other: int, measure: Measure, is_relative: bool, confidence: float) -> Gain | None:
+    both = table.unbroken[own] & table.unbroken[other]
     if both.sum() < 2:
         return None
-    ours, theirs = table.values[own][both], table.values[equal][both]
+    ours, theirs = table.values[own][both], table.values[other][both]
     sign = 1 if measure.higher_is_better else -1
     absolute = t_interval(sign * (ours - theirs), confidence)
-    low, high = table.beyond(absolute, both, confidence, own, equal)
+    low, high = table.beyond(absolute, both, confidence, own, other)
     gain = Gain(len(ours), absolute.mean, absolute.low, absolute.high, low_scenes=low, high_scenes=high)
     if not is_relative:
         return gain

@@ -10,7 +10,9 @@ from depth_loss_sweep.reports.decision import Contrast
 from depth_loss_sweep.reports.intervals import seed_correlation
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.references import FIXED, PAPER, POINT, REFERENCES, WEIGHTING
-from depth_loss_sweep.reports.trials import TrialResult, is_equal, normalised
+from depth_loss_sweep.reports.trials import SeedValue, TrialResult, is_equal, normalised
+
+EQUAL_WEIGHTS, TABLE_2 = "equal weights", "the paper's Table 2"
 
 # What the named trial is held against
 
@@ -22,6 +24,12 @@ class Reference:
     role: str
     label: str
     contrast: Contrast
+
+
+def paired(trial: TrialResult, other: TrialResult, seeds: Sequence[int]) -> list[tuple[SeedValue, float]]:
+    """A trial's values beside another's, under those of the seeds in which neither broke."""
+    theirs = {s.seed: s.value for s in other.seeds if s.broke is False}
+    return [(s, theirs[s.seed]) for s in trial.seeds if s.broke is False and s.seed in theirs and s.seed in seeds]
 
 
 def ranked(trials: Sequence[TrialResult], measure: Measure) -> list[TrialResult]:
@@ -43,11 +51,8 @@ def references(
     the study has them; all other named points of a study over such; on a `line` (trial -> place) its neighbours and both
     ends; otherwise the runner-up.
     """
-    as_given = [t for t in order if t.params.get(WEIGHTING, FIXED) == FIXED]
     roles = [("the best mean", t) for t in order[:1]]
-    roles += [("equal weights", t) for t in as_given if is_equal(t.weights, terms)]
-    roles += [("the paper's Table 2", t) for t in as_given if _is_table_2(t, terms)]
-    roles += [(f"{names[single]} alone", t) for t in as_given if (single := _single(t))]
+    roles += [(role, t) for t in order for role in known_as(t, terms, names)]
     if are_points:
         roles += [(str(t.params[POINT]), t) for t in order]
     roles += _line_references(order, named, line)
@@ -56,6 +61,15 @@ def references(
         if trial.number != named:
             by_trial.setdefault(trial.number, ([], trial))[0].append(role)
     return [(", ".join(said), trial) for said, trial in by_trial.values()]
+
+
+def known_as(trial: TrialResult, terms: tuple[str, ...], names: Mapping[str, str]) -> list[str]:
+    """What a trial is known as by its weights, unless a rule sets them: equal ones of the `terms` in use, Table 2, a term alone."""
+    if trial.params.get(WEIGHTING, FIXED) != FIXED:
+        return []
+    single = _single(trial)
+    said = {EQUAL_WEIGHTS: is_equal(trial.weights, terms), TABLE_2: _is_table_2(trial, terms)}
+    return [role for role, is_so in said.items() if is_so] + ([f"{names[single]} alone"] if single else [])
 
 
 def _is_table_2(trial: TrialResult, terms: tuple[str, ...]) -> bool:

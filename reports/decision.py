@@ -151,6 +151,12 @@ class Decision:
     contrasts: tuple[Contrast, ...] = ()
     race: Race | None = None
 
+    def worse(self, value: float, than: float, measure: Measure) -> float:
+        """By how much a value is worse than another, as contrasts say it: a share, or in the measure's unit."""
+        if not self.is_relative:
+            return measure.cost(value) - measure.cost(than)
+        return (than / value if measure.higher_is_better else value / than) - 1
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
         return {**asdict(self), "left": {str(n): why for n, why in self.left.items()}}

@@ -25,6 +25,7 @@ from depth_loss_sweep.reports.charts import (
     place_ticks,
     reach,
     rounded,
+    seed_lines,
     spaced,
     term_colours,
 )
@@ -50,7 +51,7 @@ def measure_chart(
     means a value to be coloured by.
     """
     chart = new_chart(height, series.axis.title, series.measure.axis)
-    _add_seeds(chart, series)
+    _add_seeds(chart, series, is_joined=not colours and not series.axis.names)
     _add_means(chart, series, colours)
     add_baselines(chart, series.baselines, ends(series.axis), reach(_heights(series)))
     add_diverged(chart, series.diverged_x)
@@ -68,14 +69,16 @@ def _heights(series: MeasureSeries) -> list[float]:
     return [*series.seed_y, *ends_]
 
 
-def _add_seeds(chart: Chart, series: MeasureSeries) -> None:
+def _add_seeds(chart: Chart, series: MeasureSeries, is_joined: bool) -> None:
+    points: dict[str, Any] = {"x": series.seed_x, "y": rounded(series.seed_y), "mode": "markers"}
+    points["text"] = [clean(name) for name in series.seed_names]
+    if is_joined:
+        lines = seed_lines(series.seed_x, series.seed_y, series.seed_names, series.seeds)
+        points |= {**lines, "mode": "lines+markers", "line": {"color": POINT, "width": 0.7}}
     add_scatter(
         chart,
-        x=series.seed_x,
-        y=rounded(series.seed_y),
-        mode="markers",
-        marker={"color": POINT, "size": 6, "opacity": 0.65},
-        text=[clean(name) for name in series.seed_names],
+        **points,
+        marker={"color": POINT, "size": 5, "opacity": 0.65},
         hovertemplate="%{text}: %{y}<extra></extra>",
     )
 

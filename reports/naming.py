@@ -19,6 +19,17 @@ def written(value: object) -> str:
     return short(float(value)) if isinstance(value, (int, float)) else str(value)
 
 
+def affine(constant: str, coefficients: Mapping[str, str]) -> str:
+    """A weight as a spec has it, from its constant and its variables' coefficients: "0.9 − w", "0.5 w", "0.05"."""
+    parts = {name: float(c) for name, c in coefficients.items()}
+    text = short(float(constant)) if float(constant) or not parts else ""
+    for name, factor in parts.items():
+        size = name if abs(factor) == 1 else f"{short(abs(factor))}{NO_BREAK}{name}"
+        sign = ("−" if factor < 0 else "") if not text else (" − " if factor < 0 else " + ")
+        text += f"{sign}{size}"
+    return text
+
+
 def weights_label(weights: Mapping[str, float], names: Mapping[str, str]) -> str:
     """Weights in one line by their terms' names, such as "SILog 0.55 · SSIM 0.45"; zero weights are left out."""
     return " · ".join(f"{names[term]}{NO_BREAK}{w:.3g}" for term, w in weights.items() if w > 0) or "no weights"

@@ -27,12 +27,15 @@ from depth_loss_sweep.reports.charts import term_colours
 from depth_loss_sweep.reports.confirmation import Confirmed
 from depth_loss_sweep.reports.contrasts import Reference
 from depth_loss_sweep.reports.decision import Decision
+from depth_loss_sweep.reports.hero import hero
+from depth_loss_sweep.reports.layout import Section
 from depth_loss_sweep.reports.measures import number, rough, short
 from depth_loss_sweep.reports.naming import beside_weights, written
+from depth_loss_sweep.reports.overview import Overview, overview
 from depth_loss_sweep.reports.quotes import broken_cell
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.samples import Samples, sample_panels
-from depth_loss_sweep.reports.sections import Section, study_sections
+from depth_loss_sweep.reports.sections import study_sections
 from depth_loss_sweep.reports.tables import Cell, Table, between, numeric
 from depth_loss_sweep.reports.trials import TrialResult
 
@@ -64,6 +67,8 @@ class StudyPage:
     answer: summary.Answer
     recipe: tuple[NamedWeight, ...]
     objective: str
+    overview: Overview
+    hero: Section | None
     sections: tuple[Section, ...]
     reach: float
     samples: Samples | None
@@ -168,6 +173,8 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         answer=summary.answer(analysis),
         recipe=_recipe(analysis),
         objective=summary.objective_sentence(analysis),
+        overview=overview(analysis),
+        hero=hero(analysis, anchor),
         sections=study_sections(analysis, anchor),
         reach=_reach(analysis.references),
         samples=sample_panels(analysis),
@@ -201,6 +208,8 @@ def _counts(analysis: Analysis) -> dict[str, int]:
         "runs": max(len(runs), len(record.trials) * len(record.seeds)),
         "runs_done": int((runs["state"] == "finished").sum()),
         "broken": analysis.breakage.broken,
+        "failed": int((runs["state"] == "failed").sum()),
+        "pruned": int((record.trials["state"] == "pruned").sum()),
         "seeds": len(record.seeds),
         "most_seeds": max(len(record.seeds), *(len(t.seeds) for t in analysis.trials if record.stages), 0),
     }

@@ -16,10 +16,10 @@ from depth_loss_sweep.reports.evidence import Evidence, Member
 from depth_loss_sweep.reports.exhibits import EXHIBITS, Exhibit
 from depth_loss_sweep.reports.experiments import MARGIN, ONSET_WITHIN
 from depth_loss_sweep.reports.findings import Account, Effect, Made, Told, account, environment
+from depth_loss_sweep.reports.layout import Figure
 from depth_loss_sweep.reports.measures import short
 from depth_loss_sweep.reports.page import Cell, Table, confirmed_table, document, write_document
 from depth_loss_sweep.reports.records import StudyRecord
-from depth_loss_sweep.reports.sections import Figure
 
 MARKS = {
     "supported": "✓",

@@ -1,7 +1,7 @@
 """A study's figures outside of its page: as plotly's own objects, and as files that plotly reads.
 
 from depth_loss_sweep.reports.plotly_figures import plotly_figures
-plotly_figures(record)["objective-axis-0"].show()
+plotly_figures(record)["hero-means"].show()
 """
 
 import json
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.charts import Chart
+from depth_loss_sweep.reports.hero import hero
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.sections import study_sections
 
@@ -47,8 +48,9 @@ def is_figure(path: Path) -> bool:
 
 def _charts(record: StudyRecord) -> dict[str, Chart]:
     found: dict[str, Chart] = {}
-    for section in study_sections(Analysis(record), record.name):
-        for figure in (*section.figures, *section.more):
+    analysis = Analysis(record)
+    for section in (hero(analysis, record.name), *study_sections(analysis, record.name)):
+        for figure in (*section.figures, *section.more) if section else ():
             name = figure.anchor.removeprefix(f"{record.name}-")
             chosen = {f"{name}-{choice}": figure.chart.chosen(choice) for choice in figure.chart.choices}
             found |= chosen or {name: figure.chart}

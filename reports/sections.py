@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-
-from markupsafe import Markup
 
 from depth_loss_sweep.reports import breakage_figures, figures
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.charts import Chart, with_choices
-from depth_loss_sweep.reports.decision import Decision
+from depth_loss_sweep.reports.hero import called, replica, seeds_note
 from depth_loss_sweep.reports.intervals import rank_correlation
+from depth_loss_sweep.reports.layout import Figure, NamedTable, Section
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.references import FIXED
 from depth_loss_sweep.reports.series import (
@@ -30,7 +28,7 @@ from depth_loss_sweep.reports.series import (
     weight_curves,
 )
 from depth_loss_sweep.reports.summary import threshold_sentence
-from depth_loss_sweep.reports.tables import Table, broken_table, number_table, rate_table
+from depth_loss_sweep.reports.tables import broken_table, number_table, rate_table
 from depth_loss_sweep.reports.trials import TrialResult
 from depth_loss_sweep.reports.wording import verdict
 
@@ -53,49 +51,8 @@ COMBINED_WARNING = (
 )
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One chart in its place on the page."""
-
-    anchor: str
-    title: str
-    note: str
-    chart: Chart
-    wide: bool = False
-    badge: str = ""
-
-    @property
-    def json(self) -> Markup:
-        """The chart's data for the page's script; `Chart.to_json` has made it safe inside a script element."""
-        return Markup(self.chart.to_json())
-
-
-@dataclass(frozen=True)
-class NamedTable:
-    """A table below a section's figures, with its heading and what it says."""
-
-    title: str
-    note: str
-    table: Table
-
-
-@dataclass(frozen=True)
-class Section:
-    """Figures under one heading, and tables below them; `menu` lists the measures that its figures can be switched to."""
-
-    anchor: str
-    title: str
-    lead: str
-    figures: tuple[Figure, ...]
-    warning: str = ""
-    menu: tuple[tuple[str, str], ...] = ()
-    toggles_baselines: bool = False
-    more: tuple[Figure, ...] = field(default=())
-    tables: tuple[NamedTable, ...] = ()
-
-
 def study_sections(analysis: Analysis, anchor: str) -> tuple[Section, ...]:
-    """All sections of a study that have something to show; none before the first epoch."""
+    """All sections of a study that have something to show, below its hero; none before the first epoch."""
     if analysis.record.trials.empty or analysis.record.epochs.empty:
         return ()
     every, axis = axes(analysis), main_axis(analysis)
@@ -105,21 +62,8 @@ def study_sections(analysis: Analysis, anchor: str) -> tuple[Section, ...]:
     elif len(every) > 1:
         sections = [_objective(analysis, every), _several_measures(analysis, every)]
     else:
-        sections = [
-            _objective(analysis, every),
-            _combined(analysis, axis),
-            _terms(analysis, axis),
-            _metrics(analysis, axis),
-        ]
-    return tuple(_anchored(s, anchor) for s in (*sections, *over_epochs) if s and (s.figures or s.more or s.tables))
-
-
-def _anchored(section: Section, study: str) -> Section:
-    prefix = f"{study}-{section.anchor}"
-    rename = lambda figure: replace(figure, anchor=f"{prefix}-{figure.anchor}")  # noqa: E731
-    return replace(
-        section, anchor=prefix, figures=tuple(map(rename, section.figures)), more=tuple(map(rename, section.more))
-    )
+        sections = [_combined(analysis, axis), _terms(analysis, axis), _metrics(analysis, axis)]
+    return tuple(s.anchored(anchor) for s in (*sections, *over_epochs) if s and (s.figures or s.more or s.tables))
 
 
 # A single trial
@@ -134,73 +78,46 @@ def _numbers(analysis: Analysis) -> Section:
     return Section("numbers", "Every number of the trial", lead, (), tables=(table,))
 
 
-# The objective
+# The objective, where several variables were swept
 
 
 def _objective(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
-    measure, decision, order = analysis.ranking, analysis.decision, analysis.ranked
+    measure, decision = analysis.ranking, analysis.decision
     if not any(t.interval.n for t in analysis.trials):
         return None
-    single = len(every) == 1
-    means = {t.number: t.mean for t in order}
+    means = {t.number: t.mean for t in analysis.ranked}
     shown = [
         Figure(
             anchor=f"axis-{i}",
             title=f"Validation {measure.label} against {axis.title}",
-            note=_note(analysis) + _called("Ringed", decision) if single else "",
+            note="",
             chart=figures.measure_chart(
                 measure_series(analysis, measure, axis),
-                height=380 if single else 280,
+                height=280,
                 marked=decision.trial,
                 verdict=verdict(decision),
                 is_recommended=decision.state == "use",
-                colours=None if single else means,
+                colours=means,
             ),
-            wide=single,
         )
         for i, axis in enumerate(every)
     ]
-    finite = [n for n, value in means.items() if math.isfinite(value)]
-    if not single and len(finite) > 1:
+    if sum(map(math.isfinite, means.values())) > 1:
         chart = figures.parallel_chart(every, measure, means, decision.trial)
-        note = f"One line a trial, coloured by its value: blue is better.{_called('Thick', decision)}"
+        note = f"One line a trial, coloured by its value: blue is better.{called('Thick', decision)}"
         shown.append(Figure("parallel", "All weights at once", note, chart, wide=True))
-    title = f"Validation {measure.label}: the measure that decides"
-    lead = "This number does not know the weights, so it can be compared between them."
-    lead += "" if single else f" {_note(analysis)}{_called('Ringed', decision)} Means are coloured, blue is better."
+    title = f"Validation {measure.label} against each variable"
+    lead = f"{seeds_note(analysis)}{called('Ringed', decision)} Means are coloured, blue is better."
     return Section("objective", title, lead, tuple(shown), toggles_baselines=True)
-
-
-def _called(mark: str, decision: Decision) -> str:
-    """What the marked trial is called."""
-    return f" {mark}: {verdict(decision)}." if verdict(decision) else ""
-
-
-def _note(analysis: Analysis) -> str:
-    counts = [t.interval.n for t in analysis.trials if t.interval.n]
-    least, most = min(counts, default=1), max(counts, default=1)
-    n = f"n = {most}" if least == most else f"n = {least} to {most}"
-    text = f"Grey: each seed. Diamonds: means with 95 % t-intervals ({n} seeds). Dashed: trivial predictors."
-    if any(math.isinf(t.mean) for t in analysis.trials):
-        text += " A red cross at the top: a seed went non-finite, so the trial counts as infinite."
-    return text
 
 
 # Everything else against the weights
 
 
 def _combined(analysis: Analysis, axis: Axis) -> Section | None:
-    total = analysis.measure("total")
-    train, val = (measure_series(analysis, total, axis, split) for split in ("train", "val"))
-    if not val.mean_x and not train.mean_x:
+    combined = replica(analysis)
+    if combined is None:
         return None
-    replica = Figure(
-        anchor="replica",
-        title="Final combined loss, as in the paper's Fig. 1 and 2",
-        note="Means over seeds with 95 % t-intervals, training images re-evaluated without augmentation.",
-        chart=figures.combined_chart(train, val),
-        badge="not comparable",
-    )
     parts = contributions(analysis, axis)
     made_of = Figure(
         anchor="parts",
@@ -208,7 +125,7 @@ def _combined(analysis: Analysis, axis: Axis) -> Section | None:
         note="Weight × unweighted term: how much of the curve is the weights themselves rather than better depth.",
         chart=figures.shares_chart(parts, "weighted term (weighted sum)", analysis.term_names),
     )
-    shown = (replica, made_of) if parts.x else (replica,)
+    shown = (combined, made_of) if parts.x else (combined,)
     return Section("combined", "Combined loss: a replica, not a ranking", "", shown, warning=COMBINED_WARNING)
 
 

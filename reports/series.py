@@ -12,6 +12,8 @@ import pandas as pd
 
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.breakage import Threshold
+from depth_loss_sweep.reports.contrasts import paired
+from depth_loss_sweep.reports.decision import Contrast
 from depth_loss_sweep.reports.instability import Proportion
 from depth_loss_sweep.reports.measures import Measure, short
 from depth_loss_sweep.reports.naming import written
@@ -67,6 +69,7 @@ class MeasureSeries:
     seed_x: list[float]
     seed_y: list[float]
     seed_names: list[str]
+    seeds: list[int]  # of each point
     mean_x: list[float]
     mean_y: list[float]
     half_widths: list[float]  # of the 95 % t-interval; NaN for one seed
@@ -74,6 +77,26 @@ class MeasureSeries:
     trials: list[int]
     diverged_x: list[float]
     baselines: dict[str, float]  # label -> value
+
+
+@dataclass(frozen=True)
+class Differences:
+    """How trials stand to the one that is named, the `reference`: their seeds' differences, paired, and the decision's contrasts.
+
+    More is worse, in `unit`; `below` and `above` are how far the intervals reach, which hold for all trials at once.
+    """
+
+    reference: str
+    unit: str
+    seed_x: list[float]
+    seed_y: list[float]
+    seed_names: list[str]
+    seeds: list[int]
+    x: list[float]
+    mean: list[float]
+    below: list[float]
+    above: list[float]
+    trials: list[int]
 
 
 @dataclass(frozen=True)
@@ -230,6 +253,7 @@ def measure_series(analysis: Analysis, measure: Measure, axis: Axis, split: str 
         seed_x=[place[t.number] for t, _ in points],
         seed_y=[s.value for _, s in points],
         seed_names=[f"{t.label}, seed {s.seed}, run {s.run[:8]}" for t, s in points],
+        seeds=[s.seed for _, s in points],
         mean_x=[place[t.number] for t in means],
         mean_y=[t.mean for t in means],
         half_widths=[t.interval.half_width for t in means],
@@ -237,6 +261,35 @@ def measure_series(analysis: Analysis, measure: Measure, axis: Axis, split: str 
         trials=[t.number for t in means],
         diverged_x=[place[t.number] for t in results if math.isinf(t.mean)],
         baselines=named_baselines(analysis, measure, split),
+    )
+
+
+def differences(analysis: Analysis, axis: Axis) -> Differences | None:
+    """Every compared trial against the named one, which stands at 0; None where the decision has no contrasts."""
+    decision, measure, named = analysis.decision, analysis.ranking, analysis.named
+    if named is None or not decision.contrasts:
+        return None
+    scale = 100.0 if decision.is_relative else 1.0
+    contrasts = {c.trial: c for c in decision.contrasts}
+    shown = sorted(
+        (t for t in analysis.trials if t.number in {named.number, *contrasts}), key=lambda t: axis.positions[t.number]
+    )
+    points = [
+        (t, s, decision.worse(s.value, own, measure)) for t in shown for s, own in paired(t, named, decision.seeds)
+    ]
+    ends = [contrasts.get(t.number, Contrast(t.number, 0.0, math.nan, math.nan)) for t in shown]
+    return Differences(
+        reference=named.label,
+        unit="%" if decision.is_relative else measure.unit,
+        seed_x=[axis.positions[t.number] for t, _, _ in points],
+        seed_y=[scale * worse for _, _, worse in points],
+        seed_names=[f"{t.label}, seed {s.seed}" for t, s, _ in points],
+        seeds=[s.seed for _, s, _ in points],
+        x=[axis.positions[t.number] for t in shown],
+        mean=[scale * c.difference for c in ends],
+        below=[scale * (c.difference - c.low) for c in ends],
+        above=[scale * (c.high - c.difference) for c in ends],
+        trials=[t.number for t in shown],
     )
 
 

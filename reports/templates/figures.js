@@ -12,9 +12,13 @@
     const result = { ...layout, font: { ...layout.font, color: colour("--muted") }, autosize: true };
     result.hoverlabel = { bgcolor: colour("--surface"), bordercolor: colour("--line"), font: { color: colour("--ink") } };
     if (coarse.matches) result.dragmode = false; // a finger scrolls the page
+    const lines = { gridcolor: colour("--grid"), linecolor: colour("--line"), tickcolor: colour("--line") };
     for (const key of Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name))) {
-      const lines = { gridcolor: colour("--grid"), linecolor: colour("--line"), tickcolor: colour("--line") };
       result[key] = { ...layout[key], ...lines };
+    }
+    if (layout.ternary) {
+      const sides = ["aaxis", "baxis", "caxis"].map((key) => [key, { ...layout.ternary[key], ...lines }]);
+      result.ternary = { ...layout.ternary, bgcolor: "rgba(0,0,0,0)", ...Object.fromEntries(sides) };
     }
     return result;
   };
@@ -30,9 +34,9 @@
     });
     const layout = themed(structuredClone({ ...spec.layout, ...choice.layout }));
     layout.uirevision = "kept"; // what a reader zoomed into stays; another measure has other heights
-    layout.yaxis.uirevision = section.querySelector("select")?.value ?? "kept";
+    if (layout.yaxis) layout.yaxis.uirevision = section.querySelector("select")?.value ?? "kept";
     if (hidden) layout.annotations = layout.annotations?.filter((label) => label.name !== "baseline");
-    if (hidden && layout.yaxis.range && section.querySelector("select")) delete layout.yaxis.range;
+    if (hidden && layout.yaxis?.range && section.querySelector("select")) delete layout.yaxis.range;
     const config = {
       displaylogo: false,
       showSendToCloud: false, // nothing leaves the page

@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks [NAME...] [--quick]`: measure, print, and add what was found to tests/benchmarks/RESULTS.md.
 
-Names: cpu, overhead, growth, profiling, gpu, weightings, answer, scenes, race, confirm, claims, samplers, peers; default: all. `--quick`
-tries out in small and keeps nothing.
+Names: cpu, overhead, growth, page, profiling, gpu, weightings, answer, scenes, race, confirm, claims, samplers, peers; default: all.
+`--quick` tries out in small and keeps nothing.
 """
 
 import argparse
@@ -22,6 +22,7 @@ NAMES = (
     "cpu",
     "overhead",
     "growth",
+    "page",
     "profiling",
     "gpu",
     "weightings",

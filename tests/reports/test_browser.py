@@ -58,6 +58,32 @@ def test_every_figure_is_drawn_offline_without_an_error(browser, study, tmp_path
     page.close()
 
 
+@pytest.mark.parametrize("kind", ["line", "grid", "simplex", "points"])
+def test_the_answer_is_one_screen(browser, study, tmp_path, kind):
+    """Whatever the study, all that stands before the first fold is seen at once on a desk, its figures drawn."""
+    path = write_report([study(kind, trials=4)], tmp_path / "report.html")
+    page, said, _ = open_page(browser, path, viewport={"width": 1440, "height": 900})
+    page.reload()
+    page.wait_for_function("document.querySelector('.hero .main-svg')")
+    assert page.evaluate("document.querySelector('.grounds').getBoundingClientRect().bottom") <= 900 and said == []
+    page.close()
+
+
+def test_a_line_is_switched_to_differences(browser, study, tmp_path):
+    """The axis says what they are differences to; trivial predictors, which have none, go, and come back."""
+    path = write_report([study(trials=4)], tmp_path / "report.html")
+    page, said, _ = open_page(browser, path)
+    page.select_option("#study-1-hero select", "differences")
+    page.wait_for_function(
+        "document.querySelector('#study-1-hero-means .ytitle').textContent.startsWith('worse than w = ')"
+    )
+    assert page.locator("#study-1-hero-means .annotation").count() == 0
+    page.select_option("#study-1-hero select", "values")
+    page.wait_for_function("document.querySelectorAll('#study-1-hero-means .annotation').length === 2")
+    assert said == []
+    page.close()
+
+
 def test_menus_tables_and_switches_work(browser, study, tmp_path):
     """Another measure is drawn, the trivial predictors go away, a heading sorts."""
     path = write_report([study(trials=3)], tmp_path / "report.html")
@@ -66,9 +92,9 @@ def test_menus_tables_and_switches_work(browser, study, tmp_path):
     assert page.text_content(title) == "RMSE (m)"
     page.select_option("#study-1-epochs select", "term_l1")
     page.wait_for_function("document.querySelector('#study-1-epochs-val .ytitle').textContent === 'L1 term (m)'")
-    assert page.locator("#study-1-objective .annotation").count() == 2
-    page.uncheck("#study-1-objective input")
-    page.wait_for_function("document.querySelectorAll('#study-1-objective .annotation').length === 0")
+    assert page.locator("#study-1-hero .annotation").count() == 2
+    page.uncheck("#study-1-hero input")
+    page.wait_for_function("document.querySelectorAll('#study-1-hero .annotation').length === 0")
     page.click("#study-1-trials th:first-child button")
     assert page.locator("#study-1-trials tbody tr td:first-child").all_inner_texts() == ["0", "1", "2"]
     page.click("#study-1-trials th:first-child button")
@@ -120,11 +146,11 @@ def test_a_switch_keeps_what_was_zoomed_into(browser, study, tmp_path):
     """The trivial predictors go, the range that a reader chose stays; another measure has its own heights."""
     path = write_report([study(trials=3)], tmp_path / "report.html")
     page, said, _ = open_page(browser, path)
-    shown = "document.getElementById('study-1-objective-axis-0')._fullLayout"
+    shown = "document.getElementById('study-1-hero-means')._fullLayout"
     zoomed = {"xaxis.range": [0.1, 0.4], "yaxis.range": [0.5, 0.6]}
-    page.evaluate("zoomed => Plotly.relayout('study-1-objective-axis-0', zoomed)", zoomed)
-    page.uncheck("#study-1-objective input")
-    page.wait_for_function("document.querySelectorAll('#study-1-objective .annotation').length === 0")
+    page.evaluate("zoomed => Plotly.relayout('study-1-hero-means', zoomed)", zoomed)
+    page.uncheck("#study-1-hero input")
+    page.wait_for_function("document.querySelectorAll('#study-1-hero .annotation').length === 0")
     assert page.evaluate(f"[{shown}.xaxis.range, {shown}.yaxis.range]") == [[0.1, 0.4], [0.5, 0.6]]
     curves = "document.getElementById('study-1-epochs-val')._fullLayout"
     page.evaluate("Plotly.relayout('study-1-epochs-val', {'xaxis.range': [2, 4], 'yaxis.range': [0.5, 0.6]})")

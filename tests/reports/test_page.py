@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs_version
 from depth_loss_sweep.reports import wording
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.charts import OUTCOME_COLOURS
+from depth_loss_sweep.reports.hero import hero
 from depth_loss_sweep.reports.page import baseline_table, render, run_table, trial_table, write_report
 from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.reports.sections import study_sections
@@ -52,17 +53,19 @@ def test_a_page_comes_out_of_every_state_of_a_study(study, state):
         assert json.loads(text)["data"]
 
 
-@pytest.mark.parametrize("state", ["line", "simplex", "point", "points", "combined"])
+@pytest.mark.parametrize("state", ["line", "simplex", "grid", "point", "points", "combined"])
 def test_figures_are_valid_plotly_figures(study, state):
     """They are built as plain dictionaries, so plotly's own classes check them here, every choice included."""
-    for section in study_sections(Analysis(study(**{**STATES[state], "panels": 0})), "study-1"):
+    analysis = Analysis(study(**{**STATES[state], "panels": 0}))
+    for section in filter(None, (hero(analysis, "study-1"), *study_sections(analysis, "study-1"))):
         for figure in (*section.figures, *section.more):
             checked = go.Figure({"data": figure.chart.data, "layout": figure.chart.layout})
             for axis in ("xaxis", "yaxis"):
-                shown = checked.layout[axis].visible is not False and axis in figure.chart.layout
+                shown = axis in figure.chart.layout and checked.layout[axis].visible is not False
                 assert not shown or figure.anchor.endswith("parallel") or checked.layout[axis].title.text
-            for choice in list(figure.chart.choices.values())[:3]:
-                assert len(choice["data"]) == len(figure.chart.data)
+            for name in list(figure.chart.choices)[:3]:
+                chosen = figure.chart.chosen(name)
+                assert len(go.Figure({"data": chosen.data, "layout": chosen.layout}).data) == len(figure.chart.data)
 
 
 def test_the_script_that_draws_is_plotlys_own():
@@ -128,7 +131,7 @@ def test_a_ring_is_green_only_where_weights_are_recommended(study):
     for spread, state in ((0.1, "use"), (0.0, "equivalent")):
         values = {(t, s): 0.5 + spread * t + 0.0003 * ((t + s) % 3) for t in range(3) for s in range(5)}
         analysis = Analysis(study(trials=3, seeds=5, values=values))
-        figure = study_sections(analysis, "study-1")[0].figures[0]
+        figure, *_ = hero(analysis, "study-1").figures
         (ring,) = [t for t in figure.chart.data if t.get("marker", {}).get("symbol") == "circle-open"]
         assert analysis.decision.state == state and wording.verdict(analysis.decision) in figure.note
         assert (ring["marker"]["color"] == OUTCOME_COLOURS["learnt"]) == (state == "use")
@@ -138,14 +141,15 @@ def test_a_ring_is_green_only_where_weights_are_recommended(study):
 def test_a_far_predictor_is_an_arrow_and_squeezes_nothing(study):
     """Points of 0.5 to 0.7 beside a predictor of 7: its number stands at the edge, and what is drawn ends near the points."""
     for objective in ("val_rmse", "val_delta1"):
-        section, *_, epochs, _ = study_sections(Analysis(study(baseline=7.0, trials=5, objective=objective)), "study-1")
-        chart = section.figures[0].chart
+        analysis = Analysis(study(baseline=7.0, trials=5, objective=objective))
+        *_, epochs, _ = study_sections(analysis, "study-1")
+        chart = hero(analysis, "study-1").figures[0].chart
         lines = [trace["y"] for trace in chart.data if trace.get("meta") == "baseline"]
         assert lines and all(y == [None, None] for y in lines)
         arrow = "↑" if objective == "val_rmse" else "↓"
         assert all(label["text"].startswith(f"{arrow} training") for label in chart.layout["annotations"])
         assert epochs.figures[0].chart.layout["yaxis"]["range"][1] < 2
-    near = study_sections(Analysis(study(trials=5)), "study-1")[0].figures[0].chart
+    near = hero(Analysis(study(trials=5)), "study-1").figures[0].chart
     assert [label["text"] for label in near.layout["annotations"]] == [
         "training median 0.71",
         "training mean map 0.639",
@@ -252,9 +256,11 @@ def test_the_trivial_predictors_have_a_table(study):
 
 def test_named_points_are_categories_in_their_order(study):
     """No line joins them, the ticks are their names, and the axis says what `equal` weighs."""
-    figure = study_sections(Analysis(study("points", trials=4)), "study-1")[0].figures[0]
+    figure, *_ = hero(Analysis(study("points", trials=4)), "study-1").figures
     assert figure.chart.layout["xaxis"]["ticktext"] == ["paper-table-2", "equal", "l1", "edge"]
-    assert "equal: SILog\u00a01 · SSIM\u00a01 · edge\u00a01 · L1\u00a01" in figure.title
+    assert (
+        "equal: SILog\u00a01 · SSIM\u00a01 · edge\u00a01 · L1\u00a01" in figure.chart.layout["xaxis"]["title"]["text"]
+    )
     assert all("lines" not in t["mode"] for t in figure.chart.data if t["type"] == "scatter" and t.get("meta") is None)
 
 

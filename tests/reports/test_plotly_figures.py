@@ -8,9 +8,11 @@ from depth_loss_sweep.reports.plotly_figures import figure_files, is_figure, plo
 def test_a_notebook_has_every_figure_as_plotlys_own(study):
     """By name; a figure with a menu is there once for each choice, whose axis says what it shows."""
     found = plotly_figures(study(trials=3))
-    assert {"objective-axis-0", "combined-replica", "terms-term_l1", "epochs-val-metric_rmse"} <= {*found}
+    assert {"hero-means-values", "hero-replica", "combined-replica", "terms-term_l1", "epochs-val-metric_rmse"} <= {
+        *found
+    }
     assert found["epochs-val-term_l1"].layout.yaxis.title.text == "L1 term (m)"
-    assert len(found["objective-axis-0"].data[0].x) == 9
+    assert len(found["hero-means-values"].data[0].x) == 12
 
 
 def test_files_are_read_by_plotly_and_known_as_ours(study, tmp_path):

@@ -245,7 +245,7 @@ def test_figures_go_into_a_folder(lab: Lab, tmp_path: Path, capsys) -> None:
     capsys.readouterr()
     assert run(arguments) == 0 and run(arguments) == 0
     written = {*capsys.readouterr().out.splitlines()}
-    target = tmp_path / "figures" / "line-objective-axis-0.json"
+    target = tmp_path / "figures" / "line-hero-means.json"
     assert written == {str(path) for path in target.parent.iterdir()} and str(target) in written
     assert {*study_figures("line", lab.home.root)} == {Path(p).stem.removeprefix("line-") for p in written}
     assert not lab.home.report("line").exists()

@@ -1,0 +1,182 @@
+"""Draw what a study's page opens with, where it is no plain figure of a measure: differences, a heat map, a triangle, pairs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from depth_loss_sweep.reports.charts import (
+    COLORSCALE,
+    ERROR_BAR,
+    OUTCOME_COLOURS,
+    POINT,
+    Chart,
+    add_scatter,
+    clean,
+    new_chart,
+    place_ticks,
+    rounded,
+    seed_lines,
+)
+from depth_loss_sweep.reports.measures import Measure, number, short
+from depth_loss_sweep.reports.series import Axis, Differences
+
+HEIGHT = 290
+"""Pixels of the figure that the page opens with."""
+
+DRAWN = 2  # a heat map has at most so many cells for each that was tried
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The trial that is ringed, what it is called, and whether it is recommended (a green ring, else a grey one)."""
+
+    trial: int | None
+    verdict: str
+    is_recommended: bool
+
+    @property
+    def colour(self) -> str:
+        """The ring's."""
+        return OUTCOME_COLOURS["learnt"] if self.is_recommended else POINT
+
+
+def as_differences(chart: Chart, found: Differences) -> Chart:
+    """A measure's chart with its seeds and means as differences to the named trial, and without what has none."""
+    seeds, means, *others = chart.data
+    ring = "circle-open"  # stands on the named trial, so at 0
+    hidden = [{**t, "y": [0.0 if t.get("marker", {}).get("symbol") == ring else None] * len(t["y"])} for t in others]
+    lines = seed_lines(found.seed_x, found.seed_y, found.seed_names, found.seeds)
+    data = [
+        {**seeds, **lines},
+        {
+            **means,
+            "x": found.x,
+            "y": rounded(found.mean),
+            "error_y": {**ERROR_BAR, "color": means["marker"]["color"], "symmetric": False}
+            | {"array": rounded(found.above), "arrayminus": rounded(found.below)},
+            "customdata": [[None, trial] for trial in found.trials],
+            "hovertemplate": "trial %{customdata[1]}: %{y}<extra></extra>",
+        },
+        *hidden,
+    ]
+    title = {"text": f"worse than {clean(found.reference)} by ({clean(found.unit)})", "standoff": 8}
+    zero = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0, "line": {"color": POINT, "width": 1}}
+    layout = {**chart.layout, "yaxis": {**chart.layout["yaxis"], "title": title}, "annotations": [], "shapes": [zero]}
+    return Chart(data, layout)
+
+
+def heat_chart(x: Axis, y: Axis, measure: Measure, means: Mapping[int, float], mark: Mark) -> Chart:
+    """Means over two variables: a cell each where they were chosen from a grid, else dots alone; every dot was tried."""
+    is_grid = len({*x.values.values()}) * len({*y.values.values()}) <= DRAWN * len(x.values)
+    x, y = (_evenly(x), _evenly(y)) if is_grid else (x, y)
+    chart = new_chart(HEIGHT, x.title, y.title)
+    bar = {"title": {"text": clean(measure.axis), "side": "right"}, "thickness": 10, "outlinewidth": 0}
+    scale = COLORSCALE if not measure.higher_is_better else _reversed(COLORSCALE)
+    colours: dict[str, Any] = {"color": POINT, "size": 5}
+    if is_grid:
+        _add_cells(chart, x, y, means, {"colorscale": scale, "colorbar": bar})
+    else:
+        colours = {"color": rounded([*means.values()]), "colorscale": scale, "showscale": True, "colorbar": bar}
+        colours |= {"size": 11}
+    _add_dots(chart, x, y, {n: f"{measure.axis} {number(value)}" for n, value in means.items()}, colours)
+    _add_ring(chart, x, y, mark, "#ffffff" if is_grid else mark.colour)
+    place_ticks(chart, x)
+    place_ticks(chart, y, "yaxis")
+    return chart
+
+
+def _add_cells(chart: Chart, x: Axis, y: Axis, means: Mapping[int, float], colours: Mapping[str, Any]) -> None:
+    columns, rows = len(x.names), len(y.names)
+    cells = {(x.values[n], y.values[n]): value for n, value in means.items()}
+    z = [rounded([cells.get((float(i), float(j)), math.nan) for i in range(columns)]) for j in range(rows)]
+    heat = {"type": "heatmap", "z": z, "x": [*range(columns)], "y": [*range(rows)], "hoverinfo": "skip"}
+    chart.data.append({**heat, "xgap": 2, "ygap": 2, **colours})
+
+
+def _evenly(axis: Axis) -> Axis:
+    """The axis with its values side by side, each by its name."""
+    if axis.names:
+        return axis
+    values = sorted({*axis.values.values()})
+    places = {n: float(values.index(value)) for n, value in axis.values.items()}
+    return Axis(axis.title, places, tuple(map(short, values)))
+
+
+def _reversed(scale: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    return [[1 - place, colour] for place, colour in reversed(scale)]
+
+
+def pair_chart(x: Axis, y: Axis, ranks: Mapping[int, int], mark: Mark) -> Chart:
+    """Trials over two of several variables, coloured by rank (1 is best)."""
+    chart = new_chart(HEIGHT, x.title, y.title)
+    _add_dots(chart, x, y, _told(ranks), _by_rank(ranks))
+    _add_ring(chart, x, y, mark, mark.colour)
+    place_ticks(chart, x)
+    place_ticks(chart, y, "yaxis")
+    return chart
+
+
+def ternary_chart(every: Sequence[Axis], ranks: Mapping[int, int], mark: Mark) -> Chart:
+    """Trials on the triangle of three weights, coloured by rank (1 is best)."""
+    chart = new_chart(HEIGHT, "", "", margin={"l": 60, "r": 60, "t": 34, "b": 44})
+    for key in ("xaxis", "yaxis"):
+        del chart.layout[key]
+    sides = dict(zip(("aaxis", "baxis", "caxis"), every, strict=True))
+    names = {key: clean(axis.title.removeprefix("weight of ")) for key, axis in sides.items()}
+    corners = {
+        key: {"title": {"text": name}, "ticks": "outside", "ticklen": 3, "tickvals": [0.2, 0.4, 0.6, 0.8]}
+        for key, name in names.items()
+    }
+    chart.layout["ternary"] = {"sum": 1, **corners}
+    marker = {**_by_rank(ranks), "line": {"width": 0}}
+    trials = {"text": [f"trial {n}: {told}" for n, told in _told(ranks).items()], "marker": marker}
+    _add_ternary(chart, every, [*ranks], hovertemplate="%{text}<extra></extra>", **trials)
+    ringed = [n for n in ranks if n == mark.trial]
+    _add_ternary(chart, every, ringed, marker=_ring(mark.colour), hovertemplate=f"{mark.verdict}<extra></extra>")
+    return chart
+
+
+def _add_ternary(chart: Chart, every: Sequence[Axis], trials: Sequence[int], **trace: Any) -> None:
+    places = {key: rounded([axis.values[n] for n in trials]) for key, axis in zip("abc", every, strict=True)}
+    chart.data.append({"type": "scatterternary", "mode": "markers", "cliponaxis": False, **places, **trace})
+
+
+def _by_rank(ranks: Mapping[int, int]) -> dict[str, Any]:
+    last = max(ranks.values())
+    colours = {"color": [*ranks.values()], "cmin": 1, "cmax": last, "colorscale": COLORSCALE, "showscale": True}
+    bar = {"thickness": 10, "outlinewidth": 0, "tickvals": [1, last], "ticktext": ["best", "worst"]}
+    return {**colours, "size": 9, "colorbar": bar}
+
+
+def _told(ranks: Mapping[int, int]) -> dict[int, str]:
+    last = max(ranks.values())
+    return {n: f"rank {rank} of {last}" for n, rank in ranks.items()}
+
+
+def _add_dots(chart: Chart, x: Axis, y: Axis, said: Mapping[int, str], marker: Mapping[str, Any]) -> None:
+    add_scatter(
+        chart,
+        x=rounded([x.positions[n] for n in said]),
+        y=rounded([y.positions[n] for n in said]),
+        mode="markers",
+        marker={**marker},
+        text=[f"trial {n}: {text}" for n, text in said.items()],
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _add_ring(chart: Chart, x: Axis, y: Axis, mark: Mark, colour: str) -> None:
+    across, up = (math.nan if mark.trial is None else axis.positions[mark.trial] for axis in (x, y))
+    add_scatter(
+        chart,
+        x=rounded([across]),
+        y=rounded([up]),
+        mode="markers",
+        marker=_ring(colour),
+        hovertemplate=f"{mark.verdict}<extra></extra>",
+    )
+
+
+def _ring(colour: str) -> dict[str, Any]:
+    return {"symbol": "circle-open", "size": 20, "color": colour, "line": {"width": 2.5}}

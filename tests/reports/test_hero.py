@@ -1,0 +1,92 @@
+"""The figure that a page opens with, by the kind of study."""
+
+import pytest
+
+from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.hero import hero
+
+
+def shown(record):
+    """The hero's chart."""
+    figure, *_ = hero(Analysis(record), "study-1").figures
+    return figure.chart
+
+
+def apart(trials=3, seeds=5, **options):
+    """Options of a study whose trials differ clearly, 0 the best."""
+    values = {(t, s): 0.5 + 0.05 * t + 0.002 * ((t + s) % 3) for t in range(trials) for s in range(seeds)}
+    return {"trials": trials, "seeds": seeds, "values": values, "baseline": 2.0, **options}
+
+
+def test_a_line_joins_each_seed_from_left_to_right(study):
+    """One thin line a seed, with a gap after it; means stand on a line of their own."""
+    seeds, means, *_ = shown(study(**apart())).data
+    assert seeds["x"] == [0.0, 0.45, 0.9, None] * 5 and seeds["mode"] == "lines+markers"
+    assert means["x"] == [0.0, 0.45, 0.9]
+
+
+def test_a_line_can_be_seen_as_differences_to_the_named_trial(study):
+    """In per cent, paired by seed; intervals are the decision's, the named trial stands at 0 and no trivial predictor is drawn."""
+    record = study(**apart())
+    analysis = Analysis(record)
+    chart = shown(record).chosen("differences")
+    seeds, means, *others = chart.data
+    contrasts = {c.trial: c for c in analysis.decision.contrasts}
+    assert analysis.decision.trial == 0 and means["y"][0] == 0.0
+    for i in (1, 2):
+        assert means["y"][i] == pytest.approx(100 * contrasts[i].difference, rel=1e-4)
+        low = means["y"][i] - means["error_y"]["arrayminus"][i]
+        assert low == pytest.approx(100 * contrasts[i].low, rel=1e-3, abs=1e-3)
+    own, other = (
+        record.epochs[record.epochs["run"] == run]["metric_rmse"].iloc[-1] for run in record.runs["run"][[0, 5]]
+    )
+    assert seeds["y"][1] == pytest.approx(100 * (other / own - 1), rel=1e-3)
+    assert {v for t in others if t.get("meta") == "baseline" for v in t["y"]} == {None}
+    assert chart.layout["yaxis"]["title"]["text"] == "worse than w = 0 by (%)" and chart.layout["annotations"] == []
+
+
+def test_a_study_that_decides_nothing_has_no_differences(study):
+    """One seed: no contrasts, so no menu."""
+    assert hero(Analysis(study(seeds=1)), "s").menu == () and not shown(study(seeds=1)).choices
+
+
+def test_two_variables_are_a_heat_map_with_the_tried_points_as_dots(study):
+    """A cell for each pair of values; what was not tried has no colour, what was a dot."""
+    record = study("grid", trials=6)
+    heat, dots, ring = shown(record).data
+    values = {(t.params["w"], t.params["train.learning_rate"]): t.mean for t in Analysis(record).trials}
+    assert heat["type"] == "heatmap" and len(heat["z"]) == 2 and len(heat["z"][0]) == 6
+    filled = [v for row in heat["z"] for v in row if v is not None]
+    assert sorted(filled) == pytest.approx(sorted(values.values()), rel=1e-4)
+    assert len(dots["x"]) == 6 and len(ring["x"]) == 1
+
+
+def test_a_simplex_of_three_is_a_triangle(study):
+    """Trials stand by their three weights and are coloured by rank, the best first; nothing is interpolated."""
+    record = study("simplex", trials=8)
+    record.trials["weight_l1"] = record.trials["var_l1"] = 0.0
+    chart = shown(record)
+    trials, _ = chart.data
+    assert {t["type"] for t in chart.data} == {"scatterternary"} and "xaxis" not in chart.layout
+    best = Analysis(record).ranked[0].number
+    order = [text.split(":")[0] for text in trials["text"]]
+    assert trials["marker"]["color"][order.index(f"trial {best}")] == 1
+    assert trials["a"] == pytest.approx(
+        record.trials["weight_silog"][[int(n.split()[1]) for n in order]].tolist(), rel=1e-4
+    )
+
+
+def test_four_weights_are_shown_two_at_a_time(study):
+    """A menu of the six pairs, in the same colours."""
+    found = hero(Analysis(study("simplex", trials=8)), "study-1")
+    chart = found.figures[0].chart
+    assert len(found.menu) == len(chart.choices) == 6
+    name, label = found.menu[-1]
+    titles = [chart.chosen(name).layout[axis]["title"]["text"] for axis in ("xaxis", "yaxis")]
+    assert label == "edge and L1" and titles == ["weight of edge", "weight of L1"]
+
+
+@pytest.mark.parametrize("options", [{"kind": "point", "trials": 1}, {"finished": 0}])
+def test_what_has_nothing_to_compare_has_no_hero(study, options):
+    """A single trial has numbers, an unbegun study nothing."""
+    assert hero(Analysis(study(**options)), "study-1") is None
