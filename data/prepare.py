@@ -27,6 +27,7 @@ from depth_loss_sweep.data.cache import (
     fingerprint_source,
     open_cache,
 )
+from depth_loss_sweep.data.crop import crop_mask
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.guess import suggesting
 from depth_loss_sweep.data.settings import DataSettings
@@ -65,7 +66,7 @@ class Prepared:
     settings: DataSettings
     """With the way of resizing depth that was chosen, where it was left open."""
     identity: str
-    """A hash of everything that determines the tensors: content, size, preprocessing, split and depth range."""
+    """A hash of everything that determines the tensors: content, size, preprocessing, split, depth range and crop."""
     notes: tuple[str, ...] = ()
     """What is worth knowing of how it was prepared, a line each."""
 
@@ -74,7 +75,12 @@ class Prepared:
         from depth_loss_sweep.data.tensors import Pictures
 
         stored = (self.dataset.images, self.dataset.depth)
-        return Pictures.load(*stored, self.split.part(part), self.depth_range, device)
+        return Pictures.load(*stored, self.split.part(part), self.depth_range, device, self.inside(part))
+
+    def inside(self, part: Part) -> np.ndarray | None:
+        """(H, W) bool: the pixels whose truth counts in a part's pictures; None where all do, as they do in training."""
+        height, width = self.dataset.depth.shape[1:]
+        return None if part == "train" else crop_mask(self.settings.crop, height, width)
 
     def tensors(self, part: Part, device: str = "cpu", limit: int | None = None) -> "Batch":
         """A whole part, or its first `limit` pictures, as tensors; an empty part gives tensors of length 0."""
@@ -115,14 +121,15 @@ class Prepared:
 
 
 def _depth_statistics(prepared: Prepared, part: Part) -> dict[str, Any]:
-    """Pixel counts of a part, percentiles of its depth within the range, and pictures that have none."""
-    indices = prepared.split.part(part)
+    """Pixel counts of a part inside its crop, percentiles of its depth within the range, and pictures that have none."""
+    indices, inside = prepared.split.part(part), prepared.inside(part)
     low, high = prepared.depth_range
-    pixels = len(indices) * int(np.prod(prepared.dataset.depth.shape[1:]))
+    size = int(np.prod(prepared.dataset.depth.shape[1:])) if inside is None else int(inside.sum())
+    pixels = len(indices) * size
     stride = max(1, pixels // PERCENTILE_SAMPLE)
     counts, samples, without = Counter(pixels=pixels), [np.empty(0, np.float32)], 0
     for index in indices:  # one picture at a time: a large dataset needn't fit into memory
-        depth = prepared.dataset.depth[index].ravel()
+        depth = prepared.dataset.depth[index].ravel() if inside is None else prepared.dataset.depth[index][inside]
         within = (depth >= low) & (depth <= high)
         valid = int(np.count_nonzero(depth > 0))
         counts.update(valid=valid, outside=valid - int(np.count_nonzero(within)))
@@ -248,5 +255,7 @@ def _with_split(dataset: DepthDataset, split: Split, settings: DataSettings) -> 
     }
     if depth_resize(settings) == "any":  # "area" was there before there was a choice
         parts["depth_resize"] = "any"
+    if settings.crop != "none":  # it came later
+        parts["crop"] = settings.crop
     identity = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return Prepared(dataset, split, settings.depth_range, settings, identity)

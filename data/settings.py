@@ -14,6 +14,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
+from depth_loss_sweep.data.crop import Crop
 from depth_loss_sweep.data.registry import SOURCES, source_forms
 from depth_loss_sweep.registry import options_of
 
@@ -67,6 +68,10 @@ class _DataSettings(Settings):
     train_images: int | None = Field(None, ge=1, description="use only so many training images, drawn by split_seed")
     val_images: int | None = Field(None, ge=1, description="use only so many validation images, likewise")
     depth_range: tuple[float, float] = Field((0.1, 10.0), description="metres; truth beyond it is masked and counted")
+    crop: Crop = Field(
+        "none",
+        description="validation and test are judged by truth within it alone: KITTI's garg or eigen, NYU's eigen_nyu; training sees all",
+    )
     depth_scale: float | None = Field(
         None,
         gt=0,

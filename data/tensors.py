@@ -12,7 +12,7 @@ import torch
 class Batch:
     """Pictures on a device: images (N, 3, H, W) uint8, depth (N, 1, H, W) float32 metres, mask (N, 1, H, W) bool.
 
-    The mask is true where depth is valid and within the depth range; elsewhere `depth` means nothing.
+    The mask is true where depth is valid, within the depth range and inside the crop; elsewhere `depth` means nothing.
     """
 
     images: torch.Tensor
@@ -34,17 +34,26 @@ class Pictures:
     rows: torch.Tensor
     depth_range: tuple[float, float]
     device: torch.device
+    inside: torch.Tensor | None = None
+    """(H, W) bool on the device: the pixels whose truth counts; None where all do."""
 
     @classmethod
     def load(
-        cls, images: Any, depth: Any, rows: np.ndarray, depth_range: tuple[float, float], device: str
+        cls,
+        images: Any,
+        depth: Any,
+        rows: np.ndarray,
+        depth_range: tuple[float, float],
+        device: str,
+        inside: np.ndarray | None = None,
     ) -> "Pictures":
         """Those of the given rows (N,), copied to the device where they are to stay there."""
         place, stored = torch.device(device), (images, depth)
+        region = None if inside is None else torch.from_numpy(inside).to(place)
         if _has_room(place, len(rows) * sum(array[:1].nbytes for array in stored)):
             images, depth = (torch.from_numpy(array[rows]).to(place) for array in stored)
-            return cls(images, depth, torch.arange(len(rows), device=place), depth_range, place)
-        return cls(images, depth, torch.from_numpy(rows), depth_range, place)
+            return cls(images, depth, torch.arange(len(rows), device=place), depth_range, place, region)
+        return cls(images, depth, torch.from_numpy(rows), depth_range, place, region)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,7 +67,8 @@ class Pictures:
             images, depth = (torch.from_numpy(a[rows.numpy()]).to(self.device) for a in (self.images, self.depth))
         depth, (low, high) = depth.unsqueeze(1), self.depth_range
         # A depth of 0 is invalid, and below any depth range's lower end.
-        return Batch(images.permute(0, 3, 1, 2), depth, (depth >= low) & (depth <= high))
+        mask = (depth >= low) & (depth <= high)
+        return Batch(images.permute(0, 3, 1, 2), depth, mask if self.inside is None else mask & self.inside)
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All pictures in order, `size` at a time."""

@@ -5,13 +5,13 @@ They are remembered beside the cache; torch comes only with those that aren't kn
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 from depth_loss_sweep.data.cache import remembered
 from depth_loss_sweep.data.prepare import PARTS, Part, Prepared
-from depth_loss_sweep.model.names import ALL_METRICS, TERMS
+from depth_loss_sweep.model.names import metrics_with, terms_with
 from depth_loss_sweep.model.settings import LossSettings
 
 BASELINES_VERSION = 1
@@ -42,30 +42,39 @@ def median_baseline(prepared: Prepared) -> tuple[float, float]:
 
 
 def evaluate_baselines(
-    prepared: Prepared, loss: LossSettings, train_images: int | None = None
+    prepared: Prepared,
+    loss: LossSettings,
+    train_images: int | None = None,
+    terms: Sequence[str] = (),
+    metrics: Sequence[str] = (),
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Return {part: {baseline: {"term_<name>" and "metric_<name>": number}}}, all parts, fitted on train; JSON-able.
 
     Computed as a network's numbers are: per image, then averaged; on train over the draw of `train_images` that a run is
-    evaluated on. All are NaN for a part without pictures.
+    evaluated on. All are NaN for a part without pictures. `terms` and `metrics` are the further ones that are asked for.
     """
+    asked = {"terms": terms, "metrics": metrics}
 
     def evaluate() -> dict[str, dict[str, dict[str, float]]]:
-        return {part: _judged(prepared, prepared, part, loss, train_images) for part in PARTS}
+        return {part: _judged(prepared, prepared, part, loss, train_images, **asked) for part in PARTS}
 
     found: dict[str, dict[str, dict[str, float]]] = _remembered(
-        prepared, [loss.model_dump(), train_images, prepared.depth_range, [*TERMS], [*ALL_METRICS]], evaluate
+        prepared,
+        [loss.model_dump(), train_images, prepared.depth_range, [*terms_with(terms)], [*metrics_with(metrics)]],
+        evaluate,
     )
     return found
 
 
-def judge_beside(fitted: Prepared, judged: Prepared, part: Part, loss: LossSettings) -> dict[str, dict[str, float]]:
+def judge_beside(
+    fitted: Prepared, judged: Prepared, part: Part, loss: LossSettings, metrics: Sequence[str] = ()
+) -> dict[str, dict[str, float]]:
     """{baseline: numbers} as of `evaluate_baselines`, on a part of other pictures than the predictors are fitted to."""
-    return _judged(fitted, judged, part, loss, None)
+    return _judged(fitted, judged, part, loss, None, metrics=metrics)
 
 
 def _judged(
-    fitted: Prepared, judged: Prepared, part: Part, loss: LossSettings, train_images: int | None
+    fitted: Prepared, judged: Prepared, part: Part, loss: LossSettings, train_images: int | None, **asked: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     import torch
 
@@ -73,7 +82,7 @@ def _judged(
 
     known = _fitted(fitted)
     baselines = Baselines(known["median"], torch.tensor(known["mean_map"])[None, None])
-    return judge_baselines(judged, part, baselines, loss, train_images)
+    return judge_baselines(judged, part, baselines, loss, train_images, **asked)
 
 
 def _remembered(prepared: Prepared, what: Any, compute: Callable[[], Any]) -> Any:

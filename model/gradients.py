@@ -10,7 +10,6 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from depth_loss_sweep.model.names import TERMS
 from depth_loss_sweep.model.settings import LossSettings
 from depth_loss_sweep.model.weighting import VaryingWeighting, shares
 
@@ -24,9 +23,12 @@ def term_gradients(values: Sequence[Tensor], prediction: Tensor) -> Tensor:
 
 
 def norm_shares(gradients: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, float]:
-    """Each of `TERMS`' share of the sum of weighted gradients' norms; `gradients` are flat, by term, of those that are weighted."""
+    """Each term's share of the sum of weighted gradients' norms; `gradients` are flat, by term, of those that are weighted.
+
+    `weights` are those of all terms that the run computes.
+    """
     norms = torch.stack([weights[term] * gradient.norm() for term, gradient in gradients.items()])
-    return dict.fromkeys(TERMS, 0.0) | dict(zip(gradients, (norms / norms.sum()).tolist(), strict=True))
+    return dict.fromkeys(weights, 0.0) | dict(zip(gradients, (norms / norms.sum()).tolist(), strict=True))
 
 
 def agreement(gradients: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, float]:

@@ -6,17 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from depth_loss_sweep.data.settings import Settings
-from depth_loss_sweep.model.names import NETWORKS, TERMS, WEIGHTINGS
+from depth_loss_sweep.model.names import ALL_TERMS, NETWORKS, WEIGHTINGS
 from depth_loss_sweep.model.runtime import Runtime
 from depth_loss_sweep.model.settings import ModelSettings, RunSettings
 from depth_loss_sweep.registry import options_of
 
 TRAINING_VERSION = 2
 """Raised when the same settings give other numbers than before; part of every run's identity."""
-
-
-ALWAYS_NAMED = ("silog", "ssim", "edge", "l1", "smoothness")
-"""The terms of the first versions. A later one, and its options, are named where it weighs something: it made no number before."""
 
 
 def run_identity(settings: RunSettings, runtime: Runtime, data_identity: str) -> str:
@@ -29,21 +25,24 @@ def run_identity(settings: RunSettings, runtime: Runtime, data_identity: str) ->
         del train["epochs"]
     if not settings.train.augment_copies:
         del train["augment_copies"]  # it came later
-    weighted = [term for term, weight in settings.weights.items() if weight or term in ALWAYS_NAMED]
-    in_use = options_of({term: TERMS[term] for term in weighted}, {"": WEIGHTINGS[settings.loss.weighting]})
-    parts = {
+    # A further term that the study doesn't name is neither computed nor named here; one that it names is both, even at weight 0.
+    terms = {term: ALL_TERMS[term] for term in settings.weights}
+    in_use = options_of(terms, {"": WEIGHTINGS[settings.loss.weighting]})
+    parts: dict[str, Any] = {
         "version": TRAINING_VERSION,
         "data": data_identity,
         "model": _network(settings.model),
         "train": train,
-        "loss": _stated(settings.loss, options_of(TERMS, WEIGHTINGS), in_use)
+        "loss": _stated(settings.loss, options_of(ALL_TERMS, WEIGHTINGS), in_use)
         | {"ssim_data_range": settings.ssim_data_range},
-        "weights": {term: settings.weights[term] for term in weighted},
+        "weights": settings.weights,
         "seed": settings.seed,
         "depth_range": settings.depth_range,
         "precision": runtime.precision,
         "memory_format": runtime.memory_format,
     }
+    if settings.metrics:
+        parts["metrics"] = settings.metrics
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -12,7 +12,7 @@ Nothing here waits for the device, and no shape depends on the mask.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from depth_loss_sweep.model.errors import ModelError
-from depth_loss_sweep.model.names import TERMS, WEIGHTINGS
+from depth_loss_sweep.model.names import ALL_TERMS, WEIGHTINGS, terms_with
 from depth_loss_sweep.model.settings import EdgeForm, LossSettings, SILogForm
 from depth_loss_sweep.model.weighting import Weighting
 
@@ -114,6 +114,12 @@ def silog_per_image(
 
 def ssim_per_image(pred: Tensor, target: Tensor, mask: Tensor, data_range: float) -> PerImage:
     """`ssim_loss` of each image."""
+    luminance, structure, counts = ssim_maps(pred, target, mask, data_range)
+    return masked_mean(1.0 - luminance * structure, counts)
+
+
+def ssim_maps(pred: Tensor, target: Tensor, mask: Tensor, data_range: float) -> tuple[Tensor, Tensor, Tensor]:
+    """SSIM's luminance, its contrast and structure, and whether they count, window by window: (B, 1, H - 10, W - 10) each."""
     if min(pred.shape[-2:]) < SSIM_WINDOW:
         raise ModelError(
             f"ssim: the depth maps are {pred.shape[-2]}x{pred.shape[-1]}; expected at least {SSIM_WINDOW} pixels a side"
@@ -134,7 +140,7 @@ def ssim_per_image(pred: Tensor, target: Tensor, mask: Tensor, data_range: float
         structure = (2.0 * covariance + c2) / (variances + c2)
         radius = SSIM_WINDOW // 2
         counts = mask[..., radius:-radius, radius:-radius] & (weight >= SSIM_MIN_WEIGHT)
-        return masked_mean(1.0 - luminance * structure, counts)
+        return luminance, structure, counts
 
 
 def edge_per_image(pred: Tensor, target: Tensor, mask: Tensor) -> PerImage:
@@ -212,14 +218,15 @@ def l1_term(maps: Maps, loss: LossSettings) -> PerImage:
 
 
 @cache
-def _term_functions() -> dict[str, Callable[[Maps, LossSettings], PerImage]]:
-    return {name: term.load() for name, term in TERMS.items()}
+def _function(term: str) -> Callable[[Maps, LossSettings], PerImage]:
+    function: Callable[[Maps, LossSettings], PerImage] = ALL_TERMS[term].load()
+    return function
 
 
 class CombinedLoss(nn.Module):
     """The total of the weighted terms, by default Σ λi·Li (Eq. 6), and every term beside it.
 
-    All terms are computed whatever their weights; one with weight 0 adds no gradient.
+    `TERMS` and the further terms that are named are computed whatever their weights; one with weight 0 adds no gradient.
     """
 
     def __init__(
@@ -255,8 +262,8 @@ class CombinedLoss(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted total and {term: unweighted value}, all scalars that gradients pass through.
 
-        The dictionary holds every one of `TERMS`, in order, save those that need an image where `image` is None. ModelError
-        if one of those is weighted, or an edge term is a smoothness.
+        The dictionary holds every one of `TERMS`, in order, then the further terms that were given a weight, save those that
+        need an image where `image` is None. ModelError if one of those is weighted, or an edge term is a smoothness.
         """
         terms = self.terms(pred, target, mask, image)
         return self.weighting(terms, pred), terms
@@ -265,7 +272,7 @@ class CombinedLoss(nn.Module):
         """The dictionary of `forward` alone; the weighting isn't asked."""
         followed = self.weighting.followed
         for term in followed:
-            if image is None and TERMS[term].needs_image:
+            if image is None and ALL_TERMS[term].needs_image:
                 raise ModelError(f"a weight on {term} was given no image; expected (B, 3, H, W) in [0, 1]")
         maps = Maps(pred, target, mask, image)
         return {term: value.mean() for term, value in self._terms(maps, followed).items()}
@@ -276,16 +283,16 @@ class CombinedLoss(nn.Module):
         NaN where an image has nothing to compute a term on, infinity where the prediction is non-finite.
         """
         maps = Maps(pred, target, mask, image)
-        return {term: value.or_nan() for term, value in self._terms(maps, frozenset(TERMS)).items()}
+        return {term: value.or_nan() for term, value in self._terms(maps, frozenset(self.weighting.given)).items()}
 
     def _terms(self, maps: Maps, followed: frozenset[str]) -> dict[str, PerImage]:
         """Every term; autograd follows only the named ones, since one of weight 0 would get a gradient of 0 at full price."""
         computed: dict[str, PerImage] = {}
-        for term, function in _term_functions().items():
-            if maps.image is None and TERMS[term].needs_image:
+        for term in self.weighting.given:
+            if maps.image is None and ALL_TERMS[term].needs_image:
                 continue
             with torch.set_grad_enabled(torch.is_grad_enabled() and term in followed):
-                computed[term] = function(maps, self.settings)
+                computed[term] = _function(term)(maps, self.settings)
         return computed
 
 
@@ -299,12 +306,21 @@ def per_image_terms(
     silog_alpha: float = 0.85,
     silog_form: SILogForm = "plain",
     edge: EdgeForm = "gradient",
+    terms: Iterable[str] = (),
     **options: Any,
 ) -> dict[str, Tensor]:
-    """`CombinedLoss.per_image` without weights: {term: (B,)}, NaN where undefined, infinity where non-finite."""
+    """`CombinedLoss.per_image` without weights: {term: (B,)}, NaN where undefined, infinity where non-finite.
+
+    Of every one of `TERMS`, and of the further `terms` that are named.
+    """
     # The terms don't know their weights; any will do.
     loss = CombinedLoss(
-        {"l1": 1.0}, data_range=data_range, silog_alpha=silog_alpha, silog_form=silog_form, edge=edge, **options
+        dict.fromkeys(terms_with(terms), 1.0),
+        data_range=data_range,
+        silog_alpha=silog_alpha,
+        silog_form=silog_form,
+        edge=edge,
+        **options,
     )
     return loss.per_image(pred, target, mask, image)
 
@@ -312,8 +328,8 @@ def per_image_terms(
 def _check_weights(weights: Mapping[str, float]) -> None:
     """ModelError where weights by term are of no use."""
     for term, weight in weights.items():
-        if term not in TERMS:
-            raise ModelError(f"unknown loss term {term!r}; the terms are {', '.join(TERMS)}")
+        if term not in ALL_TERMS:
+            raise ModelError(f"unknown loss term {term!r}; the terms are {', '.join(ALL_TERMS)}")
         if not 0 <= weight < math.inf:
             raise ModelError(f"the weight of {term} is {weight}; weights are finite and not negative")
     if not sum(weights.values()) > 0:

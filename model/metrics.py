@@ -18,10 +18,14 @@ Beside them, in every evaluation:
   invalid pixel is no boundary, and boundaries within 1 pixel of a hole are not counted, since their match may lie in it; they
   still serve as matches for others. Scale doesn't matter. The idea is Depth Pro's (Bochkovskii et al. 2024).
 - rmse_near, rmse_mid, rmse_far: over truth below 2 m, from 2 to below 4 m, and from 4 m (`DEPTH_BANDS`).
+
+Where a study names them:
+- irmse: of inverse depth in 1/km, as in the KITTI depth benchmark (Uhrig et al. 2017).
+- abs_rel_aligned, delta1_aligned: in `model.alignment`; normal_angle: in `model.surfaces`.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 import torch
@@ -29,7 +33,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from depth_loss_sweep.model.losses import MIN_DEPTH, log_depth, masked_mean
-from depth_loss_sweep.model.names import ALL_METRICS, METRICS, POOLED, Metric
+from depth_loss_sweep.model.names import ALL_METRICS, METRICS, POOLED, metrics_with
 from depth_loss_sweep.registry import load
 
 DELTA_BASE = 1.25
@@ -40,28 +44,29 @@ DEPTH_BANDS = {"rmse_near": (0.0, 2.0), "rmse_mid": (2.0, 4.0), "rmse_far": (4.0
 
 def depth_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """Return {name: scalar tensor} for `METRICS`: the mean over the images that have valid pixels, NaN if none has."""
-    return {name: torch.nanmean(values) for name, values in _compute(METRICS, pred, target, mask).items()}
+    return {name: torch.nanmean(values) for name, values in _compute([*METRICS], pred, target, mask).items()}
 
 
-def evaluate_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, float]:
-    """Return {name: number} for `METRICS` and `EXTRA_METRICS` over one batch; `MetricAccumulator` does it for several."""
-    accumulator = MetricAccumulator()
+def evaluate_metrics(pred: Tensor, target: Tensor, mask: Tensor, further: Iterable[str] = ()) -> dict[str, float]:
+    """Return {name: number} for `METRICS`, `EXTRA_METRICS` and `further` ones over a batch; `MetricAccumulator` takes several."""
+    accumulator = MetricAccumulator(further)
     accumulator.add(pred, target, mask)
     return accumulator.result()
 
 
 @torch.no_grad()
-def per_image_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """Return {name: (B,)} for `METRICS` and those of `EXTRA_METRICS` that an image has (all but rmse_pooled)."""
-    return _compute(ALL_METRICS, pred, target, mask)
+def per_image_metrics(pred: Tensor, target: Tensor, mask: Tensor, further: Iterable[str] = ()) -> dict[str, Tensor]:
+    """Return {name: (B,)} for `METRICS`, those of `EXTRA_METRICS` that an image has (all but rmse_pooled), and `further` ones."""
+    return _compute(metrics_with(further), pred, target, mask)
 
 
-def _compute(metrics: Mapping[str, Metric], pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def _compute(names: Iterable[str], pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """These metrics of each image, {name: (B,)}; what makes several is called once."""
+    codes = {name: ALL_METRICS[name].code for name in names}
     values: dict[str, Tensor] = {}
-    for code in dict.fromkeys(metric.code for metric in metrics.values() if metric.code):
+    for code in dict.fromkeys(code for code in codes.values() if code):
         values |= _function(code)(pred, target, mask)
-    return {name: values[name] for name in metrics if name in values}
+    return {name: values[name] for name in codes if name in values}
 
 
 _function = cache(load)
@@ -107,15 +112,16 @@ class MeanAccumulator:
 
 
 class MetricAccumulator(MeanAccumulator):
-    """`METRICS` and `EXTRA_METRICS` over several batches, the pooled rmse included; all are NaN before anything is added."""
+    """`METRICS`, `EXTRA_METRICS` and `further` ones over batches, the pooled rmse included; all are NaN before one is added."""
 
-    def __init__(self) -> None:
+    def __init__(self, further: Iterable[str] = ()) -> None:
         super().__init__()
+        self.names = metrics_with(further)
         self._valid_pixels = MeanAccumulator()
 
     def add(self, pred: Tensor, target: Tensor, mask: Tensor) -> None:
         """Take one batch of (B, 1, H, W) maps."""
-        self.add_values(per_image_metrics(pred, target, mask))
+        self.add_values(per_image_metrics(pred, target, mask, self.names))
         self.add_pixels(mask.sum(dim=(1, 2, 3)))
 
     def add_pixels(self, pixels: Tensor) -> None:
@@ -123,11 +129,11 @@ class MetricAccumulator(MeanAccumulator):
         self._valid_pixels.add_values({"pixels": pixels})
 
     def result(self) -> dict[str, float]:
-        """Return {name: number} in the order of `METRICS` and `EXTRA_METRICS`."""
+        """Return {name: number} in the order of `METRICS`, `EXTRA_METRICS` and the further ones."""
         found = super().result()
         if found:
             found[POOLED] = self._pooled_rmse()
-        return {name: found.get(name, math.nan) for name in ALL_METRICS}
+        return {name: found.get(name, math.nan) for name in self.names}
 
     def _pooled_rmse(self) -> float:
         pixels = self._valid_pixels.per_image()["pixels"]
@@ -176,7 +182,7 @@ def basic_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tenso
         "silog": 100.0 * _mean(spread, mask).sqrt(),
     }
     for power in (1, 2, 3):
-        found[f"delta{power}"] = _delta(pred, truth, mask, power)
+        found[f"delta{power}"] = delta_of(pred, truth, mask, power)
     return found
 
 
@@ -184,17 +190,24 @@ def scaled_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tens
     """The median-scaled metrics of each image, {name: (B,)}."""
     pred = pred.float().clamp_min(MIN_DEPTH)
     truth = torch.where(mask, target.float(), 1.0)
-    scale = _median(truth, mask) / _median(pred, mask)
+    scale = lower_median(truth, mask) / lower_median(pred, mask)
     pred = pred * torch.where(mask.any(dim=(1, 2, 3)), scale, 1.0).view(-1, 1, 1, 1)
     error = (pred - truth).abs()
     return {
         "rmse_scaled": _mean(error.square(), mask).sqrt(),
         "abs_rel_scaled": _mean(error / truth, mask),
-        "delta1_scaled": _delta(pred, truth, mask, 1),
+        "delta1_scaled": delta_of(pred, truth, mask, 1),
     }
 
 
-def _delta(pred: Tensor, truth: Tensor, mask: Tensor, power: int) -> Tensor:
+def inverse_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """The root mean square error of inverse depth of each image, per kilometre, {name: (B,)}."""
+    truth = torch.where(mask, target.float(), 1.0).clamp_min(MIN_DEPTH)
+    error = 1000.0 / pred.float().clamp_min(MIN_DEPTH) - 1000.0 / truth
+    return {"irmse": _mean(error.square(), mask).sqrt()}
+
+
+def delta_of(pred: Tensor, truth: Tensor, mask: Tensor, power: int) -> Tensor:
     """Share of the valid pixels that are off by a ratio below 1.25 to the `power`, (B,)."""
     pred = pred.float().clamp_min(MIN_DEPTH)
     return _mean((torch.maximum(pred / truth, truth / pred) < DELTA_BASE**power).float(), mask)
@@ -205,7 +218,7 @@ def _mean(values: Tensor, mask: Tensor) -> Tensor:
     return masked_mean(values, mask).or_nan()
 
 
-def _median(depth: Tensor, mask: Tensor) -> Tensor:
+def lower_median(depth: Tensor, mask: Tensor) -> Tensor:
     """Lower median over each image's valid pixels, (B,)."""
     flat, valid = depth.flatten(1), mask.flatten(1)
     if depth.device.type == "cpu":

@@ -2,8 +2,12 @@
 
 A registry's line says how a thing is called in a report and where its code is, which is imported when it is needed. To add a
 term, a metric, a weighting or a network is to write its module and to add its line.
+
+`TERMS`, `METRICS` and `EXTRA_METRICS` are computed in every run; further terms and metrics where a study names them, so that they
+cost nothing, and take no column, anywhere else.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +42,7 @@ class Metric(Entry):
     higher_is_better: bool = False
 
 
-# The terms of the combined loss (Eq. 6), in the paper's order λ1..λ4, then the optional edge-aware smoothness (Eq. 4).
+# The terms that every run computes (Eq. 6), in the paper's order λ1..λ4, then the edge-aware smoothness (Eq. 4).
 TERMS: dict[str, Term] = {
     "silog": Term(
         label="SILog term",
@@ -77,6 +81,140 @@ TERMS: dict[str, Term] = {
         code="depth_loss_sweep.model.losses:smoothness_term",
     ),
 }
+
+
+def _number(default: float, description: str, *, above: float = 0.0, below: float | None = None) -> tuple[type, Any]:
+    """An option that is a number within bounds."""
+    return float, Field(default, gt=above, lt=below, allow_inf_nan=False, description=description)
+
+
+_PIXELS = "depth_loss_sweep.model.pixel_errors"
+_SURFACES = "depth_loss_sweep.model.surfaces"
+_ALIGNED = "depth_loss_sweep.model.alignment"
+
+# Terms that a run computes where its study names them, at whatever weight.
+FURTHER_TERMS: dict[str, Term] = {
+    "l2": Term(label="L2 term", short="L2", unit="m²", note="mean square error, no root", code=f"{_PIXELS}:l2_term"),
+    "huber": Term(
+        label="Huber term",
+        short="Huber",
+        unit="m²",
+        note="Huber 1964: half the square, and straight beyond huber_delta",
+        code=f"{_PIXELS}:huber_term",
+        options={"huber_delta": _number(1.0, "term huber: the error, in metres, from which it grows in proportion")},
+    ),
+    "berhu": Term(
+        label="berHu term",
+        short="berHu",
+        unit="m",
+        note="Laina et al. 2016: L1, and a parabola beyond a share of the largest error",
+        code=f"{_PIXELS}:berhu_term",
+        options={
+            "berhu_share": _number(0.2, "term berhu: the share of an image's largest error that it turns at", below=1)
+        },
+    ),
+    "log_l1": Term(
+        label="log L1 term",
+        short="log L1",
+        unit="ln",
+        note="mean absolute error of natural log depth",
+        code=f"{_PIXELS}:log_l1_term",
+    ),
+    "log_offset": Term(
+        label="log-offset term",
+        short="log-offset",
+        unit="ln",
+        note="Hu et al. 2019: ln(1 + error / 0.5 m)",
+        code=f"{_PIXELS}:log_offset_term",
+        options={
+            "log_offset_alpha": _number(0.5, "term log_offset: metres added to the error before its logarithm is taken")
+        },
+    ),
+    "log_gradient": Term(
+        label="log-gradient term",
+        short="log-gradient",
+        unit="ln",
+        note="Hu et al. 2019: ln(1 + difference of Sobel gradients / 0.5), both axes",
+        code=f"{_SURFACES}:log_gradient_term",
+        options={"log_gradient_alpha": _number(0.5, "term log_gradient: what is added before the logarithm is taken")},
+    ),
+    "normals": Term(
+        label="normals term",
+        short="normals",
+        unit=NO_UNIT,
+        note="Hu et al. 2019: 1 − cosine between surface normals",
+        code=f"{_SURFACES}:normals_term",
+    ),
+    "virtual_normal": Term(
+        label="virtual normal term",
+        short="virtual normal",
+        unit=NO_UNIT,
+        note="Yin et al. 2019: difference of the normals of planes through three far points",
+        code=f"{_SURFACES}:virtual_normal_term",
+        options={
+            "virtual_normal_fov": _number(
+                60.0, "term virtual_normal: the camera's field of view across the picture, degrees", below=180
+            ),
+            "virtual_normal_distance": _number(0.6, "term virtual_normal: how far apart its points are, metres"),
+        },
+    ),
+    "ssi_mae": Term(
+        label="SSI MAE term",
+        short="SSI MAE",
+        unit=NO_UNIT,
+        note="Ranftl et al. 2020: absolute error after each map's own shift and scale are removed",
+        code=f"{_ALIGNED}:ssi_mae_term",
+    ),
+    "ssi_trimmed": Term(
+        label="SSI trimmed term",
+        short="SSI trimmed",
+        unit=NO_UNIT,
+        note="Ranftl et al. 2020: the same without the largest errors",
+        code=f"{_ALIGNED}:ssi_trimmed_term",
+        options={"ssi_trim": _number(0.2, "term ssi_trimmed: the share of the pixels that is left out", below=1)},
+    ),
+    "ms_gradient": Term(
+        label="multi-scale gradient term",
+        short="multi-scale gradient",
+        unit=NO_UNIT,
+        note="Ranftl et al. 2020: gradients of that error at several resolutions",
+        code=f"{_ALIGNED}:ms_gradient_term",
+        options={
+            "ms_gradient_scales": (
+                int,
+                Field(
+                    4, ge=1, le=8, description="term ms_gradient: at so many resolutions, each half of the one before"
+                ),
+            )
+        },
+    ),
+    "ranking": Term(
+        label="ranking term",
+        short="ranking",
+        unit=NO_UNIT,
+        note="Chen et al. 2016: whether pairs of pixels are ordered as in the truth",
+        code=f"{_ALIGNED}:ranking_term",
+        options={
+            "ranking_threshold": _number(0.03, "term ranking: depths within this ratio of each other count as equal")
+        },
+    ),
+    "ms_ssim": Term(
+        label="MS-SSIM term, 1 − MS-SSIM",
+        short="MS-SSIM",
+        unit=NO_UNIT,
+        note="Wang et al. 2003: SSIM at up to five resolutions",
+        code="depth_loss_sweep.model.multiscale_ssim:ms_ssim_term",
+    ),
+}
+
+ALL_TERMS: dict[str, Term] = TERMS | FURTHER_TERMS
+
+
+def terms_with(named: Iterable[str] = ()) -> tuple[str, ...]:
+    """The terms that are computed where these are named: `TERMS`, and the further ones among them."""
+    asked = {*named}
+    return (*TERMS, *(term for term in FURTHER_TERMS if term in asked))
+
 
 _BASIC = "depth_loss_sweep.model.metrics:basic_metrics"
 _SCALED = "depth_loss_sweep.model.metrics:scaled_metrics"
@@ -145,7 +283,42 @@ EXTRA_METRICS: dict[str, Metric] = {
     "rmse_far": Metric(label="RMSE, far", unit="m", note="pixels whose true depth is far", code=_BANDS),
 }
 
-ALL_METRICS: dict[str, Metric] = METRICS | EXTRA_METRICS
+# Metrics that a run is judged by where its study names them.
+FURTHER_METRICS: dict[str, Metric] = {
+    "abs_rel_aligned": Metric(
+        label="AbsRel, aligned",
+        unit=NO_UNIT,
+        note="after each prediction's best scale and shift",
+        code=f"{_ALIGNED}:aligned_metrics",
+    ),
+    "delta1_aligned": Metric(
+        label="δ < 1.25, aligned",
+        unit="fraction",
+        note="after each prediction's best scale and shift; more is better",
+        higher_is_better=True,
+        code=f"{_ALIGNED}:aligned_metrics",
+    ),
+    "irmse": Metric(
+        label="iRMSE",
+        unit="1/km",
+        note="root mean square error of inverse depth",
+        code="depth_loss_sweep.model.metrics:inverse_metrics",
+    ),
+    "normal_angle": Metric(
+        label="normal angle",
+        unit="°",
+        note="mean angle between surface normals, a camera of 60° assumed",
+        code=f"{_SURFACES}:normal_metrics",
+    ),
+}
+
+ALL_METRICS: dict[str, Metric] = METRICS | EXTRA_METRICS | FURTHER_METRICS
+
+
+def metrics_with(named: Iterable[str] = ()) -> tuple[str, ...]:
+    """The metrics that are computed where these are named: `METRICS`, `EXTRA_METRICS`, and the further ones among them."""
+    asked = {*named}
+    return (*METRICS, *EXTRA_METRICS, *(metric for metric in FURTHER_METRICS if metric in asked))
 
 
 @dataclass(frozen=True, kw_only=True)

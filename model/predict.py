@@ -191,7 +191,7 @@ def evaluate_checkpoint(path: Path, data: Prepared, part: Part, device: str = "c
     loss = combined_loss(settings)
     loss.weighting.load_state_dict({name: torch.from_numpy(array) for name, array in model.weighting.items()})
     loss.to(model.runtime.device)
-    found = Evaluator(model.network, loss, model.runtime)(pictures, settings.train.batch_size)
+    found = Evaluator(model.network, loss, model.runtime, settings.metrics)(pictures, settings.train.batch_size)
     return {"images": len(pictures), "epoch": model.epoch, **found.means}
 
 

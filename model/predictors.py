@@ -1,7 +1,7 @@
 """The trivial predictors at work: fitted to the training pictures, judged as a network is. Numbers: `model.baselines`."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from depth_loss_sweep.data.tensors import Batch, Pictures
 from depth_loss_sweep.model.errors import ModelError
 from depth_loss_sweep.model.losses import per_image_terms
 from depth_loss_sweep.model.metrics import MeanAccumulator, MetricAccumulator
-from depth_loss_sweep.model.names import ALL_METRICS, BASELINES, TERMS
+from depth_loss_sweep.model.names import BASELINES, terms_with
 from depth_loss_sweep.model.schedule import fixed_draw
 from depth_loss_sweep.model.settings import LossSettings
 
@@ -91,28 +91,45 @@ def fit_to(prepared: Prepared) -> tuple[Baselines, float]:
 
 
 def judge_baselines(
-    prepared: Prepared, part: Part, baselines: Baselines, loss: LossSettings, train_images: int | None
+    prepared: Prepared,
+    part: Part,
+    baselines: Baselines,
+    loss: LossSettings,
+    train_images: int | None,
+    terms: Sequence[str] = (),
+    metrics: Sequence[str] = (),
 ) -> dict[str, dict[str, float]]:
-    """Terms and metrics of each on a part's pictures; on train over the draw of `train_images` that a run is evaluated on."""
+    """Terms and metrics of each on a part's pictures; on train over the draw of `train_images` that a run is evaluated on.
+
+    `terms` and `metrics` are the further ones.
+    """
     data_range = loss.ssim_data_range or prepared.depth_range[1]
     pictures = prepared.pictures(part)
     if part == "train" and train_images is not None:
         pictures = pictures.subset(fixed_draw(len(pictures), train_images))
-    return {name: _evaluate(baselines.prediction(name), pictures, loss, data_range) for name in BASELINES}
+    judged = (pictures, loss, data_range, terms_with(terms), metrics)
+    return {name: _evaluate(baselines.prediction(name), *judged) for name in BASELINES}
 
 
 @torch.no_grad()
-def _evaluate(prediction: Tensor, pictures: Pictures, loss: LossSettings, data_range: float) -> dict[str, float]:
+def _evaluate(
+    prediction: Tensor,
+    pictures: Pictures,
+    loss: LossSettings,
+    data_range: float,
+    terms: Sequence[str],
+    further_metrics: Sequence[str],
+) -> dict[str, float]:
     """Terms and metrics of one prediction (1, 1, H, W) for every picture of a part."""
-    metrics, terms = MetricAccumulator(), MeanAccumulator()
-    options = loss.model_dump(exclude={"ssim_data_range"})
+    metrics, means = MetricAccumulator(further_metrics), MeanAccumulator()
+    options = {"data_range": data_range, "terms": terms, **loss.model_dump(exclude={"ssim_data_range"})}
     for batch in pictures.batches(BATCH_IMAGES):
         pred = prediction.expand_as(batch.depth)
         images = batch.images.float() / 255
-        terms.add_values(per_image_terms(pred, batch.depth, batch.mask, images, data_range=data_range, **options))
+        means.add_values(per_image_terms(pred, batch.depth, batch.mask, images, **options))
         metrics.add(pred, batch.depth, batch.mask)
-    term_means, metric_means = terms.result(), metrics.result()
+    term_means = means.result()
     return {
-        **{f"term_{name}": term_means.get(name, math.nan) for name in TERMS},
-        **{f"metric_{name}": metric_means[name] for name in ALL_METRICS},
+        **{f"term_{name}": term_means.get(name, math.nan) for name in terms},
+        **{f"metric_{name}": mean for name, mean in metrics.result().items()},
     }

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, ValidationInfo, create_model, field_validator
 
 from depth_loss_sweep.data.settings import Settings
-from depth_loss_sweep.model.names import NETWORKS, TERMS, WEIGHTINGS
+from depth_loss_sweep.model.names import ALL_TERMS, FURTHER_METRICS, NETWORKS, WEIGHTINGS, terms_with
 from depth_loss_sweep.registry import options_of
 
 HeadKind = Literal["linear", "softplus", "log_sigmoid"]
@@ -129,7 +129,7 @@ else:
         __base__=_LossSettings,
         __doc__=_LossSettings.__doc__,
         weighting=(Literal[tuple(WEIGHTINGS)], _LossSettings.model_fields["weighting"]),
-        **options_of(TERMS, WEIGHTINGS),
+        **options_of(ALL_TERMS, WEIGHTINGS),
     )
 
 
@@ -140,6 +140,9 @@ class RunSettings(Settings):
     train: TrainSettings
     loss: LossSettings
     weights: dict[str, float]
+    """Of `TERMS` and of the further terms that were named: those that the run computes."""
+    metrics: tuple[str, ...] = ()
+    """The `FURTHER_METRICS` that it is judged by."""
     seed: int = Field(ge=0)
     depth_range: tuple[float, float] = (0.1, 10.0)
 
@@ -152,10 +155,18 @@ class RunSettings(Settings):
     @classmethod
     def _usable_weights(cls, value: dict[str, float]) -> dict[str, float]:
         for term, weight in value.items():
-            if term not in TERMS:
-                raise ValueError(f"unknown term {term!r}; the terms are {', '.join(TERMS)}")
+            if term not in ALL_TERMS:
+                raise ValueError(f"unknown term {term!r}; the terms are {', '.join(ALL_TERMS)}")
             if not 0 <= weight < float("inf"):
                 raise ValueError(f"the weight of {term} is {weight}; weights are finite and not negative")
         if not sum(value.values()) > 0:
             raise ValueError("the weights sum to nothing; at least one must be positive")
-        return {term: float(value.get(term, 0.0)) for term in TERMS}
+        return {term: float(value.get(term, 0.0)) for term in terms_with(value)}
+
+    @field_validator("metrics")
+    @classmethod
+    def _known_metrics(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for metric in value:
+            if metric not in FURTHER_METRICS:
+                raise ValueError(f"unknown metric {metric!r}; the further metrics are {', '.join(FURTHER_METRICS)}")
+        return tuple(metric for metric in FURTHER_METRICS if metric in value)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from depth_loss_sweep.model.names import ALL_METRICS, NETWORKS, TERMS
+from depth_loss_sweep.model.names import NETWORKS, metrics_with, terms_with
 from depth_loss_sweep.model.outcomes import PANELS
 from depth_loss_sweep.model.settings import ModelSettings
 from depth_loss_sweep.registry import load
@@ -88,8 +88,8 @@ def result_bytes(image_size: tuple[int, int], val_images: int) -> int:
 
 
 def _image_bytes(val_images: int) -> int:
-    """Each validation picture's terms and metrics after an epoch."""
-    return (len(TERMS) + len(ALL_METRICS)) * (NUMBER_BYTES * val_images + ARRAY_BYTES)
+    """Each validation picture's terms and metrics after an epoch; the further ones are few."""
+    return len((*terms_with(), *metrics_with())) * (NUMBER_BYTES * val_images + ARRAY_BYTES)
 
 
 def _convolutions(width: int) -> list[tuple[int, int]]:

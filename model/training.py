@@ -30,7 +30,6 @@ from depth_loss_sweep.model.checkpoint import Checkpoint, CheckpointWriter, Note
 from depth_loss_sweep.model.evaluation import Evaluation, Evaluator, as_input, combined_loss, forward
 from depth_loss_sweep.model.gradients import agreement, norm_shares, term_gradients
 from depth_loss_sweep.model.identity import run_identity
-from depth_loss_sweep.model.names import TERMS
 from depth_loss_sweep.model.network import DepthNetwork
 from depth_loss_sweep.model.optimizer import Adam
 from depth_loss_sweep.model.outcomes import (
@@ -143,7 +142,7 @@ class _Training:
         self.weighting_optimizer = Adam(self.loss.parameters(), settings.train.model_copy(update={"weight_decay": 0.0}))
         self.validated: Evaluation | None = None
         self.per_image: dict[int, dict[str, np.ndarray]] = {}  # of the last two epochs: a value may be their mean
-        self._evaluator = Evaluator(self.network, self.loss, runtime)
+        self._evaluator = Evaluator(self.network, self.loss, runtime, settings.metrics)
         self._descend = Recorded(self._gradients) if runtime.kind == "cuda" else self._gradients
 
     @property
@@ -164,7 +163,7 @@ class _Training:
         copies = self.settings.train.augment_copies
         order = epoch_order(len(self.train_part), self.batch_size, self.settings.seed, epoch, copies)
         order = order.to(self.train_part.rows.device, non_blocking=True)
-        table = torch.empty(len(order), 2 + len(TERMS), device=self.runtime.device)
+        table = torch.empty(len(order), 2 + len(self.settings.weights), device=self.runtime.device)
         self.network.train()
         self.loss.weighting.begin_epoch()
         for step, chosen in enumerate(order):  # nothing in here waits for the device
@@ -176,7 +175,9 @@ class _Training:
             left = time.perf_counter()
             yield
             away += time.perf_counter() - left
-        steps = _Steps(table.tolist())  # the one wait for the device in an epoch's training
+        steps = _Steps(
+            tuple(self.settings.weights), table.tolist()
+        )  # the one wait for the device in an epoch's training
         trained = time.perf_counter() - start - away
         on_train = self._evaluate(self.eval_part, range(self.batch_size))
         self.validated = self._evaluate(self.val_part, self.panels)
@@ -235,7 +236,7 @@ class _Training:
         norm = torch.nn.utils.get_total_norm(self.optimizer.gradients)
         if self.settings.train.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.optimizer.parameters, self.settings.train.clip_norm, norm)
-        return (torch.stack([total.detach(), norm, *(terms[name].detach() for name in TERMS)]),)
+        return (torch.stack([total.detach(), norm, *(value.detach() for value in terms.values())]),)
 
     # ---- looking at it ------------------------------------------------------------------------------------------
 
@@ -255,7 +256,7 @@ class _Training:
         batch = self.eval_part.take(slice(len(prediction)))
         prediction = prediction.detach().requires_grad_()
         terms = self.loss.terms(prediction, batch.depth, batch.mask, as_input(batch.images))
-        weighted = [name for name in TERMS if name in self.loss.weighting.followed]
+        weighted = [name for name in terms if name in self.loss.weighting.followed]
         gradients = term_gradients([terms[name] for name in weighted], prediction)
         return dict(zip(weighted, gradients, strict=True))
 
@@ -328,6 +329,7 @@ class _Training:
 class _Steps:
     """An epoch's training as numbers: a row a step of total, gradient norm and the unweighted terms."""
 
+    terms: tuple[str, ...]
     rows: list[list[float]]
 
     def norms(self) -> dict[str, Any]:
@@ -344,14 +346,14 @@ class _Steps:
     def term_means(self) -> dict[str, float]:
         """Each unweighted term's mean over the steps."""
         _, _, *columns = zip(*self.rows, strict=True)
-        return {name: statistics.fmean(values) for name, values in zip(TERMS, columns, strict=True)}
+        return {name: statistics.fmean(values) for name, values in zip(self.terms, columns, strict=True)}
 
     def find_break(self, weights: dict[str, float]) -> dict[str, Any] | None:
         """The first step whose loss or gradient isn't finite, and the first weighted term that isn't."""
         for step, (total, norm, *values) in enumerate(self.rows, start=1):
             if math.isfinite(total) and math.isfinite(norm):
                 continue
-            broken = [name for name, value in zip(TERMS, values, strict=True) if not math.isfinite(value)]
+            broken = [name for name, value in zip(self.terms, values, strict=True) if not math.isfinite(value)]
             broken.sort(key=lambda name: not weights[name])  # those that count come first
             return {"step": step, "term": broken[0] if broken else "gradient", "grad_norm": norm}
         return None

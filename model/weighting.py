@@ -12,20 +12,20 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from depth_loss_sweep.model.names import TERMS
+from depth_loss_sweep.model.names import terms_with
 from depth_loss_sweep.model.schedule import stream_seed
 from depth_loss_sweep.model.settings import LossSettings
 
 
 class Weighting(nn.Module):
-    """Base of all weightings; made from the run's weights, one for each of `TERMS` (0 where absent), and its loss settings."""
+    """Base of all weightings; made from the run's weights, one for each term that it computes (0 where absent), and its settings."""
 
     rate_factor = 1.0
     """The learning rate of its parameters, times the network's."""
 
     def __init__(self, weights: Mapping[str, float], settings: LossSettings) -> None:
         super().__init__()
-        self.given = {term: float(weights.get(term, 0.0)) for term in TERMS}
+        self.given = {term: float(weights.get(term, 0.0)) for term in terms_with(weights)}
 
     @property
     def followed(self) -> frozenset[str]:
@@ -42,7 +42,7 @@ class Weighting(nn.Module):
         """Be told the unweighted terms of the epoch that ends, each the mean over its steps."""
 
     def forward(self, terms: Mapping[str, Tensor], prediction: Tensor) -> Tensor:
-        """The total, a scalar, of unweighted terms by name, in the order of `TERMS`; those that need an image may be missing.
+        """The total, a scalar, of unweighted terms by name, in the order of `given`; those that need an image may be missing.
 
         `prediction` (B, 1, H, W) is what the terms were computed from.
         """
@@ -66,8 +66,8 @@ class FixedWeighting(Weighting):
     def forward(self, terms: Mapping[str, Tensor], prediction: Tensor) -> Tensor:
         """Σ λi·Li."""
         weights = self.weights
-        if len(terms) < len(TERMS):
-            weights = weights[[place for place, term in enumerate(TERMS) if term in terms]]
+        if len(terms) < len(self.given):
+            weights = weights[[place for place, term in enumerate(self.given) if term in terms]]
         # A sum of products: autocast would take a matrix product to half precision.
         return (torch.stack(tuple(terms.values())) * weights).sum()
 
@@ -85,7 +85,7 @@ class VaryingWeighting(Weighting):
 
     def __init__(self, weights: Mapping[str, float], settings: LossSettings) -> None:
         super().__init__(weights, settings)
-        self.taking_part = tuple(term for term in TERMS if term in self.followed)
+        self.taking_part = tuple(term for term in self.given if term in self.followed)
         self.register_buffer("base", torch.tensor([self.given[term] for term in self.taking_part]), persistent=False)
         self.register_buffer("summed", torch.zeros(len(self.taking_part)))
         self.register_buffer("steps", torch.zeros(()))
@@ -118,7 +118,9 @@ class VaryingWeighting(Weighting):
         """The mean over the epoch's steps so far; before the first, λ."""
         if not self.steps:
             return self.given
-        return dict.fromkeys(TERMS, 0.0) | dict(zip(self.taking_part, (self.summed / self.steps).tolist(), strict=True))
+        return dict.fromkeys(self.given, 0.0) | dict(
+            zip(self.taking_part, (self.summed / self.steps).tolist(), strict=True)
+        )
 
 
 class RandomWeighting(VaryingWeighting):

@@ -64,6 +64,20 @@ REFERENCES = {
             "Depth-Anything-V2 metric_depth/util/loss.py",
             _rooted(0.5),
         ),
+        Reference(
+            "midas",
+            {"ssi_mae": 1.0, "ms_gradient": 0.5},
+            "made for disparity; here of depth, whose scale and shift it leaves open: the aligned metrics judge it, not those in metres",
+            "MiDaS #2, FocusOnDepth",
+            {"ms_gradient_scales": 4},
+        ),
+        Reference(
+            "hu-2019",
+            {"log_offset": 1.0, "log_gradient": 1.0, "normals": 1.0},
+            "log-offset errors of depth in metres and of its gradients, and surface normals",
+            "JunjH/Revisiting_Single_Depth_Estimation train.py",
+            {"log_offset_alpha": 0.5, "log_gradient_alpha": 0.5},
+        ),
         Reference("silog", {"silog": 1.0}, "SILog alone"),
         Reference("ssim", {"ssim": 1.0}, "SSIM alone"),
         Reference("edge", {"edge": 1.0}, "the edge term alone"),
@@ -81,8 +95,6 @@ def allowed_references(terms: Sequence[str]) -> list[Reference]:
 
 # Known, and not to be had: asked for, they are refused with the reason.
 LACKING = {
-    "midas": "it weighs a scale-and-shift-invariant error and multi-scale gradients of disparity",
-    "hu-2019": "it weighs log-offset errors of depth, gradients and surface normals",
     "adabins": "it weighs a chamfer distance of its depth bins",
 }
 

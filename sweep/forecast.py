@@ -14,7 +14,7 @@ from depth_loss_sweep.errors import StorageError
 from depth_loss_sweep.model.size import checkpoint_bytes, gains_from_bf16, result_bytes
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.race import MOST_FINALISTS
-from depth_loss_sweep.reports.references import REFERENCES, allowed_references
+from depth_loss_sweep.reports.references import allowed_references
 from depth_loss_sweep.space import Choices, cells, plain
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.words import counted, size
@@ -126,10 +126,9 @@ def foresee(coordinator: Coordinator, prepared: Prepared, workers: int) -> Forec
 
 def most_candidates(spec: StudySpec) -> int:
     """How many weightings a study's confirmation trains at most, as far as is known before the study is trained."""
-    points = (REFERENCES[name].weights_with(spec.search.terms) for name in spec.search.points)
-    terms = dict.fromkeys((*spec.weights, *spec.search.simplex, *(term for weights in points for term in weights)))
+    terms = spec.named_terms
     trials = MOST_FINALISTS if spec.is_search and not spec.races_best else 2
-    references = {json.dumps([r.weights, r.loss], sort_keys=True) for r in allowed_references([*terms])}
+    references = {json.dumps([r.weights, r.loss], sort_keys=True) for r in allowed_references(terms)}
     return trials + (len(terms) > 1) + len(terms) + len(references)
 
 

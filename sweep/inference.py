@@ -10,7 +10,7 @@ from depth_loss_sweep.data.prepare import PARTS, Prepared, open_prepared, prepar
 from depth_loss_sweep.display import ProgressDisplay
 from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.model.baselines import evaluate_baselines, judge_beside
-from depth_loss_sweep.model.names import BASELINES
+from depth_loss_sweep.model.names import BASELINES, FURTHER_METRICS
 from depth_loss_sweep.model.predict import (
     Predicted,
     evaluate_checkpoint,
@@ -53,7 +53,8 @@ def evaluate_source(
         raise SpecError(f"the source {settings.source} has no {part} pictures: choose another with --part")
     before = _read_test(checkpoint, prepared, part, home, storage)
     model = _metrics(evaluate_checkpoint(checkpoint, prepared, judged))
-    trivial, note = _beside_all(prepared, home) if part == ALL else _beside(prepared, judged)
+    further = [metric for metric in FURTHER_METRICS if metric in model]
+    trivial, note = _beside_all(prepared, home, further) if part == ALL else _beside(prepared, judged, further)
     return {"part": part, "images": images, "note": note, "read_before": before, "model": model, **trivial}
 
 
@@ -73,14 +74,14 @@ def _read_test(checkpoint: Path, prepared: Prepared, part: str, home: Home, stor
 Trivial = dict[str, dict[str, float] | None]
 
 
-def _beside(prepared: Prepared, part: Any) -> tuple[Trivial, str | None]:
+def _beside(prepared: Prepared, part: Any, metrics: Sequence[str]) -> tuple[Trivial, str | None]:
     if not len(prepared.split.train):
         return _unfitted("the source has no training pictures")
-    predictors = evaluate_baselines(prepared, DEFAULT_LOSS)[part]
+    predictors = evaluate_baselines(prepared, DEFAULT_LOSS, metrics=metrics)[part]
     return {name: _metrics(values) for name, values in predictors.items()}, None
 
 
-def _beside_all(whole: Prepared, home: Home) -> tuple[Trivial, str | None]:
+def _beside_all(whole: Prepared, home: Home, metrics: Sequence[str]) -> tuple[Trivial, str | None]:
     """The predictors on all pictures, fitted to those that the source's own split would train on."""
     try:
         split = open_prepared(whole.settings, home.cache, whole.dataset.fingerprint)
@@ -89,7 +90,7 @@ def _beside_all(whole: Prepared, home: Home) -> tuple[Trivial, str | None]:
     count = len(split.split.train)
     if not count:
         return _unfitted("the source has no training pictures")
-    predictors = judge_beside(split, whole, "test", DEFAULT_LOSS)
+    predictors = judge_beside(split, whole, "test", DEFAULT_LOSS, metrics)
     note = f"median and mean_map were fitted to the {count} training pictures, which are among all"
     return {name: _metrics(values) for name, values in predictors.items()}, note
 

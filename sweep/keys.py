@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from depth_loss_sweep.model.names import TERMS
+from depth_loss_sweep.model.names import ALL_TERMS
 from depth_loss_sweep.reports.naming import spec_recipe
 from depth_loss_sweep.reports.references import EQUAL, LACKING, REFERENCES
 from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection
@@ -26,7 +26,7 @@ SWEPT = (
 )
 WEIGHTS = (
     "λ of each term: a number, or an expression of the swept variables (+, -, * and / by a number). Terms: "
-    f"{', '.join(TERMS)}; one that is left out weighs 0. Not beside search.simplex or search.points."
+    f"{', '.join(ALL_TERMS)}; one that is left out weighs 0. Not beside search.simplex or search.points."
 )
 EXAMPLE = {"silog": '"0.9 - w"', "ssim": '"w"', "edge": "0.05", "l1": "0.05"}
 

@@ -18,7 +18,7 @@ PREDICTORS = {"median": "training median", "mean_map": "training mean map"}
 
 def measures() -> dict[str, Measure]:
     """All that is known, by the column of the table of epochs."""
-    terms = {f"term_{name}": term for name, term in names.TERMS.items()}
+    terms = {f"term_{name}": term for name, term in names.ALL_TERMS.items()}
     metrics = {f"metric_{name}": metric for name, metric in names.ALL_METRICS.items()}
     return {
         COMBINED.column: COMBINED,

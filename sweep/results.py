@@ -28,6 +28,7 @@ from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import resolved_text, stored_overrides, stored_spec
 from depth_loss_sweep.store import Store
+from depth_loss_sweep.tables import EPOCH
 from depth_loss_sweep.words import counted
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def study_numbers(store: Store, name: str, has_terms: bool = False) -> StudyReco
 
 
 def _term_images(store: Store, spec: StudySpec) -> dict[str, PictureValues]:
-    columns = [f"term_{term}" for term in TERMS]
+    columns = [f"term_{term}" for term in spec.terms]
     found = {column: picture_values(store, spec, column=column) for column in columns}
     return {column: values for column, values in found.items() if values}
 
@@ -131,12 +132,13 @@ def run_frame(store: Store, name: str) -> pd.DataFrame:
 
 
 def epoch_frame(store: Store, name: str, splits: Sequence[str] = ("train", "val")) -> pd.DataFrame:
-    """One row a (run, epoch, split)."""
+    """One row a (run, epoch, split); of the columns that other studies brought into the database, those that this one has values of."""
     columns = store.epoch_table.columns.keys()
     frame = pd.DataFrame(store.epochs(name, splits), columns=columns)
     numbers = [c for c in columns if c not in ("run", "split")]
     frame[numbers] = frame[numbers].astype(float)
-    return frame.astype({"epoch": int})
+    foreign = [c for c in numbers if c not in EPOCH.columns and frame[c].isna().all()]
+    return frame.drop(columns=foreign).astype({"epoch": int})
 
 
 def _with_panels(record: StudyRecord, home: Home) -> StudyRecord:

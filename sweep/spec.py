@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from depth_loss_sweep.data.settings import DataSettings, Settings
 from depth_loss_sweep.errors import SpecError
-from depth_loss_sweep.model.names import TERMS
+from depth_loss_sweep.model.names import FURTHER_METRICS, terms_with
 from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
 from depth_loss_sweep.objectives import StudyObjective
 from depth_loss_sweep.reports.references import EQUAL_TERMS, POINT, REFERENCES, Candidate
@@ -39,6 +39,11 @@ class StudySection(Settings):
     description: str = Field("", description="a line on what it is for: `sweep presets` and the report show it")
     objective: str = Field(
         "val_rmse", description="what is minimised: val_ and a metric, or combined, for a grid that only records it"
+    )
+    metrics: tuple[str, ...] = Field(
+        (),
+        description="metrics that are measured beside the usual ones; one that is the objective needs no naming. There are: "
+        + ", ".join(FURTHER_METRICS),
     )
     seeds: tuple[int, ...] = Field(
         (0, 1, 2), min_length=1, max_length=MOST_SEEDS, description="every trial is trained once under each of them"
@@ -156,6 +161,24 @@ class StudySpec:
         return self.study.name
 
     @cached_property
+    def named_terms(self) -> tuple[str, ...]:
+        """The terms that any of its trials may weigh."""
+        points = [REFERENCES[name].weights_with(self.search.terms) for name in self.search.points]
+        given = [self.weights, self.search.simplex, *points, *(c.weights for c in self.candidates)]
+        return tuple(dict.fromkeys(term for terms in given for term in terms))
+
+    @cached_property
+    def terms(self) -> tuple[str, ...]:
+        """The terms that each of its runs computes: those of every run, and what it names beside."""
+        return terms_with(self.named_terms)
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that its runs are judged by beside the usual ones."""
+        objective = self.study.objective.removeprefix("val_")
+        return tuple(metric for metric in FURTHER_METRICS if metric in (*self.study.metrics, objective))
+
+    @cached_property
     def objective(self) -> StudyObjective:
         """What trials are told by."""
         return StudyObjective.named(self.study.objective, self.study.value)
@@ -236,7 +259,7 @@ class StudySpec:
                 raise SpecError(f"the weight of {term} is {value} at {_point(point)}: weights must not be negative")
         if not any(values.values()):
             raise SpecError(f"the weights sum to nothing at {_point(point)}: at least one must be positive")
-        return {term: float(values.get(term, 0)) for term in TERMS}
+        return {term: float(values.get(term, 0)) for term in self.terms}
 
     def beside(
         self, name: str, seeds: Sequence[int], candidates: Sequence[Candidate], is_raced: bool = False
@@ -288,6 +311,7 @@ class StudySpec:
                 train=parts["train"],
                 loss=parts["loss"],
                 weights=weights,
+                metrics=self.metrics,
                 seed=seed,
                 depth_range=parts["data"].depth_range,
             )

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from depth_loss_sweep.errors import SpecError
-from depth_loss_sweep.model.names import TERMS, WEIGHTINGS
+from depth_loss_sweep.model.names import ALL_TERMS, FURTHER_METRICS, WEIGHTINGS
 from depth_loss_sweep.model.settings import LossSettings
 from depth_loss_sweep.objectives import COMBINED, OBJECTIVES
 from depth_loss_sweep.paths import LONGEST_PARENT, check_name
@@ -25,6 +25,12 @@ def check_spec(spec: StudySpec) -> None:
             f"study.objective is {spec.study.objective!r}{nearest(spec.study.objective, OBJECTIVES)}; "
             f"expected val_ and a metric, such as val_rmse, or combined for a grid"
         )
+    for metric in spec.study.metrics:
+        if metric not in FURTHER_METRICS:
+            raise SpecError(
+                f"study.metrics has {metric!r}{nearest(metric, FURTHER_METRICS)}; beside the usual metrics, which every run is "
+                f"judged by, there are {', '.join(FURTHER_METRICS)}"
+            )
     if spec.search.points or spec.search.terms != EQUAL_TERMS:
         _check_references(spec)
     elif spec.search.simplex:
@@ -253,8 +259,10 @@ def _check_points(spec: StudySpec, values: Mapping[str, Sequence[Scalar]]) -> No
 
 def check_weight(term: str, value: Any) -> Any:
     """The weight as it was given; raises `SpecError` where term or value can be none."""
-    if term not in TERMS:
-        raise SpecError(f"[weights] has an unknown term {term!r}{nearest(term, TERMS)}; expected {', '.join(TERMS)}")
+    if term not in ALL_TERMS:
+        raise SpecError(
+            f"[weights] has an unknown term {term!r}{nearest(term, ALL_TERMS)}; expected {', '.join(ALL_TERMS)}"
+        )
     if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
         raise SpecError(f"weights.{term} is {value!r}: expected a number or an expression such as '0.9 - w'")
     return value

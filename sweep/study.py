@@ -141,7 +141,7 @@ def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session, gro
         if text:
             session.display.note(f"note: {text}")
     data = json.dumps(summary)
-    baselines = evaluate_baselines(prepared, spec.loss, spec.train.eval_images)
+    baselines = evaluate_baselines(prepared, spec.loss, spec.train.eval_images, spec.terms, spec.metrics)
     if _is_undefined(spec, baselines):
         session.display.note(
             f"note: {spec.objective.name} is not defined on any of these validation pictures, so no trial will have a value to "

@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks [NAME...] [--quick]`: measure, print, and add what was found to tests/benchmarks/RESULTS.md.
 
-Names: cpu, overhead, growth, page, profiling, gpu, weightings, answer, scenes, race, finals, confirm, claims, samplers, importance,
-peers; default: all. `--quick` tries out in small and keeps nothing.
+Names: cpu, overhead, growth, page, profiling, gpu, weightings, terms, answer, scenes, race, finals, confirm, claims, samplers,
+importance, peers; default: all. `--quick` tries out in small and keeps nothing.
 """
 
 import argparse
@@ -26,6 +26,7 @@ NAMES = (
     "profiling",
     "gpu",
     "weightings",
+    "terms",
     "answer",
     "scenes",
     "race",

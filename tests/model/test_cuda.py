@@ -14,7 +14,8 @@ from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.model import recorded
 from depth_loss_sweep.model.backend import this_machine
 from depth_loss_sweep.model.fused import convolve_relu
-from depth_loss_sweep.model.names import WEIGHTINGS
+from depth_loss_sweep.model.losses import per_image_terms
+from depth_loss_sweep.model.names import ALL_TERMS, FURTHER_METRICS, WEIGHTINGS
 from depth_loss_sweep.model.runtime import resolve_runtime
 from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
 from depth_loss_sweep.model.training import train
@@ -75,6 +76,23 @@ def test_a_weighting_is_recorded_and_goes_on_with_the_same_bits(rooms, tmp_path,
     assert trained(settings, rooms, tmp_path / "parts") == replayed
     monkeypatch.setattr(recorded, "WARM_UP", 10**9)
     assert replayed == trained(settings, rooms, tmp_path / "plain")
+
+
+def test_every_further_term_and_metric_is_recorded_and_goes_on_with_the_same_bits(rooms, tmp_path, monkeypatch):
+    """Medians, sorted residuals and drawn pixels included; and their values are those of a CPU."""
+    weights = dict.fromkeys(ALL_TERMS, 0.1)
+    settings = run(precision="fp32").model_copy(update={"weights": weights, "metrics": tuple(FURTHER_METRICS)})
+    replayed = trained(settings, rooms, tmp_path / "replayed")
+    assert trained(settings, rooms, tmp_path / "parts", stop=1) == replayed[:1]
+    assert trained(settings, rooms, tmp_path / "parts") == replayed
+    monkeypatch.setattr(recorded, "WARM_UP", 10**9)
+    assert replayed == trained(settings, rooms, tmp_path / "plain")
+    batch = rooms.tensors("val")
+    maps = (batch.depth * 1.1 + 0.2, batch.depth, batch.mask, batch.images / 255)
+    here = per_image_terms(*maps, data_range=10.0, terms=ALL_TERMS)
+    there = per_image_terms(*(each.cuda() for each in maps), data_range=10.0, terms=ALL_TERMS)
+    for term, values in here.items():
+        assert torch.allclose(there[term].cpu(), values, rtol=1e-4, atol=1e-5, equal_nan=True), term
 
 
 @pytest.mark.parametrize("copies", [0, 2])

@@ -386,7 +386,7 @@ def test_the_edge_term_can_be_the_smoothness_of_equation_four():
         ({"l1": -0.1, "ssim": 1.0}, "weight of l1 is -0.1"),
         ({"l1": float("nan")}, "weight of l1 is nan"),
         ({"l1": float("inf")}, "weight of l1 is inf"),
-        ({"l2": 1.0}, "unknown loss term 'l2'"),
+        ({"l3": 1.0}, "unknown loss term 'l3'"),
     ],
 )
 def test_useless_weights_are_refused(weights, message):

@@ -14,7 +14,7 @@ from depth_loss_sweep.model.metrics import (
     evaluate_metrics,
     per_image_metrics,
 )
-from depth_loss_sweep.model.names import EXTRA_METRICS, METRICS
+from depth_loss_sweep.model.names import EXTRA_METRICS, FURTHER_METRICS, METRICS
 
 torch.set_num_threads(1)
 
@@ -197,6 +197,76 @@ def test_error_by_depth_range_splits_the_truth_at_two_and_four_metres():
     found = evaluate_metrics(pred, target, mask)
     assert [found[name] for name in ("rmse_near", "rmse_mid", "rmse_far")] == pytest.approx([1, 2, 3])
     assert math.isnan(evaluate_metrics(pred, target, target < 4)["rmse_far"])
+
+
+# -- where a study names them ---------------------------------------------------------------------------------------
+
+
+def of_images(name, pred, target, mask):
+    """A further metric of each image."""
+    return per_image_metrics(pred, target, mask, [name])[name]
+
+
+def test_aligned_metrics_equal_least_squares():
+    """After NumPy's straight line through each image's valid pixels; any scale and shift of the prediction are as good."""
+    batch = make_batch()
+    errors, shares = [], []
+    for pred, target in valid_pixels(*batch):
+        aligned = np.maximum(np.polyval(np.polyfit(pred, target, 1), pred), 1e-3)
+        errors.append(np.mean(abs(aligned - target) / target))
+        shares.append(np.mean(np.maximum(aligned / target, target / aligned) < 1.25))
+    assert of_images("abs_rel_aligned", *batch).tolist() == pytest.approx(errors, rel=1e-4)
+    assert of_images("delta1_aligned", *batch).tolist() == pytest.approx(shares, abs=1e-6)
+    pred, target, mask = batch
+    moved = of_images("abs_rel_aligned", 3 * pred + 2, target, mask)
+    assert moved.tolist() == pytest.approx(errors, rel=1e-4)
+
+
+def test_aligned_metrics_by_hand():
+    """1, 2, 3 m seen as 1, 2, 6 m: s = 5/14, t = 13/14 gives 18/14, 23/14, 43/14; a flat prediction becomes the mean."""
+    (target, mask), (pred, _) = full([[1.0, 2.0, 3.0]]), full([[1.0, 2.0, 6.0]])
+    expected = (4 / 14 + 5 / 14 / 2 + 1 / 14 / 3) / 3
+    assert of_images("abs_rel_aligned", pred, target, mask).item() == pytest.approx(expected, rel=1e-5)
+    assert of_images("delta1_aligned", pred, target, mask).item() == pytest.approx(2 / 3)
+    flat = torch.full_like(target, 5.0)
+    assert of_images("abs_rel_aligned", flat, target, mask).item() == pytest.approx((1 + 0 + 1 / 3) / 3)
+
+
+def test_irmse_by_hand():
+    """2 and 4 m seen as 2 and 5 m: 0 and 50 per kilometre."""
+    (target, mask), (pred, _) = full([[2.0, 4.0]]), full([[2.0, 5.0]])
+    assert of_images("irmse", pred, target, mask).item() == pytest.approx(50 / math.sqrt(2))
+
+
+@pytest.mark.parametrize("degrees", [0.01, 10.0, 60.0])
+def test_normal_angle_by_hand(degrees):
+    """A wall that leans by so many degrees, seen straight: z = 3 / (1 - r·tan) along a ray r."""
+    ray = (torch.arange(32.0) + 0.5 - 16) / (16 / math.tan(math.radians(30)))
+    leaning = (3 / (1 - ray * math.tan(math.radians(degrees)))).expand(1, 1, 24, 32).clone()
+    straight = torch.full_like(leaning, 2.0)
+    mask = leaning > 0  # a wall that leans far is behind the camera at its end
+    found = of_images("normal_angle", straight, torch.where(mask, leaning, math.nan), mask).item()
+    assert found == pytest.approx(degrees, rel=1e-2)
+
+
+def test_further_metrics_are_computed_where_they_are_named():
+    """Perfect predictions have no error, images without truth no value, and holes and broken predictions are told apart."""
+    pred, target, mask = make_batch()
+    mask[0, 0, 4:9, 4:9] = True  # normals need whole neighbourhoods
+    target[0, 0, 4:9, 4:9] = 3.0
+    perfect = torch.nan_to_num(target, nan=1.0)
+    expected = {"abs_rel_aligned": 0.0, "delta1_aligned": 1.0, "irmse": 0.0, "normal_angle": 0.0}
+    found = evaluate_metrics(perfect, target, mask, FURTHER_METRICS)
+    assert {name: found[name] for name in FURTHER_METRICS} == pytest.approx(expected, abs=1e-3)
+    assert tuple(found) == (*METRICS, *EXTRA_METRICS, *FURTHER_METRICS)
+    before = per_image_metrics(pred, target, mask, FURTHER_METRICS)
+    hollow, ruined = pred.masked_fill(~mask, math.nan), pred.clone()
+    ruined[0] = math.nan
+    for name in FURTHER_METRICS:
+        assert torch.equal(of_images(name, hollow, target, mask), before[name])
+        assert of_images(name, pred, target, mask & False).isnan().all()
+        broken = of_images(name, ruined, target, mask)
+        assert broken[0] in (math.inf, 0.0) and torch.equal(broken[1:], before[name][1:])
 
 
 # -- boundaries -----------------------------------------------------------------------------------------------------

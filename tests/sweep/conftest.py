@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from sqlalchemy import update
 
@@ -159,3 +161,16 @@ def new_lab(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Cal
 def lab(new_lab: Callable[[], Lab]) -> Lab:
     """A fresh home."""
     return new_lab()
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Five scenes of two small pictures with depth."""
+    random = np.random.default_rng(0)
+    for scene in range(5):
+        folder = tmp_path / "pairs" / f"scene_{scene}"
+        folder.mkdir(parents=True)
+        for number in range(2):
+            cv2.imwrite(str(folder / f"{number}.png"), random.integers(0, 255, (24, 32, 3), dtype=np.uint8))
+            cv2.imwrite(str(folder / f"{number}_depth.png"), random.integers(500, 5000, (24, 32)).astype(np.uint16))
+    return tmp_path / "pairs"

@@ -21,19 +21,6 @@ def lab(new_lab) -> Lab:
     return lab
 
 
-@pytest.fixture
-def pairs(tmp_path: Path) -> Path:
-    """Five scenes of two small pictures with depth."""
-    random = np.random.default_rng(0)
-    for scene in range(5):
-        folder = tmp_path / "pairs" / f"scene_{scene}"
-        folder.mkdir(parents=True)
-        for number in range(2):
-            cv2.imwrite(str(folder / f"{number}.png"), random.integers(0, 255, (24, 32, 3), dtype=np.uint8))
-            cv2.imwrite(str(folder / f"{number}_depth.png"), random.integers(500, 5000, (24, 32)).astype(np.uint16))
-    return tmp_path / "pairs"
-
-
 def test_photographs_of_a_folder(lab, capsys, tmp_path: Path) -> None:
     """predict takes a folder, also as the place of its results; it can be given again, and says what it left out."""
     folder = tmp_path / "photos"

@@ -206,9 +206,10 @@ def test_equal_weighs_the_terms_that_the_study_says() -> None:
     ("overrides", "words"),
     [
         ({"search.points": ["denssdepth"]}, "did you mean 'densedepth'"),
-        ({"search.points": ["midas"]}, "cannot be trained here.*disparity"),
-        ({"search.points": ["adabins"]}, "chamfer"),
-        ({"search.points": ["hu-2019"]}, "normals"),
+        ({"search.points": ["adabins"]}, "cannot be trained here.*chamfer"),
+        ({"search.points": ["hu-2019"], "loss.log_offset_alpha": 0.1}, "made of 0.5"),
+        ({"study.metrics": ["irmsse"]}, "study.metrics has 'irmsse' \\(did you mean 'irmse'"),
+        ({"study.metrics": ["rmse"]}, "the usual metrics, which every run is"),
         ({"search.points": ["l1", "l1"]}, "names one twice"),
         ({"search.terms": ["silog", "sssim"]}, "did you mean 'ssim'"),
         ({"search.terms": ["l1", "l1"]}, "names one twice"),
