@@ -277,7 +277,10 @@ def confirmed_decision(decision: Decision, confirmation: Confirmation | None) ->
         return decision
     found = confirmation.decision
     left = {n: "not among those confirmed" for n in decision.compared if n not in found.compared}
-    return replace(found, left={**decision.left, **left, **found.left}, so_far=decision.so_far, is_confirmed=True)
+    left = {**decision.left, **left, **found.left}
+    return replace(
+        found, left=left, so_far=decision.so_far, is_confirmed=True, is_first_of_two=decision.is_first_of_two
+    )
 
 
 def _decide(found: Sequence[Candidate], record: ConfirmationRecord, measure: Measure, margin: float) -> Decision:

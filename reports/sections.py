@@ -30,9 +30,9 @@ from depth_loss_sweep.reports.series import (
     weight_curves,
 )
 from depth_loss_sweep.reports.summary import threshold_sentence
-from depth_loss_sweep.reports.tables import Table, broken_table, number_table, rate_table
+from depth_loss_sweep.reports.tables import Table, broken_table, front_table, number_table, rate_table
 from depth_loss_sweep.reports.trials import TrialResult
-from depth_loss_sweep.reports.wording import verdict
+from depth_loss_sweep.reports.wording import front_headline, verdict
 
 MAX_CURVES = 40  # trials drawn over epochs; the page says so when there are more
 # Shown at once; the other metrics are a click away.
@@ -103,10 +103,11 @@ def study_sections(analysis: Analysis, anchor: str) -> tuple[Section, ...]:
     if len(analysis.record.trials) == 1:  # against the weights there is nothing to draw but a dot
         sections: list[Section | None] = [_numbers(analysis)]
     elif len(every) > 1:
-        sections = [_objective(analysis, every), _several_measures(analysis, every)]
+        sections = [_objective(analysis, every), _front(analysis), _several_measures(analysis, every)]
     else:
         sections = [
             _objective(analysis, every),
+            _front(analysis),
             _combined(analysis, axis),
             _terms(analysis, axis),
             _metrics(analysis, axis),
@@ -184,6 +185,26 @@ def _note(analysis: Analysis) -> str:
     if any(math.isinf(t.mean) for t in analysis.trials):
         text += " A red cross at the top: a seed went non-finite, so the trial counts as infinite."
     return text
+
+
+# Two objectives
+
+
+def _front(analysis: Analysis) -> Section | None:
+    """The front of both objectives; none of a study of one."""
+    front, measures = analysis.front, analysis.objectives
+    if front is None or not front.members:
+        return None
+    of = " and ".join(m.label for m in measures)
+    chart = figures.front_chart(front, measures, {t.number: t.label for t in analysis.trials})
+    note = "Crosses: 95 % t-intervals of either mean, each by itself. Joined: the trials that no other beats in both."
+    lead = (
+        f"{front_headline(front, measures)}. Who is left out is shown to be worse in both than one of the front: in 95 % of studies, "
+        "that is said of no trial that truly is on it. The knee bulges farthest beyond the line through the front's ends."
+    )
+    shown = (Figure("plane", f"Validation {of}", note, chart, wide=True),)
+    tables = (NamedTable("The trials that may be on it", "", front_table(analysis, front)),)
+    return Section("front", f"The front of {of}", lead, shown, tables=tables)
 
 
 # Everything else against the weights

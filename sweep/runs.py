@@ -1,7 +1,7 @@
 """Trials and runs of a study at work, as its coordinator sees them; what is known of them for good stands in the tables."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -78,6 +78,7 @@ class Trial:
     runs: list[Run]
     state: str = "running"
     value: float | None = None
+    second_value: float | None = None
     n: int = 0
     """How many runs it was asked with; of a told one, `runs` aren't taken up again."""
 
@@ -92,6 +93,20 @@ class Trial:
             return math.nan if self.value is None else self.value
         values = [objective.value_of_run(run.curve, run.outcome) for run in self.finished]
         return objective.value_of_trial(values) if values else math.nan
+
+
+def settle(trial: Trial, objectives: Sequence[StudyObjective], store: Store) -> None:
+    """Give a trial, all of whose runs have ended, its state and its values; one that was pruned keeps those of its last epoch."""
+    if trial.state == "running":
+        has_failed = any(run.state == "failed" for run in trial.runs)
+        trial.state, trial.value = ("failed", None) if has_failed else ("complete", trial.value_so_far(objectives[0]))
+    for second in objectives[1:] if trial.state != "failed" else ():
+        curves = [store.curve(run.key, second.column, trial.epochs) for run in trial.runs]
+        if trial.state == "pruned":
+            trial.second_value = curves[0][-1]
+        else:
+            values = [second.value_of_run(curve, run.outcome) for curve, run in zip(curves, trial.runs, strict=True)]
+            trial.second_value = second.value_of_trial(values)
 
 
 def best_of(trials: Iterable[Trial], objective: StudyObjective) -> Trial | None:

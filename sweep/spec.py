@@ -36,8 +36,10 @@ class StudySection(Settings):
 
     name: str = Field(description="what the study is called; by default as its file")
     description: str = Field("", description="a line on what it is for: `sweep presets` and the report show it")
-    objective: str = Field(
-        "val_rmse", description="what is minimised: val_ and a metric, or combined, for a grid that only records it"
+    objective: str | tuple[str, str] = Field(
+        "val_rmse",
+        description="what is minimised: val_ and a metric, or combined, for a grid that only records it; or a list of two metrics: "
+        "the first decides, both make a front",
     )
     seeds: tuple[int, ...] = Field(
         (0, 1, 2), min_length=1, max_length=MOST_SEEDS, description="every trial is trained once under each of them"
@@ -58,6 +60,19 @@ class StudySection(Settings):
         le=1000,
         description="so many fresh seeds confirm the winner once all is trained, on test; 0: when asked (sweep confirm)",
     )
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The name of the objective, or of both."""
+        return (self.objective,) if isinstance(self.objective, str) else self.objective
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _one_or_two(cls, value: Any) -> Any:
+        is_pair = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(name, str) for name in value)
+        if not is_pair and not isinstance(value, str):
+            raise ValueError('expected a metric, such as "val_rmse", or two, such as ["val_rmse", "val_boundary_f1"]')
+        return value
 
     @field_validator("seeds")
     @classmethod
@@ -148,9 +163,14 @@ class StudySpec:
         return self.study.name
 
     @cached_property
+    def objectives(self) -> tuple[StudyObjective, ...]:
+        """What trials are told by: one, or two."""
+        return tuple(StudyObjective.named(name, self.study.value) for name in self.study.objectives)
+
+    @property
     def objective(self) -> StudyObjective:
-        """What trials are told by."""
-        return StudyObjective.named(self.study.objective, self.study.value)
+        """What decides, prunes and ends a race: the first of them."""
+        return self.objectives[0]
 
     @property
     def trial_count(self) -> int:

@@ -167,9 +167,16 @@ def best(
         made_of = {"weights": named.weights, "params": named.params} if named else {"weights": {}, "params": {}}
         about = {"headline": said, "verdict": verdict(decision), "objective": record.objective, **made_of}
         confirmed = analysis.confirmation.as_dict() if analysis.confirmation else None
-        print_json({**about, **decision.as_dict(), "confirmation": confirmed})
+        front = analysis.front.as_dict() if analysis.front else None
+        print_json({**about, **decision.as_dict(), "confirmation": confirmed, "front": front})
     else:
-        print("\n".join([said, *_named_lines(analysis), *reasons(decision, measure), *_confirmed_lines(analysis)]))
+        found = [
+            *_named_lines(analysis),
+            *reasons(decision, measure),
+            *_confirmed_lines(analysis),
+            *_front_lines(analysis),
+        ]
+        print("\n".join([said, *found]))
     if target is not None:
         chosen = decision.trial if trial is None else trial
         if chosen is None:
@@ -213,6 +220,21 @@ def _confirmed_lines(analysis: "Analysis") -> list[str]:
     if confirmation is None:
         return []
     return [f"{quote(confirmation, analysis.ranking)}.", *remarks(confirmation)]
+
+
+def _front_lines(analysis: "Analysis") -> list[str]:
+    """The front of two objectives, a trial a line; nothing of a study of one."""
+    from depth_loss_sweep.reports.wording import front_headline, front_levels
+
+    front, trials = analysis.front, {t.number: t for t in analysis.trials}
+    if front is None:
+        return []
+    lines = [f"{front_headline(front, analysis.objectives)}."]
+    for member in front.members:
+        made_of = spec_recipe(trials[member.trial].weights, trials[member.trial].params)
+        knee = ", the knee" if member.trial == front.knee else ""
+        lines.append(f"trial {member.trial}{knee}: {front_levels(member, analysis.objectives)} ({made_of})")
+    return lines
 
 
 def _save_checkpoint(store: "Store", place: Home, name: str, trial: int, target: Path) -> None:

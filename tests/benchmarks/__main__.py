@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks [NAME...] [--quick]`: measure, print, and add what was found to tests/benchmarks/RESULTS.md.
 
-Names: cpu, overhead, growth, profiling, gpu, weightings, answer, scenes, race, confirm, claims, samplers, peers; default: all. `--quick`
-tries out in small and keeps nothing.
+Names: cpu, overhead, growth, profiling, gpu, weightings, answer, scenes, front, race, confirm, claims, samplers, peers; default: all.
+`--quick` tries out in small and keeps nothing.
 """
 
 import argparse
@@ -27,6 +27,7 @@ NAMES = (
     "weightings",
     "answer",
     "scenes",
+    "front",
     "race",
     "confirm",
     "claims",
