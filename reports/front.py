@@ -177,17 +177,17 @@ def dominators(costs: np.ndarray, level: float = LEVEL) -> np.ndarray:
     """Which trial of the front each is shown to be dominated by, (studies, trials), -1 where by none.
 
     Costs are (2, studies, trials, seeds). Shown is what is worse in both objectives by more than the half width that holds for
-    all pairs of trials at once (`comparisons.contrasts`). To claim it falsely of a trial of the true front takes an error in an
-    objective in which that one is no worse, and of each pair in one direction only: half of the level in either objective
-    (an intersection-union test, Berger 1982), so that in 1 - level of studies no trial of the true front is claimed to be
-    dominated. Simulated in benchmarks/front.py.
+    all pairs of trials at once (`comparisons.joint_contrasts`). To claim it falsely of a trial of the true front takes an error
+    in an objective in which that one is no worse, and of each pair in one direction only: half of the level in either objective
+    (an intersection-union test, Berger 1982). So in 1 - level of studies no trial of the true front is claimed to be dominated.
+    Simulated in benchmarks/front.py.
     """
     whole = np.ones(costs.shape[1:], dtype=bool)
     fits = [comparisons.fit(of, whole) for of in costs]
     members = on_front(np.moveaxis(costs.mean(axis=3), 0, -1))
     found = np.full(members.shape, -1)
     for of in np.flatnonzero(members.any(axis=0)):
-        gaps = [comparisons.contrasts(fit, np.full(len(members), of), level) for fit in fits]
+        gaps = [comparisons.joint_contrasts(fit, np.full(len(members), of), level) for fit in fits]
         is_worse = np.all([gap.mean > gap.half for gap in gaps], axis=0) & members[:, [of]]
         found = np.where(is_worse & (found < 0), of, found)
     return found

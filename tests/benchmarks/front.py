@@ -18,8 +18,8 @@ from tests.benchmarks.answer import in_order, run
 STORE = ANSWERS.with_name("front.jsonl")
 STUDIES, QUICK_STUDIES = 2000, 40
 BAR = 0.05
-FRONTS = ("all on it", "flat in one", "close behind", "far behind")
-NOISES = ("normal", "correlated", "t3", "last wide")
+FRONTS = ("all on it", "flat in one", "behind by 0.5", "behind by 3")
+NOISES = ("normal", "correlated", "t3", "last wide", "half wide")
 TRIALS, SEEDS = (4, 8, 20), (3, 5, 12)
 SHARED = 0.5  # of a run's variance, by its seed
 
@@ -47,7 +47,7 @@ def truth(cell: Cell) -> np.ndarray:
     curve = np.stack([place, (1 - place) ** 2])
     if cell.front == "all on it":
         return 2 * curve
-    behind = {"close behind": 0.5, "far behind": 12.0}[cell.front]
+    behind = float(cell.front.removeprefix("behind by "))
     # Every other trial stands behind the one before it.
     return 2 * curve[:, np.arange(cell.trials) // 2 * 2] + behind * (np.arange(cell.trials) % 2)
 
@@ -60,6 +60,8 @@ def noise(cell: Cell, studies: int, rng: np.random.Generator) -> np.ndarray:
         own[1] = -0.9 * own[0] + math.sqrt(1 - 0.9**2) * own[1]
     if cell.noise == "last wide":
         own[:, :, -1] *= 3
+    if cell.noise == "half wide":
+        own[:, :, ::2] *= 3
     shared = rng.standard_normal((2, studies, 1, cell.seeds))
     return math.sqrt(SHARED) * shared + math.sqrt(1 - SHARED) * own
 

@@ -162,7 +162,7 @@ def test_ten_thousand_trials_are_resampled() -> None:
         Cell("all on it", "normal", 8, 5),
         Cell("flat in one", "normal", 8, 5),
         Cell("flat in one", "last wide", 8, 3),
-        Cell("close behind", "t3", 8, 12),
+        Cell("behind by 0.5", "t3", 8, 12),
     ],
     ids=lambda cell: cell.name,
 )
@@ -174,7 +174,7 @@ def test_in_95_percent_of_studies_no_trial_of_the_true_front_is_called_dominated
 
 def test_a_trial_far_behind_in_both_is_found() -> None:
     """A rule that never said anything would keep its error, too."""
-    assert simulate(Cell("far behind", "normal", 8, 5), 100)["found"] > 0.9
+    assert simulate(Cell("behind by 3", "normal", 8, 5), 100)["found"] > 0.9
 
 
 def test_several_studies_at_once_are_judged_as_one_by_one() -> None:
