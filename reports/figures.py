@@ -222,8 +222,10 @@ def front_chart(front: Front, measures: Sequence[Measure], labels: Mapping[int, 
     knee = next((t for t in front.members if t.trial == front.knee), None)
     if knee:
         x, y = rounded(knee.means)
-        text = {"text": f"knee: trial {knee.trial}", "showarrow": True, "arrowhead": 0, "ax": 40, "ay": -40}
-        chart.layout["annotations"] = [{"x": x, "y": y, **text}]
+        # Towards the better, where no trial stands.
+        aside = {"ax": 40 if measures[0].higher_is_better else -40, "ay": -45 if measures[1].higher_is_better else 45}
+        text = {"text": f"knee: trial {knee.trial}", "showarrow": True, "arrowhead": 0, "arrowcolor": MEAN}
+        chart.layout["annotations"] = [{"x": x, "y": y, **aside, **text}]
     add_legend(chart)
     return chart
 

@@ -32,7 +32,7 @@ from depth_loss_sweep.reports.series import (
 from depth_loss_sweep.reports.summary import threshold_sentence
 from depth_loss_sweep.reports.tables import Table, broken_table, front_table, number_table, rate_table
 from depth_loss_sweep.reports.trials import TrialResult
-from depth_loss_sweep.reports.wording import front_headline, verdict
+from depth_loss_sweep.reports.wording import front_headline, left_out, verdict
 
 MAX_CURVES = 40  # trials drawn over epochs; the page says so when there are more
 # Shown at once; the other metrics are a click away.
@@ -198,12 +198,14 @@ def _front(analysis: Analysis) -> Section | None:
     of = " and ".join(m.label for m in measures)
     chart = figures.front_chart(front, measures, {t.number: t.label for t in analysis.trials})
     note = "Crosses: 95 % t-intervals of either mean, each by itself. Joined: the trials that no other beats in both."
-    lead = (
-        f"{front_headline(front, measures)}. Who is left out is shown to be worse in both than one of the front: in 95 % of studies, "
-        "that is said of no trial that truly is on it. The knee bulges farthest beyond the line through the front's ends."
+    excluded = (
+        " Who is left out is shown to be worse in both than one of the front: in 95 % of studies, that is said of no trial that truly "
+        "is on it."
     )
+    lead = f"{front_headline(front, measures)}.{excluded if len(front.candidates) < len(front.trials) else ''}"
+    lead += " The knee bulges farthest beyond the line through the front's ends." if front.knee is not None else ""
     shown = (Figure("plane", f"Validation {of}", note, chart, wide=True),)
-    tables = (NamedTable("The trials that may be on it", "", front_table(analysis, front)),)
+    tables = (NamedTable("The trials that may be on it", " ".join(left_out(front)), front_table(analysis, front)),)
     return Section("front", f"The front of {of}", lead, shown, tables=tables)
 
 

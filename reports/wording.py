@@ -144,11 +144,11 @@ def reasons(decision: Decision, measure: Measure) -> tuple[str, ...]:
     if decision.state == "incomparable":
         return (OBJECTIONS.get(decision.objection, decision.objection),)
     if decision.state == "unfinished":
-        return ("No trial has finished all of its seeds yet.", *_left(decision))
+        return ("No trial has finished all of its seeds yet.", *left_out(decision))
     if decision.state == "diverged":
-        return ("No compared trial has a value.", *_left(decision))
+        return ("No compared trial has a value.", *left_out(decision))
     if decision.state == "not_learnt":
-        return ("Until a trial beats them, differences between weights say nothing about depth.", *_left(decision))
+        return ("Until a trial beats them, differences between weights say nothing about depth.", *left_out(decision))
     parts = (
         _compared(decision),
         _gate(decision),
@@ -157,7 +157,7 @@ def reasons(decision: Decision, measure: Measure) -> tuple[str, ...]:
         _noise(decision, measure),
         _scenes(decision, measure),
     )
-    return (*(part for part in parts if part), *_dropped(decision), *_left(decision), *breaking(decision))
+    return (*(part for part in parts if part), *_dropped(decision), *left_out(decision), *breaking(decision))
 
 
 def _compared(decision: Decision) -> str:
@@ -258,10 +258,10 @@ def _dropped(decision: Decision) -> tuple[str, ...]:
     )
 
 
-def _left(decision: Decision) -> tuple[str, ...]:
+def left_out(found: Decision | Front) -> tuple[str, ...]:
     """Who isn't compared, by name."""
     reasons_: dict[str, list[int]] = {}
-    for number, why in decision.left.items():
+    for number, why in found.left.items():
         reasons_.setdefault(why, []).append(number)
     return tuple(f"Not compared: {_trials(numbers)} ({why})." for why, numbers in reasons_.items())
 
