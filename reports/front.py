@@ -21,7 +21,7 @@ from depth_loss_sweep.reports.trials import TrialResult
 
 RESAMPLES, MOST_RESAMPLED = 2000, 4_000_000
 """How often seeds are resampled, and how many trials at most in all of these together."""
-NOT_LEARNT = "no better than a trivial predictor in either objective"
+NOT_LEARNT = "a trivial predictor does as well in both"
 
 
 @dataclass(frozen=True)

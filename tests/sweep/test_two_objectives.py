@@ -300,3 +300,18 @@ def test_a_race_of_two_objectives_is_decided_by_the_first(lab, capsys) -> None:
     same = ("state", "trial", "kept", "bound", "race")
     assert {key: answers[0][key] for key in same} == {key: answers[1][key] for key in same}
     assert answers[0]["front"] is None and {*answers[1]["front"]["seeds"]} <= {0, 1, 2, 3}
+
+
+def test_the_winner_by_the_first_is_confirmed_by_it(lab, capsys) -> None:
+    """What is quoted is of the first objective; fresh runs are told by both."""
+    given = ("--workers", "0", *GIVEN, "--seeds", "3")
+    assert lab.run("start", lab.spec(epochs="1", w="[0.0, 0.6]"), *given) == 0
+    lab.make_learnt()
+    assert lab.run("confirm", "line", "--seeds", "2", "--workers", "0") == 0
+    assert "Confirmed: " in capsys.readouterr().out
+    confirming = lab.store.confirming("line")["name"]
+    assert all(trial["second_value"] is not None for trial in lab.store.trials(confirming))
+    assert len(loaded(lab, confirming).directions) == 2
+    assert lab.run("best", "line") == 0
+    said = capsys.readouterr().out
+    assert "Confirmed: " in said and "on the front of RMSE and" in said
