@@ -18,6 +18,7 @@ from depth_loss_sweep.reports.confirmation import Confirmation
 from depth_loss_sweep.reports.contrasts import Pairing, Reference
 from depth_loss_sweep.reports.cost import StudyCost
 from depth_loss_sweep.reports.decision import MARGIN, Decision, Question, compared_values, objection_to, ranking_of
+from depth_loss_sweep.reports.front import Front, Objective, pareto_front
 from depth_loss_sweep.reports.importance import Importance, importance_of, of_variables, of_weights
 from depth_loss_sweep.reports.instability import Beside, Break, Instability
 from depth_loss_sweep.reports.measures import Measure, measure_of, predictor_values
@@ -245,7 +246,22 @@ class Analysis:
             pictures=val_pictures(self.record.data),
             stages=self.record.stages,
             seeds=self.record.all_seeds,
+            is_first_of_two=bool(self.record.second_column),
         )
+
+    @cached_property
+    def objectives(self) -> tuple[Measure, ...]:
+        """What trials are told by: what they are ranked by, and the second objective, where there is one."""
+        second = self.record.second_column
+        return (self.ranking, self.measure(second)) if second else (self.ranking,)
+
+    @cached_property
+    def front(self) -> Front | None:
+        """The front of both objectives; None where there is one, or trials can't be compared."""
+        if len(self.objectives) < 2 or self._question.objection:
+            return None
+        both = [Objective(m, self.results(m), self.baselines(m)) for m in self.objectives]
+        return pareto_front(both, self._question.level)
 
     @cached_property
     def ranked(self) -> Sequence[TrialResult]:

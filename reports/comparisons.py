@@ -145,6 +145,15 @@ def contrasts(found: Fit, of: np.ndarray, level: float = LEVEL) -> Differences:
     return _differences(found, of, lambda k, df: tukey(k, df, level), lambda k: level / max(k * (k - 1), 1))
 
 
+def joint_contrasts(found: Fit, of: np.ndarray, level: float = LEVEL) -> Differences:
+    """The same for claims that count only where a second measure makes them, too (`reports.front`), in one direction a pair.
+
+    The pooled contrast is that of all pairs; the pair's own, a safeguard, takes Hsu's share. With Bonferroni's for all pairs, 45 %
+    of what 8 trials show under 5 seeds at a distance of 3 sd would be seen, in place of 98 % (tests/benchmarks/front.py).
+    """
+    return _differences(found, of, lambda k, df: tukey(k, df, level), lambda k: level / max(k - 1, 1))
+
+
 def _differences(
     found: Fit, of: np.ndarray, quantile: Callable[[int, int], float], share: Callable[[int], float]
 ) -> Differences:

@@ -45,6 +45,7 @@ class Question:
     what makes no difference: a share of the measure, or, of fractions and of what can be 0 or less, in its unit. `looks`
     are how often the study was looked at, each time with more seeds: they share the level. `pictures` judge, where it is
     known how many. Of a race, `stages` are after how many of its `seeds`, in their order, it is decided.
+    `is_first_of_two` says that there is a second objective, which `reports.front` takes up and nothing here minds.
     """
 
     measure: Measure
@@ -58,6 +59,7 @@ class Question:
     pictures: int | None = None
     stages: tuple[int, ...] = ()
     seeds: tuple[int, ...] = ()
+    is_first_of_two: bool = False
 
     @property
     def level(self) -> float:
@@ -109,7 +111,8 @@ class Decision:
     and `seeds_needed` from how many seeds on that is the margin. `scenes` judge in `pictures`, unless `scenes_missing` says
     why nothing is known of them; `error_seeds` and `error_scenes` are the standard errors of the level by either. Of a race it
     is what its last stage says; `compared` are all that began. `is_confirmed` is a search's that its best decide under fresh seeds;
-    one that `is_search` with a `race` waits for the race of its best, which stands there so far.
+    one that `is_search` with a `race` waits for the race of its best, which stands there so far. `is_first_of_two`: it is by
+    the first of two objectives alone.
     """
 
     state: State
@@ -151,6 +154,7 @@ class Decision:
     broken: tuple[Breaks, ...] = ()
     contrasts: tuple[Contrast, ...] = ()
     race: Race | None = None
+    is_first_of_two: bool = False
 
     def worse(self, value: float, than: float, measure: Measure) -> float:
         """By how much a value is worse than another, as contrasts say it: a share, or in the measure's unit."""
@@ -230,6 +234,7 @@ def decide(
         "compared": tuple(t.number for t in compared),
         "margin": question.margin,
         "is_search": question.is_search,
+        "is_first_of_two": question.is_first_of_two,
         "so_far": question.is_unfinished and bool(compared),
         "pictures": question.pictures,
         "broken": tuple(_breaks(t) for t in order if t.finished),
@@ -311,7 +316,7 @@ def _table(compared: Sequence[TrialResult], question: Question, pictures: Pictur
     broke = np.array(
         [[s not in own or own[s].broke is True or math.isinf(own[s].value) for s in seeds] for own in by_seed]
     )
-    raw = np.where(np.isinf(values), _instead(values, question), values)
+    raw = np.where(np.isinf(values), instead_of_infinite(values, question.measure, question.baselines), values)
     is_relative = question.measure.unit != "fraction" and float(np.nanmin(raw)) > 0
     y = np.log(raw) if is_relative else raw
     signed = -y if question.measure.higher_is_better else y
@@ -321,11 +326,11 @@ def _table(compared: Sequence[TrialResult], question: Question, pictures: Pictur
     return _Table(compared, tuple(common), left, raw, signed, ~broke, is_relative, effects)
 
 
-def _instead(values: np.ndarray, question: Question) -> float:
+def instead_of_infinite(values: np.ndarray, measure: Measure, baselines: Mapping[str, float]) -> float:
     """What a run without a finite value counts as: the training-median predictor, or the worst value where that is unknown."""
     finite = values[np.isfinite(values)]
-    worst = float(finite.min() if question.measure.higher_is_better else finite.max())
-    return question.baselines.get("median", worst)
+    worst = float(finite.min() if measure.higher_is_better else finite.max())
+    return baselines.get("median", worst)
 
 
 def _beat(means: np.ndarray, question: Question) -> np.ndarray:

@@ -29,6 +29,7 @@ from depth_loss_sweep.reports.charts import (
     spaced,
     term_colours,
 )
+from depth_loss_sweep.reports.front import Front, FrontTrial
 from depth_loss_sweep.reports.importance import Share
 from depth_loss_sweep.reports.measures import Measure, short
 from depth_loss_sweep.reports.series import Agreement, Axis, Curve, MeasureSeries, Shares
@@ -208,6 +209,51 @@ def _label_lanes(chart: Chart, columns: Sequence[tuple[str, Mapping, Mapping]], 
     ticks = {"tickvals": list(range(len(columns))), "ticktext": names, "showline": False, "ticks": ""}
     chart.layout["xaxis"] |= {**ticks, "range": [-0.3, len(columns) - 0.7]}
     chart.layout["yaxis"] |= {"visible": False, "range": [-0.14, 1.14]}
+
+
+# Two objectives
+
+
+def front_chart(front: Front, measures: Sequence[Measure], labels: Mapping[int, str]) -> Chart:
+    """The trials by both objectives with 95 % t-intervals as crosses: the front joined, its knee named, the dominated faint."""
+    chart = new_chart(420, *(measure.axis for measure in measures))
+    dominated = [t for t in front.trials if t.dominated_by is not None]
+    open_ = [t for t in front.candidates if not t.is_on_front]
+    _add_front_trials(chart, dominated, labels, "shown to be worse in both", POINT, 0.3)
+    _add_front_trials(chart, open_, labels, "may be on the front", POINT, 0.9)
+    _add_front_trials(chart, front.members, labels, "on the front", MEAN, 1.0)
+    chart.data[-1] |= {"mode": "lines+markers", "line": {"color": MEAN, "width": 1.5}}
+    knee = next((t for t in front.members if t.trial == front.knee), None)
+    if knee:
+        x, y = rounded(knee.means)
+        # Towards the better, where no trial stands.
+        aside = {"ax": 40 if measures[0].higher_is_better else -40, "ay": -45 if measures[1].higher_is_better else 45}
+        text = {"text": f"knee: trial {knee.trial}", "showarrow": True, "arrowhead": 0, "arrowcolor": MEAN}
+        chart.layout["annotations"] = [{"x": x, "y": y, **aside, **text}]
+    add_legend(chart)
+    return chart
+
+
+def _add_front_trials(
+    chart: Chart, trials: Sequence[FrontTrial], labels: Mapping[int, str], name: str, colour: str, opacity: float
+) -> None:
+    x, y = (rounded([trial.means[i] for trial in trials]) for i in (0, 1))
+    wide, high = (
+        {"array": rounded([trial.half_widths[i] for trial in trials]), **ERROR_BAR, "color": colour} for i in (0, 1)
+    )
+    add_scatter(
+        chart,
+        x=x,
+        y=y,
+        error_x=wide,
+        error_y=high,
+        mode="markers",
+        name=name,
+        marker={"color": colour, "size": 8},
+        opacity=opacity,
+        text=[f"trial {t.trial} ({clean(labels[t.trial])})" for t in trials],
+        hovertemplate="%{text}: %{x}, %{y}<extra></extra>",
+    )
 
 
 # Over epochs

@@ -60,12 +60,12 @@ class StudyRecord:
     `ReportError`.
 
     `measures` says what the columns of terms and metrics and `total` mean, `objective_column` which of them the objective
-    is; `outcomes` how a run can end and whether training itself broke then (a trivial run trained, but learnt nothing), by `rules`;
-    `predictors` how the trivial predictors are called. What they do not name is called as the tables call it. `looks` are how
-    often the study was looked at, each time with more seeds; `finals` are the race of a search's best, begun or not, where the spec
-    asks for one. `pictures` are the validation pictures' scenes, and of finished
-    runs what each picture amounts to in what trials are ranked by, over the `window` epochs that make a run's value; `images` the same
-    of other columns, where they were asked for. `spec_text` is the spec as it was written, `resolved` the whole of it, every default
+    is, `second_column` the second one, where there are two; `outcomes` how a run can end and whether training itself broke then (a
+    trivial run trained, but learnt nothing), by `rules`; `predictors` how the trivial predictors are called. What they do not name
+    is called as the tables call it. `looks` are how often the study was looked at, each time with more seeds; `finals` are the race
+    of a search's best, begun or not, where the spec asks for one. `pictures` are the validation pictures' scenes, and of finished
+    runs what each picture amounts to in what trials are ranked by, over the `window` epochs that make a run's value; `images` the
+    same of other columns, where they were asked for. `spec_text` is the spec as it was written, `resolved` the whole of it, every default
     filled in: a spec that asks for the same study again. `costs` are what its runs took, `confirming_costs` those that confirm it.
     """
 
@@ -99,6 +99,7 @@ class StudyRecord:
     resolved: str = ""
     costs: tuple[RunCost, ...] = ()
     confirming_costs: tuple[RunCost, ...] = ()
+    second_column: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -24,9 +24,9 @@ from depth_loss_sweep.reports.series import (
     outcome_counts,
 )
 from depth_loss_sweep.reports.summary import threshold_sentence
-from depth_loss_sweep.reports.tables import broken_table, number_table, rate_table
+from depth_loss_sweep.reports.tables import broken_table, front_table, number_table, rate_table
 from depth_loss_sweep.reports.trials import TrialResult
-from depth_loss_sweep.reports.wording import verdict
+from depth_loss_sweep.reports.wording import front_headline, left_out, verdict
 
 MAX_CURVES = 40  # trials drawn over epochs; the page says so when there are more
 # Shown at once; the other metrics are a click away.
@@ -61,11 +61,13 @@ def study_sections(analysis: Analysis, anchor: str) -> tuple[Section, ...]:
     elif len(every) > 1:
         sections = [
             _objective(analysis, every),
+            _front(analysis),
             weight_sections.importance(analysis),
             _several_measures(analysis, every),
         ]
     else:
         sections = [
+            _front(analysis),
             weight_sections.importance(analysis),
             _combined(analysis, axis),
             _terms(analysis, axis),
@@ -117,6 +119,28 @@ def _objective(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
     title = f"Validation {measure.label} against each variable"
     lead = f"{seeds_note(analysis)}{called('Ringed', decision)} Means are coloured, blue is better."
     return Section("objective", title, lead, tuple(shown), toggles_baselines=True)
+
+
+# Two objectives
+
+
+def _front(analysis: Analysis) -> Section | None:
+    """The front of both objectives; none of a study of one."""
+    front, measures = analysis.front, analysis.objectives
+    if front is None or not front.members:
+        return None
+    of = " and ".join(m.label for m in measures)
+    chart = figures.front_chart(front, measures, {t.number: t.label for t in analysis.trials})
+    note = "Crosses: 95 % t-intervals of either mean, each by itself. Joined: the trials that no other beats in both."
+    excluded = (
+        " Who is left out is shown to be worse in both than one of the front: in 95 % of studies, that is said of no trial that truly "
+        "is on it."
+    )
+    lead = f"{front_headline(front, measures)}.{excluded if len(front.candidates) < len(front.trials) else ''}"
+    lead += " The knee bulges farthest beyond the line through the front's ends." if front.knee is not None else ""
+    shown = (Figure("plane", f"Validation {of}", note, chart, wide=True),)
+    tables = (NamedTable("The trials that may be on it", " ".join(left_out(front)), front_table(analysis, front)),)
+    return Section("front", f"The front of {of}", lead, shown, tables=tables)
 
 
 # Everything else against the weights

@@ -11,7 +11,7 @@ from depth_loss_sweep.reports.breakage import Breakage, Threshold
 from depth_loss_sweep.reports.measures import SURE, counted, percent, rough, short
 from depth_loss_sweep.reports.quotes import quote, remarks
 from depth_loss_sweep.reports.records import StudyRecord
-from depth_loss_sweep.reports.wording import Tone, headline, level, reasons
+from depth_loss_sweep.reports.wording import Tone, front_headline, headline, level, reasons
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def answer(analysis: Analysis) -> Answer:
         Finding("Which weights?", _which(analysis), "plain" if named else "warn"),
         _confirmed(analysis),
         Finding("How sure is that?", " ".join(reasons(decision, measure)), "good" if decision.is_settled else "warn"),
+        Finding("And by both objectives?", _by_both(analysis), "plain"),
         Finding(
             "Where does training break?",
             _breaks(analysis, analysis.breakage),
@@ -136,6 +137,11 @@ def _confirmed(analysis: Analysis) -> Finding:
     said = quote(confirmation, analysis.ranking, lambda c: analysis.recipe(c.weights, c.fields))
     text = " ".join([f"{said}.", *remarks(confirmation)])
     return Finding("What may be quoted?", text, "good" if confirmation.quoted else "warn")
+
+
+def _by_both(analysis: Analysis) -> str:
+    """Who is on the front; empty where there is none to be on."""
+    return f"{front_headline(analysis.front, analysis.objectives)}." if analysis.front else ""
 
 
 # Where training breaks
@@ -258,4 +264,8 @@ def objective_sentence(analysis: Analysis) -> str:
         return "The objective is the combined loss; trials are shown in the order of validation RMSE instead."
     goal = "more is better" if measure.higher_is_better else "less is better"
     last = "the last epoch" if record.window == 1 else f"the last {record.window} epochs"
-    return f"The objective is the validation {measure.label} of {last}, which does not know the weights; {goal}."
+    text = f"The objective is the validation {measure.label} of {last}, which does not know the weights; {goal}."
+    for second in analysis.objectives[1:]:
+        goal = "more" if second.higher_is_better else "less"
+        text += f" It alone decides; beside it, the validation {second.label} is an objective, too ({goal} is better)."
+    return text

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.front import Front, FrontTrial
 from depth_loss_sweep.reports.instability import BreakRate, BrokenRun, Proportion
 from depth_loss_sweep.reports.measures import NO_BREAK, Measure, number, percent, rough, short
 
@@ -58,6 +59,28 @@ def _number_cells(analysis: Analysis, measure: Measure) -> tuple[Cell, ...]:
         between(interval.low, interval.high),
         numeric(interval.n, str(interval.n)),
         *(numeric(trivial.get(name, math.nan)) for name in analysis.record.predictors),
+    )
+
+
+def front_table(analysis: Analysis, front: Front) -> Table:
+    """The trials that may be on the front, those that are first: both values, and how often resampled seeds put them there."""
+    labels = {t.number: t.label for t in analysis.trials}
+    heads = [head for measure in analysis.objectives for head in (f"mean {measure.axis}", "95 % interval")]
+    columns = ("trial", "weights", "", *heads, "on the front (%)", "knee (%)")
+    order = sorted(front.candidates, key=lambda t: not t.is_on_front)
+    return Table(columns, tuple(_front_cells(t, labels[t.trial], t.trial == front.knee) for t in order))
+
+
+def _front_cells(trial: FrontTrial, label: str, is_knee: bool) -> tuple[Cell, ...]:
+    place = (0, "knee") if is_knee else (1, "on the front") if trial.is_on_front else (2, "may be on it")
+    levels = zip(trial.means, trial.lows, trial.highs, strict=True)
+    shares = (math.nan if share is None else 100 * share for share in (trial.front_share, trial.knee_share))
+    return (
+        numeric(trial.trial, str(trial.trial)),
+        Cell(label, label, "wrap"),
+        Cell(place[1], place[0], "quiet" if place[0] else ""),
+        *(cell for mean, low, high in levels for cell in (numeric(mean), between(low, high))),
+        *(numeric(share, "–" if math.isnan(share) else f"{share:.0f}") for share in shares),
     )
 
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from depth_loss_sweep.reports.decision import COMBINED, OTHER_PICTURES, Decision
-from depth_loss_sweep.reports.measures import NO_BREAK, SURE, Measure, counted, rough
-from depth_loss_sweep.reports.stages import Dropped
+from depth_loss_sweep.reports.front import NOT_LEARNT, Front, FrontTrial
+from depth_loss_sweep.reports.measures import NO_BREAK, SURE, Measure, counted, percent, rough
+from depth_loss_sweep.reports.stages import LEAST_SEEDS, Dropped
 
 Tone = Literal["good", "warn", "bad", "plain"]
 NOTHING_LEARNT = "Nothing was learnt: no trial beats the trivial predictors"
@@ -37,7 +38,7 @@ def verdict(decision: Decision) -> str:
 def headline(decision: Decision, name: str, measure: Measure) -> tuple[str, Tone]:
     """The answer in one line, its trial called `name`."""
     text, tone = _headline(decision, name, measure)
-    text += _raced(decision)
+    text += _raced(decision) + _by_first(decision, measure)
     so_far = decision.so_far and decision.state != "incomparable"
     return (f"So far: {text[0].lower()}{text[1:]}", "bad" if tone == "bad" else "warn") if so_far else (text, tone)
 
@@ -83,6 +84,12 @@ def _raced(decision: Decision) -> str:
         return ""
     left = f"{len(race.alive)} of {race.began} weights left"
     return f"; raced: stage {race.stage} of {race.stages}, {counted(race.seeds, 'seed')}, {left}"
+
+
+def _by_first(decision: Decision, measure: Measure) -> str:
+    """That of two objectives the first alone decides; empty where nothing is said of any."""
+    is_said = decision.is_first_of_two and decision.state not in ("incomparable", "unfinished", "diverged")
+    return f"; by {measure.label} alone" if is_said else ""
 
 
 def _dropped_before(decision: Decision) -> list[Dropped]:
@@ -149,11 +156,11 @@ def reasons(decision: Decision, measure: Measure) -> tuple[str, ...]:
     if decision.state == "incomparable":
         return (OBJECTIONS.get(decision.objection, decision.objection),)
     if decision.state == "unfinished":
-        return ("No trial has finished all of its seeds yet.", *_left(decision))
+        return ("No trial has finished all of its seeds yet.", *left_out(decision))
     if decision.state == "diverged":
-        return ("No compared trial has a value.", *_left(decision))
+        return ("No compared trial has a value.", *left_out(decision))
     if decision.state == "not_learnt":
-        return ("Until a trial beats them, differences between weights say nothing about depth.", *_left(decision))
+        return ("Until a trial beats them, differences between weights say nothing about depth.", *left_out(decision))
     parts = (
         _compared(decision),
         _why_fresh(decision),
@@ -163,7 +170,7 @@ def reasons(decision: Decision, measure: Measure) -> tuple[str, ...]:
         _noise(decision, measure),
         _scenes(decision, measure),
     )
-    return (*(part for part in parts if part), *_dropped(decision), *_left(decision), *breaking(decision))
+    return (*(part for part in parts if part), *_dropped(decision), *left_out(decision), *breaking(decision))
 
 
 def _compared(decision: Decision) -> str:
@@ -277,10 +284,10 @@ def _dropped(decision: Decision) -> tuple[str, ...]:
     )
 
 
-def _left(decision: Decision) -> tuple[str, ...]:
+def left_out(found: Decision | Front) -> tuple[str, ...]:
     """Who isn't compared, by name."""
     reasons_: dict[str, list[int]] = {}
-    for number, why in decision.left.items():
+    for number, why in found.left.items():
         reasons_.setdefault(why, []).append(number)
     return tuple(f"Not compared: {_trials(numbers)} ({why})." for why, numbers in reasons_.items())
 
@@ -326,3 +333,42 @@ def warning(decision: Decision) -> str:
         "anecdote": f"from {counted(len(decision.seeds), 'common seed')}, trial {decision.trial} is an anecdote",
         "undecided": f"it is undecided whether trial {decision.trial} is best",
     }.get(decision.state, "")
+
+
+# Two objectives
+
+
+def front_headline(front: Front, measures: Sequence[Measure]) -> str:
+    """Who is on the front of both objectives, who may be, and where its knee is, in one line."""
+    of = " and ".join(measure.label for measure in measures)
+    if not front.members:
+        nothing = (
+            "no trial beats the trivial predictors" if NOT_LEARNT in front.left.values() else "no trial has both yet"
+        )
+        return f"No front of {of}: {nothing}"
+    on_it, is_one = len(front.members), len(front.members) == 1
+    text = f"{on_it} of {counted(len(front.trials), 'trial')} {'is' if is_one else 'are'} on the front of {of}"
+    text += f", under {counted(len(front.seeds), 'common seed')}"
+    if len(front.seeds) < LEAST_SEEDS:
+        return f"{text}, too few to say who else may be"
+    may_be = len(front.candidates)
+    others = f"{may_be} may be, the others are worse in both" if may_be < len(front.trials) else "each may be"
+    return f"{text}; {others} ({SURE}); {_knee(front)}"
+
+
+def front_levels(trial: FrontTrial, measures: Sequence[Measure]) -> str:
+    """Both means of a trial with their intervals."""
+    parts = []
+    for measure, mean, low, high in zip(measures, trial.means, trial.lows, trial.highs, strict=True):
+        interval = (
+            f" ({SURE}: {measure.write(low)} to {measure.write(high)})" if low is not None and high is not None else ""
+        )
+        parts.append(f"{measure.label} {measure.write(mean)}{interval}")
+    return ", ".join(parts)
+
+
+def _knee(front: Front) -> str:
+    share = next((t.knee_share for t in front.trials if t.trial == front.knee), None)
+    if share is None:
+        return "it has no knee"
+    return f"its knee is trial {front.knee} (in {percent(share)} of resamplings of the seeds)"

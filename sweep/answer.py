@@ -24,6 +24,7 @@ from depth_loss_sweep.reports.confirmation import (
     confirmed_decision,
 )
 from depth_loss_sweep.reports.decision import Decision, Question, objection_to, ranking_of
+from depth_loss_sweep.reports.front import Front, Objective, pareto_front
 from depth_loss_sweep.reports.measures import Measure, predictor_values
 from depth_loss_sweep.reports.naming import spec_recipe
 from depth_loss_sweep.reports.race import Finals, decide, decide_by_finals, finalists
@@ -107,8 +108,22 @@ def study_question(store: Store, row: Mapping[str, Any], spec: StudySpec) -> tup
         pictures=val_pictures(store.decoded(row, "data", DataSummary)),
         stages=spec.stages,
         seeds=spec.all_seeds,
+        is_first_of_two=len(spec.objectives) > 1,
     )
     return trials, question
+
+
+def study_front(store: Store, row: Mapping[str, Any], spec: StudySpec) -> Front | None:
+    """The front of a study's two objectives; None where there is one, or trials can't be compared."""
+    if len(spec.objectives) < 2:
+        return None
+    trials, question = study_question(store, row, spec)
+    if question.objection:
+        return None
+    second = measures.measure(spec.objectives[1].column)
+    values = store.decoded(row, "baselines", BASELINES).get("val", {})
+    of_second = Objective(second, trial_results(store, spec, second, None), predictor_values(values, second))
+    return pareto_front((Objective(question.measure, trials, question.baselines), of_second), question.level)
 
 
 def study_measure(spec: StudySpec) -> Measure:

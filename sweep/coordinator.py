@@ -17,11 +17,11 @@ from depth_loss_sweep.executors import Event, RunRequest
 from depth_loss_sweep.model.checkpoint import CHECKPOINT, free_finished
 from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.pace import Pace
-from depth_loss_sweep.projection import Projection, Suggester
+from depth_loss_sweep.projection import TOLD, Projection, Suggester
 from depth_loss_sweep.pruning import goes_on, pruned_at
 from depth_loss_sweep.reports.stages import Race
 from depth_loss_sweep.retention import kept, settled
-from depth_loss_sweep.runs import Planner, Run, Trial, TrialPlan, best_of, check_identity, with_copies
+from depth_loss_sweep.runs import Planner, Run, Trial, TrialPlan, best_of, check_identity, settle, with_copies
 from depth_loss_sweep.session import Session
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.store import NewRun, epoch_rows, now
@@ -146,7 +146,7 @@ class Coordinator:
         for row in rows:
             self.suggester.restore(row["drawn"])
             if row["state"] != "running":
-                self.suggester.tell(row["number"], row["state"], row["value"], row["epochs"])
+                self.suggester.tell(**{key: row[key] for key in TOLD})
                 self.told += 1
                 self.told_runs += row["n"]
             self.asked_runs += row["n"]
@@ -178,7 +178,7 @@ class Coordinator:
             self.ahead[number] = [is_foreign for is_foreign in finished if is_foreign is not None]
 
     def _restored(self, row: Mapping[str, Any], runs: Mapping[int, Mapping[str, Any]]) -> Trial:
-        known = ("number", "params", "weights", "epochs", "asked", "state", "value", "n")
+        known = (*TOLD, "params", "weights", "asked", "n")
         trial = Trial(**{key: row[key] for key in known}, runs=[])
         if trial.state == "running":
             plan = self.planner(trial.params)
@@ -486,15 +486,14 @@ class Coordinator:
         if self.told >= len(self.trials) or self._is_racing:
             return False
         trial = self.trials[self.told]
-        if trial.state == "running":
-            if not all(run.ended for run in trial.runs):
-                return False
-            trial.state, trial.value = trial.verdict(self.spec.objective)
-        end: dict[str, Any] = {"state": trial.state, "value": trial.value, "epochs": trial.epochs}
-        self.store.tell_trial(self.spec.name, trial.number, **end)
-        about = {key: getattr(trial, key) for key in ("number", "params", "weights", "asked", "n")}
+        if trial.state == "running" and not all(run.ended for run in trial.runs):
+            return False
+        settle(trial, self.spec.objectives, self.store)
+        end = {key: getattr(trial, key) for key in TOLD}
+        self.store.tell_trial(self.spec.name, **end)
+        about = {key: getattr(trial, key) for key in ("params", "weights", "asked", "n")}
         self.open_projection().add(about | end)
-        self.suggester.tell(trial.number, **end)
+        self.suggester.tell(**end)
         self.told += 1
         self.told_runs += trial.n
         return True

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from depth_loss_sweep.answer import study_decision, study_headline, study_question
+from depth_loss_sweep.answer import study_decision, study_front, study_headline, study_question
 from depth_loss_sweep.costs import study_cost
 from depth_loss_sweep.errors import SpecError, StorageError, StudyError
 from depth_loss_sweep.files import write_whole
@@ -31,7 +31,7 @@ BESIDE = {"raced": RACED, "confirmed": CONFIRMED}
 TABLES = ("trials", "runs", "epochs", *BESIDE)
 FORMATS = ("csv", "json", "parquet")
 COLUMNS = ({*TRIAL_COLUMNS}, {*records.RUN_COLUMNS}, {"run", "epoch", "split", "total", "learning_rate"})
-OTHERS = {*EPOCH.columns.keys(), "details", "origin", "environment", "final_epoch", "onset_epoch"}
+OTHERS = {*EPOCH.columns.keys(), "second_value", "details", "origin", "environment", "final_epoch", "onset_epoch"}
 PREFIXES = (
     "weight_",
     "break_",
@@ -147,8 +147,9 @@ def _decision(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
     """The answer in one line, as everywhere, and what it rests on."""
     spec = stored_spec(row, store.shown_url)
     decision, named, confirmation, _ = study_decision(store, row, spec)
-    confirmed = {"confirmation": confirmation.as_dict()} if confirmation else {}
-    return {"headline": study_headline(decision, named, spec), **decision.as_dict(), **confirmed}
+    beside = {"confirmation": confirmation, "front": study_front(store, row, spec)}
+    known = {key: found.as_dict() for key, found in beside.items() if found}
+    return {"headline": study_headline(decision, named, spec), **decision.as_dict(), **known}
 
 
 def _text(head: Mapping[str, Any], frames: dict[str, pd.DataFrame], format_: str, table: str) -> str:

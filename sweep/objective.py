@@ -3,6 +3,8 @@
 study = optuna.create_study()
 study.optimize(Objective(load_spec("lambda-search"), home=Path("runs")), n_trials=20)
 study.best_trial.user_attrs["weights"]  # λ by term, whatever it is that Optuna draws
+
+A spec of two objectives gives a trial two values: optuna.create_study(directions=["minimize", "maximize"]).
 """
 
 from pathlib import Path
@@ -23,7 +25,7 @@ from depth_loss_sweep.spec import StudySpec
 
 
 class Objective:
-    """Train a trial's runs seed by seed in this process and return the mean of the objective over them.
+    """Train a trial's runs seed by seed in this process and return the mean of the objective over them, or of both.
 
     Runs that are in the home folder already are not trained again. A trial is worth what `sweep.objectives` says. Each
     trial carries its λ by term as the user attribute `weights`, as the trials of `sweep start` do.
@@ -34,13 +36,16 @@ class Objective:
         self.home = Home.choose(home).create()
         self.runtime = resolve_runtime(device, spec.train, this_machine(device), is_large(spec))
 
-    def __call__(self, trial: optuna.Trial) -> float:
-        """The objective's value at the trial's point."""
+    def __call__(self, trial: optuna.Trial) -> float | tuple[float, ...]:
+        """The objective's value at the trial's point; of two objectives, both."""
         data, runs = self.spec.settings_at(self._point(trial))
         trial.set_user_attr("weights", runs[0].weights)
         prepared = prepare_training(data, self.home.cache)
         seeds = len(self.spec.seeds)  # nobody drops trials here: a race is its first stage
-        return self.spec.objective.value_of_trial([self._train(settings, prepared) for settings in runs[:seeds]])
+        trained = [self._train(settings, prepared) for settings in runs[:seeds]]
+        by_objective = zip(self.spec.objectives, zip(*trained, strict=True), strict=True)
+        values = tuple(objective.value_of_trial(of_runs) for objective, of_runs in by_objective)
+        return values if len(values) > 1 else values[0]
 
     def _point(self, trial: optuna.Trial) -> dict[str, Any]:
         if self.spec.search.simplex:
@@ -49,15 +54,15 @@ class Objective:
             )
         return {name: trial._suggest(name, distribution) for name, distribution in distributions(self.spec).items()}
 
-    def _train(self, settings: RunSettings, prepared: Prepared) -> float:
-        """The run's value."""
+    def _train(self, settings: RunSettings, prepared: Prepared) -> list[float]:
+        """The run's value by each objective."""
         folder = self.home.run(f"objective-{run_identity(settings, self.runtime, prepared.identity)[:22]}")
         training = train(settings, prepared, folder, self.runtime)
-        curve = []
+        epochs = []
         while True:
             try:
-                curve.append(next(training).splits["val"][self.spec.objective.column])
+                epochs.append(next(training).splits["val"])
             except StopIteration as end:
                 result = end.value
                 break
-        return self.spec.objective.value_of_run(curve, result.outcome)
+        return [o.value_of_run([epoch[o.column] for epoch in epochs], result.outcome) for o in self.spec.objectives]

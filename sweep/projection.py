@@ -10,11 +10,11 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import Engine
@@ -29,6 +29,10 @@ from depth_loss_sweep.tables import optuna_names
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 EDGE = 1e-6  # the simplex's u lie in (EDGE, 1 - EDGE)
+TOLD = ("number", "state", "value", "second_value", "epochs")
+"""What is told of a trial that has ended, as its row has it; `second_value` where there are two objectives."""
+
+Values = tuple[float | None, ...]
 
 
 def distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
@@ -60,9 +64,9 @@ class Suggester:
     def __init__(self, spec: StudySpec) -> None:
         self.spec = spec
         self.sampler = SAMPLERS.get(spec.search.sampler)  # a grid has none
-        self.replica = optuna.create_study(direction=spec.objective.direction)
+        self.replica = optuna.create_study(directions=_directions(spec))
         self.asked = 0
-        self.pending: list[tuple[int, str, float | None, int]] = []
+        self.pending: list[tuple[int, str, Values, int]] = []
         # On the simplex the sampler draws independent uniforms, one a term; elsewhere the parameters themselves.
         uniform: BaseDistribution = FloatDistribution(EDGE, 1 - EDGE)
         terms = spec.search.simplex
@@ -99,13 +103,17 @@ class Suggester:
         else:
             self.replica.add_trial(create_trial(state=TrialState.RUNNING, params=dict(drawn), distributions=self.drawn))
 
-    def tell(self, number: int, state: str, value: float | None, epochs: int) -> None:
+    def tell(
+        self, number: int, state: str, value: float | None, epochs: int, second_value: float | None = None
+    ) -> None:
         """Let later suggestions know how a trial ended; trials are told in order."""
         if self.sampler is None:
             return
-        if state == "pruned" and not self.sampler.knows_pruned:
-            state, value = "complete", self.spec.objective.worst if value is None or math.isnan(value) else value
-        self.pending.append((number, state, value, epochs))
+        objectives, values = self.spec.objectives, (value, second_value)[: len(self.spec.objectives)]
+        if state == "pruned" and not (self.sampler.knows_pruned and len(objectives) == 1):
+            state = "complete"
+            values = tuple(v if _is_known(v) else o.worst for v, o in zip(values, objectives, strict=True))
+        self.pending.append((number, state, values, epochs))
 
     def _look(self, number: int, sampler: Sampler) -> None:
         """Let the replica know what trial n may, and give it that trial's sampler."""
@@ -115,29 +123,40 @@ class Suggester:
         self.replica.sampler = sampler.make(self.spec.search.seed, number)
 
 
-def _ending(state: str, value: float | None, epochs: int) -> dict[str, Any]:
-    """How a trial ended, in Optuna's words. Infinity is a value; a pruned trial counts with its last reported one."""
-    if state == "complete" and value is not None:
-        return {"state": TrialState.COMPLETE, "value": value}
+def _directions(spec: StudySpec) -> list[Literal["minimize", "maximize"]]:
+    """One an objective, as Optuna calls it."""
+    return [objective.direction for objective in spec.objectives]
+
+
+def _is_known(value: float | None) -> bool:
+    return value is not None and not math.isnan(value)
+
+
+def _ending(state: str, values: Values, epochs: int) -> dict[str, Any]:
+    """How a trial ended, in Optuna's words. Infinity is a value; a pruned trial counts with its last reported one, and with none
+    where there are two objectives: what is reported is of the first.
+    """
+    if state == "complete" and None not in values:
+        return {"state": TrialState.COMPLETE, "values": list(values)}
     if state == "pruned":
-        known = value is not None and not math.isnan(value)
+        known = _is_known(values[0])
         return {
             "state": TrialState.PRUNED,
-            "value": value if known else None,
-            "intermediate_values": {epochs: value if known else math.nan},
+            "values": list(values) if known and len(values) == 1 else None,
+            "intermediate_values": {epochs: values[0] if known else math.nan},
         }
     return {"state": TrialState.FAIL}
 
 
-def _tell(study: optuna.Study, number: int, state: str, value: float | None, epochs: int) -> None:
+def _tell(study: optuna.Study, number: int, state: str, values: Values, epochs: int) -> None:
     """Tell the end of a trial that was asked in this study."""
-    ending = _ending(state, value, epochs)
+    ending = _ending(state, values, epochs)
     if state == "pruned":
         trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
         study._storage.set_trial_intermediate_value(trial_id, epochs, ending["intermediate_values"][epochs])
         study.tell(number, state=TrialState.PRUNED)
     else:
-        study.tell(number, ending.get("value"), state=ending["state"])
+        study.tell(number, ending.get("values"), state=ending["state"])
 
 
 @contextmanager
@@ -199,11 +218,19 @@ class Projection:
             if guard:
                 guard(self.storage.engine)
             self.study = optuna.create_study(
-                storage=self.storage, study_name=spec.name, direction=spec.objective.direction, load_if_exists=True
+                storage=self.storage, study_name=spec.name, directions=_directions(spec), load_if_exists=True
             )
             if "objective" not in self.study.user_attrs:
-                self.study.set_user_attr("objective", spec.objective.name)
+                self._name_objectives()
+                self.study.set_user_attr("objective", spec.study.objective)
                 self.study.set_user_attr("sweep", spec.name)
+
+    def _name_objectives(self) -> None:
+        """Have Optuna's plots call two objectives by their names."""
+        if len(self.spec.objectives) > 1:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                self.study.set_metric_names(list(self.spec.study.objectives))
 
     def reconcile(self, trials: list[dict[str, Any]]) -> None:
         """Add the told trials that Optuna has not heard of. Ours is the truth; nothing is told twice."""
@@ -222,10 +249,11 @@ class Projection:
         return True
 
     def add(self, ours: Mapping[str, Any]) -> None:
-        """Add a trial as it ended (number, params, weights, asked, state, value, epochs, n).
+        """Add a trial as it ended (TOLD, params, weights, asked, n).
 
         Trials are told in order, so Optuna gives it our number; one that is under way is in our tables alone.
         """
+        values = (ours["value"], ours.get("second_value"))[: len(self.spec.objectives)]
         seeds = {"n": ours["n"]} if self.spec.stages or self.spec.is_halving else {}  # where trials differ in it
         fitting = {
             name: float(value) if isinstance(self.distributions[name], FloatDistribution) else value
@@ -235,7 +263,7 @@ class Projection:
             params=fitting,
             distributions=self.distributions,
             user_attrs={"weights": dict(ours["weights"]), **seeds},  # few: each costs two statements
-            **_ending(ours["state"], ours["value"], ours["epochs"]),
+            **_ending(ours["state"], values, ours["epochs"]),
         )
         trial.datetime_start = (
             datetime.fromisoformat(ours["asked"]).astimezone().replace(tzinfo=None)

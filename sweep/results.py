@@ -70,8 +70,9 @@ def study_numbers(store: Store, name: str, has_terms: bool = False) -> StudyReco
         environment=store.decoded(row, "environment"),
         data=store.decoded(row, "data", DataSummary),
         baselines=store.decoded(row, "baselines", BASELINES),
-        objective=spec.study.objective,
+        objective=spec.objective.name,
         objective_column=spec.objective.column,
+        second_column=next((each.column for each in spec.objectives[1:]), ""),
         variables=spec.variable_names,
         kind=spec.kind,
         trials=trials,
@@ -107,10 +108,11 @@ def effective_text(row: Mapping[str, Any]) -> str:
 
 
 def trial_frame(store: Store, name: str) -> pd.DataFrame:
-    """One row a trial: number, state, value, var_<name>, weight_<term>."""
+    """One row a trial: number, state, value, second_value where there are two objectives, var_<name>, weight_<term>."""
     rows = []
     for trial in store.trials(name):
         row = {key: trial[key] for key in TRIAL_COLUMNS}
+        row |= {} if trial["second_value"] is None else {"second_value": trial["second_value"]}
         row |= {f"var_{key}": value for key, value in trial["params"].items()}
         row |= {
             f"weight_{term}": trial["weights"].get(term, 0.0) for term in {**dict.fromkeys(TERMS), **trial["weights"]}

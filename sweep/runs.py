@@ -1,7 +1,7 @@
 """Trials and runs of a study at work, as its coordinator sees them; what is known of them for good stands in the tables."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -78,6 +78,7 @@ class Trial:
     runs: list[Run]
     state: str = "running"
     value: float | None = None
+    second_value: float | None = None
     n: int = 0
     """How many runs it was asked with; of a told one, `runs` aren't taken up again."""
     known: tuple[float, ...] = ()
@@ -99,10 +100,23 @@ class Trial:
         """What its finished runs are worth, in the order of its seeds."""
         return tuple(objective.value_of_run(run.curve, run.outcome) for run in self.finished) or self.known
 
-    def verdict(self, objective: StudyObjective) -> tuple[str, float | None]:
-        """Its state and value once all of its runs have ended."""
-        is_failed = any(run.state == "failed" for run in self.runs)
-        return ("failed", None) if is_failed else ("complete", self.value_so_far(objective))
+
+def settle(trial: Trial, objectives: Sequence[StudyObjective], store: Store) -> None:
+    """Give a trial, all of whose runs have ended, its state and its values.
+
+    One whose first seed was cut short has those of its last epoch, one that was halved those of the seeds it had.
+    """
+    if trial.state == "running":
+        has_failed = any(run.state == "failed" for run in trial.runs)
+        trial.state, trial.value = ("failed", None) if has_failed else ("complete", trial.value_so_far(objectives[0]))
+    is_cut = trial.state == "pruned" and any(run.state != "finished" or run.epochs > trial.epochs for run in trial.runs)
+    for second in objectives[1:] if trial.state != "failed" else ():
+        curves = [store.curve(run.key, second.column, trial.epochs) for run in trial.runs]
+        if is_cut:
+            trial.second_value = curves[0][-1]
+        else:
+            values = [second.value_of_run(curve, run.outcome) for curve, run in zip(curves, trial.runs, strict=True)]
+            trial.second_value = second.value_of_trial(values)
 
 
 def best_of(trials: Iterable[Trial], objective: StudyObjective) -> Trial | None:

@@ -28,8 +28,11 @@ class Sampler:
     draws_choices: bool = True
     """Whether it draws from lists, too, or from intervals only."""
     knows_pruned: bool = False
-    """Whether it learns from pruned trials; any other is told of them as complete, with the last value that was seen."""
+    """Whether it learns from pruned trials; any other, and any with two objectives, is told of them as complete, with the last
+    values that were seen."""
     least_variables: int = 1
+    takes_two: bool = True
+    """Whether it can go by two objectives."""
     package: str | None = None
     """What it needs that is not installed with us, but by the extra of that name."""
     is_sequence: bool = False
@@ -61,6 +64,7 @@ SAMPLERS: dict[str, Sampler] = {
         {"warn_independent_sampling": False},
         keeps_notes=True,
         draws_choices=False,
+        takes_two=False,
         package="cmaes",
     ),
     "gp": Sampler("GPSampler", {"warn_independent_sampling": False}),

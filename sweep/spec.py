@@ -37,8 +37,10 @@ class StudySection(Settings):
 
     name: str = Field(description="what the study is called; by default as its file")
     description: str = Field("", description="a line on what it is for: `sweep presets` and the report show it")
-    objective: str = Field(
-        "val_rmse", description="what is minimised: val_ and a metric, or combined, for a grid that only records it"
+    objective: str | tuple[str, str] = Field(
+        "val_rmse",
+        description="what is minimised: val_ and a metric, or combined, for a grid that only records it; or a list of two metrics: "
+        "the first decides, both make a front",
     )
     metrics: tuple[str, ...] = Field(
         (),
@@ -64,6 +66,19 @@ class StudySection(Settings):
         le=1000,
         description="so many fresh seeds confirm the winner once all is trained, on test; 0: when asked (sweep confirm)",
     )
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The name of the objective, or of both."""
+        return (self.objective,) if isinstance(self.objective, str) else self.objective
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _one_or_two(cls, value: Any) -> Any:
+        is_pair = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(name, str) for name in value)
+        if not is_pair and not isinstance(value, str):
+            raise ValueError('expected a metric, such as "val_rmse", or two, such as ["val_rmse", "val_boundary_f1"]')
+        return value
 
     @field_validator("seeds")
     @classmethod
@@ -175,13 +190,18 @@ class StudySpec:
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that its runs are judged by beside the usual ones."""
-        objective = self.study.objective.removeprefix("val_")
-        return tuple(metric for metric in FURTHER_METRICS if metric in (*self.study.metrics, objective))
+        asked = (*self.study.metrics, *(name.removeprefix("val_") for name in self.study.objectives))
+        return tuple(metric for metric in FURTHER_METRICS if metric in asked)
 
     @cached_property
+    def objectives(self) -> tuple[StudyObjective, ...]:
+        """What trials are told by: one, or two."""
+        return tuple(StudyObjective.named(name, self.study.value) for name in self.study.objectives)
+
+    @property
     def objective(self) -> StudyObjective:
-        """What trials are told by."""
-        return StudyObjective.named(self.study.objective, self.study.value)
+        """What decides, prunes and ends a race: the first of them."""
+        return self.objectives[0]
 
     @property
     def trial_count(self) -> int:

@@ -20,11 +20,7 @@ from depth_loss_sweep.validation import nearest
 def check_spec(spec: StudySpec) -> None:
     """Raise `SpecError` where the sections do not fit together, or the study asks what cannot be compared."""
     check_name(spec.name)
-    if spec.study.objective not in OBJECTIVES:
-        raise SpecError(
-            f"study.objective is {spec.study.objective!r}{nearest(spec.study.objective, OBJECTIVES)}; "
-            f"expected val_ and a metric, such as val_rmse, or combined for a grid"
-        )
+    _check_objectives(spec)
     for metric in spec.study.metrics:
         if metric not in FURTHER_METRICS:
             raise SpecError(
@@ -47,6 +43,23 @@ def check_spec(spec: StudySpec) -> None:
         _check_grid(spec)
     else:
         _check_search(spec)
+
+
+def _check_objectives(spec: StudySpec) -> None:
+    """Known ones, and of two neither twice nor the combined loss, by which nothing can be on a front."""
+    for name in spec.study.objectives:
+        if name not in OBJECTIVES:
+            raise SpecError(
+                f"study.objective is {name!r}{nearest(name, OBJECTIVES)}; "
+                f"expected val_ and a metric, such as val_rmse, or combined for a grid"
+            )
+    if len({*spec.study.objectives}) < len(spec.objectives):
+        raise SpecError(f"study.objective names {spec.objective.name} twice: give it once, or another beside it")
+    if len(spec.objectives) > 1 and COMBINED in spec.study.objectives:
+        raise SpecError(
+            "study.objective has 'combined' beside another: the combined loss at different weights is not comparable, so it "
+            "makes no front; give two metrics, such as val_rmse and val_boundary_f1"
+        )
 
 
 def _check_references(spec: StudySpec) -> None:
@@ -159,8 +172,8 @@ def _check_race(spec: StudySpec) -> None:
                 f"the name {spec.name!r} is too long for a search that ends in a race: expected at most {LONGEST_PARENT} characters"
             )
         return
-    if spec.study.objective == COMBINED or any(name.startswith("data.") for name in spec.variable_names):
-        what = "the combined loss" if spec.study.objective == COMBINED else "trials on different data"
+    if spec.objective.name == COMBINED or any(name.startswith("data.") for name in spec.variable_names):
+        what = "the combined loss" if spec.objective.name == COMBINED else "trials on different data"
         raise SpecError(f"search.race drops the worse trials, and {what} cannot be compared: remove search.race")
     if spec.search.pruner != "none":
         raise SpecError(f"search.race drops trials itself: remove search.pruner = {spec.search.pruner!r}")
@@ -183,7 +196,7 @@ def _check_halving(spec: StudySpec) -> None:
 
 
 def _check_search(spec: StudySpec) -> None:
-    if spec.study.objective == COMBINED:
+    if spec.objective.name == COMBINED:
         raise SpecError(
             "objective = 'combined' cannot be searched: the combined loss at different weights is not comparable, and its "
             "least value is at weights of zero; search on a validation metric such as val_rmse, or use sampler = 'grid'"
@@ -192,12 +205,18 @@ def _check_search(spec: StudySpec) -> None:
         raise SpecError(f"sampler = {spec.search.sampler!r} needs search.trials, the number of trials")
     if not spec.search.simplex and not spec.variables:
         raise SpecError("there is nothing to search: give search.simplex or a variable")
-    least = SAMPLERS[spec.search.sampler].least_variables
+    sampler = SAMPLERS[spec.search.sampler]
+    if len(spec.objectives) > 1 and not sampler.takes_two:
+        raise SpecError(
+            f"sampler = {spec.search.sampler!r} goes by one objective, and study.objective has two: give one, or another sampler, "
+            f"such as 'nsga2' or 'tpe'"
+        )
+    least = sampler.least_variables
     if len(spec.variable_names) < least:
         raise SpecError(
             f"sampler = {spec.search.sampler!r} needs at least {least} variables, and one is swept: expected another, such as 'tpe'"
         )
-    if not SAMPLERS[spec.search.sampler].draws_choices:
+    if not sampler.draws_choices:
         for variable in spec.variables:
             if isinstance(variable, Choices):
                 raise SpecError(

@@ -4,12 +4,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 
-from depth_loss_sweep.answer import study_decision, study_headline, study_measure
+from depth_loss_sweep.answer import study_decision, study_front, study_headline, study_measure
 from depth_loss_sweep.costs import study_cost
 from depth_loss_sweep.instability import BREAK, break_of, details_of, study_instability
 from depth_loss_sweep.lease import state_of
+from depth_loss_sweep.measures import measure
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.quotes import quote
+from depth_loss_sweep.reports.wording import front_headline
 from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.store import OBJECTS, Store
 from depth_loss_sweep.tables import RUN, STATES, TRIAL, TRIAL_RUN
@@ -28,6 +30,8 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
     state, worker = state_of(store, home, row)
     trials = _counts(store, select(TRIAL.c.state, func.count()).where(TRIAL.c.study == name).group_by(TRIAL.c.state))
     decision, best, confirmation, answered = study_decision(store, row, spec)
+    front = study_front(store, row, spec)
+    both = [measure(each.column) for each in spec.objectives]
     of_study = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name).distinct().subquery()
     runs = select(RUN.c.state, func.count()).join(of_study, of_study.c.run == RUN.c.run).group_by(RUN.c.state)
     outcomes = (
@@ -40,7 +44,7 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
         "name": name,
         "state": state,
         "held_by": worker,
-        "objective": spec.study.objective,
+        "objective": spec.objective.name,
         "trials": {
             "total": spec.trial_count,
             **{s: trials.get(s, 0) for s in STATES[TRIAL]},
@@ -52,6 +56,8 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
         "best": best,
         "confirmed": quote(confirmation, study_measure(spec)) if confirmation else None,
         "confirmation": confirmation.as_dict() if confirmation else None,
+        "front_headline": front_headline(front, both) if front else None,
+        "front": front.as_dict() if front else None,
         "cost": study_cost(store, name).as_dict(),
         "diverged": [_diverged(row) for row in _listed(store, name, RUN.c.outcome == "non_finite", most)],
         "instability": study_instability(store, name, answered).as_dict(),

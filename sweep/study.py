@@ -24,6 +24,7 @@ from depth_loss_sweep.growth import PLACES, as_begun, fixed_hash, grow, grown_ha
 from depth_loss_sweep.model.baselines import evaluate_baselines
 from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.runtime import Machine, Runtime, environment_key, resolve_runtime
+from depth_loss_sweep.objectives import StudyObjective
 from depth_loss_sweep.paths import expanded
 from depth_loss_sweep.reports.quotes import read_before
 from depth_loss_sweep.runs import TrialPlan
@@ -142,9 +143,9 @@ def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session, gro
             session.display.note(f"note: {text}")
     data = json.dumps(summary)
     baselines = evaluate_baselines(prepared, spec.loss, spec.train.eval_images, spec.terms, spec.metrics)
-    if _is_undefined(spec, baselines):
+    for objective in (each for each in spec.objectives if _is_undefined(spec, each, baselines)):
         session.display.note(
-            f"note: {spec.objective.name} is not defined on any of these validation pictures, so no trial will have a value to "
+            f"note: {objective.name} is not defined on any of these validation pictures, so no trial will have a value to "
             f"be compared by: choose another study.objective"
         )
     machine = session.machine(device)  # last of all: it waits for torch to be imported
@@ -170,11 +171,13 @@ def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session, gro
     return row
 
 
-def _is_undefined(spec: StudySpec, baselines: Mapping[str, Mapping[str, Mapping[str, float]]]) -> bool:
-    """Whether the objective is NaN whatever is predicted, as far as that is known of pictures before training."""
+def _is_undefined(
+    spec: StudySpec, objective: StudyObjective, baselines: Mapping[str, Mapping[str, Mapping[str, float]]]
+) -> bool:
+    """Whether an objective is NaN whatever is predicted, as far as that is known of pictures before training."""
     has_swept_data = any(name.startswith("data.") for name in spec.variable_names)
     trivial = baselines["val"].values()
-    return not has_swept_data and all(math.isnan(values.get(spec.objective.column, 0.0)) for values in trivial)
+    return not has_swept_data and all(math.isnan(values.get(objective.column, 0.0)) for values in trivial)
 
 
 def _grow(spec: StudySpec, overrides: Mapping[str, Any], row: Mapping[str, Any], session: Session) -> None:

@@ -250,7 +250,11 @@ _FOURTH = Migration(
     columns={"sweep_study": (_column("group", String(100)),)},
 )
 
-MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH)
+_FIFTH = Migration(
+    columns={"sweep_trial": (_column("second_value", Float),)},  # by the second objective, where there are two
+)
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
 """Migration i brings a database from version i to version i + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -192,11 +192,14 @@ def best(
     if as_json:
         made_of = {"weights": named.weights, "params": named.params} if named else {"weights": {}, "params": {}}
         about = {"headline": said, "verdict": verdict(decision), "objective": record.objective, **made_of}
-        confirmed, matters = (found and found.as_dict() for found in (analysis.confirmation, analysis.importance))
-        beside = {"confirmation": confirmed, "cost": analysis.cost.as_dict(), "importance": matters}
+        confirmed, matters, front = (
+            found and found.as_dict() for found in (analysis.confirmation, analysis.importance, analysis.front)
+        )
+        beside = {"confirmation": confirmed, "front": front, "cost": analysis.cost.as_dict(), "importance": matters}
         print_json({**about, **decision.as_dict(), **beside})
     else:
-        parts = (_named_lines(analysis), reasons(decision, measure), _confirmed_lines(analysis), _cost_lines(analysis))
+        of_trial = (_named_lines(analysis), reasons(decision, measure), _confirmed_lines(analysis))
+        parts = (*of_trial, _front_lines(analysis), _cost_lines(analysis))
         print("\n".join([said, *(line for part in parts for line in part)]))
     if target is not None:
         chosen = decision.trial if trial is None else trial
@@ -241,6 +244,21 @@ def _confirmed_lines(analysis: "Analysis") -> list[str]:
     if confirmation is None:
         return []
     return [f"{quote(confirmation, analysis.ranking)}.", *remarks(confirmation)]
+
+
+def _front_lines(analysis: "Analysis") -> list[str]:
+    """The front of two objectives, a trial a line; nothing of a study of one."""
+    from depth_loss_sweep.reports.wording import front_headline, front_levels
+
+    front, trials = analysis.front, {t.number: t for t in analysis.trials}
+    if front is None:
+        return []
+    lines = [f"{front_headline(front, analysis.objectives)}."]
+    for member in front.members:
+        made_of = spec_recipe(trials[member.trial].weights, trials[member.trial].params)
+        knee = ", the knee" if member.trial == front.knee else ""
+        lines.append(f"trial {member.trial}{knee}: {front_levels(member, analysis.objectives)} ({made_of})")
+    return lines
 
 
 def _cost_lines(analysis: "Analysis") -> list[str]:

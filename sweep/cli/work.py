@@ -233,6 +233,8 @@ def print_end(store: "Store", place: Home, name: str, where: str) -> None:
         print(trial_ahead(study))
     if study["confirmed"]:
         print(study["confirmed"])
+    if study["front_headline"]:
+        print(study["front_headline"])
     print(f"report: sweep report {name}{where}")
 
 

@@ -1,6 +1,6 @@
 """`python -m tests.benchmarks [NAME...] [--quick]`: measure, print, and add what was found to tests/benchmarks/RESULTS.md.
 
-Names: cpu, overhead, growth, page, profiling, gpu, weightings, terms, answer, scenes, race, finals, confirm, claims, samplers,
+Names: cpu, overhead, growth, page, profiling, gpu, weightings, terms, answer, scenes, front, race, finals, confirm, claims, samplers,
 importance, peers; default: all. `--quick` tries out in small and keeps nothing.
 """
 
@@ -29,6 +29,7 @@ NAMES = (
     "terms",
     "answer",
     "scenes",
+    "front",
     "race",
     "finals",
     "confirm",
