@@ -22,6 +22,13 @@ EQUIVALENCES = ("H2", "H6")
 """Both of their sides must be shown: each with a power of .9 for .8 together."""
 
 
+PAPER = "“Analysing the impact of loss functions on the accuracy of monocular depth estimation” (R. S. Kushwaha)"
+VERDICTS_MEAN = (
+    "Supported: the interval lies wholly in what the claim says. Contradicted: wholly in what contradicts it. Undecided: neither, "
+    "which supports nothing."
+)
+
+
 @dataclass(frozen=True)
 class Effect:
     """A statement with its numbers; `of` is what was counted: seeds or scenes."""
@@ -182,6 +189,13 @@ class Account:
     def warning(self) -> str:
         """That this isn't the paper's setting; empty where it is, or nothing was trained yet."""
         return self.scale.warning if self.scale else ""
+
+    @property
+    def tally(self) -> str:
+        """How many claims came out in which way, and at which scale: "3 supported, 9 not measured yet, at 64×64, width 16"."""
+        counts = Counter(told.verdict for told in self.told)
+        said = ", ".join(f"{count} {word}" for word, count in counts.most_common())
+        return f"Of {len(self.told)} claims: {said}{f', {self.where}' if self.where else ''}"
 
     @cached_property
     def environments(self) -> tuple[str, ...]:

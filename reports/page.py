@@ -82,21 +82,34 @@ class StudyPage:
 
 def render(records: Sequence[StudyRecord]) -> str:
     """One self-contained HTML page for one or more studies, finished or not."""
-    pages = [_study_page(Analysis(record), f"study-{i}") for i, record in enumerate(records, 1)]
-    return document("page.html.j2", ", ".join(record.name for record in records) or "no study", pages=pages)
+    return document(
+        "page.html.j2", ", ".join(record.name for record in records) or "no study", pages=study_pages(records)
+    )
 
 
-def document(template: str, title: str, **content: Any) -> str:
-    """A self-contained HTML document of one of our templates."""
-    scripts = [_asset(path) for path in SCRIPTS]
+def study_pages(records: Sequence[StudyRecord]) -> list[StudyPage]:
+    """What the template shows of each study."""
+    return [_study_page(Analysis(record), f"study-{i}") for i, record in enumerate(records, 1)]
+
+
+def document(
+    template: str,
+    title: str,
+    *,
+    styles: Sequence[str] = ("page.css",),
+    scripts: Sequence[str] = SCRIPTS,
+    **content: Any,
+) -> str:
+    """A self-contained HTML document of one of our templates, in these styles, with these scripts and no other."""
+    texts = [asset(path) for path in scripts]
     found: str = (
         _templates()
         .get_template(template)
         .render(
             title=title,
-            style=Markup(_asset("templates/page.css")),
-            scripts=[Markup(script) for script in scripts],
-            policy=_policy(*scripts),
+            style=Markup("\n".join(map(_template, styles))),
+            scripts=[Markup(text) for text in texts],
+            policy=_policy(*texts),
             **content,
         )
     )
@@ -124,12 +137,13 @@ def is_report(path: Path) -> bool:
         return False
 
 
-def _asset(path: str) -> str:
+def asset(path: str) -> str:
+    """One of the files that pages are made of."""
     return (files("depth_loss_sweep.reports") / path).read_text(encoding="utf-8")
 
 
 def _template(name: str) -> str:
-    return _asset(f"templates/{name}")
+    return asset(f"templates/{name}")
 
 
 @cache
@@ -154,13 +168,17 @@ def _templates() -> Environment:
     return environment
 
 
+def script_source(script: str) -> str:
+    """A script as a content security policy names it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
 def _policy(*scripts: str) -> str:
     """A content security policy that runs these scripts and no other, and lets nothing be fetched.
 
     Styles must stay open: plotly writes its own.
     """
-    hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    allowed = " ".join(map(script_source, scripts))
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
@@ -172,7 +190,7 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         anchor=anchor,
         analysis=analysis,
         answer=summary.answer(analysis),
-        recipe=_recipe(analysis),
+        recipe=named_weights(analysis),
         objective=summary.objective_sentence(analysis),
         overview=overview(analysis),
         hero=hero(analysis, anchor),
@@ -188,7 +206,7 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
     )
 
 
-def _recipe(analysis: Analysis) -> tuple[NamedWeight, ...]:
+def named_weights(analysis: Analysis) -> tuple[NamedWeight, ...]:
     """The weights to use; none where the decision doesn't go so far."""
     named, names, colours = analysis.named, analysis.term_names, term_colours(analysis.term_names)
     if named is None or analysis.decision.state not in ("use", "equivalent"):

@@ -15,7 +15,7 @@ from depth_loss_sweep.reports.dose import ONSET
 from depth_loss_sweep.reports.evidence import Evidence, Member
 from depth_loss_sweep.reports.exhibits import EXHIBITS, Exhibit
 from depth_loss_sweep.reports.experiments import MARGIN, ONSET_WITHIN
-from depth_loss_sweep.reports.findings import Account, Effect, Made, Told, account, environment
+from depth_loss_sweep.reports.findings import PAPER, VERDICTS_MEAN, Account, Effect, Made, Told, account, environment
 from depth_loss_sweep.reports.layout import Figure
 from depth_loss_sweep.reports.measures import short
 from depth_loss_sweep.reports.page import Cell, Table, confirmed_table, document, write_document
@@ -67,7 +67,7 @@ class Part:
 def render_paper(name: str, records: Mapping[str, StudyRecord], only: Collection[str], made: Made) -> str:
     """One self-contained HTML page of a group, finished or not, from its studies' records by their members' keys."""
     found = account(name, records, only)
-    rows = {told.claim.number: _row(told) for told in found.told}
+    rows = {told.claim.number: claim_row(told) for told in found.told}
     parts = tuple(_part(exhibit, rows, found.evidence) for exhibit in EXHIBITS)
     return document(
         "paper.html.j2",
@@ -83,6 +83,8 @@ def render_paper(name: str, records: Mapping[str, StudyRecord], only: Collection
         is_unfinished=any(t.judged.finding.is_open and (not only or t.claim.number in only) for t in found.told),
         level=LEVEL,
         margin=MARGIN,
+        paper=PAPER,
+        verdicts_mean=VERDICTS_MEAN,
     )
 
 
@@ -94,7 +96,8 @@ def write_paper(name: str, records: Mapping[str, StudyRecord], only: Collection[
 # Claims
 
 
-def _row(told: Told) -> Row:
+def claim_row(told: Told) -> Row:
+    """A claim as it is shown."""
     effects = tuple((effect, _drawing(effect)) for effect in told.effects)
     principal = next((pair for pair in effects if pair[0] is told.principal), None)
     kind = told.verdict.split()[0] if told.verdict != "not testable here" else "untestable"

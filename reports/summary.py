@@ -13,6 +13,14 @@ from depth_loss_sweep.reports.quotes import quote, remarks
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.wording import Tone, front_headline, headline, level, reasons
 
+BASELINES = "Do the networks beat the trivial predictors?"
+WEIGHTS = "Which weights?"
+QUOTED = "What may be quoted?"
+SURE_OF = "How sure is that?"
+BOTH = "And by both objectives?"
+BREAKS = "Where does training break?"
+"""The questions of the summary, in their order."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -40,12 +48,12 @@ def answer(analysis: Analysis) -> Answer:
     said, tone = headline(decision, analysis.recipe(named.weights, named.params) if named else "", measure)
     findings = (
         _against_baselines(analysis),
-        Finding("Which weights?", _which(analysis), "plain" if named else "warn"),
+        Finding(WEIGHTS, _which(analysis), "plain" if named else "warn"),
         _confirmed(analysis),
-        Finding("How sure is that?", " ".join(reasons(decision, measure)), "good" if decision.is_settled else "warn"),
-        Finding("And by both objectives?", _by_both(analysis), "plain"),
+        Finding(SURE_OF, " ".join(reasons(decision, measure)), "good" if decision.is_settled else "warn"),
+        Finding(BOTH, _by_both(analysis), "plain"),
         Finding(
-            "Where does training break?",
+            BREAKS,
             _breaks(analysis, analysis.breakage),
             "warn" if analysis.breakage.broken else "good",
         ),
@@ -83,7 +91,7 @@ def _progress(analysis: Analysis) -> str:
 
 
 def _against_baselines(analysis: Analysis) -> Finding:
-    question = "Do the networks beat the trivial predictors?"
+    question = BASELINES
     measure, decision, named = analysis.ranking, analysis.decision, analysis.named
     baselines = analysis.baselines(measure)
     if not baselines:
@@ -133,10 +141,10 @@ def _confirmed(analysis: Analysis) -> Finding:
     """What may be quoted; no finding where nothing was confirmed."""
     confirmation = analysis.confirmation
     if confirmation is None:
-        return Finding("What may be quoted?", "", "plain")
+        return Finding(QUOTED, "", "plain")
     said = quote(confirmation, analysis.ranking, lambda c: analysis.recipe(c.weights, c.fields))
     text = " ".join([f"{said}.", *remarks(confirmation)])
-    return Finding("What may be quoted?", text, "good" if confirmation.quoted else "warn")
+    return Finding(QUOTED, text, "good" if confirmation.quoted else "warn")
 
 
 def _by_both(analysis: Analysis) -> str:
@@ -254,6 +262,16 @@ def _caveats(analysis: Analysis) -> tuple[str, ...]:
 def _kept(record: StudyRecord, section: str, field: str) -> Any:
     """A setting that all trials share; None where it is swept."""
     return None if f"{section}.{field}" in record.variables else (record.spec.get(section) or {}).get(field)
+
+
+def pictures(record: StudyRecord) -> str:
+    """What a study was trained and judged on: its source, how many pictures in each part, and at which size."""
+    data = record.data
+    parts = ", ".join(f"{count} {part}" for part, count in (data.get("images") or {}).items())
+    size = " × ".join(map(str, data.get("image_size") or ()))
+    return f"{data.get('source') or 'unknown'}: {', '.join(filter(None, (parts, f'at {size}' * bool(size))))}".rstrip(
+        ": "
+    )
 
 
 def objective_sentence(analysis: Analysis) -> str:

@@ -99,7 +99,7 @@ def study_question(store: Store, row: Mapping[str, Any], spec: StudySpec) -> tup
     question = Question(
         measure=ranking,
         baselines=baselines,
-        line=_line(spec, trials),
+        line=line_of(spec, trials),
         objection=objection_to(measures.measure(spec.objective.column), spec.variable_names),
         is_search=spec.is_search,
         is_unfinished=not trials or any(t.state not in TOLD for t in trials),
@@ -220,7 +220,7 @@ def _values(store: Store, spec: StudySpec, measure: Measure) -> dict[tuple[int, 
     }
 
 
-def _line(spec: StudySpec, trials: list[TrialResult]) -> dict[int, float]:
+def line_of(spec: StudySpec, trials: Sequence[TrialResult]) -> dict[int, float]:
     """Trial -> the value of a line's variable; empty where the study is no line, or its values are no numbers."""
     if spec.kind != "line":
         return {}

@@ -86,7 +86,7 @@ def delete_study(store: Store, home: Home, name: str) -> Extent:
         store.delete_study(name)
         for run in gone.runs + gone.shared:  # shared by a study that is deleted at the same time, it is nobody's now
             _remove(store, home, run)
-        for path in (home.report(name), _list(home, name)):  # whatever else lies there is not ours
+        for path in (*home.pages(name), _list(home, name)):  # whatever else lies there is not ours
             path.unlink(missing_ok=True)
         is_gone = True
     finally:
@@ -110,7 +110,7 @@ def _delete_group(store: Store, home: Home, name: str) -> None:
                 delete_study(store, home, study)
         store.delete_study(name)  # what it asked for, which is no study's any more
         store.delete_group(name)
-        for path in (home.report(name), _studies_list(home, name)):
+        for path in (*home.pages(name), _studies_list(home, name)):
             path.unlink(missing_ok=True)
         is_gone = True
     finally:

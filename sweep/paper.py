@@ -31,7 +31,7 @@ from depth_loss_sweep.paths import Home, check_name
 from depth_loss_sweep.reports.evidence import Member
 from depth_loss_sweep.reports.findings import Account, Made, account, paper_text
 from depth_loss_sweep.reports.paper import BY_PICTURE, CLAIMS, members
-from depth_loss_sweep.reports.paper_page import write_paper
+from depth_loss_sweep.reports.paper_page import render_paper
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.results import study_numbers
 from depth_loss_sweep.session import Session, SessionResult
@@ -430,10 +430,10 @@ def group_account(store: Store, name: str) -> Account:
     return account(name, group_records(store, name), group.only)
 
 
-def write_page(store: Store, name: str, path: Path) -> None:
-    """Write a group's page, as `reports.page.write_report` writes a study's."""
+def group_page(store: Store, name: str) -> str:
+    """A group's page."""
     group = _stored(store, name)
-    write_paper(name, group_records(store, name), group.only, path, _made(group))
+    return render_paper(name, group_records(store, name), group.only, _made(group))
 
 
 def findings_text(store: Store, name: str) -> str:

@@ -85,7 +85,7 @@ class Home:
         return self.root / "runs" / identity[:2] / identity
 
     def study(self, name: str) -> Path:
-        """The folder of one study: its lock and its report."""
+        """The folder of one study: its lock and its pages."""
         check_name(parent_name(name))
         return self.root / "studies" / name
 
@@ -94,8 +94,25 @@ class Home:
         return self.study(name) / "lock"
 
     def report(self, name: str) -> Path:
-        """The default place of a study's report."""
+        """The default place of the page of a study or group."""
         return self.study(name) / "report.html"
+
+    def slides(self, name: str) -> Path:
+        """The default place of its slides."""
+        return self.study(name) / "slides.html"
+
+    def comparison(self, name: str) -> Path:
+        """The default place of the page that shows it, named first, beside others."""
+        return self.study(name) / "comparison.html"
+
+    def pages(self, name: str) -> tuple[Path, ...]:
+        """All that a study's folder may hold of what is written for readers."""
+        return (self.report(name), self.slides(name), self.comparison(name))
+
+    @property
+    def index(self) -> Path:
+        """The default place of the page that lists all studies."""
+        return self.root / "index.html"
 
     def create(self) -> "Home":
         """Make the home folder, or raise `StorageError` where it cannot be written."""

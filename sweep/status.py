@@ -1,8 +1,9 @@
 """Where a study stands, in a few numbers. Light: imports neither torch nor pandas."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Subquery, func, select
 
 from depth_loss_sweep.answer import study_decision, study_front, study_headline, study_measure
 from depth_loss_sweep.costs import study_cost
@@ -14,7 +15,7 @@ from depth_loss_sweep.reports.quotes import quote
 from depth_loss_sweep.reports.wording import front_headline
 from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.store import OBJECTS, Store
-from depth_loss_sweep.tables import RUN, STATES, TRIAL, TRIAL_RUN
+from depth_loss_sweep.tables import EPOCH, RUN, STATES, STUDY, TRIAL, TRIAL_RUN
 
 LISTED = ("trial", "seed", "params", "weights", "run", "reason")
 
@@ -32,8 +33,7 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
     decision, best, confirmation, answered = study_decision(store, row, spec)
     front = study_front(store, row, spec)
     both = [measure(each.column) for each in spec.objectives]
-    of_study = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name).distinct().subquery()
-    runs = select(RUN.c.state, func.count()).join(of_study, of_study.c.run == RUN.c.run).group_by(RUN.c.state)
+    of_study = _runs_of(name)
     outcomes = (
         select(RUN.c.outcome, func.count())
         .join(of_study, of_study.c.run == RUN.c.run)
@@ -49,7 +49,7 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
             "total": spec.trial_count,
             **{s: trials.get(s, 0) for s in STATES[TRIAL]},
         },
-        "runs": _counts(store, runs),
+        "runs": run_counts(store, name),
         "outcomes": _counts(store, outcomes),
         "headline": study_headline(decision, best, spec),
         "decision": {key: getattr(decision, key) for key in ("state", "trial", "kept", "bound")},
@@ -65,6 +65,38 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
         "created": row["created"],
         "updated": row["updated"],
     }
+
+
+def run_counts(store: Store, name: str) -> dict[str, int]:
+    """How many of a study's runs are in each state."""
+    of_study = _runs_of(name)
+    return _counts(
+        store, select(RUN.c.state, func.count()).join(of_study, of_study.c.run == RUN.c.run).group_by(RUN.c.state)
+    )
+
+
+def progress(store: Store, names: Sequence[str]) -> list[list[tuple[str, ...]]]:
+    """What differs once the numbers of one of these studies, or of those that confirm them, have changed; cheap to ask."""
+    studies = (STUDY.c.name.in_(names)) | (STUDY.c.parent.in_(names))
+    known = select(STUDY.c.name).where(studies)
+    asked = (
+        select(STUDY.c.name, STUDY.c.state, STUDY.c.grown_hash, STUDY.c.looks).where(studies),
+        select(TRIAL.c.study, TRIAL.c.state, func.count().label("n"))
+        .group_by(TRIAL.c.study, TRIAL.c.state)
+        .where(TRIAL.c.study.in_(known)),
+        select(TRIAL_RUN.c.study, RUN.c.state, func.count().label("n"))
+        .join(RUN, RUN.c.run == TRIAL_RUN.c.run)
+        .where(TRIAL_RUN.c.study.in_(known))
+        .group_by(TRIAL_RUN.c.study, RUN.c.state),
+        select(func.count().label("n"))
+        .select_from(EPOCH)
+        .where(EPOCH.c.run.in_(select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study.in_(known)))),
+    )
+    return [sorted(tuple(map(str, row.values())) for row in store.rows(query)) for query in asked]
+
+
+def _runs_of(name: str) -> Subquery:
+    return select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name).distinct().subquery()
 
 
 def _counts(store: Store, query: Any) -> dict[str, int]:

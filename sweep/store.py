@@ -258,6 +258,10 @@ class Store(Database):
         with self.errors(), self.engine.connect() as connection:
             return epoch_table(connection)
 
+    def look_again(self) -> None:
+        """Forget which terms and metrics the database knows: whoever is at work on a study may have added some."""
+        self.__dict__.pop("epoch_table", None)
+
     def final_images(self, name: str, measure: str, window: int, split: str = "val") -> list[dict[str, Any]]:
         """Of the study's finished runs, a row an epoch that counts: `run`, `epochs`, `pictures`, and their `numbers`."""
         counted = (PER_IMAGE.c.epoch > RUN.c.epochs - window) & (PER_IMAGE.c.epoch <= RUN.c.epochs)

@@ -9,7 +9,8 @@ from depth_loss_sweep import __version__
 from depth_loss_sweep.cli.data import check, fetch, preview_
 from depth_loss_sweep.cli.models import evaluate, predict
 from depth_loss_sweep.cli.paper import paper
-from depth_loss_sweep.cli.results import best, export, report
+from depth_loss_sweep.cli.report import report
+from depth_loss_sweep.cli.results import best, export
 from depth_loss_sweep.cli.specs import presets, spec
 from depth_loss_sweep.cli.studies import copy, delete, doctor, list_, status
 from depth_loss_sweep.cli.work import confirm, resume, start

@@ -41,6 +41,12 @@ def chosen_storage(given: str | None) -> str | None:
     return given or os.environ.get("SWEEP_STORAGE")
 
 
+def kept_places(store: "Store", place: Home) -> list[Path]:
+    """What no output may overwrite: what lies in the home, and the database where --storage put it."""
+    database = store.engine.url.database if store.engine.dialect.name == "sqlite" else None
+    return [place.root, *(Path(f"{database}{ending}") for ending in ("", "-wal", "-shm") if database)]
+
+
 def open_store(place: Home, storage: str | None) -> "Store":
     """The database of a home folder, or the one given in its place."""
     from depth_loss_sweep.store import Store

@@ -1,134 +1,21 @@
-"""What a study found: sweep report, export and best."""
+"""What a study found: sweep export and best."""
 
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from depth_loss_sweep.cli.options import ForceOption, HomeOption, StorageOption, open_store
+from depth_loss_sweep.cli.options import ForceOption, HomeOption, StorageOption, kept_places, open_store
 from depth_loss_sweep.cli.printing import print_json
 from depth_loss_sweep.errors import StudyError
-from depth_loss_sweep.outputs import check_outputs, file_at, folder_at
+from depth_loss_sweep.outputs import check_outputs, file_at
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.naming import beside_weights, spec_recipe, written
 
 if TYPE_CHECKING:
     from depth_loss_sweep.reports.analysis import Analysis
     from depth_loss_sweep.store import Store
-
-
-def report(
-    names: Annotated[list[str], typer.Argument(help="One or more studies or groups.")],
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", help="File or folder; default: HOME/studies/NAME/report.html.")
-    ] = None,
-    force: ForceOption = False,
-    text: Annotated[
-        str | None, typer.Option("--text", help="Of a group: its findings as Markdown, in this file, and no page.")
-    ] = None,
-    figures: Annotated[
-        str | None, typer.Option("--figures", help="Each figure as plotly's JSON, in this folder, and no page.")
-    ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Write it again every 30 s until the studies have ended.")
-    ] = False,
-    home: HomeOption = None,
-    storage: StorageOption = None,
-) -> None:
-    """Write one self-contained HTML file: which weights to use, how sure that is, where training breaks."""
-    from depth_loss_sweep.reports.page import is_report
-
-    place = Home.choose(home)
-    store = open_store(place, storage)
-    studies = _studies(store, names)
-    if text is not None:
-        print(_write_text(store, place, names, text, force))
-    if figures is not None:
-        print("\n".join(map(str, _write_figures(store, place, studies, figures, force))))
-    if text is not None or figures is not None:
-        return
-    path = place.report(names[0]) if output is None else file_at(output, f"{names[0]}-report.html")
-    check_outputs([path], is_report, _kept(store, place), force)
-    _write(store, place, names, path)
-    print(path)
-    if open_:
-        typer.launch(path.absolute().as_uri())
-    while watch and _any_running(store, place, [*names, *studies]):
-        time.sleep(30)
-        _write(store, place, names, path)
-
-
-def _write_text(store: "Store", place: Home, names: list[str], text: str, force: bool) -> Path:
-    """A group's findings as Markdown; where the text goes."""
-    from depth_loss_sweep.files import write_whole
-    from depth_loss_sweep.paper import findings_text
-    from depth_loss_sweep.reports.findings import is_findings
-
-    if len(names) != 1 or not store.group(names[0]):
-        raise StudyError(f"--text is for a group by itself (sweep list), not for {', '.join(names)}")
-    path = file_at(text, f"{names[0]}.md")
-    check_outputs([path], is_findings, _kept(store, place), force)
-    content = findings_text(store, names[0]).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content)
-    return path
-
-
-def _write_figures(store: "Store", place: Home, studies: list[str], figures: str, force: bool) -> list[Path]:
-    """Every figure of these studies in a file of its own; the files."""
-    from depth_loss_sweep.files import write_whole
-    from depth_loss_sweep.reports.plotly_figures import figure_files, is_figure
-    from depth_loss_sweep.results import study_numbers
-
-    folder = folder_at(figures)
-    files = [figure_files(study_numbers(store, study)) for study in studies]
-    texts = {folder / name: text for of_study in files for name, text in of_study.items()}
-    if not texts:
-        raise StudyError(f"there is nothing to draw yet of {', '.join(studies)}: figures need two trials or two epochs")
-    check_outputs(texts, is_figure, _kept(store, place), force)
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, text in texts.items():
-        write_whole(path, text.encode())
-    return [*texts]
-
-
-def _write(store: "Store", place: Home, names: list[str], path: Path) -> None:
-    """A group by itself is the paper's page, anything else the pages of its studies."""
-    from depth_loss_sweep.reports.page import write_report
-    from depth_loss_sweep.results import study_record
-
-    if len(names) == 1 and store.group(names[0]):
-        from depth_loss_sweep.paper import write_page
-
-        write_page(store, names[0], path)
-    else:
-        write_report([study_record(store, place, study) for study in _studies(store, names)], path)
-
-
-def _studies(store: "Store", names: list[str]) -> list[str]:
-    """These studies, and those of these groups, each once."""
-    studies: dict[str, None] = {}
-    for name in names:
-        group = store.group_studies(name) if store.group(name) else []
-        if not group:
-            store.require(name)
-        studies |= dict.fromkeys(group or [name])
-    return [*studies]
-
-
-def _kept(store: "Store", place: Home) -> list[Path]:
-    """What no output may overwrite: what lies in the home, and the database where --storage put it."""
-    database = store.engine.url.database if store.engine.dialect.name == "sqlite" else None
-    return [place.root, *(Path(f"{database}{ending}") for ending in ("", "-wal", "-shm") if database)]
-
-
-def _any_running(store: "Store", place: Home, names: list[str]) -> bool:
-    from depth_loss_sweep.lease import holder
-
-    return any(holder(store, name, place.lock(name)) for name in names)
 
 
 def export(
@@ -152,7 +39,7 @@ def export(
 
     place = Home.choose(home)
     store = open_store(place, storage)
-    written = write_export(store, name, format_, table, output, _kept(store, place), force)
+    written = write_export(store, name, format_, table, output, kept_places(store, place), force)
     if format_ == "parquet":
         print("\n".join(map(str, written)))
 
@@ -182,7 +69,7 @@ def best(
     store.require(name)
     target = None if checkpoint is None else file_at(checkpoint, f"{name}-model.npz")
     if target is not None:
-        check_outputs([target], is_model_file, _kept(store, place), force)
+        check_outputs([target], is_model_file, kept_places(store, place), force)
     record = study_record(store, place, name)
     need_finished(record)
     _check_trial(name, trial, len(record.trials), target)
