@@ -126,7 +126,7 @@ def test_what_is_interrupted_is_said_to_be(lab, monkeypatch):
 
 def test_ctrl_c_leaves_a_page_that_says_so(lab):
     """`--watch` ends with 130, and the page that it leaves reloads itself no more."""
-    process = lab.spawn("start", lab.spec(epochs="500"), "--workers", "0")
+    process = lab.spawn("start", lab.spec(epochs="20000"), "--workers", "0")
     lab.wait_for_epochs(1, process)
     watcher = lab.spawn("report", "line", "--watch")
     assert watcher.stdout is not None

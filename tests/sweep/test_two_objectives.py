@@ -12,6 +12,7 @@ import pytest
 from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.objective import Objective
 from depth_loss_sweep.objectives import StudyObjective
+from depth_loss_sweep.paths import CONFIRMED
 from depth_loss_sweep.projection import Projection, Suggester
 from depth_loss_sweep.samplers import SAMPLERS
 from depth_loss_sweep.spec_file import load_spec, parse_spec
@@ -309,7 +310,7 @@ def test_the_winner_by_the_first_is_confirmed_by_it(lab, capsys) -> None:
     lab.make_learnt()
     assert lab.run("confirm", "line", "--seeds", "2", "--workers", "0") == 0
     assert "Confirmed: " in capsys.readouterr().out
-    confirming = lab.store.confirming("line")["name"]
+    confirming = lab.store.companion("line", CONFIRMED)["name"]
     assert all(trial["second_value"] is not None for trial in lab.store.trials(confirming))
     assert len(loaded(lab, confirming).directions) == 2
     assert lab.run("best", "line") == 0
