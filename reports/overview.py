@@ -1,6 +1,7 @@
 """A study's page at a glance: what was swept, the winner beside what everybody knows, and what would decide more."""
 
 import math
+import re
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from depth_loss_sweep.reports.confirmation import Confirmed
 from depth_loss_sweep.reports.contrasts import EQUAL_WEIGHTS, TABLE_2, known_as, paired
 from depth_loss_sweep.reports.measures import NO_BREAK, SURE, Measure, predictor_values, rough, short
 from depth_loss_sweep.reports.naming import affine, written
+from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.references import PAPER, POINT
 from depth_loss_sweep.reports.stages import LEAST_SEEDS
 from depth_loss_sweep.reports.tables import Cell, numeric
@@ -301,6 +303,13 @@ def next_step(analysis: Analysis) -> Step | None:
 
 def _more_seeds(analysis: Analysis, count: int, text: str) -> Step | None:
     """A step to so many seeds, which are the spec's and more; None where they are there already, or others than the first ones."""
-    seeds, name = analysis.record.seeds, analysis.record.name
+    seeds = analysis.record.seeds
     is_counted = seeds == tuple(range(len(seeds)))
-    return Step(text, f"sweep start {name}.toml --seeds {count}") if is_counted and count > len(seeds) else None
+    return Step(text, f"{_begun_by(analysis.record)} --seeds {count}") if is_counted and count > len(seeds) else None
+
+
+def _begun_by(record: StudyRecord) -> str:
+    """The command that began the study, but for its seeds; of one that was begun otherwise, that on the spec that its page offers."""
+    if not record.command.startswith("sweep start "):
+        return f"sweep start {record.name}.toml"
+    return re.sub(r" --seeds[ =]\S+", "", record.command)

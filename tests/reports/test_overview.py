@@ -84,7 +84,7 @@ def test_what_was_confirmed_is_told_of_the_test_pictures(study):
     ("options", "command"),
     [
         ({"finished": 13}, "sweep resume ssim-vs-edge"),
-        ({"seeds": 1}, "sweep start ssim-vs-edge.toml --seeds 5"),
+        ({"seeds": 1}, "sweep start ssim-vs-edge --data pairs:/data/nyu --seeds 5"),
         ({"kind": "simplex"}, "sweep confirm ssim-vs-edge"),
         ({"baseline": 0.4}, ""),
         ({"values": {(t, s): 0.5 + s / 90 for t in range(10) for s in range(3)}}, "sweep confirm ssim-vs-edge"),
@@ -102,7 +102,7 @@ def test_the_sentence_names_the_seeds_that_would_decide(study):
     analysis = Analysis(study(trials=3, seeds=4, values=spread, baseline=2.0))
     needed = analysis.decision.seeds_needed
     assert analysis.decision.state == "undecided" and needed > 4
-    assert overview(analysis).step.command == f"sweep start ssim-vs-edge.toml --seeds {needed}"
+    assert overview(analysis).step.command == f"sweep start ssim-vs-edge --data pairs:/data/nyu --seeds {needed}"
 
 
 def test_what_w_is_stands_in_the_words_of_the_spec(study):
