@@ -1,6 +1,7 @@
 """Small real studies: rooms of 16 x 16 pixels, a network of width 2, seconds a study."""
 
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -89,7 +90,9 @@ class Lab:
         return run([*arguments, "--home", str(self.home.root)])
 
     def spawn(self, *arguments: str, **kwargs) -> subprocess.Popen:
-        """One command line in a process group of its own, in this home."""
+        """One command line in a process group of its own, in this home; Ctrl-C ends it, even where these tests run in the background."""
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's "&" leaves it, and a child inherits it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         command = [sys.executable, "-m", "depth_loss_sweep", *arguments, "--home", str(self.home.root)]
         return subprocess.Popen(
             command, cwd=self.folder, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
