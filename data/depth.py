@@ -70,8 +70,9 @@ class DepthCoding:
 
     @property
     def png(self) -> str:
-        """What determines the metres of a 16-bit PNG."""
-        return f"{self.unit if self.scale is None else self.scale!r}:{self.invalid}"
+        """What determines the metres of a PNG; what 255 stands for, of 8 bits, is named where it is said."""
+        of_16_bits = f"{self.unit if self.scale is None else self.scale!r}:{self.invalid}"
+        return of_16_bits if self.at_255 is None else f"{of_16_bits}:{self.at_255!r}"
 
     @property
     def stated(self) -> str:
@@ -228,6 +229,10 @@ def _tiff(data: bytes, path: Path, _: str | None) -> np.ndarray:
 
 def _exr(_: bytes, path: Path, __: str | None) -> np.ndarray:
     """The depth channel of an OpenEXR file: its only one, or the likeliest of several."""
+    if not path.is_file():
+        raise BadFileError(
+            path, "is OpenEXR, which is read from files of its own alone; store the depth as PNG, TIFF or NPY"
+        )
     openexr = library("OpenEXR", "exr", path)
     with _silent(), openexr.File(str(path), header_only=True) as file:
         (left, top), (right, bottom) = file.header()["dataWindow"]

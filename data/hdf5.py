@@ -75,7 +75,8 @@ class Hdf5Source:
             self._names, count = (pictures.name, depths.name), pictures.shape[0]
             if not 0 < count <= MOST_PICTURES or depths.shape[0] != count:
                 raise BadFileError(
-                    path, f"claims to hold {count} pictures, and not as many depth maps; expected a map a picture"
+                    path,
+                    f"claims to hold {count} pictures and {depths.shape[0]} depth maps; expected as many of both, 1 to {MOST_PICTURES}",
                 )
             scenes, names = _texts(file, "scene", count), _texts(file, "split", count)
         parts = [part_called(name) for name in names] if names else self._official(path, count)
@@ -192,4 +193,6 @@ def _texts(file: Any, what: str, count: int) -> list[str] | None:
     values = dataset[()].ravel()
     if all(isinstance(value, bytes) for value in values):
         return [value.decode() for value in values]
+    if dataset.dtype.kind in "iu":
+        return [str(value) for value in values]
     return ["".join(map(chr, file[value][()].ravel())) for value in values]

@@ -88,19 +88,18 @@ def open_source(settings: DataSettings) -> Source:
 def _place(path: str, expected: str) -> Path:
     """The folder or file that a path leads to."""
     place = Path(path).expanduser()
+    called = "folder or file" if expected == "either" else expected
     try:
         mode = place.stat().st_mode
         kind = "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "device"
         if kind == expected or (expected == "either" and kind != "device"):
             return place
-        what = f"is a {kind}, not a {expected}"
+        what = f"is a {kind}, not a {called}"
     except (FileNotFoundError, NotADirectoryError):
         what = f"is a link to {place.readlink()}, which is not there" if place.is_symlink() else "does not exist"
     except (OSError, ValueError) as error:
         what = f"cannot be read ({getattr(error, 'strerror', None) or error})"
-    if expected == "file":
-        raise DataError(f"the data file {place} {what}; give the file that holds the pictures")
-    raise DataError(f"the data folder {place} {what}; give the folder that holds the pictures")
+    raise DataError(f"the data {called} {place} {what}; give the {called} that holds the pictures")
 
 
 @dataclass

@@ -74,8 +74,10 @@ class GradNormWeighting(VaryingWeighting):
         with torch.no_grad():
             now = torch.stack(values)
             self.first.copy_(torch.where(self.first > 0, self.first, now))
-            rates = now / self.first
-            aims = norms.mean() * (rates / rates.mean()) ** self.alpha
+            rates = torch.where(
+                self.first > 0, now / self.first, 1.0
+            )  # a term may have had nothing to be computed from yet
+            aims = norms.mean() * (rates / rates.mean().clamp_min(torch.finfo(rates.dtype).tiny)) ** self.alpha
         distance = (norms - aims).abs().sum()
         return self.weighted(values, weights.detach()) + (distance - distance.detach())
 

@@ -195,7 +195,9 @@ FURTHER_TERMS: dict[str, Term] = {
         note="Chen et al. 2016: whether pairs of pixels are ordered as in the truth",
         code=f"{_ALIGNED}:ranking_term",
         options={
-            "ranking_threshold": _number(0.03, "term ranking: depths within this ratio of each other count as equal")
+            "ranking_threshold": _number(
+                0.03, "term ranking: depths that differ by less than this share count as equal"
+            )
         },
     ),
     "ms_ssim": Term(
@@ -374,7 +376,10 @@ WEIGHTINGS: dict[str, Weighting] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Network(Entry):
-    """A network. Its code takes the model's settings and returns the module that `model.network` puts a head on."""
+    """A network. Its code takes the model's settings and returns the module that `model.network` puts a head on.
+
+    The module maps (B, 3, H, W) to one raw channel, and `start_at(raw)` has the untrained one give about that everywhere.
+    """
 
     arrays: str = ""
     """The code that says without torch how large its arrays are (see `model.size`); where there is none, it is built to see."""

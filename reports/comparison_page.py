@@ -59,11 +59,10 @@ class Comparison:
 
 def render_comparison(records: Sequence[StudyRecord]) -> str:
     """One self-contained HTML page of two or more studies; a `ReportError` where their numbers can't be held side by side."""
-    check_comparable([Analysis(record) for record in records])
-    pages = study_pages(records)
-    found = comparison([page.analysis for page in pages])
+    analyses = [Analysis(record) for record in records]
+    check_comparable(analyses)
     title = ", ".join(record.name for record in records)
-    return document("comparison.html.j2", title, pages=pages, comparison=found)
+    return document("comparison.html.j2", title, pages=study_pages(analyses), comparison=comparison(analyses))
 
 
 def check_comparable(analyses: Sequence[Analysis]) -> None:

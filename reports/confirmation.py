@@ -15,6 +15,7 @@ from depth_loss_sweep.reports.contrasts import EQUAL_WEIGHTS
 from depth_loss_sweep.reports.decision import Decision, Question, decide, decided_by
 from depth_loss_sweep.reports.intervals import Interval, known, proportion_interval, t_interval
 from depth_loss_sweep.reports.measures import Measure, predictor_values
+from depth_loss_sweep.reports.naming import swept_fields
 from depth_loss_sweep.reports.race import finalists
 from depth_loss_sweep.reports.references import (
     EQUAL,
@@ -57,19 +58,15 @@ def candidates(
 def of_trial(trial: TrialResult, role: str) -> Candidate:
     """A trial as what is trained anew, in a role."""
     weights = {term: weight for term, weight in trial.weights.items() if weight}
-    fields = _swept(trial) | {
+    fields = swept_fields(trial.params) | {
         f"loss.{key}": value for key, value in getattr(REFERENCES.get(trial.params.get(POINT, "")), "loss", {}).items()
     }
     return Candidate(f"trial {trial.number}", (role,), weights, fields, trial.number)
 
 
-def _swept(trial: TrialResult) -> dict[str, Any]:
-    return {name: value for name, value in trial.params.items() if "." in name}
-
-
 def _beside(named: TrialResult, terms: tuple[str, ...]) -> list[Candidate]:
     """All but trials, at the named trial's swept fields; what is known by its weights is trained with them, by no other rule."""
-    fields = {name: FIXED if name == WEIGHTING else value for name, value in _swept(named).items()}
+    fields = {name: FIXED if name == WEIGHTING else value for name, value in swept_fields(named.params).items()}
     beside = [Candidate(EQUAL, (EQUAL_WEIGHTS,), dict.fromkeys(terms, 1.0), fields)] if len(terms) > 1 else []
     beside += [Candidate(term, (f"{term} alone",), {term: 1.0}, fields) for term in terms]
     return beside + [

@@ -180,7 +180,7 @@ def dominators(costs: np.ndarray, level: float = LEVEL) -> np.ndarray:
     all pairs of trials at once (`comparisons.joint_contrasts`). To claim it falsely of a trial of the true front takes an error
     in an objective in which that one is no worse, and of each pair in one direction only: half of the level in either objective
     (an intersection-union test, Berger 1982). So in 1 - level of studies no trial of the true front is claimed to be dominated.
-    Simulated in benchmarks/front.py.
+    Simulated in tests/benchmarks/front.py.
     """
     whole = np.ones(costs.shape[1:], dtype=bool)
     fits = [comparisons.fit(of, whole) for of in costs]

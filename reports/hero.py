@@ -13,6 +13,7 @@ from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.charts import with_choices
 from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.layout import Figure, Section
+from depth_loss_sweep.reports.measures import counted
 from depth_loss_sweep.reports.series import Axis, axes, differences, main_axis, measure_series
 from depth_loss_sweep.reports.wording import verdict
 
@@ -55,7 +56,7 @@ def seeds_note(analysis: Analysis) -> str:
     """What is drawn of seeds and means."""
     counts = [t.interval.n for t in analysis.trials if t.interval.n]
     least, most = min(counts, default=1), max(counts, default=1)
-    n = f"{most} seed{'s' * (most > 1)}" if least == most else f"{least} to {most} seeds"
+    n = counted(most, "seed") if least == most else f"{least} to {most} seeds"
     text = f"Grey: each seed. Diamonds: means with 95 % t-intervals ({n}). Dashed: trivial predictors."
     if any(math.isinf(t.mean) for t in analysis.trials):
         text += " A red cross at the top: a seed went non-finite, so the trial counts as infinite."

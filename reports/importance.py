@@ -96,7 +96,8 @@ def importance_of(space: Space, y: np.ndarray) -> Importance:
 
     Shares are differences of residual variances, so that of what doesn't matter is 0 on average. Intervals are of the jackknife over
     trials and over seeds, whose variances add, on the scale of a correlation, the share's root: a share's own interval held in 0.89 to
-    0.98 of made-up searches, this one in 0.94 to 0.99, one by trials drawn with replacement in 0.86 to 0.97 (benchmarks/importance.py).
+    0.98 of made-up searches, this one in 0.94 to 0.99, one by trials drawn with replacement in 0.86 to 0.97
+    (tests/benchmarks/importance.py).
     That a direction matters is shown by permuting what the others leave open (Freedman, Lane 1983).
     """
     n, dimensions = space.places.shape

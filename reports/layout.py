@@ -1,7 +1,7 @@
 """What a page is made of: figures under headings, and tables below them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -46,7 +46,7 @@ class Section:
     warning: str = ""
     menu: tuple[tuple[str, str], ...] = ()
     toggles_baselines: bool = False
-    more: tuple[Figure, ...] = field(default=())
+    more: tuple[Figure, ...] = ()
     tables: tuple[NamedTable, ...] = ()
 
     @property

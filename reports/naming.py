@@ -7,6 +7,11 @@ from depth_loss_sweep.reports.measures import NO_BREAK, short
 from depth_loss_sweep.reports.references import POINT
 
 
+def swept_fields(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields among the swept variables, such as train.learning_rate."""
+    return {name: value for name, value in params.items() if "." in name}
+
+
 def beside_weights(params: Mapping[str, Any]) -> dict[str, Any]:
     """The swept variables that do not speak through the weights: a reference point's name, and fields (dotted names)."""
     return {name: value for name, value in params.items() if "." in name or (name == POINT and isinstance(value, str))}

@@ -11,7 +11,7 @@ from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.confirmation import Confirmed
 from depth_loss_sweep.reports.contrasts import EQUAL_WEIGHTS, TABLE_2, known_as, paired
 from depth_loss_sweep.reports.measures import NO_BREAK, SURE, Measure, predictor_values, rough, short
-from depth_loss_sweep.reports.naming import affine, written
+from depth_loss_sweep.reports.naming import affine, is_number, swept_fields, written
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.references import PAPER, POINT
 from depth_loss_sweep.reports.stages import LEAST_SEEDS
@@ -83,7 +83,7 @@ def space(analysis: Analysis) -> str:
 def _values(analysis: Analysis, variable: str) -> str:
     values = [*dict.fromkeys(analysis.record.trials[f"var_{variable}"])]
     name = "weights" if variable == POINT else variable
-    if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
+    if all(map(is_number, values)):
         values.sort()
         if len(values) > FEW:
             return f"{name}: {len(values)} values from {short(values[0])} to {short(values[-1])}"
@@ -207,8 +207,8 @@ class _Table:
         ours = quoted.mean if quoted else self._level(measure, self.winner)
         gain = None
         if ours is not None and math.isfinite(ours) and math.isfinite(theirs):
-            share = 1 - (theirs / ours if measure.higher_is_better else ours / theirs)
-            gain = _Gain(measure.cost(theirs) - measure.cost(ours), share if analysis.decision.is_relative else None)
+            share = -analysis.decision.worse(ours, theirs, measure) if analysis.decision.is_relative else None
+            gain = _Gain(measure.cost(theirs) - measure.cost(ours), share)
         levels = [numeric(theirs)] if self.quoted else []
         levels += [numeric(analysis.baselines(m).get(name, math.nan)) for m in self.measures]
         return Standing(
@@ -262,7 +262,7 @@ class _Table:
 
 
 def _fields(trial: TrialResult | None) -> dict[str, Any]:
-    return {name: value for name, value in trial.params.items() if "." in name} if trial else {}
+    return swept_fields(trial.params) if trial else {}
 
 
 def _made_of(trial: TrialResult) -> str:

@@ -83,13 +83,15 @@ class StudyPage:
 def render(records: Sequence[StudyRecord]) -> str:
     """One self-contained HTML page for one or more studies, finished or not."""
     return document(
-        "page.html.j2", ", ".join(record.name for record in records) or "no study", pages=study_pages(records)
+        "page.html.j2",
+        ", ".join(record.name for record in records) or "no study",
+        pages=study_pages([Analysis(record) for record in records]),
     )
 
 
-def study_pages(records: Sequence[StudyRecord]) -> list[StudyPage]:
+def study_pages(analyses: Sequence[Analysis]) -> list[StudyPage]:
     """What the template shows of each study."""
-    return [_study_page(Analysis(record), f"study-{i}") for i, record in enumerate(records, 1)]
+    return [_study_page(analysis, f"study-{i}") for i, analysis in enumerate(analyses, 1)]
 
 
 def document(

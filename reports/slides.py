@@ -123,7 +123,7 @@ def study_slides(analysis: Analysis) -> tuple[Slide, ...]:
         )
         for finding in answer.findings
     )
-    return (_cover(analysis, answer), _question(analysis), _method(analysis), *found, _use(analysis, answer))
+    return (_cover(analysis, answer), _question(analysis), _method(analysis, answer), *found, _use(analysis, answer))
 
 
 def _cover(analysis: Analysis, answer: summary.Answer) -> Slide:
@@ -145,7 +145,7 @@ def _question(analysis: Analysis) -> Slide:
     return Slide(title, "Question", text, facts=tuple((words, said) for words, said in facts if said))
 
 
-def _method(analysis: Analysis) -> Slide:
+def _method(analysis: Analysis, answer: summary.Answer) -> Slide:
     record = analysis.record
     model = (("network", "{}"), ("width", "width {}"), ("head", "{} head"))
     train = (("epochs", "{} epochs"), ("batch_size", "batch {}"), ("learning_rate", "learning rate {}"))
@@ -161,8 +161,9 @@ def _method(analysis: Analysis) -> Slide:
         ),
         ("Compared", f"paired by seed on the validation pictures; {margin} make no difference"),
     )
-    caveats = summary.answer(analysis).caveats
-    return Slide("How it was done", "Method", facts=tuple((k, v) for k, v in facts if v), note=" ".join(caveats[:2]))
+    return Slide(
+        "How it was done", "Method", facts=tuple((k, v) for k, v in facts if v), note=" ".join(answer.caveats[:2])
+    )
 
 
 def _settings(record: StudyRecord, section: str, fields: Sequence[tuple[str, str]]) -> str:

@@ -80,7 +80,10 @@ def write_export(
     frames = {"trials": trials, "runs": runs, "epochs": epochs}
     frames |= {key: _fresh(store, name + ending) for key, ending in BESIDE.items() if store.companion(name, ending)}
     if table not in frames:
-        why = {"raced": "has no race of its best beside it", "confirmed": f"isn't confirmed: sweep confirm {name}"}
+        why = {
+            "raced": f"has no race of its best yet: sweep resume {name}, where it is a search with search.race = true",
+            "confirmed": f"isn't confirmed: sweep confirm {name}",
+        }
         raise StudyError(f"the study {name!r} {why[table]}")
     head: dict[str, Any] = {"study": name}
     if format_ == "json":

@@ -23,7 +23,7 @@ from depth_loss_sweep.status import progress
 from depth_loss_sweep.store import Store
 
 LOOK_S = 10.0
-"""How often a followed study's numbers are asked for, at least."""
+"""So many seconds apart, at least, a followed study's numbers are asked for."""
 
 REST = 10
 """So many times as long as a page took to be written nothing is done, so that following costs training little."""
@@ -34,12 +34,16 @@ PULSE_S = 60.0
 
 @dataclass(frozen=True)
 class Page:
-    """A page that is asked for: of studies and groups by their names, of all where there are none; `is_slides` is one's talk."""
+    """A page that is asked for: of studies and groups by their names, of all where there are none; `is_slides` is one's talk.
+
+    `where` are the options of a command line that say where they are.
+    """
 
     store: Store
     home: Home
     names: tuple[str, ...]
     is_slides: bool = False
+    where: str = ""
 
     def __post_init__(self) -> None:
         if self.is_slides and len(self.names) != 1:
@@ -127,17 +131,19 @@ class Page:
         finally:
             text, left = self.render(path), self._unfinished
             if left:
-                advice = self._command if self.is_at_work else f"sweep resume {left[0]}"
+                advice = self._command if self.is_at_work else f"sweep resume {left[0]}{self.where}"
                 text = stopped(text, self._called, advice, datetime.now(UTC))
             write_document(text, path)
 
     def _follow(self, path: Path, on_there: Callable[[], None]) -> None:
-        text, seen, took, written = "", None, 0.0, -math.inf
+        text, seen, rest_until, written = "", None, -math.inf, -math.inf
         while True:
-            begun, now = time.monotonic(), self._progress
+            begun = time.monotonic()
+            now = self._progress if begun >= rest_until else seen
             has_changed = now != seen
             if has_changed:
-                text, took = self.render(path), time.monotonic() - begun
+                text = self.render(path)
+                rest_until = time.monotonic() + REST * (time.monotonic() - begun)
             if has_changed or begun - written > PULSE_S:
                 write_document(following(text, self._called, self._command, datetime.now(UTC)), path)
                 written = time.monotonic()
@@ -146,7 +152,7 @@ class Page:
             seen = now
             if not self.is_at_work:
                 return
-            time.sleep(max(LOOK_S, REST * took))
+            time.sleep(LOOK_S)
 
     @property
     def _called(self) -> str:
@@ -154,7 +160,7 @@ class Page:
 
     @property
     def _command(self) -> str:
-        return f"sweep report {' '.join(self.names) or '--all'}{' --slides' * self.is_slides} --watch"
+        return f"sweep report {' '.join(self.names) or '--all'}{' --slides' * self.is_slides} --watch{self.where}"
 
 
 def studies_of(store: Store, names: Sequence[str]) -> list[str]:

@@ -214,7 +214,8 @@ def _check_search(spec: StudySpec) -> None:
     least = sampler.least_variables
     if len(spec.variable_names) < least:
         raise SpecError(
-            f"sampler = {spec.search.sampler!r} needs at least {least} variables, and one is swept: expected another, such as 'tpe'"
+            f"sampler = {spec.search.sampler!r} needs at least {least} variables, and one is swept: sweep another, too, or "
+            f"choose another sampler, such as 'tpe'"
         )
     if not sampler.draws_choices:
         for variable in spec.variables:

@@ -76,7 +76,7 @@ def run_counts(store: Store, name: str) -> dict[str, int]:
 
 
 def progress(store: Store, names: Sequence[str]) -> list[list[tuple[str, ...]]]:
-    """What differs once the numbers of one of these studies, or of those that confirm them, have changed; cheap to ask."""
+    """What differs once the numbers of one of these studies, or of those that stand beside them, have changed; cheap to ask."""
     studies = (STUDY.c.name.in_(names)) | (STUDY.c.parent.in_(names))
     known = select(STUDY.c.name).where(studies)
     asked = (

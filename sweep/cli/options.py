@@ -1,12 +1,14 @@
 """Options that several commands have, and what is made of them."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from depth_loss_sweep.data.registry import source_forms
+from depth_loss_sweep.errors import hide_password
 from depth_loss_sweep.paths import Home
 
 if TYPE_CHECKING:
@@ -52,3 +54,9 @@ def open_store(place: Home, storage: str | None) -> "Store":
     from depth_loss_sweep.store import Store
 
     return Store.open(place, chosen_storage(storage))
+
+
+def where_options(home: Path | None, storage: str | None) -> str:
+    """The options with which a command finds the same studies, to be put behind it."""
+    where = f" --home {shlex.quote(str(home))}" if home else ""
+    return where + (f" --storage {shlex.quote(hide_password(storage))}" if storage else "")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from depth_loss_sweep.cli.options import ForceOption, HomeOption, StorageOption, kept_places, open_store
+from depth_loss_sweep.cli.options import ForceOption, HomeOption, StorageOption, kept_places, open_store, where_options
 from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.outputs import check_outputs, file_at, folder_at
 from depth_loss_sweep.paths import Home
@@ -43,11 +43,13 @@ def report(
     from depth_loss_sweep.reports.page import is_report
 
     given = names or []
-    if all_ == bool(given):
+    if all_ and given:
+        raise StudyError(f"give names ({', '.join(given)}), or --all for an index of all studies, not both")
+    if not all_ and not given:
         raise StudyError("say which studies or groups to report (sweep list), or --all for an index of all of them")
     place = Home.choose(home)
     store = open_store(place, storage)
-    page = Page(store, place, tuple(given), slides)
+    page = Page(store, place, tuple(given), slides, where_options(home, storage))
     if text is not None:
         print(_write_text(store, place, given, text, force))
     if figures is not None:

@@ -25,6 +25,7 @@ from depth_loss_sweep.cli.options import (
     WorkersOption,
     chosen_storage,
     open_store,
+    where_options,
 )
 from depth_loss_sweep.cli.printing import as_text, trial_ahead
 from depth_loss_sweep.errors import hide_password
@@ -211,8 +212,7 @@ def work_on(
                 raise
             print(f"sweep: the budget of {stop.budget} is spent; {SAME_COMMAND}", file=sys.stderr)
             return INTERRUPTED
-    where = f" --home {shlex.quote(str(home))}" if home else ""
-    where += f" --storage {shlex.quote(hide_password(storage))}" if storage else ""
+    where = where_options(home, storage)
     if not result.finished:
         why = f"the budget of {stop.budget} is spent" if stop.is_spent else "interrupted"
         print(f"{why}; go on with: sweep {verb} {name}{where}", file=sys.stderr)

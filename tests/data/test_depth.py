@@ -228,3 +228,8 @@ def test_sizes_may_differ_in_one_view(tmp_path, ramp, settings_of):
         cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[::2, ::2])
     prepared = prepare(settings_of(tmp_path / "p"), tmp_path / "cache")
     assert prepared.dataset.images.shape == (4, 16, 16, 3) and prepared.dataset.depth.shape == (4, 16, 16)
+
+
+def test_what_255_stands_for_is_part_of_what_a_png_says(tmp_path):
+    """Another range of 8-bit depth is other depth; where it isn't said, a PNG is known by what it was always known by."""
+    assert DepthCoding(at_255=10).png != DepthCoding(at_255=80).png != DepthCoding().png == "0.001:0"

@@ -119,6 +119,16 @@ def test_gradnorm_by_hand():
     assert weighting.log_shares.grad.tolist() == pytest.approx([4.0, -4.0])
 
 
+def test_gradnorm_waits_for_a_term_that_begins_at_0():
+    """As where no picture has what it is computed from: nothing turns to NaN, and its rate counts once it has begun."""
+    weighting = make("gradnorm")
+    step(weighting, silog=0.0, l1=0.0)[0].backward()
+    assert weighting.log_shares.grad.isfinite().all()
+    weighting.zero_grad()
+    step(weighting, silog=3.0, l1=4.0)[0].backward()
+    assert weighting.log_shares.grad.isfinite().all() and weighting.first.tolist() == [3.0, 4.0]
+
+
 def test_gradnorm_balances_gradients_whatever_the_weights_are():
     """Terms that fall alike end with weighted gradients of one size; one that lags by half ends with 1.5^α times the mean's."""
     for given in ({"silog": 1.0, "l1": 1.0}, GIVEN):
