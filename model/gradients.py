@@ -1,7 +1,7 @@
 """The terms' gradients by the prediction: how far they agree, and the weightings that go by them.
 
-By the prediction they cost a pass through the losses each. By the network's parameters, as their papers have them, they would cost
-a pass through the network each; every term reaches the parameters through the prediction alone.
+By the prediction they cost a pass through the losses each; every term reaches the parameters through the prediction alone. By the
+network's parameters, as their papers have them, they cost a pass through the network each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,10 @@ RIDGE = 1e-9
 """Added to the cosines' diagonal: gradients that are the same, or opposite, leave no weights undetermined."""
 
 
-def term_gradients(values: Sequence[Tensor], prediction: Tensor) -> Tensor:
-    """(K, pixels): the gradient of each of K terms by the prediction that they were computed from; the graph is kept."""
-    return torch.stack([torch.autograd.grad(v, prediction, retain_graph=True)[0].flatten() for v in values])
+def term_gradients(values: Sequence[Tensor], by: Sequence[Tensor]) -> Tensor:
+    """(K, numbers): the gradient of each of K terms by tensors that they were computed from; the graph is kept."""
+    found = [torch.autograd.grad(value, by, retain_graph=True, materialize_grads=True) for value in values]
+    return torch.stack([torch.cat([part.flatten() for part in parts]) for parts in found])
 
 
 def norm_shares(gradients: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, float]:
@@ -70,7 +71,7 @@ class GradNormWeighting(VaryingWeighting):
         """Σ wi·Li; its gradient by s is that of the distance from the proportions."""
         values = self.values(terms)
         weights = self.base * shares(self.log_shares)
-        norms = weights * term_gradients(values, prediction).norm(dim=1)
+        norms = weights * term_gradients(values, [prediction]).norm(dim=1)
         with torch.no_grad():
             now = torch.stack(values)
             self.first.copy_(torch.where(self.first > 0, self.first, now))
@@ -83,14 +84,27 @@ class GradNormWeighting(VaryingWeighting):
 
 
 class UPGradWeighting(VaryingWeighting):
-    """Weights under which a step raises no term, to first order (UPGrad; Quinton & Rey 2024, sec. 3.1). λ where none conflict."""
+    """Weights under which a step raises no term, to first order (UPGrad; Quinton & Rey 2024, sec. 3.1). λ where none conflict.
+
+    The terms' gradients are those by the prediction, or, as in the paper, by the network's parameters.
+    """
+
+    def __init__(self, weights: Mapping[str, float], settings: LossSettings) -> None:
+        super().__init__(weights, settings)
+        self.by: str = settings.upgrad_by  # type: ignore[attr-defined]  # of the registry's line
+        self.parameters_by: Sequence[Tensor] = ()
+
+    def begin(self, parameters: Sequence[Tensor]) -> None:
+        """Be told whose gradients count."""
+        self.parameters_by = parameters
 
     def weights(self, values: Sequence[Tensor], prediction: Tensor) -> Tensor:
         """By the Gramian of the terms' gradients."""
         place = (
             "cpu" if prediction.device.type == "mps" else prediction.device
         )  # the one that knows no double precision
-        gradients = term_gradients(values, prediction).to(place, torch.float64)
+        by = [prediction] if self.by == "prediction" else self.parameters_by
+        gradients = term_gradients(values, by).to(place, torch.float64)
         return unconflicting(gradients @ gradients.T, self.base.to(gradients)).to(self.base)
 
 

@@ -9,7 +9,7 @@ cost nothing, and take no column, anywhere else.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -370,7 +370,18 @@ WEIGHTINGS: dict[str, Weighting] = {
             "gradnorm_rate": _rate(125.0, "gradnorm", "shares; 125 is its paper's 0.025 at a rate of 2e-4"),
         },
     ),
-    "upgrad": Weighting(code="depth_loss_sweep.model.gradients:UPGradWeighting"),
+    "upgrad": Weighting(
+        code="depth_loss_sweep.model.gradients:UPGradWeighting",
+        options={
+            "upgrad_by": (
+                Literal["prediction", "parameters"],
+                Field(
+                    "prediction",
+                    description="weighting upgrad: whose gradients count; parameters as in its paper, a pass through the network a term",
+                ),
+            )
+        },
+    ),
 }
 
 

@@ -138,6 +138,7 @@ class _Training:
         self.network = _build_network(settings, median, runtime)
         self.loss = combined_loss(settings).to(runtime.device)
         self.optimizer = Adam(self.network.parameters(), settings.train)
+        self.loss.weighting.begin(self.optimizer.parameters)
         # Apart: weight decay, clipping and the gradient norm are the network's.
         self.weighting_optimizer = Adam(self.loss.parameters(), settings.train.model_copy(update={"weight_decay": 0.0}))
         self.validated: Evaluation | None = None
@@ -257,7 +258,7 @@ class _Training:
         prediction = prediction.detach().requires_grad_()
         terms = self.loss.terms(prediction, batch.depth, batch.mask, as_input(batch.images))
         weighted = [name for name in terms if name in self.loss.weighting.followed]
-        gradients = term_gradients([terms[name] for name in weighted], prediction)
+        gradients = term_gradients([terms[name] for name in weighted], [prediction])
         return dict(zip(weighted, gradients, strict=True))
 
     # ---- its state ----------------------------------------------------------------------------------------------

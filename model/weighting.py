@@ -32,6 +32,9 @@ class Weighting(nn.Module):
         """The terms that gradients go through; the others are computed without."""
         return frozenset(term for term, weight in self.given.items() if weight > 0)
 
+    def begin(self, parameters: Sequence[Tensor]) -> None:
+        """Be told the network's parameters that are trained, before the first step."""
+
     def begin_epoch(self) -> None:
         """Be told that an epoch begins."""
 

@@ -34,7 +34,8 @@ def measure(quick: bool) -> dict[str, dict[str, float]]:
 
 
 def _beside(prepared: Prepared, kind: str, rounds: int) -> dict[str, float]:
-    steps = {name: _step(prepared, kind, name) for name in WEIGHTINGS}
+    steps = {name: _step(prepared, kind, weighting=name) for name in WEIGHTINGS}
+    steps["upgrad by parameters"] = _step(prepared, kind, weighting="upgrad", upgrad_by="parameters")
     clock = time.process_time if kind == "cpu" else time.perf_counter  # what other processes do isn't counted
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(WARM_UP + rounds):
@@ -51,9 +52,9 @@ def _beside(prepared: Prepared, kind: str, rounds: int) -> dict[str, float]:
     return {"fixed (ms a step)": statistics.median(fixed) * 1e3, **ratios}
 
 
-def _step(prepared: Prepared, kind: str, weighting: str) -> Callable[[int], None]:
+def _step(prepared: Prepared, kind: str, **loss: str) -> Callable[[int], None]:
     torch.set_num_threads(1)
-    settings = run_settings().model_copy(update={"loss": LossSettings(weighting=weighting)})
+    settings = run_settings().model_copy(update={"loss": LossSettings(**loss)})
     training = _Training(settings, prepared, Runtime(kind, "fp32"))
     training.network.train()
     device = training.train_part.rows.device

@@ -159,6 +159,19 @@ def test_upgrad_by_hand():
     assert two_terms([0.0, 0.0], [1.0, 1.0]) == pytest.approx([1.0, 2.0])
 
 
+def test_upgrad_by_parameters_by_hand():
+    """A term goes with θ, the other with φ - θ: by the prediction nothing conflicts, by (θ, φ) it does as (1, 0) and (-1, 1) do."""
+    for by, expected in (("prediction", [2.0, 0.5]), ("parameters", [2.0 + 0.5, 1.0 + 0.5])):
+        weighting = make("upgrad", upgrad_by=by)
+        parameters = torch.tensor([1.0, 0.0, 0.0], requires_grad=True)
+        weighting.begin([parameters])
+        prediction = torch.stack([parameters[0], -parameters[0] + parameters[1], parameters[2]]).view(-1, 1, 1, 1)
+        silog, l1, *others = prediction.flatten()
+        terms = {name: {"silog": silog, "l1": l1}.get(name, others[0]) for name in TERMS}
+        weighting(terms, prediction)
+        assert used(weighting) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("count", [2, 3, 4, 5])
 def test_upgrad_equals_a_solver_of_quadratic_programmes(count):
     """Random conflicting gradients of sizes from 0.01 to 100: scipy's nnls says the same, and no term is raised."""
@@ -197,10 +210,12 @@ def test_agreement_by_hand():
 # ---- in a training ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", RULES)
-def test_stopped_and_gone_on_it_has_the_same_bits(pictures, make_settings, tmp_path, name):
+@pytest.mark.parametrize(
+    "rule", [*({"weighting": name} for name in RULES), {"weighting": "upgrad", "upgrad_by": "parameters"}], ids=str
+)
+def test_stopped_and_gone_on_it_has_the_same_bits(pictures, make_settings, tmp_path, rule):
     """Stopped in every epoch: records, network, moments, the weighting's state and the result are those of an undisturbed run."""
-    settings = make_settings(weighting=name, epochs=4)
+    settings = make_settings(epochs=4, **rule)
     whole = bits(*complete(train(settings, pictures, tmp_path / "whole", CPU)), tmp_path / "whole")
     folder = tmp_path / "stopped"
     for steps in (1, 4, 4, 4):
