@@ -7,5 +7,9 @@ class ModelError(SweepError):
     """A request the model code cannot serve. One line: what was given, what was expected, what to do."""
 
 
+class MissingPackageError(ModelError):
+    """What was chosen needs a package that is not installed."""
+
+
 class RunLockedError(ModelError):
     """Another process trains in the run's folder."""

@@ -13,7 +13,7 @@ from depth_loss_sweep.model.settings import HeadKind
 
 @dataclass(frozen=True)
 class Head:
-    """linear: x; softplus: log(1 + eˣ); log_sigmoid: d_min·(d_max/d_min)^sigmoid(x), which stays within the depth range."""
+    """linear, none: x; softplus: log(1 + eˣ); log_sigmoid: d_min·(d_max/d_min)^sigmoid(x), which stays within the depth range."""
 
     kind: HeadKind
     depth_range: tuple[float, float]
@@ -26,7 +26,7 @@ class Head:
 
     def to_depth(self, x: Tensor) -> Tensor:
         """Metres, of any shape."""
-        if self.kind == "linear":
+        if self.kind in ("linear", "none"):
             return x
         if self.kind == "softplus":
             return functional.softplus(x)
@@ -38,7 +38,7 @@ class Head:
         d_min, d_max = self.depth_range
         if not d_min <= depth <= d_max:
             raise ModelError(f"the median depth is {depth} m; expected it within [{d_min}, {d_max}] m")
-        if self.kind == "linear":
+        if self.kind in ("linear", "none"):
             return depth
         if self.kind == "softplus":
             return depth + math.log(-math.expm1(-depth))

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from depth_loss_sweep.data.settings import Settings
-from depth_loss_sweep.model.names import ALL_TERMS, NETWORKS, WEIGHTINGS
+from depth_loss_sweep.model.names import ALL_TERMS, NETWORKS, WEIGHTINGS, network_entry
 from depth_loss_sweep.model.runtime import Runtime
 from depth_loss_sweep.model.settings import ModelSettings, RunSettings
 from depth_loss_sweep.registry import options_of
 
 TRAINING_VERSION = 2
 """Raised when the same settings give other numbers than before; part of every run's identity."""
+
+CAME_LATER = ("network", "pretrained", "freeze", "learning_rate_scale", "decoder_channels", "options")
+"""Keys of [model] that runs were known without."""
 
 
 def run_identity(settings: RunSettings, runtime: Runtime, data_identity: str) -> str:
@@ -47,9 +50,13 @@ def run_identity(settings: RunSettings, runtime: Runtime, data_identity: str) ->
 
 
 def _network(settings: ModelSettings) -> dict[str, Any]:
-    """What determines a network; the first one goes without saying."""
-    stated = _stated(settings, options_of(NETWORKS), NETWORKS[settings.network].options)
-    return {key: value for key, value in stated.items() if (key, value) != ("network", "unet")}
+    """What determines a network, without the keys that only others have; what came later goes without saying by default."""
+    entry = network_entry(settings.network)
+    stated = _stated(settings, options_of(NETWORKS), entry.options)
+    others = {key for line in NETWORKS.values() for key in line.own_keys} - {*entry.own_keys}
+    fields = type(settings).model_fields
+    unsaid = others | {key for key in CAME_LATER if getattr(settings, key) == fields[key].default}
+    return {key: value for key, value in stated.items() if key not in unsaid}
 
 
 def _stated(settings: Settings, options: Mapping[str, Any], in_use: Mapping[str, Any]) -> dict[str, Any]:

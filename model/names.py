@@ -9,11 +9,13 @@ cost nothing, and take no column, anywhere else.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from pydantic import Field
 
-from depth_loss_sweep.registry import Entry
+from depth_loss_sweep.model.errors import MissingPackageError
+from depth_loss_sweep.registry import Entry, nearest
 
 NO_UNIT = "no unit"
 
@@ -389,16 +391,64 @@ WEIGHTINGS: dict[str, Weighting] = {
 class Network(Entry):
     """A network. Its code takes the model's settings and returns the module that `model.network` puts a head on.
 
-    The module maps (B, 3, H, W) to one raw channel, and `start_at(raw)` has the untrained one give about that everywhere.
+    The module maps (B, 3, H, W) to one raw channel, `start_at(raw)` has the untrained one give about that everywhere, and
+    `load_pretrained(tensors)` has it begin with weights from a file.
     """
 
+    package: str = ""
+    """What it is made by, which is an extra of ours, too; which of its networks stands behind a colon."""
+    own_keys: tuple[str, ...] = ()
+    """The keys of [model] that it alone has, or shares with few: of the others they determine nothing."""
+    fetch: str = ""
+    """The code that gets published weights; where there is none, there are none."""
     arrays: str = ""
     """The code that says without torch how large its arrays are (see `model.size`); where there is none, it is built to see."""
 
 
 NETWORKS: dict[str, Network] = {
-    "unet": Network(code="depth_loss_sweep.model.unet:UNet", arrays="depth_loss_sweep.model.size:unet_arrays"),
+    "unet": Network(
+        code="depth_loss_sweep.model.unet:UNet",
+        arrays="depth_loss_sweep.model.size:unet_arrays",
+        own_keys=("width", "batch_norm"),
+    ),
+    "timm": Network(
+        code="depth_loss_sweep.model.timm_network:TimmNetwork",
+        package="timm",
+        own_keys=("decoder_channels", "options"),
+        fetch="depth_loss_sweep.model.timm_network:fetch",
+    ),
+    "smp": Network(
+        code="depth_loss_sweep.model.smp_network:smp_network",
+        package="segmentation_models_pytorch",
+        own_keys=("decoder_channels", "options"),
+        fetch="depth_loss_sweep.model.smp_network:fetch",
+    ),
 }
+
+
+def network_forms() -> str:
+    """The networks as a spec writes them, in words."""
+    return ", ".join(f"{name}:NAME" if entry.package else name for name, entry in NETWORKS.items())
+
+
+def network_entry(network: str) -> Network:
+    """The line of a network as a spec writes it. ValueError where it is none, lacks its name, or has one too many."""
+    kind, _, name = network.partition(":")
+    entry = NETWORKS.get(kind)
+    if entry is None:
+        raise ValueError(f"unknown network{nearest(kind, NETWORKS)}; expected {network_forms()}")
+    if bool(name) is not bool(entry.package):
+        expected = f"{kind}:NAME, such as timm:resnet18 or smp:Unet" if entry.package else kind
+        raise ValueError(f"expected {expected}")
+    return entry
+
+
+def require_package(network: str) -> None:
+    """Raise MissingPackageError where a network needs a package that is not installed."""
+    package, extra = network_entry(network).package, network.partition(":")[0]
+    if package and find_spec(package) is None:
+        raise MissingPackageError(f"network {network!r} needs {package}: pip install 'depth-loss-sweep[{extra}]'")
+
 
 # How a run can end as a result. `failed` (our error or the machine's) is not among them.
 OUTCOMES = ("learnt", "trivial", "flat", "spiking", "non_finite")

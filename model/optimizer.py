@@ -4,7 +4,7 @@ torch.optim's classes give the same numbers, but the first of them in a process 
 than an epoch of a small network; and a list of tensors is all that a checkpoint wants.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -17,11 +17,16 @@ STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
 class Adam:
-    """Steps the parameters it was given, with moments in their memory format."""
+    """Steps the parameters it was given, with moments in their memory format; one without a gradient stays as it is."""
 
-    def __init__(self, parameters: Iterable[Tensor], settings: TrainSettings) -> None:
+    def __init__(self, parameters: Iterable[Tensor], settings: TrainSettings, scales: Sequence[float] = ()) -> None:
+        """`scales` are factors of the learning rate, one a parameter; none: 1 for all."""
         self.parameters = list(parameters)
         self.settings = settings
+        self.groups: dict[float, list[int]] = {}
+        """The numbers of the parameters by their factor."""
+        for number, scale in enumerate(scales or [1.0] * len(self.parameters)):
+            self.groups.setdefault(scale, []).append(number)
         self.state = {
             "step": [torch.zeros((), device=parameter.device) for parameter in self.parameters],
             "exp_avg": [torch.zeros_like(parameter, requires_grad=False) for parameter in self.parameters],
@@ -40,16 +45,21 @@ class Adam:
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
-        """One update by the gradients; nothing where there are no parameters."""
-        if not self.parameters:
-            return
+        """One update by the gradients; nothing where there are none."""
+        for scale, numbers in self.groups.items():
+            if found := [number for number in numbers if self.parameters[number].grad is not None]:
+                self._step(found, scale * learning_rate)
+
+    def _step(self, numbers: Sequence[int], learning_rate: float) -> None:
+        parameters = [self.parameters[number] for number in numbers]
+        moments = {name: [tensors[number] for number in numbers] for name, tensors in self.state.items()}
         adam(
-            self.parameters,
-            self.gradients,
-            self.state["exp_avg"],
-            self.state["exp_avg_sq"],
+            parameters,
+            [parameter.grad for parameter in parameters if parameter.grad is not None],
+            moments["exp_avg"],
+            moments["exp_avg_sq"],
             [],
-            self.state["step"],
+            moments["step"],
             fused=True,  # 1.6 to 4 times faster than the other two forms, on one CPU thread too
             decoupled_weight_decay=self.settings.optimizer == "adamw",
             amsgrad=False,

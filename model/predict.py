@@ -29,7 +29,7 @@ from depth_loss_sweep.model.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from depth_loss_sweep.model.errors import ModelError
+from depth_loss_sweep.model.errors import MissingPackageError, ModelError
 from depth_loss_sweep.model.evaluation import Evaluator, combined_loss, predict
 from depth_loss_sweep.model.network import DepthNetwork
 from depth_loss_sweep.model.runtime import Runtime, resolve_runtime
@@ -74,6 +74,8 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
             raise ValueError("the arrays are not those of its network")
         network = DepthNetwork(settings.model, settings.depth_range)
         network.load_arrays(checkpoint.model)
+    except MissingPackageError as error:
+        raise MissingPackageError(f"the model file {path}: {error}") from error
     except (ModelError, ValidationError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise DamagedFileError(
             f"the model file {path} doesn't fit together ({type(error).__name__}); give the checkpoint of a run"

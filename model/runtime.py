@@ -1,10 +1,12 @@
 """On what and in which arithmetic a run computes. Resolved once, then stored. No torch here: see `model.backend`."""
 
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from depth_loss_sweep.model.errors import ModelError
-from depth_loss_sweep.model.settings import TrainSettings
+from depth_loss_sweep.model.names import network_entry
+from depth_loss_sweep.model.settings import ModelSettings, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,23 @@ def resolve_runtime(device: str, train: TrainSettings, machine: Machine, is_larg
     )
 
 
-def environment_key(runtime: Runtime, train: TrainSettings, machine: Machine) -> dict[str, Any]:
+def environment_key(
+    runtime: Runtime, train: TrainSettings, machine: Machine, model: ModelSettings | None = None
+) -> dict[str, Any]:
     """What may change bits though the run's identity is the same: device model, threads, versions, determinism."""
+    key = _key(runtime, train, machine)
+    package = network_entry(model.network).package if model is not None else ""
+    return key | ({package: _version(package)} if package else {})
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _key(runtime: Runtime, train: TrainSettings, machine: Machine) -> dict[str, Any]:
     key = {"device": runtime.kind, "torch": machine.torch, "deterministic": train.deterministic}
     if runtime.kind == "cuda":
         name = machine.cards[int(runtime.device.partition(":")[2] or 0)]

@@ -1,29 +1,86 @@
 """What a run is made of, as frozen, strictly checked settings: the `[model]`, `[train]` and `[loss]` sections of a spec."""
 
-from typing import TYPE_CHECKING, Literal
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, create_model, field_validator
+from pydantic import Field, ValidationInfo, create_model, field_validator, model_validator
 
 from depth_loss_sweep.data.settings import Settings
-from depth_loss_sweep.model.names import ALL_TERMS, FURTHER_METRICS, NETWORKS, WEIGHTINGS, terms_with
+from depth_loss_sweep.model.names import ALL_TERMS, FURTHER_METRICS, NETWORKS, WEIGHTINGS, network_entry, terms_with
 from depth_loss_sweep.registry import options_of
 
-HeadKind = Literal["linear", "softplus", "log_sigmoid"]
+HeadKind = Literal["linear", "softplus", "log_sigmoid", "none"]
 SILogForm = Literal["plain", "rooted"]
 EdgeForm = Literal["gradient", "smoothness"]
 Augmentation = Literal["flip_h", "flip_v", "brightness", "contrast"]
 Keep = Literal["last", "none"]
 
+FILE, DIGEST = "file:", "sha256:"
+"""What weights to begin with are known by: where a file lies, or what is in it."""
+
 
 class _ModelSettings(Settings):
     """The network (see `model.network`)."""
 
-    network: str = Field("unet", description="the network: the paper's U-Net")
-    width: int = Field(64, ge=1, le=1024, description="channels of the first block; the bottleneck has 8 x width")
-    batch_norm: bool = Field(False, description="batch norm after every convolution of the blocks")
-    head: HeadKind = Field(
-        "log_sigmoid", description="what makes metres of the last channel; log_sigmoid stays within the depth range"
+    network: str = Field(
+        "unet",
+        description="unet: the paper's; timm:NAME: an encoder of timm, and a decoder; smp:NAME: one of segmentation-models-pytorch",
     )
+    width: int = Field(64, ge=1, le=1024, description="unet: channels of the first block; the bottleneck has 8 x width")
+    batch_norm: bool = Field(False, description="unet: batch norm after every convolution of the blocks")
+    head: HeadKind = Field(
+        "log_sigmoid",
+        description="what makes metres of the last channel; log_sigmoid stays within the depth range; none: it is metres, "
+        "and where it starts is the network's affair",
+    )
+    pretrained: bool | str = Field(
+        False,
+        description="what the network begins with: false: random weights; true: published ones of its encoder, fetched once; "
+        '"file:PATH": those of a safetensors file',
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description='parameters that stay as they begin, by how their names begin, such as ["encoder"]'
+    )
+    learning_rate_scale: dict[str, Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]] = Field(
+        {}, description="factors of the learning rate by how parameters' names begin, such as { encoder = 0.1 }"
+    )
+    decoder_channels: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        (),
+        description="timm, smp: channels of the decoder's blocks, from the deepest one; by default 256, 128, ..., 16",
+    )
+    options: dict[str, Any] = Field(
+        {}, description="timm, smp: what else the network's builder is told, such as { drop_path_rate = 0.1 }"
+    )
+
+    @field_validator("network")
+    @classmethod
+    def _known_network(cls, value: str) -> str:
+        network_entry(value)
+        return value
+
+    @field_validator("pretrained")
+    @classmethod
+    def _known_origin(cls, value: bool | str) -> bool | str:
+        if isinstance(value, str) and not re.fullmatch(f"{FILE}.+|{DIGEST}[0-9a-f]{{64}}", value):
+            raise ValueError('expected true, false, or "file:PATH" of a safetensors file')
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _plain_options(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for key, option in value.items():
+            parts = option if isinstance(option, list | tuple) else [option]
+            if not all(isinstance(part, bool | int | float | str) for part in parts):
+                raise ValueError(f"{key} is {option!r}: expected a number, a text, true or false, or a list of them")
+        return value
+
+    @model_validator(mode="after")
+    def _options_of_this(self) -> "_ModelSettings":
+        if self.options and "options" not in network_entry(self.network).own_keys:
+            raise ValueError(
+                f"network {self.network!r} takes no options, and {', '.join(self.options)} is set: remove it"
+            )
+        return self
 
 
 class TrainSettings(Settings):
@@ -121,7 +178,6 @@ else:
         "ModelSettings",
         __base__=_ModelSettings,
         __doc__=_ModelSettings.__doc__,
-        network=(Literal[tuple(NETWORKS)], _ModelSettings.model_fields["network"]),
         **options_of(NETWORKS),
     )
     LossSettings = create_model(

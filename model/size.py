@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from depth_loss_sweep.model.names import NETWORKS, metrics_with, terms_with
+from depth_loss_sweep.model.names import metrics_with, network_entry, terms_with
 from depth_loss_sweep.model.outcomes import PANELS
 from depth_loss_sweep.model.settings import ModelSettings
 from depth_loss_sweep.registry import load
@@ -53,7 +53,7 @@ def checkpoint_bytes(settings: ModelSettings, epochs: int, val_images: int) -> i
 
 def _arrays(settings: ModelSettings) -> Arrays:
     """As the network's registry line says without torch, else as the network is when it is built without memory."""
-    code = NETWORKS[settings.network].arrays
+    code = network_entry(settings.network).arrays
     if code:
         said: Arrays = load(code)(settings)
         return said
@@ -73,12 +73,12 @@ def unet_arrays(settings: ModelSettings) -> Arrays:
 
 
 def gains_from_bf16(settings: ModelSettings, image_size: tuple[int, int]) -> bool:
-    """Whether a CPU with instructions for bfloat16 trains this faster by them; below, casts eat the gain.
+    """Whether a CPU with instructions for bfloat16 trains this faster by them, as far as was measured; below, casts eat the gain.
 
     Measured on AMX, one thread, fp32 / bf16: .95 (16x16, width 2), 1.0 (16x16, width 8), 1.1 (32x32, width 8), 1.4 (64x64, width 8),
     1.5 (32x32, width 16), 2.0 (64x64, width 16), 2.3 (128x128, width 16), 3.3 (64x64, width 64).
     """
-    return settings.width * math.sqrt(math.prod(image_size)) >= BF16_SIZE
+    return settings.network == "unet" and settings.width * math.sqrt(math.prod(image_size)) >= BF16_SIZE
 
 
 def result_bytes(image_size: tuple[int, int], val_images: int) -> int:

@@ -46,6 +46,7 @@ from depth_loss_sweep.model.recorded import Recorded
 from depth_loss_sweep.model.runtime import Runtime, environment_key
 from depth_loss_sweep.model.schedule import epoch_order, fixed_draw, learning_rate, steps_per_epoch, stream_seed
 from depth_loss_sweep.model.settings import RunSettings
+from depth_loss_sweep.model.weights import weights_file
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ def train(
     should_stop: Callable[[], bool] = never,
     on_note: Note = logger.warning,
     judge_test: bool = False,
+    weights: Path | None = None,
 ) -> Generator[EpochRecord, None, RunResult | None]:
     """Train a run in `folder`, yielding one record an epoch; return its result, or None if it was told to stop.
 
@@ -73,6 +75,7 @@ def train(
     its checkpoint is on disk, which may be a few steps into the next epoch. `should_stop` is asked after every step; the
     epoch under way is then given up. After a non-finite epoch training ends with that outcome. `on_note` is told in a
     line of checkpoints that were damaged. With `judge_test` the result has the test pictures', too, of the last epoch's network.
+    `weights` is the folder that holds what `settings.model.pretrained` names (see `model.weights`).
 
     Raises RunLockedError if another process trains there, ModelError if the folder belongs to another run, OSError if
     the disk fails.
@@ -86,8 +89,8 @@ def train(
             result = load_result(folder, on_note)
             if result and result.epochs == len(known) and not judge_test:
                 return result
-        training = _Training(settings, data, runtime)
         is_shorter = checkpoint is not None and checkpoint.epoch > epochs
+        training = _Training(settings, data, runtime, None if checkpoint and not is_shorter else weights)
         if checkpoint and not is_shorter:
             training.restore(checkpoint)
         # Where a run of a constant rate is longer than asked for, its files are left alone and the epochs asked for are
@@ -121,10 +124,11 @@ def train(
 class _Training:
     """A network on its way through the epochs, with its data on the device."""
 
-    def __init__(self, settings: RunSettings, data: Prepared, runtime: Runtime) -> None:
+    def __init__(self, settings: RunSettings, data: Prepared, runtime: Runtime, weights: Path | None) -> None:
+        """`weights` holds what the network begins with; None where it is restored."""
         apply_runtime(runtime, settings.train)
         self.settings, self.runtime, self.data = settings, runtime, data
-        self.environments = [environment_key(runtime, settings.train, this_machine(runtime.device))]
+        self.environments = [environment_key(runtime, settings.train, this_machine(runtime.device), settings.model)]
         self.records: list[EpochRecord] = []
         self.train_part = data.pictures("train", runtime.device)
         self.val_part = data.pictures("val", runtime.device)
@@ -135,12 +139,14 @@ class _Training:
         self.copies = self._draw_copies()
         self.panels = sorted({round(i * (len(self.val_part) - 1) / (PANELS - 1)) for i in range(PANELS)})
         median, self.median_rmse = median_baseline(data)
-        self.network = _build_network(settings, median, runtime)
+        self.network = _build_network(settings, median, runtime, weights)
         self.loss = combined_loss(settings).to(runtime.device)
-        self.optimizer = Adam(self.network.parameters(), settings.train)
+        self.optimizer = Adam(self.network.trained().values(), settings.train, self.network.rate_scales())
         self.loss.weighting.begin(self.optimizer.parameters)
         # Apart: weight decay, clipping and the gradient norm are the network's.
         self.weighting_optimizer = Adam(self.loss.parameters(), settings.train.model_copy(update={"weight_decay": 0.0}))
+        self.draws_at_random = settings.model.network != "unet"
+        """Whether the network may drop some of its work, by torch's own generator."""
         self.validated: Evaluation | None = None
         self.per_image: dict[int, dict[str, np.ndarray]] = {}  # of the last two epochs: a value may be their mean
         self._evaluator = Evaluator(self.network, self.loss, runtime, settings.metrics)
@@ -204,7 +210,10 @@ class _Training:
 
     def _step(self, chosen: Tensor, rate: float, seed: int) -> Tensor:
         """One update; returns its total, gradient norm and terms, on the device."""
-        (row,) = self._descend(*self._augmented(chosen, seed))
+        inputs = self._augmented(chosen, seed)
+        if self.draws_at_random:
+            torch.manual_seed(seed)
+        (row,) = self._descend(*inputs)
         self.optimizer.step(rate)
         self.weighting_optimizer.step(rate * self.loss.weighting.rate_factor)
         return row
@@ -363,12 +372,14 @@ class _Steps:
 # ---- what it is made of -----------------------------------------------------------------------------------------
 
 
-def _build_network(settings: RunSettings, median: float, runtime: Runtime) -> DepthNetwork:
+def _build_network(settings: RunSettings, median: float, runtime: Runtime, weights: Path | None) -> DepthNetwork:
     """The network at its start; drawn on the CPU, so that it is the same on every device."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = DepthNetwork(settings.model, settings.depth_range)
     network.start_at(median)
+    if weights is not None and isinstance(settings.model.pretrained, str):
+        network.load_pretrained(weights_file(weights, settings.model.pretrained))
     return network.to(runtime.device).to(memory_format=memory_format(runtime))  # type: ignore[call-overload]
 
 

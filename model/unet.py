@@ -1,5 +1,7 @@
 """The network of the paper: a plain U-Net from an RGB image to one channel, which the head makes metres of."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -59,6 +61,10 @@ class UNet(nn.Module):
     def start_at(self, value: float) -> None:
         """Set the head's bias so that the untrained network returns about `value` everywhere."""
         nn.init.constant_(self.head.bias, value)  # type: ignore[arg-type]
+
+    def load_pretrained(self, tensors: Mapping[str, Tensor]) -> None:
+        """Begin with these weights: those of a network of the same settings. RuntimeError where they are another's."""
+        self.load_state_dict(dict(tensors))
 
     def _initialise(self) -> None:
         for module in self.modules():

@@ -337,6 +337,7 @@ class Coordinator:
                 settings=run.settings.model_dump(mode="json"),
                 data=run.plan.data.model_dump(mode="json"),
                 cache=str(self.home.cache),
+                weights=str(self.home.weights),
                 fingerprint=run.plan.fingerprint,
                 runtime=self.runtime,
                 begin_from=self._shorter(run),

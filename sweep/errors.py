@@ -10,6 +10,7 @@ SweepError
 ├── DataError             bad input data (data/errors.py)
 │   └── BadFileError      what is wrong with one file
 ├── ModelError            a request that the model code cannot serve (model/errors.py)
+│   ├── MissingPackageError  what was chosen needs a package that is not installed
 │   ├── RunLockedError    another process trains in the run's folder
 │   └── DamagedFileError  a checkpoint or result that is not whole (model/checkpoint.py)
 └── ReportError           a study record that cannot be reported (reports/errors.py)

@@ -19,6 +19,7 @@ from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.runtime import resolve_runtime
 from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.model.training import train
+from depth_loss_sweep.networks import settled
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.projection import EDGE, distributions, simplex_point
 from depth_loss_sweep.spec import StudySpec
@@ -32,8 +33,8 @@ class Objective:
     """
 
     def __init__(self, spec: StudySpec, home: Path | None = None, device: str = "auto") -> None:
-        self.spec = spec
         self.home = Home.choose(home).create()
+        self.spec = settled(spec, self.home)
         self.runtime = resolve_runtime(device, spec.train, this_machine(device), is_large(spec))
 
     def __call__(self, trial: optuna.Trial) -> float | tuple[float, ...]:
@@ -57,7 +58,7 @@ class Objective:
     def _train(self, settings: RunSettings, prepared: Prepared) -> list[float]:
         """The run's value by each objective."""
         folder = self.home.run(f"objective-{run_identity(settings, self.runtime, prepared.identity)[:22]}")
-        training = train(settings, prepared, folder, self.runtime)
+        training = train(settings, prepared, folder, self.runtime, weights=self.home.weights)
         epochs = []
         while True:
             try:

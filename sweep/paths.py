@@ -7,6 +7,7 @@ from pathlib import Path
 
 from depth_loss_sweep.data.registry import SOURCES
 from depth_loss_sweep.errors import SpecError, StorageError
+from depth_loss_sweep.model.settings import FILE
 
 RUN = re.compile(r"(objective-)?[0-9a-f]{16,64}")
 RACED, CONFIRMED = "+raced", "+confirmed"
@@ -52,9 +53,17 @@ def absolute_source(source: str, *folders: Path) -> str:
     kind, colon, given = source.partition(":")
     if not given or kind not in SOURCES or not SOURCES[kind].takes_path:
         return source
+    return f"{kind}{colon}{_absolute(given, folders)}"
+
+
+def absolute_weights(pretrained: str, *folders: Path) -> str:
+    """Likewise, what weights a network begins with, where they are those of a file."""
+    return f"{FILE}{_absolute(pretrained.removeprefix(FILE), folders)}" if pretrained.startswith(FILE) else pretrained
+
+
+def _absolute(given: str, folders: tuple[Path, ...]) -> Path:
     path = expanded(given)
-    place = next((folder / path for folder in folders if (folder / path).exists()), path)
-    return f"{kind}{colon}{place.absolute()}"
+    return next((folder / path for folder in folders if (folder / path).exists()), path).absolute()
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,11 @@ class Home:
     def cache(self) -> Path:
         """Decoded and resized pictures, shared by all studies."""
         return self.root / "cache"
+
+    @property
+    def weights(self) -> Path:
+        """What networks begin with, each file called by its content."""
+        return self.root / "weights"
 
     def run(self, identity: str) -> Path:
         """The folder of one run: its checkpoints, result and lock. `StorageError` for a key that is none of ours."""

@@ -3,10 +3,17 @@
 Imports nothing of ours, and every folder may import it.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that may have been meant, as a question; empty where none is like it."""
+    likely = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {likely[0]!r}?)" if likely else ""
 
 
 def load(code: str) -> Any:

@@ -346,7 +346,10 @@ class StudySpec:
             sections["loss"].update(REFERENCES[point[POINT]].loss)
         for name, value in (self._candidate(point).fields if self.candidates and point else point).items():
             section, _, field = name.partition(".")
-            if field:
+            field, _, key = field.partition(".")
+            if key:
+                sections[section][field] = sections[section][field] | {key: value}
+            elif field:
                 is_list = isinstance(value, str) and holds_list(section, field)
                 sections[section][field] = text_list(value) if is_list else value
         return {name: validated(kind, sections[name], name, stored=True) for name, kind in SECTION_SETTINGS.items()}
@@ -368,6 +371,12 @@ class StudySpec:
 def holds_list(section: str, field: str) -> bool:
     """Whether a field holds a list, as train.augment does; each of its choices is one, too, and known by its text."""
     return get_origin(SECTION_SETTINGS[section].model_fields[field].annotation) is tuple
+
+
+def holds_table(section: str, field: str) -> bool:
+    """Whether a field holds a table, as model.options does; its keys are swept, each by itself."""
+    fields = SECTION_SETTINGS[section].model_fields
+    return field in fields and get_origin(fields[field].annotation) is dict
 
 
 def _point(point: Mapping[str, Any]) -> str:

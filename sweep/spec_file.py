@@ -15,15 +15,15 @@ from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.registry import source_entry
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.errors import SpecError
-from depth_loss_sweep.paths import expanded
+from depth_loss_sweep.paths import absolute_source, absolute_weights, expanded
 from depth_loss_sweep.reports.references import POINT, Candidate
 from depth_loss_sweep.space import Choices, Interval, Variable, grid_range, list_text, parse_affine
-from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection, StudySpec, holds_list
+from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection, StudySpec, holds_list, holds_table
 from depth_loss_sweep.spec_check import check_spec, check_weight
 from depth_loss_sweep.validation import nearest, validated
 
-# No part of what a run is known by: trials that differ by one of these would share their runs.
-OF_THE_STUDY = ("train.precision", "train.threads", "train.deterministic", "train.keep")
+# No part of what a run is known by, so that trials that differ by one of these would share their runs; or settled at start.
+OF_THE_STUDY = ("train.precision", "train.threads", "train.deterministic", "train.keep", "model.pretrained")
 SHORT_NUMBER = r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?"
 """A number as people write it and TOML does not: .001, 2."""
 
@@ -61,6 +61,29 @@ def load_spec(given: str, overrides: Mapping[str, Any] | None = None) -> StudySp
     spec = parse_spec(read_text(given), overrides or {}, given)
     _check_data(spec.data)
     return spec
+
+
+def load_placed(given: str, overrides: Mapping[str, Any]) -> tuple[StudySpec, dict[str, Any]]:
+    """As `load_spec`, the places that are named no longer depending on the working folder: a study goes on from anywhere.
+
+    A path in the overrides is one from the working folder; one in a file lies beside the file, if it is there. Also returns the
+    overrides that give this spec.
+    """
+    source, weights = overrides.get("data.source"), overrides.get("model.pretrained")
+    placed = dict(overrides)
+    placed |= {"data.source": absolute_source(source)} if isinstance(source, str) else {}
+    placed |= {"model.pretrained": absolute_weights(weights)} if isinstance(weights, str) else {}
+    spec, folder = load_spec(given, placed), Path(given).parent
+    found = {"data.source": absolute_source(spec.data.source, folder)}
+    if isinstance(spec.model.pretrained, str):
+        found["model.pretrained"] = absolute_weights(spec.model.pretrained, folder)
+    moved = {key: place for key, place in found.items() if place != _field(spec, key)}
+    return (load_spec(given, placed | moved), placed | moved) if moved else (spec, placed)
+
+
+def _field(spec: StudySpec, key: str) -> Any:
+    section, _, field = key.partition(".")
+    return getattr(getattr(spec, section), field)
 
 
 def _check_data(data: DataSettings) -> None:
@@ -125,10 +148,13 @@ def _lay_over(tree: dict[str, Any], key: str, value: Any) -> None:
     if section not in SECTIONS or not field:
         near = "" if section in SECTIONS else nearest(section, SECTIONS)
         raise SpecError(f"the key {key!r} is unknown{near}; expected section.key, such as train.epochs")
-    content = tree.setdefault(section, {})
-    if not isinstance(content, dict):
-        raise SpecError(f"[{section}] must be a table")
-    content[field] = value
+    *tables, last = field.split(".") if section in SECTION_SETTINGS else [field]
+    content: Any = tree
+    for table in (section, *tables):
+        content = content.setdefault(table, {})
+        if not isinstance(content, dict):
+            raise SpecError(f"[{'.'.join([section, *tables])}] must be a table")
+    content[last] = value
 
 
 def _build(tree: dict[str, Any], text: str, given: str, stored: bool) -> StudySpec:
@@ -174,10 +200,19 @@ def _split_search(section: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
         if name in settings:
             continue
         if isinstance(value, dict) and not {"from", "low"} & set(value) and name in SECTION_SETTINGS:
-            swept.update({f"{name}.{field}": inner for field, inner in value.items()})
+            swept.update(_nested(name, value))
         else:
             swept[name] = value
     return settings, swept
+
+
+def _nested(name: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """The swept fields of a section by their dotted names; those of a field that holds a table, by one more part."""
+    found: dict[str, Any] = {}
+    for field, value in section.items():
+        is_table = isinstance(value, dict) and holds_table(name, field) and not {"from", "low"} & set(value)
+        found.update({f"{name}.{field}.{k}": v for k, v in value.items()} if is_table else {f"{name}.{field}": value})
+    return found
 
 
 def _variable(name: str, value: Any, sections: Mapping[str, Any]) -> Variable:
@@ -185,6 +220,9 @@ def _variable(name: str, value: Any, sections: Mapping[str, Any]) -> Variable:
     if not all(part.isidentifier() for part in name.split(".")):
         raise SpecError(f"search.{name}: a variable's name has letters, digits and _ only")
     section, _, field = name.partition(".")
+    table, _, key = field.partition(".")
+    if key and section in SECTION_SETTINGS and holds_table(section, table):
+        field = table
     if field and (section not in SECTION_SETTINGS or field not in SECTION_SETTINGS[section].model_fields):
         known = [f"{s}.{f}" for s, kind in SECTION_SETTINGS.items() for f in kind.model_fields]
         raise SpecError(f"search.{name} names no field{nearest(name, known)}; expected one such as train.learning_rate")
@@ -192,6 +230,8 @@ def _variable(name: str, value: Any, sections: Mapping[str, Any]) -> Variable:
         raise SpecError(
             f"search.{name} cannot be swept, it is the whole study's: start a study for each, with --set {name}=..."
         )
+    if field and not key and holds_table(section, field):
+        raise SpecError(f"search.{name} sweeps a whole table: sweep one of its keys, as search.{name}.KEY")
     if isinstance(value, list) and value:
         is_of_lists = field and holds_list(section, field) and any(isinstance(item, list | str) for item in value)
         return _choices(name, _list_texts(section, field, value, sections[section]) if is_of_lists else value)

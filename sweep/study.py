@@ -24,6 +24,7 @@ from depth_loss_sweep.growth import PLACES, as_begun, fixed_hash, grow, grown_ha
 from depth_loss_sweep.model.baselines import evaluate_baselines
 from depth_loss_sweep.model.identity import run_identity
 from depth_loss_sweep.model.runtime import Machine, Runtime, environment_key, resolve_runtime
+from depth_loss_sweep.networks import require_networks, settled, settled_overrides, try_networks
 from depth_loss_sweep.objectives import StudyObjective
 from depth_loss_sweep.paths import expanded
 from depth_loss_sweep.reports.quotes import read_before
@@ -72,7 +73,9 @@ class Planner:
         planned = []
         for settings in runs:
             identity = run_identity(settings, self.runtime, prepared.identity)
-            environment = json.dumps(environment_key(self.runtime, settings.train, machine), sort_keys=True)
+            environment = json.dumps(
+                environment_key(self.runtime, settings.train, machine, settings.model), sort_keys=True
+            )
             key = run_key(identity, environment, settings.train.epochs)
             planned.append((settings, NewRun(key, identity, environment, settings.model_dump_json(), settings.seed)))
         return TrialPlan(prepared.settings, prepared.dataset.fingerprint, tuple(planned))
@@ -84,6 +87,8 @@ def start(spec: StudySpec, overrides: Mapping[str, Any], session: Session, group
     One of the same spec is resumed, one of a larger spec grown, one of another spec refused.
     """
     store = session.open(create=True)
+    spec = settled(spec, session.home)
+    overrides = settled_overrides(spec, overrides)
     if store.group(spec.name):
         raise StudyError(f"{spec.name!r} is a group of studies here: call the study otherwise, with --name")
     row = None
@@ -133,6 +138,7 @@ def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session, gro
     """Prepare the data, resolve what depends on the machine once, and write the study's row."""
     device = session.device
     require_sampler(spec.search.sampler)
+    try_networks(spec, session.home)
     require_room(spec, session.home)
     if device not in ("auto", "cpu"):  # refused before pictures are prepared, which can take long
         resolve_runtime(device, spec.train, session.machine(device))
@@ -192,6 +198,7 @@ def _grow(spec: StudySpec, overrides: Mapping[str, Any], row: Mapping[str, Any],
     # The stored hash may be of a version that knew fewer keys, so the stored spec is hashed as it is read today.
     if grown_hash(spec) == grown_hash(stored):
         return
+    try_networks(spec, session.home)
     resolve_runtime(device, spec.train, session.machine(device))
     prepared = prepare_training(spec.data, session.home.cache, session.show_preparing)
     _check_data(prepared, spec.name, store.decoded(row, "data", DataSummary))
@@ -209,7 +216,7 @@ def _environment(runtime: Runtime, spec: StudySpec, machine: Machine) -> dict[st
         name: installed(name) for name in ("torch", "optuna", "numpy", "sqlalchemy", "opencv-python") if _has(name)
     }
     system = {"python": platform.python_version(), "platform": platform.platform(), **packages}
-    return {**system, **environment_key(runtime, spec.train, machine), **asdict(runtime)}
+    return {**system, **environment_key(runtime, spec.train, machine, spec.model), **asdict(runtime)}
 
 
 def _has(name: str) -> bool:
@@ -229,6 +236,7 @@ def conduct(spec: StudySpec, row: Mapping[str, Any], session: Session) -> Sessio
     has_more = row["state"] != "finished" or store.failed_trials(spec.name) > 0  # to train, as far as is known yet
     if has_more:
         require_sampler(spec.search.sampler)
+        require_networks(spec, session.home)
     if has_more and runtime.device != "cpu":
         # Refused in words, before pictures, where the study's device is not here.
         resolve_runtime(runtime.device, spec.train, session.machine(runtime.device))

@@ -1,12 +1,11 @@
 """Settings validated, with what is wrong said in one line."""
 
-import difflib
-from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.registry import nearest
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -33,9 +32,3 @@ def _explain(error: ValidationError, kind: type[BaseModel], section: str) -> str
     message = first["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list, such as [...]")
     shown = repr(first["input"])
     return f"{key} is {shown if len(shown) < 80 else shown[:77] + '...'}: {message[0].lower()}{message[1:]}"
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that may have been meant, as a question; empty where none is like it."""
-    likely = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {likely[0]!r}?)" if likely else ""

@@ -87,7 +87,7 @@ def start(
     check_executor(executor_)
     # The handlers first, for an interrupt is lost in some libraries' imports; then workers, which import torch meanwhile.
     with Stopper(budget) as stop, closing(make_executor(executor_, workers)) as executor:
-        from depth_loss_sweep.spec_file import load_spec, override_seeds, parse_override
+        from depth_loss_sweep.spec_file import load_placed, override_seeds, parse_override
 
         overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
         if data is not None:
@@ -96,13 +96,7 @@ def start(
             overrides["study.seeds"] = list(override_seeds(seeds))
         if name is not None:
             overrides["study.name"] = name
-        if isinstance(overrides.get("data.source"), str):
-            overrides["data.source"] = absolute_source(overrides["data.source"])
-        study = load_spec(spec, overrides)
-        source = absolute_source(study.data.source, Path(spec).parent)
-        if source != study.data.source:  # kept with the study, so that it can be resumed from anywhere
-            overrides["data.source"] = source
-            study = load_spec(spec, overrides)
+        study, overrides = load_placed(spec, overrides)
 
         def work(session: "Session") -> "SessionResult":
             from depth_loss_sweep.study import start as start_study

@@ -26,6 +26,7 @@ class RunRequest:
     settings: dict[str, Any]  # RunSettings
     data: dict[str, Any]  # DataSettings
     cache: str
+    weights: str
     fingerprint: str
     runtime: dict[str, Any]
     begin_from: str | None = None  # the folder of the same run, shorter: a longer one goes on from its checkpoint

@@ -80,6 +80,7 @@ def _events(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Ev
         should_stop=should_stop,
         on_note=notes.append,
         judge_test=request.judge_test,
+        weights=Path(request.weights),
     )
     while True:
         try:
