@@ -32,6 +32,7 @@ from depth_loss_sweep.reports.layout import Section
 from depth_loss_sweep.reports.measures import number, rough, short
 from depth_loss_sweep.reports.naming import beside_weights, is_number, written
 from depth_loss_sweep.reports.overview import Overview, overview
+from depth_loss_sweep.reports.page_data import PageData
 from depth_loss_sweep.reports.quotes import broken_cell, cost_to_find
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.samples import Samples, sample_panels
@@ -45,7 +46,13 @@ MARK = "· Depth Loss Sweep</title>".encode()
 LONGEST_HEAD = 1 << 20
 """Within so many bytes; it names all studies of the page."""
 
-SCRIPTS = ("vendor/plotly-cartesian.min.js", "templates/figures.js", "templates/tables.js", "templates/contents.js")
+SCRIPTS = (
+    "vendor/plotly-cartesian.min.js",
+    "templates/store.js",
+    "templates/figures.js",
+    "templates/tables.js",
+    "templates/contents.js",
+)
 """What runs in a page, in this order: plotly.js, whose version is that of the classes which check our figures, and our own, a job each."""
 
 
@@ -112,6 +119,7 @@ def document(
             style=Markup("\n".join(map(_template, styles))),
             scripts=[Markup(text) for text in texts],
             policy=_policy(*texts),
+            data=PageData(),
             **content,
         )
     )
