@@ -6,7 +6,6 @@ WebGL, which the page's security policy would not let run.
 """
 
 import html
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,12 +71,6 @@ class Chart:
         changed = self.choices[choice]
         data = [trace | changes for trace, changes in zip(self.data, changed["data"], strict=True)]
         return Chart(data, self.layout | changed["layout"])
-
-    def to_json(self) -> str:
-        """For the page's script; safe inside a script element."""
-        content = {"data": self.data, "layout": self.layout, "choices": self.choices}
-        text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-        return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def with_choices(charts: Mapping[str, Chart]) -> Chart:

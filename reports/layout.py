@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from markupsafe import Markup
-
 from depth_loss_sweep.reports.charts import Chart
 from depth_loss_sweep.reports.tables import Table
 
@@ -19,11 +17,6 @@ class Figure:
     chart: Chart
     wide: bool = False
     badge: str = ""
-
-    @property
-    def json(self) -> Markup:
-        """The chart's data for the page's script; `Chart.to_json` has made it safe inside a script element."""
-        return Markup(self.chart.to_json())
 
 
 @dataclass(frozen=True)

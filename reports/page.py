@@ -32,6 +32,7 @@ from depth_loss_sweep.reports.layout import Section
 from depth_loss_sweep.reports.measures import number, rough, short
 from depth_loss_sweep.reports.naming import beside_weights, is_number, written
 from depth_loss_sweep.reports.overview import Overview, overview
+from depth_loss_sweep.reports.page_data import PageData
 from depth_loss_sweep.reports.quotes import broken_cell, cost_to_find
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.samples import Samples, sample_panels
@@ -48,6 +49,7 @@ LONGEST_HEAD = 1 << 20
 
 SCRIPTS = (
     "vendor/plotly-cartesian.min.js",
+    "templates/store.js",
     "templates/figures.js",
     "templates/tables.js",
     "templates/slider.js",
@@ -120,6 +122,7 @@ def document(
             style=Markup("\n".join(map(_template, styles))),
             scripts=[Markup(text) for text in texts],
             policy=_policy(*texts),
+            data=PageData(),
             **content,
         )
     )

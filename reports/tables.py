@@ -1,8 +1,8 @@
 """What tables of the page are made of, and those of how training broke."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.front import Front, FrontTrial
@@ -23,10 +23,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A sortable table."""
+    """A sortable table; `further` are columns of numbers that a menu can add."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    further: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 def numeric(value: float, text: str | None = None) -> Cell:

@@ -4,7 +4,11 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const coarse = matchMedia("(pointer: coarse)");
   const charts = [...document.querySelectorAll(".chart")];
-  const specs = new Map(charts.map((el) => [el, JSON.parse(el.nextElementSibling.textContent)]));
+  const specs = new Map();
+  const specOf = (el) => {
+    if (!specs.has(el)) specs.set(el, Store.whole(Store.figures[el.id]));
+    return specs.get(el);
+  };
 
   const themed = (layout) => {
     const style = getComputedStyle(document.documentElement);
@@ -24,7 +28,7 @@
   };
 
   const draw = (el) => {
-    const spec = specs.get(el);
+    const spec = specOf(el);
     const section = el.closest("section");
     const choice = spec.choices[section.querySelector("select")?.value] ?? { data: [], layout: {} };
     const hidden = section.querySelector("[data-toggles=baselines]")?.checked === false;
@@ -59,11 +63,11 @@
     },
     { rootMargin: "500px" },
   );
-  charts.forEach((el) => seen.observe(el));
+  Store.ready.then(() => charts.forEach((el) => seen.observe(el)));
   dark.addEventListener("change", () => redraw(document));
   addEventListener("beforeprint", () => {
     document.querySelectorAll("details").forEach((el) => (el.open = true));
-    charts.filter((el) => !el.dataset.drawn).forEach(draw);
+    Store.ready.then(() => charts.filter((el) => !el.dataset.drawn).forEach(draw));
   });
   for (const control of document.querySelectorAll(".controls select, .controls input")) {
     control.addEventListener("change", () => redraw(control.closest("section")));

@@ -41,6 +41,11 @@ def without_plotly(page):
     return page[:start] + page[page.index("</script>", start) :]
 
 
+def stored(page):
+    """The page's data, as its script reads it."""
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page).group(1))
+
+
 @pytest.mark.parametrize("state", STATES)
 def test_a_page_comes_out_of_every_state_of_a_study(study, state):
     """Every link of the menu leads somewhere, all figures are valid, and plotly is embedded once."""
@@ -49,8 +54,9 @@ def test_a_page_comes_out_of_every_state_of_a_study(study, state):
     ids = re.findall(r'id="([^"]+)"', without_plotly(page))
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(ids)
-    for text in re.findall(r'<script type="application/json">(.*?)</script>', page):
-        assert json.loads(text)["data"]
+    figures = stored(page)["figures"] if 'id="data"' in page else {}
+    assert set(figures) == set(re.findall(r'<div class="chart" id="([^"]+)"', page))
+    assert all(figure["data"] for figure in figures.values())
 
 
 @pytest.mark.parametrize("state", ["line", "simplex", "grid", "point", "points", "combined"])
@@ -160,9 +166,10 @@ def test_hostile_values_of_a_variable_are_text_in_figures(study):
     """Plotly reads a little HTML in names, so they are escaped once more."""
     record = study(trials=2)
     record.trials["var_w"] = ["<a href='//evil'>x</a>", "b"]
-    blocks = re.findall(r'<script type="application/json">(.*?)</script>', render([record]))
-    assert blocks and not any("<" in block for block in blocks)
-    assert "&lt;a href" in json.loads(blocks[0])["layout"]["xaxis"]["ticktext"][0]
+    page = render([record])
+    assert "<a href='//evil'" not in page
+    hero_ = stored(page)["figures"]["study-1-hero-means"]
+    assert "&lt;a href" in hero_["layout"]["xaxis"]["ticktext"][0]
 
 
 def test_the_page_asks_nobody_for_anything(study):
