@@ -388,6 +388,8 @@ class Network(Entry):
     """What it is made by, which is an extra of ours, too; which of its networks stands behind a colon."""
     own_keys: tuple[str, ...] = ()
     """The keys of [model] that it alone has, or shares with few: of the others they determine nothing."""
+    published: str = ""
+    """The code that says how published weights are named and shaped."""
     fetch: str = ""
     """The code that gets published weights; where there is none, there are none."""
     arrays: str = ""
@@ -404,12 +406,14 @@ NETWORKS: dict[str, Network] = {
         code="depth_loss_sweep.model.timm_network:TimmNetwork",
         package="timm",
         own_keys=("decoder_channels", "options"),
+        published="depth_loss_sweep.model.timm_network:published",
         fetch="depth_loss_sweep.model.timm_network:fetch",
     ),
     "smp": Network(
         code="depth_loss_sweep.model.smp_network:smp_network",
         package="segmentation_models_pytorch",
         own_keys=("decoder_channels", "options"),
+        published="depth_loss_sweep.model.smp_network:published",
         fetch="depth_loss_sweep.model.smp_network:fetch",
     ),
 }
