@@ -342,6 +342,7 @@ class Coordinator:
                 runtime=self.runtime,
                 begin_from=self._shorter(run),
                 judge_test=self.planner.judges_test,
+                code=str(self.home.code),
             )
         )
 

@@ -13,6 +13,7 @@ from depth_loss_sweep.cli.report import report
 from depth_loss_sweep.cli.results import best, export
 from depth_loss_sweep.cli.specs import presets, spec
 from depth_loss_sweep.cli.studies import copy, delete, doctor, list_, status
+from depth_loss_sweep.cli.trust import trust
 from depth_loss_sweep.cli.weights import convert
 from depth_loss_sweep.cli.work import confirm, resume, start
 
@@ -48,7 +49,7 @@ def _weights() -> None:
 
 
 COMMANDS = (
-    *(start, resume, paper, status, list_, presets, spec, doctor, copy, delete),
+    *(start, resume, paper, status, list_, presets, spec, trust, doctor, copy, delete),
     *(report, export, best, confirm, evaluate, predict),
 )
 for group, commands in ((app, COMMANDS), (data_app, (check, preview_, fetch)), (weights_app, (convert,))):

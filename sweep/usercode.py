@@ -1,0 +1,506 @@
+"""The user's own code: what `FILE.py:NAME` and `package.module:NAME` name, known by its content and imported only where allowed.
+
+A file comes with all files that it imports, found without importing any (`Code`); what is run is this copy, wherever the files lie
+and whatever becomes of them. Its modules are imported below a name made of its digest, so that neither we nor two studies in one
+process get in each other's way, and find each other by the names that they have for each other.
+
+Nothing is imported that was not allowed in this process (`allow`): a spec, a database or a model file only names code.
+"""
+
+import ast
+import builtins
+import difflib
+import hashlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import spec_from_loader
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from depth_loss_sweep.errors import CodeError
+from depth_loss_sweep.files import prepare_whole, sync_folder
+
+PREFIX = "_sweep_code_"
+MOST_FILES, MOST_BYTES = 500, 10_000_000
+"""A closure beyond these is no network and its helpers."""
+
+LONGEST = 1000
+"""Letters of a reference."""
+
+OF_THE_HOUSE = {"torch", "numpy", "depth-loss-sweep"}
+"""Distributions whose versions are known otherwise, or are ours."""
+
+_FORM = re.compile(
+    r"(?P<module>[^\x00-\x1f\x7f]+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)(?:@(?P<digest>[0-9a-f]{64}))?"
+)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Code by its name: an object of a file, or of a module of an installed package."""
+
+    module: str
+    """A file's path, or a dotted name."""
+    name: str
+    digest: str = ""
+    """Of a file: which `Code` it is of, once that is known."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Reference | None":
+        """What a text names; None where it has another form."""
+        match = _FORM.fullmatch(text) if len(text) <= LONGEST else None
+        found = match and cls(match["module"], match["name"], match["digest"] or "")
+        return None if not found or (found.digest and not found.is_file) else found
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is of a file, not of an installed package."""
+        return self.module.endswith(".py")
+
+    @property
+    def key(self) -> str:
+        """By what it is allowed: the digest of a file's code; an installed object's is that of its name."""
+        return self.digest if self.is_file else hashlib.sha256(f"{self.module}:{self.name}".encode()).hexdigest()
+
+    @property
+    def shown(self) -> str:
+        """As a user writes it."""
+        return f"{self.module}:{self.name}"
+
+    def __str__(self) -> str:
+        return f"{self.shown}@{self.digest}" if self.digest else self.shown
+
+
+def shown(text: str) -> str:
+    """A reference without its digest; any other text as it is."""
+    reference = Reference.parse(text)
+    return reference.shown if reference else text
+
+
+# A file and what it imports --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Code:
+    """A file with all files of its own that it imports: their bytes by their paths below one folder, with slashes."""
+
+    files: Mapping[str, bytes]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of names and bytes."""
+        digest = hashlib.sha256()
+        for path, content in sorted(self.files.items()):
+            digest.update(f"{len(path.encode())} {path} {len(content)} ".encode() + content)
+        return digest.hexdigest()
+
+    def find(self, parts: tuple[str, ...]) -> str | None:
+        """The file of a module by the parts of its dotted name."""
+        stem = "/".join(parts)
+        return next((path for path in (f"{stem}/__init__.py", f"{stem}.py") if path in self.files), None)
+
+    def holds(self, parts: tuple[str, ...]) -> bool:
+        """Whether it has a module or a folder of that name."""
+        return self.find(parts) is not None or any(path.startswith("/".join(parts) + "/") for path in self.files)
+
+    @cached_property
+    def imported(self) -> frozenset[str]:
+        """The first names of what it imports from elsewhere."""
+        names = {
+            parts[0]
+            for path, content in self.files.items()
+            for level, parts in _imports(content, path)
+            if not level and not self.holds(parts[:1])
+        }
+        return frozenset(names)
+
+
+def read_code(path: Path) -> tuple[Code, str]:
+    """A file's code, and the file's path in it. `CodeError` in a line where it can't be read, or is no Python.
+
+    Names are looked up below the folder of the file, or, where that is a package, below the folder that holds the package.
+    """
+    root = path.parent
+    while (root / "__init__.py").is_file() and root != root.parent:
+        root = root.parent
+    files: dict[str, bytes] = {}
+    entry = path.relative_to(root).as_posix()
+    pending = [entry, *_packages(root, entry)]
+    while pending:
+        relative = pending.pop()
+        if relative in files:
+            continue
+        files[relative] = _read(root / relative)
+        if len(files) > MOST_FILES or sum(map(len, files.values())) > MOST_BYTES:
+            raise CodeError(
+                f"{path} imports more than {MOST_FILES} files or {MOST_BYTES // 1_000_000} MB of its own: expected a network or a "
+                f"loss with its helpers; install what is larger as a package, and name it as package.module:NAME"
+            )
+        for level, parts in _imports(files[relative], root / relative):
+            pending += _files_of(root, relative, level, parts)
+    return Code(files), entry
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise CodeError(f"the file {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _imports(content: bytes, path: Path | str) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """What a file imports, wherever in it: how many dots stand before, and the parts of the name."""
+    try:
+        tree = ast.parse(content, str(path))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        reason = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
+        raise CodeError(f"{path}{line}: {reason}; expected a Python file") from error
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((0, tuple(alias.name.split("."))) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = tuple(node.module.split(".")) if node.module else ()
+            names = [(*module, alias.name) for alias in node.names if alias.name != "*"]
+            yield from ((node.level, parts) for parts in [module, *names] if parts)
+
+
+def _files_of(root: Path, importer: str, level: int, parts: tuple[str, ...]) -> list[str]:
+    """The files of its own that are run where a file imports that name; none where it is of another place."""
+    folder = importer.split("/")[:-1]
+    if level > len(folder) + 1:
+        return []
+    base = tuple(folder[: len(folder) - level + 1]) if level else ()
+    found = []
+    for count in range(1, len(parts) + 1):
+        stem = "/".join(base + parts[:count])
+        file = next((f for f in (f"{stem}/__init__.py", f"{stem}.py") if (root / f).is_file()), None)
+        if file:
+            found += [file, *_packages(root, file)]
+        elif not (root / stem).is_dir():
+            break
+    return found
+
+
+def _packages(root: Path, file: str) -> list[str]:
+    """The __init__.py of each package on the way to a file."""
+    parts = file.split("/")[:-1]
+    ways = ("/".join([*parts[: i + 1], "__init__.py"]) for i in range(len(parts)))
+    return [way for way in ways if (root / way).is_file()]
+
+
+# Its copy --------------------------------------------------------------------------------------------------------
+
+
+def keep(code: Code, folder: Path) -> None:
+    """Put a copy below a folder, called by its digest, where it isn't there yet; whole or not at all."""
+    place = folder / code.digest
+    if place.is_dir():
+        return
+    for path, content in code.files.items():
+        target = folder / f".{code.digest}" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        prepare_whole(target, lambda stream, content=content: stream.write(content)).replace(target)  # type: ignore[misc]
+    try:
+        (folder / f".{code.digest}").rename(place)
+    except OSError:
+        if not place.is_dir():  # else another put it there
+            raise
+    sync_folder(folder)
+
+
+def kept(digest: str, folder: Path) -> Code:
+    """The copy of that digest. `CodeError` where it is missing, or another than it was."""
+    place = folder / digest
+    paths = sorted(path for path in place.rglob("*.py") if path.is_file()) if place.is_dir() else []
+    if not paths:
+        raise CodeError(f"the copy of the code is missing: expected it in {place}; put it back, or start another study")
+    if len(paths) > MOST_FILES or sum(path.stat().st_size for path in paths) > MOST_BYTES:
+        raise CodeError(f"the code in {place} is larger than any that is kept there: restore the copy")
+    code = Code({path.relative_to(place).as_posix(): _read(path) for path in paths})
+    if code.digest != digest:
+        raise CodeError(
+            f"the code in {place} was changed: its sha256 is {code.digest[:12]}..., expected {digest[:12]}...; put back what was there, "
+            f"or start another study with the new code"
+        )
+    return code
+
+
+# Allowed, and imported -------------------------------------------------------------------------------------------
+
+
+_known: dict[str, Code] = {}
+_places: dict[str, Path] = {}
+_allowed: set[str] = set()
+
+
+def resolve(text: str, folder: Path) -> str:
+    """A reference with the digest of its code; paths are relative to that folder. `CodeError` where there is no such code.
+
+    Any other text, and one that has its digest, is given back. Nothing is imported.
+    """
+    reference = Reference.parse(text)
+    if reference is None or reference.digest:
+        return text
+    if not reference.is_file:
+        _require_installed(reference)
+        return text
+    try:
+        path = (folder / Path(reference.module).expanduser()).absolute()
+        is_there = path.is_file()
+    except (OSError, RuntimeError):  # a name that no disk takes, or ~ of nobody
+        path, is_there = Path(reference.module), False
+    if not is_there:
+        raise CodeError(f"there is no file {path} for {text!r}; expected FILE.py:NAME, relative to the spec")
+    code, entry = read_code(path)
+    _known[code.digest], _places[code.digest] = code, path.parents[entry.count("/")]
+    return str(Reference(entry, reference.name, code.digest))
+
+
+def known(digest: str) -> Code | None:
+    """The code of that digest, where this process has read it."""
+    return _known.get(digest)
+
+
+def allow(references: Iterable[str], folder: Path | None = None) -> None:
+    """Let the code of these references be imported in this process; copies lie in the folder. `CodeError` where one is missing."""
+    for reference in filter(None, map(Reference.parse, references)):
+        if reference.is_file and (folder is not None or reference.digest not in _known):
+            if folder is None:
+                raise CodeError(f"the code of {reference.shown} is not here")
+            _known[reference.digest], _places[reference.digest] = (
+                kept(reference.digest, folder),
+                folder / reference.digest,
+            )
+        if not reference.is_file:
+            _require_installed(reference)
+        _allowed.add(reference.key)
+
+
+def sources(references: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Digest -> path -> text of the code of these references, as `learn` takes it."""
+    digests = (reference.digest for reference in filter(None, map(Reference.parse, references)))
+    return {
+        digest: {path: content.decode("latin-1") for path, content in _known[digest].files.items()}
+        for digest in digests
+        if digest in _known
+    }
+
+
+def learn(found: Mapping[str, Mapping[str, str]]) -> None:
+    """Know of code that came with a model file, as `sources` made it; that allows nothing. `CodeError` where it was changed."""
+    for digest, files in found.items():
+        code = Code({path: text.encode("latin-1") for path, text in files.items()})
+        if code.digest != digest:
+            raise CodeError(
+                f"the code that comes with the model is another than it says ({digest[:12]}): it was changed"
+            )
+        _known.setdefault(digest, code)
+
+
+def load(text: str) -> Any:
+    """The object that a resolved reference names. `CodeError` where it is not allowed here, can't be imported, or isn't there."""
+    reference = Reference.parse(text)
+    if reference is None or reference.key not in _allowed:
+        raise CodeError(f"{shown(text)!r} is code that nothing allowed here: it is not imported")
+    return _loaded(reference)
+
+
+@cache
+def _loaded(reference: Reference) -> Any:
+    parts = reference.module.removesuffix(".py").removesuffix("/__init__").split("/")
+    module = ".".join([f"{PREFIX}{reference.digest}", *parts]) if reference.is_file else reference.module
+    try:
+        found = vars(import_module(module))
+    except (Exception, SystemExit) as error:
+        raise CodeError(f"{reference.shown} cannot be imported: {explain(error)}") from error
+    if reference.name not in found:
+        named = [name for name, value in found.items() if callable(value) and not name.startswith("_")]
+        raise CodeError(
+            f"{reference.module} has no {reference.name!r}; it has {', '.join(named[:8]) or 'nothing to call'}"
+        )
+    value = found[reference.name]
+    # A module holds whatever it imported, os.system too; of a file, its author chose it.
+    home = str(getattr(value, "__module__", None) or "")
+    if not callable(value) or not (reference.is_file or home.partition(".")[0] == module.partition(".")[0]):
+        raise CodeError(
+            f"{reference.shown} is no function or class of that {'file' if reference.is_file else 'package'}"
+        )
+    return value
+
+
+def _require_installed(reference: Reference) -> None:
+    """`CodeError` where a dotted name is of no installed package; nothing of it is imported."""
+    top = reference.module.partition(".")[0]
+    if top not in packages_distributions():
+        raise CodeError(
+            f"{reference.shown!r}: no installed package holds {top!r}; expected FILE.py:NAME, relative to the spec, or the module of a "
+            f"package that is installed beside this one"
+        )
+
+
+def defaults(text: str) -> dict[str, Any]:
+    """What the options of a reference's function are where they are not given, as far as its file says so in plain values.
+
+    Read from the file, not from the function: identities are made where nothing of the user's is imported.
+    """
+    reference = Reference.parse(text)
+    code = _known.get(reference.digest) if reference else None
+    if code is None or reference is None:
+        return {}
+    tree = ast.parse(code.files[reference.module])
+    found = next((n for n in tree.body if isinstance(n, _DEFINES) and n.name == reference.name), None)
+    if isinstance(found, ast.ClassDef):
+        found = next((n for n in found.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+    if found is None:
+        return {}
+    plain = [*found.args.posonlyargs, *found.args.args]
+    pairs = [
+        *zip(plain[len(plain) - len(found.args.defaults) :], found.args.defaults, strict=True),
+        *((a, d) for a, d in zip(found.args.kwonlyargs, found.args.kw_defaults, strict=True) if d is not None),
+    ]
+    values: dict[str, Any] = {}
+    for argument, default in pairs:
+        with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            values[argument.arg] = ast.literal_eval(default)
+    return values
+
+
+_DEFINES = (ast.FunctionDef, ast.ClassDef)
+
+
+def options_stated(text: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options without those that are what they would be anyway."""
+    usual = defaults(text)
+    return {name: value for name, value in options.items() if name not in usual or usual[name] != value}
+
+
+def versions(references: Iterable[str]) -> dict[str, str]:
+    """Distribution -> version of what the code of these references imports from elsewhere; what is ours or torch's is left out."""
+    tops: set[str] = set()
+    for reference in filter(None, map(Reference.parse, references)):
+        code = _known.get(reference.digest)
+        tops |= code.imported if code else set() if reference.is_file else {reference.module.partition(".")[0]}
+    tops -= sys.stdlib_module_names
+    owners = packages_distributions() if tops else {}
+    names = {name.lower() for top in tops for name in owners.get(top, ())} - OF_THE_HOUSE
+    return {name: found for name in sorted(names) if (found := _version(name))}
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+class _Finder(MetaPathFinder):
+    """Finds the modules of code that is known and allowed, below `PREFIX` and its digest."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        top, *parts = fullname.split(".")
+        digest = top.removeprefix(PREFIX)
+        if not top.startswith(PREFIX) or digest not in _allowed or digest not in _known:
+            return None
+        code = _known[digest]
+        file = code.find(tuple(parts)) if parts else None
+        if file is None and parts and not code.holds(tuple(parts)):
+            return None
+        is_package = not file or file.endswith("/__init__.py")
+        where = str(_places[digest] / (file or "")) if digest in _places else f"<{digest[:12]}>/{file}"
+        found = spec_from_loader(fullname, _Loader(code, file, where), origin=where, is_package=is_package)
+        if found and file:
+            found.has_location = True
+        return found
+
+
+@dataclass(frozen=True)
+class _Loader(Loader):
+    """Runs a module from the bytes that its digest is of, never from a file or a cache beside one."""
+
+    code: Code
+    file: str | None
+    where: str
+
+    def get_source(self, _name: str) -> str:
+        """For tracebacks."""
+        return self.code.files[self.file].decode(errors="replace") if self.file else ""
+
+    def exec_module(self, module: ModuleType) -> None:
+        if self.file:
+            own = {**vars(builtins), "__import__": _importer(self.code)}
+            module.__dict__["__builtins__"] = own
+            exec(compile(self.code.files[self.file], self.where, "exec", dont_inherit=True), module.__dict__)
+
+
+def _importer(code: Code) -> Callable[..., Any]:
+    """`__import__` as a module of that code has it: what is of the code's own is found there, before all else."""
+    root = f"{PREFIX}{code.digest}"
+
+    def own_import(
+        name: str, globals_: Any = None, locals_: Any = None, fromlist: Any = (), level: int = 0
+    ) -> ModuleType:
+        top = name.partition(".")[0]
+        if level or not code.holds((top,)):
+            return builtins.__import__(name, globals_, locals_, fromlist, level)
+        module = builtins.__import__(f"{root}.{name}", globals_, locals_, fromlist or (), 0)
+        return module if fromlist else sys.modules[f"{root}.{top}"]
+
+    return own_import
+
+
+sys.meta_path.append(_Finder())
+
+
+# What is said of it ----------------------------------------------------------------------------------------------
+
+
+def explain(error: BaseException) -> str:
+    """What was raised, in a line: its kind, its message, and the last line of the user's own that was at work."""
+    message = f"{type(error).__name__}: {error}".strip().removesuffix(":")
+    place = _place(error.__traceback__)
+    return " ".join(message.split())[:300] + (f" ({place})" if place else "")
+
+
+def _place(trace: TracebackType | None) -> str:
+    found = ""
+    while trace:
+        if str(trace.tb_frame.f_globals.get("__name__", "")).startswith(PREFIX):
+            found = f"{Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
+
+
+def option_fault(function: Callable[..., Any], options: Mapping[str, Any], given: Iterable[str]) -> str | None:
+    """What is wrong with options, in words, by the signature of what takes them beside what it is given; None where nothing is."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return None
+    taken = [name for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    own = [name for name in taken if name not in {*given}]
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name in options:
+        if name in {*given}:
+            return f"the option {name!r} is what it is given anyway: remove it"
+        if name not in taken and not takes_all:
+            return f"it has no option {name!r}{_nearest(name, own)}; it has {', '.join(own) or 'none'}"
+    for name in own:
+        if parameters[name].default is inspect.Parameter.empty and name not in options:
+            return f"its option {name!r} has no default: give it under options"
+    return None
+
+
+def _nearest(word: str, among: Iterable[str]) -> str:
+    likely = difflib.get_close_matches(word, list(among), n=1, cutoff=0.5)
+    return f" (did you mean {likely[0]!r}?)" if likely else ""
