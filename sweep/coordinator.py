@@ -336,13 +336,11 @@ class Coordinator:
                 folder=str(self.home.run(run.key)),
                 settings=run.settings.model_dump(mode="json"),
                 data=run.plan.data.model_dump(mode="json"),
-                cache=str(self.home.cache),
-                weights=str(self.home.weights),
+                **self.home.shared,
                 fingerprint=run.plan.fingerprint,
                 runtime=self.runtime,
                 begin_from=self._shorter(run),
                 judge_test=self.planner.judges_test,
-                code=str(self.home.code),
             )
         )
 

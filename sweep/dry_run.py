@@ -45,11 +45,9 @@ def require_sound(spec: StudySpec, prepared: Prepared, runtime: Runtime, home: H
     request = {
         "settings": tried[:MOST_VARIANTS],
         "data": prepared.settings.model_dump(mode="json"),
-        "cache": str(home.cache),
+        **home.shared,
         "fingerprint": prepared.dataset.fingerprint,
         "runtime": runtime.as_dict(),
-        "code": str(home.code),
-        "weights": str(home.weights),
     }
     faults = _faults(json.dumps(request), wait)
     if faults:

@@ -101,6 +101,11 @@ class Home:
         """Copies of the user's own code, each in a folder called by its digest."""
         return self.root / "code"
 
+    @property
+    def shared(self) -> dict[str, str]:
+        """What all runs share, as a `RunRequest` has it."""
+        return {"cache": str(self.cache), "weights": str(self.weights), "code": str(self.code)}
+
     def run(self, identity: str) -> Path:
         """The folder of one run: its checkpoints, result and lock. `StorageError` for a key that is none of ours."""
         if not RUN.fullmatch(identity):

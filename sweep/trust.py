@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from depth_loss_sweep import usercode
+from depth_loss_sweep.closure import keep
 from depth_loss_sweep.errors import CodeError
 from depth_loss_sweep.files import lock_in_turn, write_whole
 from depth_loss_sweep.model.checkpoint import read_checkpoint
@@ -63,7 +64,7 @@ def adopt(references: Sequence[Reference], folder: Path) -> None:
         code = usercode.known(reference.digest)
         if code is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            usercode.keep(code, folder)
+            keep(code, folder)
     trust({reference.key: reference.shown for reference in references})
     usercode.allow(map(str, references), folder)
 

@@ -39,9 +39,10 @@ def trust(
 
 
 def _show(what: str, place: Home, storage: str | None) -> None:
+    from depth_loss_sweep.closure import kept
     from depth_loss_sweep.spec_file import stored_spec
     from depth_loss_sweep.trust import model_code
-    from depth_loss_sweep.usercode import Reference, kept, known
+    from depth_loss_sweep.usercode import Reference, known
 
     if expanded(what).is_file():
         references = [reference for text in model_code(expanded(what)) if (reference := Reference.parse(text))]

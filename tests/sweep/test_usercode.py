@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from depth_loss_sweep import usercode
+from depth_loss_sweep.closure import keep, read_code
 from depth_loss_sweep.errors import CodeError, SweepError
 from depth_loss_sweep.spec_file import load_spec
-from depth_loss_sweep.usercode import Reference, allow, keep, known, load, read_code, resolve, shown
+from depth_loss_sweep.usercode import Reference, allow, known, load, resolve, shown
 
 from .test_own_code import FILES
 
