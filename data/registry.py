@@ -7,6 +7,7 @@ from pydantic import Field
 
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.registry import Entry
+from depth_loss_sweep.usercode import Reference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,18 +110,30 @@ SOURCES: dict[str, SourceEntry] = {
 }
 
 
+OWN = SourceEntry(title="pictures of your own", code="depth_loss_sweep.data.own:OwnSource", path="none")
+
+
 def source_forms() -> str:
     """All sources as they are written, in words."""
-    *others, last = (f"{name}:PATH" if line.takes_path else name for name, line in SOURCES.items())
-    return f"{', '.join(others)} or {last}"
+    forms = (f"{name}:PATH" if line.takes_path else name for name, line in SOURCES.items())
+    return f"{', '.join(forms)} or FILE.py:NAME"
+
+
+def own_source(source: str) -> Reference | None:
+    """The user's own code that a source names: of a file, or of a module in a package; None where it is another source."""
+    reference = Reference.parse(source)
+    is_own = reference and (reference.is_file or "." in reference.module) and source.partition(":")[0] not in SOURCES
+    return reference if is_own else None
 
 
 def source_entry(source: str) -> SourceEntry:
     """The line of a source as a spec writes it. Raises DataError where it is none, lacks its path, or has one too many."""
     name, _, path = source.partition(":")
+    if own_source(source):
+        return OWN
     entry = SOURCES.get(name)
     if entry is None:
-        raise DataError(f"unknown data source {source!r}; expected {source_forms()}")
+        raise DataError(f"unknown data source {source[:200]!r}; expected {source_forms()}")
     if entry.takes_path and not path:
         what = "path" if entry.path == "either" else entry.path
         raise DataError(f"data source {source!r} lacks its {what}; expected {name}:PATH")

@@ -36,6 +36,18 @@ class Settings(BaseModel):
                 raise ValueError("expected a number, not a text" if isinstance(part, str) else "expected a number")
         return value
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # options of the user's own are a mapping, which has no hash
+
+
+Option = bool | int | float | str | tuple[bool | int | float | str, ...]
+"""What an option of the user's own code may be: what TOML and JSON keep as it is."""
+
+
+def own_options(of: str) -> Any:
+    """The field of such options; where there are none it is not stated, so that what is known by its settings stays known."""
+    return Field({}, description=f"options of {of}, by name", exclude_if=lambda value: not value)
+
 
 def _kinds(annotation: Any) -> set[Any]:
     """The plain types that a field's annotation is made of; a choice counts as the type of its values."""
@@ -93,6 +105,7 @@ class _DataSettings(Settings):
     scenes: Literal["all", "indoors", "outdoor"] = Field("all", description="diode: which part")
     rooms: int = Field(200, ge=3, le=100_000, description="rooms: how many rooms are rendered")
     views: int = Field(2, ge=1, le=100, description="rooms: pictures of each room")
+    options: dict[str, Option] = own_options("pictures of your own")
 
     @field_validator("depth_scale", mode="before")
     @classmethod

@@ -5,14 +5,14 @@ They are remembered beside the cache; torch comes only with those that aren't kn
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from depth_loss_sweep.data.cache import remembered
 from depth_loss_sweep.data.prepare import PARTS, Part, Prepared
 from depth_loss_sweep.model.names import metrics_with, terms_with
-from depth_loss_sweep.model.settings import LossSettings
+from depth_loss_sweep.model.settings import LossSettings, OwnMetric
 
 BASELINES_VERSION = 1
 """Raised when the same data and loss settings give other numbers than before."""
@@ -47,34 +47,43 @@ def evaluate_baselines(
     train_images: int | None = None,
     terms: Sequence[str] = (),
     metrics: Sequence[str] = (),
+    own_metrics: Mapping[str, OwnMetric] | None = None,
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Return {part: {baseline: {"term_<name>" and "metric_<name>": number}}}, all parts, fitted on train; JSON-able.
 
     Computed as a network's numbers are: per image, then averaged; on train over the draw of `train_images` that a run is
-    evaluated on. All are NaN for a part without pictures. `terms` and `metrics` are the further ones that are asked for.
+    evaluated on. All are NaN for a part without pictures. `terms` and `metrics` are the further ones that are asked for,
+    `own_metrics` the user's own.
     """
-    asked = {"terms": terms, "metrics": metrics}
+    own = own_metrics or {}
+    asked: dict[str, Any] = {"terms": terms, "metrics": metrics, "own_metrics": own}
 
     def evaluate() -> dict[str, dict[str, dict[str, float]]]:
         return {part: _judged(prepared, prepared, part, loss, train_images, **asked) for part in PARTS}
 
     found: dict[str, dict[str, dict[str, float]]] = _remembered(
         prepared,
-        [loss.model_dump(), train_images, prepared.depth_range, [*terms_with(terms)], [*metrics_with(metrics)]],
+        [loss.model_dump(), train_images, prepared.depth_range, [*terms_with(terms)], [*metrics_with(metrics)]]
+        + [{name: metric.model_dump() for name, metric in own.items()}] * bool(own),
         evaluate,
     )
     return found
 
 
 def judge_beside(
-    fitted: Prepared, judged: Prepared, part: Part, loss: LossSettings, metrics: Sequence[str] = ()
+    fitted: Prepared,
+    judged: Prepared,
+    part: Part,
+    loss: LossSettings,
+    metrics: Sequence[str] = (),
+    own_metrics: Mapping[str, OwnMetric] | None = None,
 ) -> dict[str, dict[str, float]]:
     """{baseline: numbers} as of `evaluate_baselines`, on a part of other pictures than the predictors are fitted to."""
-    return _judged(fitted, judged, part, loss, None, metrics=metrics)
+    return _judged(fitted, judged, part, loss, None, metrics=metrics, own_metrics=own_metrics or {})
 
 
 def _judged(
-    fitted: Prepared, judged: Prepared, part: Part, loss: LossSettings, train_images: int | None, **asked: Sequence[str]
+    fitted: Prepared, judged: Prepared, part: Part, loss: LossSettings, train_images: int | None, **asked: Any
 ) -> dict[str, dict[str, float]]:
     import torch
 

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from depth_loss_sweep.data.tensors import Pictures
 from depth_loss_sweep.model.backend import autocast, memory_format
 from depth_loss_sweep.model.losses import CombinedLoss
-from depth_loss_sweep.model.metrics import MeanAccumulator, MetricAccumulator, per_image_metrics
-from depth_loss_sweep.model.names import metrics_with
+from depth_loss_sweep.model.metrics import NONE, MeanAccumulator, MetricAccumulator, per_image_metrics
 from depth_loss_sweep.model.recorded import Recorded
 from depth_loss_sweep.model.runtime import Runtime
-from depth_loss_sweep.model.settings import RunSettings
+from depth_loss_sweep.model.settings import OwnMetric, RunSettings
 
 Value = TypeVar("Value")
 
@@ -74,11 +73,18 @@ class Evaluator:
     """Computes every term and metric of a network on pictures; on a CUDA card its kernels are recorded and replayed."""
 
     def __init__(
-        self, network: nn.Module, loss: CombinedLoss, runtime: Runtime, further_metrics: Sequence[str] = ()
+        self,
+        network: nn.Module,
+        loss: CombinedLoss,
+        runtime: Runtime,
+        further_metrics: Sequence[str] = (),
+        own_metrics: Mapping[str, OwnMetric] = NONE,
+        may_record: bool = True,
     ) -> None:
+        """Without `may_record`, kernels are queued anew each time: the user's own code may wait for the device."""
         self.network, self.loss, self.runtime = network, loss, runtime
-        self.metrics = metrics_with(further_metrics)
-        self._judge = Recorded(self._values) if runtime.kind == "cuda" else self._values
+        self.metrics = (further_metrics, own_metrics)
+        self._judge = Recorded(self._values) if runtime.kind == "cuda" and may_record else self._values
         self._names: tuple[str, ...] = ()
 
     @torch.no_grad()
@@ -87,13 +93,13 @@ class Evaluator:
 
         `keep` are the numbers of the pictures, in rising order, whose predictions are wanted.
         """
-        metrics, others = MetricAccumulator(self.metrics), MeanAccumulator()
+        metrics, others = MetricAccumulator(*self.metrics), MeanAccumulator()
         kept: list[Tensor] = []
         for start, batch in zip(range(0, len(pictures), batch_size), pictures.batches(batch_size), strict=True):
             prediction, rows = self._judge(batch.images, batch.depth, batch.mask)
             values = dict(zip(self._names, rows, strict=True))
             metrics.add_values(
-                {name: values.pop(f"metric_{name}") for name in self.metrics if f"metric_{name}" in values}
+                {name: values.pop(f"metric_{name}") for name in metrics.names if f"metric_{name}" in values}
             )
             metrics.add_pixels(values.pop("pixels"))
             others.add_values(values)
@@ -119,7 +125,7 @@ class Evaluator:
         """A batch's predictions, and a row (B,) of each of `_names`."""
         prediction = predict(self.network, images, self.runtime)
         values = {
-            **_named("metric_", per_image_metrics(prediction, depth, mask, self.metrics)),
+            **_named("metric_", per_image_metrics(prediction, depth, mask, *self.metrics)),
             "pixels": mask.sum(dim=(1, 2, 3)),
             **_named("term_", self.loss.per_image(prediction, depth, mask, as_input(images))),
             "spread_prediction": _spread(prediction, mask),

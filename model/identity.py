@@ -8,8 +8,9 @@ from typing import Any
 from depth_loss_sweep.data.settings import Settings
 from depth_loss_sweep.model.names import ALL_TERMS, NETWORKS, WEIGHTINGS, network_entry
 from depth_loss_sweep.model.runtime import Runtime
-from depth_loss_sweep.model.settings import ModelSettings, RunSettings
+from depth_loss_sweep.model.settings import ModelSettings, OwnTerm, RunSettings
 from depth_loss_sweep.registry import options_of
+from depth_loss_sweep.usercode import options_stated
 
 TRAINING_VERSION = 2
 """Raised when the same settings give other numbers than before; part of every run's identity."""
@@ -29,7 +30,7 @@ def run_identity(settings: RunSettings, runtime: Runtime, data_identity: str) ->
     if not settings.train.augment_copies:
         del train["augment_copies"]  # it came later
     # A further term that the study doesn't name is neither computed nor named here; one that it names is both, even at weight 0.
-    terms = {term: ALL_TERMS[term] for term in settings.weights}
+    terms = {term: ALL_TERMS[term] for term in settings.weights if term not in settings.loss.own}
     in_use = options_of(terms, {"": WEIGHTINGS[settings.loss.weighting]})
     parts: dict[str, Any] = {
         "version": TRAINING_VERSION,
@@ -46,7 +47,16 @@ def run_identity(settings: RunSettings, runtime: Runtime, data_identity: str) ->
     }
     if settings.metrics:
         parts["metrics"] = settings.metrics
+    if settings.loss.own:
+        parts["loss"]["own"] = {name: _own(term) for name, term in settings.loss.own.items()}
+    if settings.own_metrics:
+        parts["own_metrics"] = {name: _own(metric) for name, metric in settings.own_metrics.items()}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _own(term: OwnTerm) -> dict[str, Any]:
+    """What determines a term or metric of the user's own: neither its label nor its unit."""
+    return {"function": term.function, "options": options_stated(term.function, term.options)}
 
 
 def _network(settings: ModelSettings) -> dict[str, Any]:
@@ -56,7 +66,10 @@ def _network(settings: ModelSettings) -> dict[str, Any]:
     others = {key for line in NETWORKS.values() for key in line.own_keys} - {*entry.own_keys}
     fields = type(settings).model_fields
     unsaid = others | {key for key in CAME_LATER if getattr(settings, key) == fields[key].default}
-    return {key: value for key, value in stated.items() if key not in unsaid}
+    found = {key: value for key, value in stated.items() if key not in unsaid}
+    if settings.is_own:
+        found["options"] = options_stated(settings.network, settings.options)
+    return found
 
 
 def _stated(settings: Settings, options: Mapping[str, Any], in_use: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ Nothing here waits for the device, and no shape depends on the mask.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from depth_loss_sweep.model.errors import ModelError
 from depth_loss_sweep.model.names import ALL_TERMS, WEIGHTINGS, terms_with
+from depth_loss_sweep.model.own import term_values
 from depth_loss_sweep.model.settings import EdgeForm, LossSettings, SILogForm
 from depth_loss_sweep.model.weighting import Weighting
 
@@ -218,9 +219,17 @@ def l1_term(maps: Maps, loss: LossSettings) -> PerImage:
 
 
 @cache
-def _function(term: str) -> Callable[[Maps, LossSettings], PerImage]:
+def _built_in(term: str) -> Callable[[Maps, LossSettings], PerImage]:
     function: Callable[[Maps, LossSettings], PerImage] = ALL_TERMS[term].load()
     return function
+
+
+def _compute(term: str, maps: Maps, loss: LossSettings) -> PerImage:
+    """A term of the registry's or of the user's own, which is looked for first."""
+    if term not in loss.own:
+        return _built_in(term)(maps, loss)
+    assert maps.image is not None
+    return PerImage(*term_values(loss.own[term], maps.pred, maps.target, maps.mask, maps.image))
 
 
 class CombinedLoss(nn.Module):
@@ -254,8 +263,10 @@ class CombinedLoss(nn.Module):
         except ValidationError as error:
             fault = error.errors(include_url=False)[0]
             raise ModelError(f"{'.'.join(map(str, fault['loc']))} is {fault['input']!r}: {fault['msg']}") from error
-        _check_weights(weights)
-        self.weighting: Weighting = WEIGHTINGS[self.settings.weighting].load()(weights, self.settings)
+        _check_weights(weights, self.settings.own)
+        self.weighting: Weighting = WEIGHTINGS[self.settings.weighting].load()(
+            {**dict.fromkeys(self.settings.own, 0.0), **weights}, self.settings
+        )
 
     def forward(
         self, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor | None = None
@@ -272,7 +283,7 @@ class CombinedLoss(nn.Module):
         """The dictionary of `forward` alone; the weighting isn't asked."""
         followed = self.weighting.followed
         for term in followed:
-            if image is None and ALL_TERMS[term].needs_image:
+            if image is None and self._needs_image(term):
                 raise ModelError(f"a weight on {term} was given no image; expected (B, 3, H, W) in [0, 1]")
         maps = Maps(pred, target, mask, image)
         return {term: value.mean() for term, value in self._terms(maps, followed).items()}
@@ -289,11 +300,14 @@ class CombinedLoss(nn.Module):
         """Every term; autograd follows only the named ones, since one of weight 0 would get a gradient of 0 at full price."""
         computed: dict[str, PerImage] = {}
         for term in self.weighting.given:
-            if maps.image is None and ALL_TERMS[term].needs_image:
+            if maps.image is None and self._needs_image(term):
                 continue
             with torch.set_grad_enabled(torch.is_grad_enabled() and term in followed):
-                computed[term] = _function(term)(maps, self.settings)
+                computed[term] = _compute(term, maps, self.settings)
         return computed
+
+    def _needs_image(self, term: str) -> bool:
+        return term in self.settings.own or ALL_TERMS[term].needs_image
 
 
 def per_image_terms(
@@ -325,11 +339,11 @@ def per_image_terms(
     return loss.per_image(pred, target, mask, image)
 
 
-def _check_weights(weights: Mapping[str, float]) -> None:
+def _check_weights(weights: Mapping[str, float], own: Collection[str]) -> None:
     """ModelError where weights by term are of no use."""
     for term, weight in weights.items():
-        if term not in ALL_TERMS:
-            raise ModelError(f"unknown loss term {term!r}; the terms are {', '.join(ALL_TERMS)}")
+        if term not in ALL_TERMS and term not in own:
+            raise ModelError(f"unknown loss term {term!r}; the terms are {', '.join([*ALL_TERMS, *own])}")
         if not 0 <= weight < math.inf:
             raise ModelError(f"the weight of {term} is {weight}; weights are finite and not negative")
     if not sum(weights.values()) > 0:

@@ -34,6 +34,8 @@ from torch.nn import functional
 
 from depth_loss_sweep.model.losses import MIN_DEPTH, log_depth, masked_mean
 from depth_loss_sweep.model.names import ALL_METRICS, METRICS, POOLED, metrics_with
+from depth_loss_sweep.model.own import metric_values
+from depth_loss_sweep.model.settings import OwnMetric
 from depth_loss_sweep.registry import load
 
 DELTA_BASE = 1.25
@@ -54,18 +56,29 @@ def evaluate_metrics(pred: Tensor, target: Tensor, mask: Tensor, further: Iterab
     return accumulator.result()
 
 
+NONE: Mapping[str, OwnMetric] = {}
+
+
 @torch.no_grad()
-def per_image_metrics(pred: Tensor, target: Tensor, mask: Tensor, further: Iterable[str] = ()) -> dict[str, Tensor]:
-    """Return {name: (B,)} for `METRICS`, those of `EXTRA_METRICS` that an image has (all but rmse_pooled), and `further` ones."""
-    return _compute(metrics_with(further), pred, target, mask)
+def per_image_metrics(
+    pred: Tensor, target: Tensor, mask: Tensor, further: Iterable[str] = (), own: Mapping[str, OwnMetric] = NONE
+) -> dict[str, Tensor]:
+    """Return {name: (B,)} for `METRICS`, those of `EXTRA_METRICS` that an image has (all but rmse_pooled), and `further` ones.
+
+    `own` are those of the user's own, by name; one is computed in place of a further one of its name.
+    """
+    return _compute(metrics_with([*further, *own]), pred, target, mask, own)
 
 
-def _compute(names: Iterable[str], pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def _compute(
+    names: Iterable[str], pred: Tensor, target: Tensor, mask: Tensor, own: Mapping[str, OwnMetric] = NONE
+) -> dict[str, Tensor]:
     """These metrics of each image, {name: (B,)}; what makes several is called once."""
-    codes = {name: ALL_METRICS[name].code for name in names}
+    codes = {name: "" if name in own else ALL_METRICS[name].code for name in names}
     values: dict[str, Tensor] = {}
     for code in dict.fromkeys(code for code in codes.values() if code):
         values |= _function(code)(pred, target, mask)
+    values |= {name: metric_values(metric, pred, target, mask) for name, metric in own.items()}
     return {name: values[name] for name in codes if name in values}
 
 
@@ -112,16 +125,16 @@ class MeanAccumulator:
 
 
 class MetricAccumulator(MeanAccumulator):
-    """`METRICS`, `EXTRA_METRICS` and `further` ones over batches, the pooled rmse included; all are NaN before one is added."""
+    """`METRICS`, `EXTRA_METRICS`, `further` and `own` ones over batches, the pooled rmse included; all are NaN before one is added."""
 
-    def __init__(self, further: Iterable[str] = ()) -> None:
+    def __init__(self, further: Iterable[str] = (), own: Mapping[str, OwnMetric] = NONE) -> None:
         super().__init__()
-        self.names = metrics_with(further)
+        self.names, self.own = metrics_with([*further, *own]), own
         self._valid_pixels = MeanAccumulator()
 
     def add(self, pred: Tensor, target: Tensor, mask: Tensor) -> None:
         """Take one batch of (B, 1, H, W) maps."""
-        self.add_values(per_image_metrics(pred, target, mask, self.names))
+        self.add_values(per_image_metrics(pred, target, mask, self.names, self.own))
         self.add_pixels(mask.sum(dim=(1, 2, 3)))
 
     def add_pixels(self, pixels: Tensor) -> None:

@@ -7,7 +7,7 @@ term, a metric, a weighting or a network is to write its module and to add its l
 cost nothing, and take no column, anywhere else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from pydantic import Field
 
 from depth_loss_sweep.model.errors import MissingPackageError
 from depth_loss_sweep.registry import Entry, nearest
+from depth_loss_sweep.usercode import Reference
 
 NO_UNIT = "no unit"
 
@@ -215,9 +216,13 @@ ALL_TERMS: dict[str, Term] = TERMS | FURTHER_TERMS
 
 
 def terms_with(named: Iterable[str] = ()) -> tuple[str, ...]:
-    """The terms that are computed where these are named: `TERMS`, and the further ones among them."""
-    asked = {*named}
-    return (*TERMS, *(term for term in FURTHER_TERMS if term in asked))
+    """The terms that are computed where these are named: `TERMS`, the further ones among them, and a study's own."""
+    return (*TERMS, *_further(FURTHER_TERMS, {*named} - TERMS.keys()))
+
+
+def _further(registry: Mapping[str, Entry], asked: set[str]) -> tuple[str, ...]:
+    """Those of a registry in its order, then the user's own by name."""
+    return (*(name for name in registry if name in asked), *sorted(asked - registry.keys()))
 
 
 _BASIC = "depth_loss_sweep.model.metrics:basic_metrics"
@@ -320,9 +325,8 @@ ALL_METRICS: dict[str, Metric] = METRICS | EXTRA_METRICS | FURTHER_METRICS
 
 
 def metrics_with(named: Iterable[str] = ()) -> tuple[str, ...]:
-    """The metrics that are computed where these are named: `METRICS`, `EXTRA_METRICS`, and the further ones among them."""
-    asked = {*named}
-    return (*METRICS, *EXTRA_METRICS, *(metric for metric in FURTHER_METRICS if metric in asked))
+    """The metrics that are computed where these are named: `METRICS`, `EXTRA_METRICS`, further ones and a study's own."""
+    return (*METRICS, *EXTRA_METRICS, *_further(FURTHER_METRICS, {*named} - METRICS.keys() - EXTRA_METRICS.keys()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -399,6 +403,8 @@ class Network(Entry):
     """What it is made by, which is an extra of ours, too; which of its networks stands behind a colon."""
     own_keys: tuple[str, ...] = ()
     """The keys of [model] that it alone has, or shares with few: of the others they determine nothing."""
+    published: str = ""
+    """The code that says how published weights are named and shaped."""
     fetch: str = ""
     """The code that gets published weights; where there is none, there are none."""
     arrays: str = ""
@@ -415,26 +421,34 @@ NETWORKS: dict[str, Network] = {
         code="depth_loss_sweep.model.timm_network:TimmNetwork",
         package="timm",
         own_keys=("decoder_channels", "options"),
+        published="depth_loss_sweep.model.timm_network:published",
         fetch="depth_loss_sweep.model.timm_network:fetch",
     ),
     "smp": Network(
         code="depth_loss_sweep.model.smp_network:smp_network",
         package="segmentation_models_pytorch",
         own_keys=("decoder_channels", "options"),
+        published="depth_loss_sweep.model.smp_network:published",
         fetch="depth_loss_sweep.model.smp_network:fetch",
     ),
 }
 
 
+OWN_NETWORK = Network(code="depth_loss_sweep.model.own:build_network", own_keys=("options",))
+"""The line of every network of a user's own."""
+
+
 def network_forms() -> str:
     """The networks as a spec writes them, in words."""
-    return ", ".join(f"{name}:NAME" if entry.package else name for name, entry in NETWORKS.items())
+    return ", ".join([*(f"{name}:NAME" if entry.package else name for name, entry in NETWORKS.items()), "FILE.py:NAME"])
 
 
 def network_entry(network: str) -> Network:
     """The line of a network as a spec writes it. ValueError where it is none, lacks its name, or has one too many."""
     kind, _, name = network.partition(":")
     entry = NETWORKS.get(kind)
+    if entry is None and Reference.parse(network):
+        return OWN_NETWORK
     if entry is None:
         raise ValueError(f"unknown network{nearest(kind, NETWORKS)}; expected {network_forms()}")
     if bool(name) is not bool(entry.package):

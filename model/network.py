@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from depth_loss_sweep.model.errors import ModelError
 from depth_loss_sweep.model.head import Head
 from depth_loss_sweep.model.names import network_entry, require_package
+from depth_loss_sweep.model.own import build_network
 from depth_loss_sweep.model.settings import ModelSettings
 from depth_loss_sweep.registry import nearest
 
@@ -52,18 +53,29 @@ def try_network(settings: ModelSettings, image_size: tuple[int, int], weights: P
 class DepthNetwork(nn.Module):
     """Depth in metres, (B, 1, H, W) float32, from images (B, 3, H, W) in [0, 1]."""
 
-    def __init__(self, settings: ModelSettings, depth_range: tuple[float, float]) -> None:
-        """Build the network with fresh weights from torch's random state; `depth_range` is (d_min, d_max) in metres."""
+    def __init__(
+        self, settings: ModelSettings, depth_range: tuple[float, float], image_size: tuple[int, int] = (256, 256)
+    ) -> None:
+        """Build the network with fresh weights from torch's random state; `depth_range` is (d_min, d_max) in metres.
+
+        `image_size`, (height, width) in pixels, is told to networks that ask for it.
+        """
         super().__init__()
         require_package(settings.network)
-        self.head = Head(settings.head, (float(depth_range[0]), float(depth_range[1])))
-        self.body: nn.Module = network_entry(settings.network).load()(settings)
+        ends = (float(depth_range[0]), float(depth_range[1]))
+        self.head = Head(settings.head, ends)
+        self.body: nn.Module = (
+            build_network(settings, ends, image_size)
+            if settings.is_own
+            else network_entry(settings.network).load()(settings)
+        )
         self.settings = settings
         names = [name for name, _ in self.body.named_parameters()]
         _require_known("model.freeze", settings.freeze, names)
         _require_known("model.learning_rate_scale", settings.learning_rate_scale, names)
         for name, parameter in self.body.named_parameters():
-            parameter.requires_grad_(not _longest(name, settings.freeze))
+            if _longest(name, settings.freeze):
+                parameter.requires_grad_(False)
         if not self.trained():
             raise ModelError(f"model.freeze is {list(settings.freeze)}: nothing is left to train")
 
@@ -93,16 +105,20 @@ class DepthNetwork(nn.Module):
     def start_at(self, median_m: float) -> None:
         """Have the untrained network predict about `median_m` metres everywhere, unless its body predicts metres by itself.
 
-        ModelError unless the depth range holds it.
+        One of the user's own that has no `start_at` starts where it will. ModelError unless the depth range holds the median.
         """
         start = self.head.from_depth(median_m)
-        if self.head.kind != "none":
+        if self.head.kind != "none" and not (self.settings.is_own and not hasattr(self.body, "start_at")):
             self.body.start_at(start)  # type: ignore[operator]
 
     def load_pretrained(self, weights: Path) -> None:
         """Begin with the weights of a safetensors file. ModelError, in one line, where they are another network's."""
+        tensors = load_file(weights)
         try:
-            self.body.load_pretrained(load_file(weights))  # type: ignore[operator]
+            if hasattr(self.body, "load_pretrained"):
+                self.body.load_pretrained(tensors)  # type: ignore[operator]
+            else:
+                self.body.load_state_dict(tensors)
         except (RuntimeError, ModelError) as error:
             said = " ".join(str(error).split())[:300]
             raise ModelError(f"the pretrained weights are not those of {self.settings.network}: {said}") from error

@@ -68,11 +68,14 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
     try:
         settings = RunSettings(**checkpoint.settings)
         image_size = DataSettings(image_size=checkpoint.about["image_size"]).image_size
-        with torch.device("meta"):  # a few bytes can claim a network that takes all memory
-            expected = DepthNetwork(settings.model, settings.depth_range).arrays()
-        if {name: tuple(t.shape) for name, t in expected.items()} != {n: a.shape for n, a in checkpoint.model.items()}:
-            raise ValueError("the arrays are not those of its network")
-        network = DepthNetwork(settings.model, settings.depth_range)
+        if not settings.model.is_own:
+            with torch.device("meta"):  # a few bytes can claim a network that takes all memory
+                expected = DepthNetwork(settings.model, settings.depth_range).arrays()
+            if {name: tuple(t.shape) for name, t in expected.items()} != {
+                n: a.shape for n, a in checkpoint.model.items()
+            }:
+                raise ValueError("the arrays are not those of its network")
+        network = DepthNetwork(settings.model, settings.depth_range, image_size)
         network.load_arrays(checkpoint.model)
     except MissingPackageError as error:
         raise MissingPackageError(f"the model file {path}: {error}") from error
@@ -193,7 +196,10 @@ def evaluate_checkpoint(path: Path, data: Prepared, part: Part, device: str = "c
     loss = combined_loss(settings)
     loss.weighting.load_state_dict({name: torch.from_numpy(array) for name, array in model.weighting.items()})
     loss.to(model.runtime.device)
-    found = Evaluator(model.network, loss, model.runtime, settings.metrics)(pictures, settings.train.batch_size)
+    evaluate = Evaluator(
+        model.network, loss, model.runtime, settings.metrics, settings.own_metrics, may_record=not settings.code
+    )
+    found = evaluate(pictures, settings.train.batch_size)
     return {"images": len(pictures), "epoch": model.epoch, **found.means}
 
 

@@ -1,7 +1,7 @@
 """The trivial predictors at work: fitted to the training pictures, judged as a network is. Numbers: `model.baselines`."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,10 @@ from depth_loss_sweep.data.prepare import Part, Prepared
 from depth_loss_sweep.data.tensors import Batch, Pictures
 from depth_loss_sweep.model.errors import ModelError
 from depth_loss_sweep.model.losses import per_image_terms
-from depth_loss_sweep.model.metrics import MeanAccumulator, MetricAccumulator
+from depth_loss_sweep.model.metrics import NONE, MeanAccumulator, MetricAccumulator
 from depth_loss_sweep.model.names import BASELINES, terms_with
 from depth_loss_sweep.model.schedule import fixed_draw
-from depth_loss_sweep.model.settings import LossSettings
+from depth_loss_sweep.model.settings import LossSettings, OwnMetric
 
 BATCH_IMAGES = 32
 
@@ -98,16 +98,17 @@ def judge_baselines(
     train_images: int | None,
     terms: Sequence[str] = (),
     metrics: Sequence[str] = (),
+    own_metrics: Mapping[str, OwnMetric] = NONE,
 ) -> dict[str, dict[str, float]]:
     """Terms and metrics of each on a part's pictures; on train over the draw of `train_images` that a run is evaluated on.
 
-    `terms` and `metrics` are the further ones.
+    `terms` and `metrics` are the further ones; the user's own terms are in the loss's settings.
     """
     data_range = loss.ssim_data_range or prepared.depth_range[1]
     pictures = prepared.pictures(part)
     if part == "train" and train_images is not None:
         pictures = pictures.subset(fixed_draw(len(pictures), train_images))
-    judged = (pictures, loss, data_range, terms_with(terms), metrics)
+    judged = (pictures, loss, data_range, terms_with([*terms, *loss.own]), metrics, own_metrics)
     return {name: _evaluate(baselines.prediction(name), *judged) for name in BASELINES}
 
 
@@ -119,9 +120,10 @@ def _evaluate(
     data_range: float,
     terms: Sequence[str],
     further_metrics: Sequence[str],
+    own_metrics: Mapping[str, OwnMetric],
 ) -> dict[str, float]:
     """Terms and metrics of one prediction (1, 1, H, W) for every picture of a part."""
-    metrics, means = MetricAccumulator(further_metrics), MeanAccumulator()
+    metrics, means = MetricAccumulator(further_metrics, own_metrics), MeanAccumulator()
     options = {"data_range": data_range, "terms": terms, **loss.model_dump(exclude={"ssim_data_range"})}
     for batch in pictures.batches(BATCH_IMAGES):
         pred = prediction.expand_as(batch.depth)

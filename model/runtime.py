@@ -1,5 +1,6 @@
 """On what and in which arithmetic a run computes. Resolved once, then stored. No torch here: see `model.backend`."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -7,6 +8,7 @@ from typing import Any, Literal
 from depth_loss_sweep.model.errors import ModelError
 from depth_loss_sweep.model.names import network_entry
 from depth_loss_sweep.model.settings import ModelSettings, TrainSettings
+from depth_loss_sweep.usercode import versions
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,20 @@ def resolve_runtime(device: str, train: TrainSettings, machine: Machine, is_larg
 
 
 def environment_key(
-    runtime: Runtime, train: TrainSettings, machine: Machine, model: ModelSettings | None = None
+    runtime: Runtime,
+    train: TrainSettings,
+    machine: Machine,
+    model: ModelSettings | None = None,
+    code: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What may change bits though the run's identity is the same: device model, threads, versions, determinism."""
+    """What may change bits though the run's identity is the same: device model, threads, versions, determinism.
+
+    `code` are references to the user's own, of which the packages count that it imports.
+    """
     key = _key(runtime, train, machine)
     package = network_entry(model.network).package if model is not None else ""
-    return key | ({package: _version(package)} if package else {})
+    packages = versions(code)
+    return key | ({package: _version(package)} if package else {}) | ({"packages": packages} if packages else {})
 
 
 def _version(package: str) -> str | None:

@@ -5,9 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, create_model, field_validator, model_validator
 
-from depth_loss_sweep.data.settings import Settings
-from depth_loss_sweep.model.names import ALL_TERMS, FURTHER_METRICS, NETWORKS, WEIGHTINGS, network_entry, terms_with
+from depth_loss_sweep.data.settings import Option, Settings, own_options
+from depth_loss_sweep.model.names import (
+    ALL_TERMS,
+    FURTHER_METRICS,
+    NETWORKS,
+    NO_UNIT,
+    OWN_NETWORK,
+    WEIGHTINGS,
+    network_entry,
+    terms_with,
+)
 from depth_loss_sweep.registry import options_of
+from depth_loss_sweep.usercode import Reference
 
 HeadKind = Literal["linear", "softplus", "log_sigmoid", "none"]
 SILogForm = Literal["plain", "rooted"]
@@ -19,12 +29,39 @@ FILE, DIGEST = "file:", "sha256:"
 """What weights to begin with are known by: where a file lies, or what is in it."""
 
 
+class OwnTerm(Settings):
+    """A term of the user's own: `function(pred, target, mask, image, **options) -> (B,)`, see `model.own`."""
+
+    function: str = Field(description="FILE.py:NAME, or package.module:NAME")
+    unit: str = Field(NO_UNIT, max_length=40, description="of its values")
+    label: str = Field("", max_length=80, description="in figures and tables; by default its name")
+    options: dict[str, Option] = own_options("the function")
+
+    @field_validator("function")
+    @classmethod
+    def _is_reference(cls, value: str) -> str:
+        return _reference(value)
+
+
+class OwnMetric(OwnTerm):
+    """A metric of the user's own: `function(pred, target, mask, **options) -> (B,)`."""
+
+    better: Literal["lower", "higher"] = Field("lower", description="which way is better")
+
+
+def _reference(value: str) -> str:
+    if Reference.parse(value) is None:
+        raise ValueError("expected FILE.py:NAME, relative to the spec, or package.module:NAME of an installed package")
+    return value
+
+
 class _ModelSettings(Settings):
     """The network (see `model.network`)."""
 
     network: str = Field(
         "unet",
-        description="unet: the paper's; timm:NAME: an encoder of timm, and a decoder; smp:NAME: one of segmentation-models-pytorch",
+        description="unet: the paper's; timm:NAME: an encoder of timm, and a decoder; smp:NAME: one of segmentation-models-pytorch; "
+        "FILE.py:NAME or package.module:NAME: one of your own",
     )
     width: int = Field(64, ge=1, le=1024, description="unet: channels of the first block; the bottleneck has 8 x width")
     batch_norm: bool = Field(False, description="unet: batch norm after every convolution of the blocks")
@@ -81,6 +118,11 @@ class _ModelSettings(Settings):
                 f"network {self.network!r} takes no options, and {', '.join(self.options)} is set: remove it"
             )
         return self
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the network is the user's."""
+        return network_entry(self.network) is OWN_NETWORK
 
 
 class TrainSettings(Settings):
@@ -167,6 +209,7 @@ class _LossSettings(Settings):
         allow_inf_nan=False,
         description="the depths, in metres, that SSIM's constants refer to; where it is not set: d_max",
     )
+    own: dict[str, OwnTerm] = Field({}, description="[terms]", exclude_if=lambda value: not value)
 
 
 if TYPE_CHECKING:
@@ -199,6 +242,8 @@ class RunSettings(Settings):
     """Of `TERMS` and of the further terms that were named: those that the run computes."""
     metrics: tuple[str, ...] = ()
     """The `FURTHER_METRICS` that it is judged by."""
+    own_metrics: dict[str, OwnMetric] = Field({}, exclude_if=lambda value: not value)
+    """Those of the user's own."""
     seed: int = Field(ge=0)
     depth_range: tuple[float, float] = (0.1, 10.0)
 
@@ -207,17 +252,29 @@ class RunSettings(Settings):
         """SSIM's data range in metres: as set, else the far end of the depth range."""
         return self.loss.ssim_data_range or self.depth_range[1]
 
+    @property
+    def code(self) -> tuple[str, ...]:
+        """The references to the user's own code that it runs."""
+        own = (*self.loss.own.values(), *self.own_metrics.values())
+        return tuple(dict.fromkeys([self.model.network] * self.model.is_own + [each.function for each in own]))
+
+    @property
+    def judged_by(self) -> tuple[str, ...]:
+        """The metrics that it is judged by beside the usual ones."""
+        return tuple(dict.fromkeys([*self.metrics, *self.own_metrics]))
+
     @field_validator("weights")
     @classmethod
-    def _usable_weights(cls, value: dict[str, float]) -> dict[str, float]:
+    def _usable_weights(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        own = info.data["loss"].own if "loss" in info.data else {}
         for term, weight in value.items():
-            if term not in ALL_TERMS:
-                raise ValueError(f"unknown term {term!r}; the terms are {', '.join(ALL_TERMS)}")
+            if term not in ALL_TERMS and term not in own:
+                raise ValueError(f"unknown term {term!r}; the terms are {', '.join([*ALL_TERMS, *own])}")
             if not 0 <= weight < float("inf"):
                 raise ValueError(f"the weight of {term} is {weight}; weights are finite and not negative")
         if not sum(value.values()) > 0:
             raise ValueError("the weights sum to nothing; at least one must be positive")
-        return {term: float(value.get(term, 0.0)) for term in terms_with(value)}
+        return {term: float(value.get(term, 0.0)) for term in terms_with([*value, *own])}
 
     @field_validator("metrics")
     @classmethod

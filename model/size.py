@@ -52,7 +52,12 @@ def checkpoint_bytes(settings: ModelSettings, epochs: int, val_images: int) -> i
 
 
 def _arrays(settings: ModelSettings) -> Arrays:
-    """As the network's registry line says without torch, else as the network is when it is built without memory."""
+    """As the network's registry line says without torch, else as the network is when it is built without memory.
+
+    Nothing is known of one of the user's own: its code isn't run to say so.
+    """
+    if settings.is_own:
+        return Arrays(())
     code = network_entry(settings.network).arrays
     if code:
         said: Arrays = load(code)(settings)

@@ -50,9 +50,14 @@ def smp_network(settings: ModelSettings) -> nn.Module:
 
 def fetch(settings: ModelSettings) -> dict[str, Tensor]:
     """The published weights of a network's encoder. Raises what its download raises."""
+    return published(settings, PUBLISHED)
+
+
+def published(settings: ModelSettings, weights: str | None = None) -> dict[str, Tensor]:
+    """The arrays of a network's encoder, as the package names them: fresh ones, or those published."""
     smp, kind = _package(), _architecture(settings)
     options = {"encoder_name": inspect.signature(kind.__init__).parameters["encoder_name"].default, **settings.options}
-    found: dict[str, Tensor] = smp.encoders.get_encoder(options["encoder_name"], weights=PUBLISHED).state_dict()
+    found: dict[str, Tensor] = smp.encoders.get_encoder(options["encoder_name"], weights=weights).state_dict()
     return found
 
 

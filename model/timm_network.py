@@ -177,9 +177,14 @@ class _Decoder(nn.Module):
 
 def fetch(settings: ModelSettings) -> dict[str, Tensor]:
     """The weights that timm names as a network's, from where they are published. Raises what its download raises."""
+    return published(settings, is_fetched=True)
+
+
+def published(settings: ModelSettings, is_fetched: bool = False) -> dict[str, Tensor]:
+    """The arrays of the whole network, as timm publishes them: fresh ones, or fetched."""
     timm, name = load_timm(), settings.network.partition(":")[2]
     _require_known(timm, name)
-    found: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
+    found: dict[str, Tensor] = timm.create_model(name, pretrained=is_fetched).state_dict()
     return found
 
 

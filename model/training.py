@@ -47,6 +47,7 @@ from depth_loss_sweep.model.runtime import Runtime, environment_key
 from depth_loss_sweep.model.schedule import epoch_order, fixed_draw, learning_rate, steps_per_epoch, stream_seed
 from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.model.weights import weights_file
+from depth_loss_sweep.usercode import sources
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def train(
             if result and result.epochs == len(known) and not judge_test:
                 return result
         is_shorter = checkpoint is not None and checkpoint.epoch > epochs
-        training = _Training(settings, data, runtime, None if checkpoint and not is_shorter else weights)
+        training = Training(settings, data, runtime, None if checkpoint and not is_shorter else weights)
         if checkpoint and not is_shorter:
             training.restore(checkpoint)
         # Where a run of a constant rate is longer than asked for, its files are left alone and the epochs asked for are
@@ -121,14 +122,15 @@ def train(
 # ---- the loop ---------------------------------------------------------------------------------------------------
 
 
-class _Training:
+class Training:
     """A network on its way through the epochs, with its data on the device."""
 
-    def __init__(self, settings: RunSettings, data: Prepared, runtime: Runtime, weights: Path | None) -> None:
+    def __init__(self, settings: RunSettings, data: Prepared, runtime: Runtime, weights: Path | None = None) -> None:
         """`weights` holds what the network begins with; None where it is restored."""
         apply_runtime(runtime, settings.train)
         self.settings, self.runtime, self.data = settings, runtime, data
-        self.environments = [environment_key(runtime, settings.train, this_machine(runtime.device), settings.model)]
+        machine = this_machine(runtime.device)
+        self.environments = [environment_key(runtime, settings.train, machine, settings.model, settings.code)]
         self.records: list[EpochRecord] = []
         self.train_part = data.pictures("train", runtime.device)
         self.val_part = data.pictures("val", runtime.device)
@@ -139,18 +141,21 @@ class _Training:
         self.copies = self._draw_copies()
         self.panels = sorted({round(i * (len(self.val_part) - 1) / (PANELS - 1)) for i in range(PANELS)})
         median, self.median_rmse = median_baseline(data)
-        self.network = _build_network(settings, median, runtime, weights)
+        self.network = _build_network(settings, median, runtime, data.settings.image_size, weights)
         self.loss = combined_loss(settings).to(runtime.device)
         self.optimizer = Adam(self.network.trained().values(), settings.train, self.network.rate_scales())
         self.loss.weighting.begin(self.optimizer.parameters)
         # Apart: weight decay, clipping and the gradient norm are the network's.
         self.weighting_optimizer = Adam(self.loss.parameters(), settings.train.model_copy(update={"weight_decay": 0.0}))
-        self.draws_at_random = settings.model.network != "unet"
-        """Whether the network may drop some of its work, by torch's own generator."""
+        self.draws_at_random = settings.model.network != "unet" or bool(settings.code)
+        """Whether the network may drop some of its work, or a term draw, by torch's own generator."""
         self.validated: Evaluation | None = None
         self.per_image: dict[int, dict[str, np.ndarray]] = {}  # of the last two epochs: a value may be their mean
-        self._evaluator = Evaluator(self.network, self.loss, runtime, settings.metrics)
-        self._descend = Recorded(self._gradients) if runtime.kind == "cuda" else self._gradients
+        is_recorded = runtime.kind == "cuda" and not settings.code
+        self._evaluator = Evaluator(
+            self.network, self.loss, runtime, settings.metrics, settings.own_metrics, is_recorded
+        )
+        self._descend = Recorded(self._gradients) if is_recorded else self._gradients
 
     @property
     def epoch(self) -> int:
@@ -289,6 +294,7 @@ class _Training:
                 "runtime": self.runtime.as_dict(),
                 "environments": self.environments,
                 "image_size": list(self.data.settings.image_size),
+                **({"code": sources(self.settings.code)} if self.settings.code else {}),
             },
         )
 
@@ -372,11 +378,13 @@ class _Steps:
 # ---- what it is made of -----------------------------------------------------------------------------------------
 
 
-def _build_network(settings: RunSettings, median: float, runtime: Runtime, weights: Path | None) -> DepthNetwork:
+def _build_network(
+    settings: RunSettings, median: float, runtime: Runtime, image_size: tuple[int, int], weights: Path | None
+) -> DepthNetwork:
     """The network at its start; drawn on the CPU, so that it is the same on every device."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        network = DepthNetwork(settings.model, settings.depth_range)
+        network = DepthNetwork(settings.model, settings.depth_range, image_size)
     network.start_at(median)
     if weights is not None and isinstance(settings.model.pretrained, str):
         network.load_pretrained(weights_file(weights, settings.model.pretrained))

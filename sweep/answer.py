@@ -100,7 +100,7 @@ def study_question(store: Store, row: Mapping[str, Any], spec: StudySpec) -> tup
         measure=ranking,
         baselines=baselines,
         line=line_of(spec, trials),
-        objection=objection_to(measures.measure(spec.objective.column), spec.variable_names),
+        objection=objection_to(measures.measure(spec.objective.column, spec), spec.variable_names),
         is_search=spec.is_search,
         is_unfinished=not trials or any(t.state not in TOLD for t in trials),
         margin=spec.study.margin,
@@ -120,7 +120,7 @@ def study_front(store: Store, row: Mapping[str, Any], spec: StudySpec) -> Front 
     trials, question = study_question(store, row, spec)
     if question.objection:
         return None
-    second = measures.measure(spec.objectives[1].column)
+    second = measures.measure(spec.objectives[1].column, spec)
     values = store.decoded(row, "baselines", BASELINES).get("val", {})
     of_second = Objective(second, trial_results(store, spec, second, None), predictor_values(values, second))
     return pareto_front((Objective(question.measure, trials, question.baselines), of_second), question.level)
@@ -128,7 +128,7 @@ def study_front(store: Store, row: Mapping[str, Any], spec: StudySpec) -> Front 
 
 def study_measure(spec: StudySpec) -> Measure:
     """What a study's trials are ranked by."""
-    return ranking_of(measures.measure(spec.objective.column), measures.measure("metric_rmse"))
+    return ranking_of(measures.measure(spec.objective.column, spec), measures.measure("metric_rmse"))
 
 
 def race_of(store: Store, spec: StudySpec) -> Race:

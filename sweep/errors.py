@@ -6,6 +6,7 @@ SweepError
 │   └── StudyHeldError    another coordinator holds it
 ├── StorageError          the database or the home folder cannot be used
 ├── OutputError           an output cannot be written where it was asked for
+├── CodeError             the user's own code is missing, faulty, or not allowed to be imported
 ├── LeaseLostError        another coordinator has taken the study over: stop before writing
 ├── DataError             bad input data (data/errors.py)
 │   └── BadFileError      what is wrong with one file
@@ -43,6 +44,10 @@ class StorageError(SweepError):
 
 class OutputError(SweepError):
     """An output cannot be written where it was asked for, or would destroy what is there."""
+
+
+class CodeError(SweepError):
+    """The user's own code is missing, does something other than what is asked of it, or is not allowed to be imported."""
 
 
 class LeaseLostError(SweepError):

@@ -18,7 +18,7 @@ from depth_loss_sweep.spec_file import kept_overrides
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.words import counted
 
-PLACES = ("source", "rgb_root", "depth_root", "val_list", "test_list")
+PLACES = ("source", "rgb_root", "depth_root", "val_list", "test_list", "options")
 """The keys of [data] that say where pictures lie: what they hold is known by its content."""
 
 GROWS = {

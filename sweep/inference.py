@@ -24,6 +24,7 @@ from depth_loss_sweep.outputs import check_outputs
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.spec_file import parse_data_settings
 from depth_loss_sweep.store import Store
+from depth_loss_sweep.trust import require_trusted_model
 
 ALL = "all"
 """The part that is every picture of a source."""
@@ -38,10 +39,12 @@ def evaluate_source(
 
     Size and depth range are those the model was trained at, unless overridden. The predictors are None where the source
     has no training pictures to fit them to; "note" says so, or what else is to be known of them. "read_before" is how often the
-    test pictures among these were read before, as the home's database counts; None where there are none.
+    test pictures among these were read before, as the home's database counts; None where there are none. "units" are those of the
+    metrics of the user's own, where there are any.
     """
     if part not in (*PARTS, ALL):
         raise SpecError(f"--part {part!r}: expected one of {', '.join(PARTS)}, {ALL}")
+    require_trusted_model(checkpoint)
     model_file = load_model(checkpoint)
     trained = {"image_size": list(model_file.image_size), "depth_range": list(model_file.settings.depth_range)}
     settings = parse_data_settings(source, trained | {k.removeprefix("data."): v for k, v in overrides.items()})
@@ -53,9 +56,14 @@ def evaluate_source(
         raise SpecError(f"the source {settings.source} has no {part} pictures: choose another with --part")
     before = _read_test(checkpoint, prepared, part, home, storage)
     model = _metrics(evaluate_checkpoint(checkpoint, prepared, judged))
-    further = [metric for metric in FURTHER_METRICS if metric in model]
-    trivial, note = _beside_all(prepared, home, further) if part == ALL else _beside(prepared, judged, further)
-    return {"part": part, "images": images, "note": note, "read_before": before, "model": model, **trivial}
+    own = model_file.settings.own_metrics
+    asked = {
+        "metrics": [metric for metric in FURTHER_METRICS if metric in model and metric not in own],
+        "own_metrics": own,
+    }
+    trivial, note = _beside_all(prepared, home, asked) if part == ALL else _beside(prepared, judged, asked)
+    units = {"units": {name: metric.unit for name, metric in own.items()}} if own else {}
+    return {"part": part, "images": images, "note": note, "read_before": before, **units, "model": model, **trivial}
 
 
 def _read_test(checkpoint: Path, prepared: Prepared, part: str, home: Home, storage: str | None) -> int | None:
@@ -74,14 +82,14 @@ def _read_test(checkpoint: Path, prepared: Prepared, part: str, home: Home, stor
 Trivial = dict[str, dict[str, float] | None]
 
 
-def _beside(prepared: Prepared, part: Any, metrics: Sequence[str]) -> tuple[Trivial, str | None]:
+def _beside(prepared: Prepared, part: Any, asked: Mapping[str, Any]) -> tuple[Trivial, str | None]:
     if not len(prepared.split.train):
         return _unfitted("the source has no training pictures")
-    predictors = evaluate_baselines(prepared, DEFAULT_LOSS, metrics=metrics)[part]
+    predictors = evaluate_baselines(prepared, DEFAULT_LOSS, **asked)[part]
     return {name: _metrics(values) for name, values in predictors.items()}, None
 
 
-def _beside_all(whole: Prepared, home: Home, metrics: Sequence[str]) -> tuple[Trivial, str | None]:
+def _beside_all(whole: Prepared, home: Home, asked: Mapping[str, Any]) -> tuple[Trivial, str | None]:
     """The predictors on all pictures, fitted to those that the source's own split would train on."""
     try:
         split = open_prepared(whole.settings, home.cache, whole.dataset.fingerprint)
@@ -90,7 +98,7 @@ def _beside_all(whole: Prepared, home: Home, metrics: Sequence[str]) -> tuple[Tr
     count = len(split.split.train)
     if not count:
         return _unfitted("the source has no training pictures")
-    predictors = judge_beside(split, whole, "test", DEFAULT_LOSS, metrics)
+    predictors = judge_beside(split, whole, "test", DEFAULT_LOSS, **asked)
     note = f"median and mean_map were fitted to the {count} training pictures, which are among all"
     return {name: _metrics(values) for name, values in predictors.items()}, note
 
@@ -110,4 +118,5 @@ def predict_photos(checkpoint: Path, photos: Sequence[Path], folder: Path, force
     ]
     outputs = [path for pair in prediction_paths(photos, folder) for path in pair]
     check_outputs(outputs, is_prediction, [checkpoint, *photos, *measured], force)
+    require_trusted_model(checkpoint)
     return predict_images(checkpoint, photos, folder)

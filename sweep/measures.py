@@ -3,8 +3,13 @@
 Light: no torch, no pandas.
 """
 
+from collections.abc import Mapping
+
 from depth_loss_sweep.model import names
+from depth_loss_sweep.model.settings import OwnMetric, OwnTerm
 from depth_loss_sweep.reports.measures import Measure, measure_of
+from depth_loss_sweep.spec import StudySpec
+from depth_loss_sweep.usercode import shown
 
 COMBINED = Measure("total", "combined loss", "weighted sum", "its meaning changes with the weights: not comparable")
 
@@ -16,17 +21,32 @@ PREDICTORS = {"median": "training median", "mean_map": "training mean map"}
 """How the trivial predictors are called."""
 
 
-def measures() -> dict[str, Measure]:
-    """All that is known, by the column of the table of epochs."""
+def measures(spec: StudySpec | None = None) -> dict[str, Measure]:
+    """All that is known, by the column of the table of epochs; a study's own terms and metrics, too."""
     terms = {f"term_{name}": term for name, term in names.ALL_TERMS.items()}
     metrics = {f"metric_{name}": metric for name, metric in names.ALL_METRICS.items()}
     return {
         COMBINED.column: COMBINED,
         **{column: Measure(column, t.label, t.unit, t.note, short=t.short) for column, t in terms.items()},
         **{column: Measure(column, m.label, m.unit, m.note, m.higher_is_better) for column, m in metrics.items()},
+        **(own_measures(spec.loss.own, spec.own_metrics) if spec else {}),
     }
 
 
-def measure(column: str) -> Measure:
+def own_measures(terms: Mapping[str, OwnTerm], metrics: Mapping[str, OwnMetric]) -> dict[str, Measure]:
+    """Those of the user's own: each says whose code it is, for a built-in one may have its name."""
+    found = {}
+    for prefix, own in (("term", terms), ("metric", metrics)):
+        for name, each in own.items():
+            label, column = each.label or name.replace("_", " "), f"{prefix}_{name}"
+            is_higher = isinstance(each, OwnMetric) and each.better == "higher"
+            note = f"your own: {shown(each.function)}" + "; more is better" * is_higher
+            found[column] = Measure(
+                column, f"{label} term" * (prefix == "term") or label, each.unit, note, is_higher, label
+            )
+    return found
+
+
+def measure(column: str, spec: StudySpec | None = None) -> Measure:
     """The measure of a column of the table of epochs; an unknown one is called by its name."""
-    return measure_of(column, measures())
+    return measure_of(column, measures(spec))

@@ -62,7 +62,7 @@ def try_networks(spec: StudySpec, home: Home) -> None:
     for parts in variants(spec):
         model: ModelSettings = parts["model"]
         is_plain = not (model.freeze or model.learning_rate_scale or model.pretrained)
-        if (model, parts["data"]) in tried or (is_plain and not network_entry(model.network).package):
+        if model.is_own or (model, parts["data"]) in tried or (is_plain and not network_entry(model.network).package):
             continue
         from depth_loss_sweep.model.network import try_network
 

@@ -23,6 +23,7 @@ from depth_loss_sweep.networks import settled
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.projection import EDGE, distributions, simplex_point
 from depth_loss_sweep.spec import StudySpec
+from depth_loss_sweep.trust import adopt
 
 
 class Objective:
@@ -34,6 +35,7 @@ class Objective:
 
     def __init__(self, spec: StudySpec, home: Path | None = None, device: str = "auto") -> None:
         self.home = Home.choose(home).create()
+        adopt(spec.code, self.home.code)
         self.spec = settled(spec, self.home)
         self.runtime = resolve_runtime(device, spec.train, this_machine(device), is_large(spec))
 

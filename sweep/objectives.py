@@ -11,11 +11,12 @@ averaged alone, and Optuna, which takes no NaN for a finished trial, isn't drawn
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from depth_loss_sweep.model.names import ALL_METRICS
+from depth_loss_sweep.model.settings import OwnMetric
 
 COMBINED, TOTAL = "combined", "total"
 OBJECTIVES = (*(f"val_{metric}" for metric in ALL_METRICS), COMBINED)
@@ -29,12 +30,20 @@ class StudyObjective:
     """As records and tables call it: "metric_rmse", or "total"."""
     window: int
     """So many last epochs make a run's value."""
+    higher_is_better: bool = False
 
     @classmethod
-    def named(cls, name: str, value: Literal["last"] | int) -> "StudyObjective":
-        """As a spec says it: [study] objective and value."""
-        column = TOTAL if name == COMBINED else f"metric_{name.removeprefix('val_')}"
-        return cls(column, 1 if value == "last" else value)
+    def named(
+        cls, name: str, value: Literal["last"] | int, own: Mapping[str, OwnMetric] | None = None
+    ) -> "StudyObjective":
+        """As a spec says it: [study] objective and value; `own` are the study's own metrics."""
+        metric = name.removeprefix("val_")
+        column = TOTAL if name == COMBINED else f"metric_{metric}"
+        if own and metric in own:
+            is_higher = own[metric].better == "higher"
+        else:
+            is_higher = metric in ALL_METRICS and ALL_METRICS[metric].higher_is_better
+        return cls(column, 1 if value == "last" else value, is_higher)
 
     @property
     def name(self) -> str:
@@ -44,8 +53,7 @@ class StudyObjective:
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
         """As Optuna calls it."""
-        metric = ALL_METRICS.get(self.column.removeprefix("metric_"))
-        return "maximize" if metric and metric.higher_is_better else "minimize"
+        return "maximize" if self.higher_is_better else "minimize"
 
     @property
     def worst(self) -> float:

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from depth_loss_sweep.data.registry import SOURCES
+from depth_loss_sweep.data.registry import SOURCES, own_source
 from depth_loss_sweep.errors import SpecError, StorageError
 from depth_loss_sweep.model.settings import FILE
 
@@ -51,6 +51,10 @@ def is_text(path: str) -> bool:
 def absolute_source(source: str, *folders: Path) -> str:
     """A source whose path no longer depends on the working folder: below the first of the folders that has it, else below that."""
     kind, colon, given = source.partition(":")
+    own = own_source(source)
+    if own and own.is_file and not own.digest:
+        file = expanded(own.module)
+        return f"{next((f / file for f in folders if (f / file).exists()), file).absolute()}:{own.name}"
     if not given or kind not in SOURCES or not SOURCES[kind].takes_path:
         return source
     return f"{kind}{colon}{_absolute(given, folders)}"
@@ -91,6 +95,16 @@ class Home:
     def weights(self) -> Path:
         """What networks begin with, each file called by its content."""
         return self.root / "weights"
+
+    @property
+    def code(self) -> Path:
+        """Copies of the user's own code, each in a folder called by its digest."""
+        return self.root / "code"
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """What all runs share, as a `RunRequest` has it."""
+        return {"cache": str(self.cache), "weights": str(self.weights), "code": str(self.code)}
 
     def run(self, identity: str) -> Path:
         """The folder of one run: its checkpoints, result and lock. `StorageError` for a key that is none of ours."""

@@ -1,7 +1,7 @@
 """A study's spec, validated: its sections, and what follows from them. It is read by `sweep.spec_file`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from itertools import count, islice, takewhile
@@ -9,14 +9,16 @@ from typing import Any, Literal, get_origin
 
 from pydantic import BaseModel, Field, field_validator
 
+from depth_loss_sweep.data.registry import own_source
 from depth_loss_sweep.data.settings import DataSettings, Settings
 from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.model.names import FURTHER_METRICS, terms_with
-from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
+from depth_loss_sweep.model.settings import LossSettings, ModelSettings, OwnMetric, RunSettings, TrainSettings
 from depth_loss_sweep.objectives import StudyObjective
 from depth_loss_sweep.reports.references import EQUAL_TERMS, POINT, REFERENCES, Candidate
 from depth_loss_sweep.reports.stages import LEAST_SEEDS, STAGES, race_seeds
 from depth_loss_sweep.space import Affine, Choices, Variable, cell_count, cells, plain, text_list
+from depth_loss_sweep.usercode import Reference
 from depth_loss_sweep.validation import validated
 
 CANDIDATE = "candidate"
@@ -167,6 +169,8 @@ class StudySpec:
     variables: tuple[Variable, ...]
     weights: Mapping[str, Affine]
     text: str
+    own_metrics: Mapping[str, OwnMetric] = field(default_factory=dict)
+    """The metrics of the user's own, `[metrics]`; the terms, `[terms]`, are the loss's."""
     candidates: tuple[Candidate, ...] = ()
     """Of a study beside another, which races its best or confirms its winner: what is trained, in place of weights by variables."""
 
@@ -185,18 +189,40 @@ class StudySpec:
     @cached_property
     def terms(self) -> tuple[str, ...]:
         """The terms that each of its runs computes: those of every run, and what it names beside."""
-        return terms_with(self.named_terms)
+        return terms_with([*self.named_terms, *self.loss.own])
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that its runs are judged by beside the usual ones."""
         asked = (*self.study.metrics, *(name.removeprefix("val_") for name in self.study.objectives))
-        return tuple(metric for metric in FURTHER_METRICS if metric in asked)
+        return tuple(metric for metric in FURTHER_METRICS if metric in asked and metric not in self.own_metrics)
 
     @cached_property
     def objectives(self) -> tuple[StudyObjective, ...]:
         """What trials are told by: one, or two."""
-        return tuple(StudyObjective.named(name, self.study.value) for name in self.study.objectives)
+        return tuple(StudyObjective.named(n, self.study.value, self.own_metrics) for n in self.study.objectives)
+
+    @cached_property
+    def code_keys(self) -> dict[str, Any]:
+        """The keys of the spec that name code of the user's own, with what they name."""
+        named: dict[str, Any] = {"model.network": self.model.network} if self.model.is_own else {}
+        named |= {f"terms.{name}.function": term.function for name, term in self.loss.own.items()}
+        named |= {f"metrics.{name}.function": metric.function for name, metric in self.own_metrics.items()}
+        named |= {"data.source": self.data.source} if self.source_code else {}
+        swept = (v for v in self.variables if v.name == "model.network" and isinstance(v, Choices))
+        return named | {f"search.{variable.name}": [plain(value) for value in variable.values] for variable in swept}
+
+    @cached_property
+    def code(self) -> tuple[Reference, ...]:
+        """The user's own code that it names, each once."""
+        texts = (text for value in self.code_keys.values() for text in (value if isinstance(value, list) else [value]))
+        return tuple(dict.fromkeys(filter(None, map(Reference.parse, texts))))
+
+    @property
+    def source_code(self) -> tuple[Reference, ...]:
+        """The user's own code that its pictures come from; empty where that is none."""
+        own = own_source(self.data.source)
+        return (own,) if own else ()
 
     @property
     def objective(self) -> StudyObjective:
@@ -332,6 +358,7 @@ class StudySpec:
                 loss=parts["loss"],
                 weights=weights,
                 metrics=self.metrics,
+                own_metrics=dict(self.own_metrics),
                 seed=seed,
                 depth_range=parts["data"].depth_range,
             )
@@ -363,6 +390,8 @@ class StudySpec:
         sections["weights"] = {
             term: [str(w.constant), {n: str(c) for n, c in w.coefficients}] for term, w in self.weights.items()
         }
+        if self.own_metrics:
+            sections["metrics"] = {name: metric.model_dump(mode="json") for name, metric in self.own_metrics.items()}
         if self.candidates:
             sections["candidates"] = [asdict(candidate) for candidate in self.candidates]
         return sections

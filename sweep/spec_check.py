@@ -1,6 +1,6 @@
 """Whether a spec's sections fit together, and what it asks can be compared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -22,10 +22,11 @@ def check_spec(spec: StudySpec) -> None:
     check_name(spec.name)
     _check_objectives(spec)
     for metric in spec.study.metrics:
-        if metric not in FURTHER_METRICS:
+        further = [*FURTHER_METRICS, *spec.own_metrics]
+        if metric not in further:
             raise SpecError(
-                f"study.metrics has {metric!r}{nearest(metric, FURTHER_METRICS)}; beside the usual metrics, which every run is "
-                f"judged by, there are {', '.join(FURTHER_METRICS)}"
+                f"study.metrics has {metric!r}{nearest(metric, further)}; beside the usual metrics, which every run is "
+                f"judged by, there are {', '.join(further)}"
             )
     if spec.search.points or spec.search.terms != EQUAL_TERMS:
         _check_references(spec)
@@ -47,10 +48,11 @@ def check_spec(spec: StudySpec) -> None:
 
 def _check_objectives(spec: StudySpec) -> None:
     """Known ones, and of two neither twice nor the combined loss, by which nothing can be on a front."""
+    known = [*OBJECTIVES, *(f"val_{metric}" for metric in spec.own_metrics)]
     for name in spec.study.objectives:
-        if name not in OBJECTIVES:
+        if name not in known:
             raise SpecError(
-                f"study.objective is {name!r}{nearest(name, OBJECTIVES)}; "
+                f"study.objective is {name!r}{nearest(name, known)}; "
                 f"expected val_ and a metric, such as val_rmse, or combined for a grid"
             )
     if len({*spec.study.objectives}) < len(spec.objectives):
@@ -75,7 +77,7 @@ def _check_references(spec: StudySpec) -> None:
                 f"search.points has an unknown point {name!r}{nearest(name, REFERENCES)}; expected {', '.join(REFERENCES)}"
             )
     for term in terms:
-        check_weight(term, 0)
+        check_weight(term, 0, spec.loss.own)
     for key, names in (("points", points), ("terms", terms)):
         if len(set(names)) != len(names):
             raise SpecError(f"search.{key} names one twice: {list(names)}")
@@ -96,7 +98,7 @@ def _check_references(spec: StudySpec) -> None:
 def _check_simplex(spec: StudySpec) -> None:
     terms = spec.search.simplex
     for term in terms:
-        check_weight(term, 0)
+        check_weight(term, 0, spec.loss.own)
     if len(set(terms)) != len(terms) or len(terms) < 2:
         raise SpecError(f"search.simplex is {list(terms)}: expected at least two different terms")
     if spec.weights or any("." not in v.name for v in spec.variables):
@@ -277,12 +279,11 @@ def _check_points(spec: StudySpec, values: Mapping[str, Sequence[Scalar]]) -> No
             check_at({name: plain(value) for name, value in cell.items()})
 
 
-def check_weight(term: str, value: Any) -> Any:
-    """The weight as it was given; raises `SpecError` where term or value can be none."""
-    if term not in ALL_TERMS:
-        raise SpecError(
-            f"[weights] has an unknown term {term!r}{nearest(term, ALL_TERMS)}; expected {', '.join(ALL_TERMS)}"
-        )
+def check_weight(term: str, value: Any, own: Collection[str]) -> Any:
+    """The weight as it was given; raises `SpecError` where term or value can be none. `own` are the study's own terms."""
+    known = [*ALL_TERMS, *own]
+    if term not in known:
+        raise SpecError(f"[weights] has an unknown term {term!r}{nearest(term, known)}; expected {', '.join(known)}")
     if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
         raise SpecError(f"weights.{term} is {value!r}: expected a number or an expression such as '0.9 - w'")
     return value

@@ -12,14 +12,17 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from depth_loss_sweep.data.errors import DataError
-from depth_loss_sweep.data.registry import source_entry
+from depth_loss_sweep.data.registry import own_source, source_entry
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.model.names import EXTRA_METRICS, METRICS, TERMS
+from depth_loss_sweep.model.settings import OwnMetric, OwnTerm
 from depth_loss_sweep.paths import absolute_source, absolute_weights, expanded
 from depth_loss_sweep.reports.references import POINT, Candidate
 from depth_loss_sweep.space import Choices, Interval, Variable, grid_range, list_text, parse_affine
 from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection, StudySpec, holds_list, holds_table
 from depth_loss_sweep.spec_check import check_spec, check_weight
+from depth_loss_sweep.usercode import allow, resolve
 from depth_loss_sweep.validation import nearest, validated
 
 # No part of what a run is known by, so that trials that differ by one of these would share their runs; or settled at start.
@@ -27,7 +30,11 @@ OF_THE_STUDY = ("train.precision", "train.threads", "train.deterministic", "trai
 SHORT_NUMBER = r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?"
 """A number as people write it and TOML does not: .001, 2."""
 
-SECTIONS = ("study", *SECTION_SETTINGS, "search", "weights")
+OWN_KINDS: dict[str, type[OwnTerm]] = {"terms": OwnTerm, "metrics": OwnMetric}
+"""The sections that name the user's own by tables of their own."""
+
+SECTIONS = ("study", *SECTION_SETTINGS, *OWN_KINDS, "search", "weights")
+OWN_NAME = re.compile("[a-z][a-z0-9_]{0,39}")
 
 
 def preset_names() -> list[str]:
@@ -58,9 +65,20 @@ def read_text(given: str) -> str:
 
 def load_spec(given: str, overrides: Mapping[str, Any] | None = None) -> StudySpec:
     """Read a preset or file, lay the overrides (dotted key to value) over it and validate the whole."""
-    spec = parse_spec(read_text(given), overrides or {}, given)
+    text, overrides = read_text(given), overrides or {}
+    spec = parse_spec(text, overrides, given)
     _check_data(spec.data)
-    return spec
+    found = _resolved(spec, expanded(given).parent)
+    return spec if found == spec.code_keys else parse_spec(text, {**overrides, **found}, given)
+
+
+def _resolved(spec: StudySpec, folder: Path) -> dict[str, Any]:
+    """The keys that name code of the user's own, each with its digest; paths are relative to the folder."""
+
+    def resolved(value: Any) -> Any:
+        return [resolve(text, folder) for text in value] if isinstance(value, list) else resolve(value, folder)
+
+    return {key: resolved(value) for key, value in spec.code_keys.items()}
 
 
 def load_placed(given: str, overrides: Mapping[str, Any]) -> tuple[StudySpec, dict[str, Any]]:
@@ -148,7 +166,7 @@ def _lay_over(tree: dict[str, Any], key: str, value: Any) -> None:
     if section not in SECTIONS or not field:
         near = "" if section in SECTIONS else nearest(section, SECTIONS)
         raise SpecError(f"the key {key!r} is unknown{near}; expected section.key, such as train.epochs")
-    *tables, last = field.split(".") if section in SECTION_SETTINGS else [field]
+    *tables, last = field.split(".") if section in (*SECTION_SETTINGS, *OWN_KINDS) else [field]
     content: Any = tree
     for table in (section, *tables):
         content = content.setdefault(table, {})
@@ -168,19 +186,44 @@ def _build(tree: dict[str, Any], text: str, given: str, stored: bool) -> StudySp
     settings, swept = _split_search(tree.get("search", {}))
     search = validated(SearchSection, _floats(settings), "search", stored)
     points = (Choices(POINT, search.points),) if search.points else ()
+    own = {section: _own(tree, section) for section in OWN_KINDS}
+    if "own" in tree.get("loss", {}):
+        raise SpecError("unknown key loss.own; terms of your own are in [terms.NAME]")
     sections: dict[str, Any] = {
         name: validated(kind, _floats(tree.get(name, {})), name, stored) for name, kind in SECTION_SETTINGS.items()
     }
+    if own["terms"]:
+        sections["loss"] = sections["loss"].model_copy(update={"own": own["terms"]})
     spec = StudySpec(
         study=validated(StudySection, study, "study", stored),
         search=search,
         variables=points + tuple(_variable(name, value, sections) for name, value in swept.items()),
-        weights={term: parse_affine(check_weight(term, value)) for term, value in tree.get("weights", {}).items()},
+        weights={
+            term: parse_affine(check_weight(term, value, own["terms"]))
+            for term, value in tree.get("weights", {}).items()
+        },
         text=text,
+        own_metrics=own["metrics"],
         **sections,
     )
     check_spec(spec)
     return spec
+
+
+def _own(tree: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """The terms or metrics of the user's own, by name."""
+    usual: Mapping[str, Any] = TERMS if section == "terms" else METRICS | EXTRA_METRICS
+    found = {}
+    for name, content in sorted(tree.get(section, {}).items()):
+        if not isinstance(content, dict):
+            raise SpecError(
+                f"{section}.{name} is {_floats(content)!r}: expected a table [{section}.{name}] with a function"
+            )
+        if not OWN_NAME.fullmatch(name) or name in usual:
+            what = "one that every run has is called so" if name in usual else "a name has a-z, 0-9 and _, at most 40"
+            raise SpecError(f"[{section}.{name}]: {what}; call yours otherwise, such as [{section}.my_{section[:-1]}]")
+        found[name] = validated(OWN_KINDS[section], _floats(content), f"{section}.{name}")
+    return found
 
 
 def _floats(value: Any) -> Any:
@@ -292,7 +335,7 @@ def kept_overrides(spec: StudySpec, overrides: Mapping[str, Any]) -> str:
     """What is laid over a new study's text for good, as `overrides_json`: the value's default, too, where the text names none."""
     stored = parse_spec(spec.text, {"study.name": spec.name, **overrides}, stored=True)
     value = {} if stored.study.value == spec.study.value else {"study.value": spec.study.value}
-    return overrides_json({**overrides, **value})
+    return overrides_json({**overrides, **value, **spec.code_keys})
 
 
 def stored_overrides(text: str) -> dict[str, Any]:
@@ -331,9 +374,10 @@ def resolved_text(row: Mapping[str, Any], database: str) -> str:
     _lay_all_over(tree, stored_overrides(row["overrides"]))
     _, swept = _split_search(tree.get("search", {}))
     lines = []
-    for section in SECTIONS[:-1]:
-        settings = getattr(spec, section).model_dump(mode="json")
+    for section in (s for s in SECTIONS[:-1] if s not in OWN_KINDS or _own_tables(spec, s)):
+        settings = _own_tables(spec, section) or getattr(spec, section).model_dump(mode="json")
         content = settings | (swept if section == "search" else {})
+        content.pop("own", None)
         lines += [f"[{section}]", *(f"{_toml_key(k)} = {_toml(v)}" for k, v in content.items() if v is not None), ""]
     if weights := tree.get("weights"):
         lines += [
@@ -342,6 +386,11 @@ def resolved_text(row: Mapping[str, Any], database: str) -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def _own_tables(spec: StudySpec, section: str) -> dict[str, Any]:
+    own = {"terms": spec.loss.own, "metrics": spec.own_metrics}.get(section, {})
+    return {name: {k: v for k, v in each.model_dump(mode="json").items() if v != ""} for name, each in own.items()}
 
 
 def _toml_key(name: str) -> str:
@@ -388,7 +437,12 @@ def override_seeds(text: str) -> Sequence[int]:
 
 def parse_data_settings(source: str, overrides: Mapping[str, Any]) -> DataSettings:
     """The [data] section from a source and overrides; keys with or without their "data."."""
-    content = {key.removeprefix("data."): _floats(value) for key, value in overrides.items()}
-    settings = validated(DataSettings, {"source": source, **content}, "data")
+    tree: dict[str, Any] = {"data": {"source": source}}
+    _lay_all_over(tree, {f"data.{key.removeprefix('data.')}": value for key, value in overrides.items()})
+    settings = validated(DataSettings, _floats(tree["data"]), "data")
     _check_data(settings)
+    if not own_source(settings.source):
+        return settings
+    settings = settings.model_copy(update={"source": resolve(settings.source, Path())})
+    allow([settings.source])  # whoever names it on the command line means it
     return settings

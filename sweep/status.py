@@ -32,7 +32,7 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
     trials = _counts(store, select(TRIAL.c.state, func.count()).where(TRIAL.c.study == name).group_by(TRIAL.c.state))
     decision, best, confirmation, answered = study_decision(store, row, spec)
     front = study_front(store, row, spec)
-    both = [measure(each.column) for each in spec.objectives]
+    both = [measure(each.column, spec) for each in spec.objectives]
     of_study = _runs_of(name)
     outcomes = (
         select(RUN.c.outcome, func.count())

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version as installed
+from pathlib import Path
 from typing import Any
 
 from depth_loss_sweep import __version__
@@ -18,6 +19,7 @@ from depth_loss_sweep.answer import reader_of
 from depth_loss_sweep.coordinator import Coordinator
 from depth_loss_sweep.data.prepare import Prepared, open_prepared, prepare_training, sparse, without_depth
 from depth_loss_sweep.data.settings import DataSettings, DataSummary
+from depth_loss_sweep.dry_run import require_sound
 from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.forecast import foresee, is_large, require_room
 from depth_loss_sweep.growth import PLACES, as_begun, fixed_hash, grow, grown_hash, require_growth, try_failures_again
@@ -34,6 +36,8 @@ from depth_loss_sweep.session import Session, SessionResult
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import kept_overrides, overrides_json, stored_overrides, stored_spec
 from depth_loss_sweep.store import NewRun, Store, now
+from depth_loss_sweep.trust import adopt, require_trusted
+from depth_loss_sweep.usercode import resolve
 
 
 class Planner:
@@ -74,7 +78,7 @@ class Planner:
         for settings in runs:
             identity = run_identity(settings, self.runtime, prepared.identity)
             environment = json.dumps(
-                environment_key(self.runtime, settings.train, machine, settings.model), sort_keys=True
+                environment_key(self.runtime, settings.train, machine, settings.model, settings.code), sort_keys=True
             )
             key = run_key(identity, environment, settings.train.epochs)
             planned.append((settings, NewRun(key, identity, environment, settings.model_dump_json(), settings.seed)))
@@ -115,7 +119,8 @@ def resume(name: str, data: str | None, session: Session) -> SessionResult:
     store = session.open()
     spec = stored_spec(store.require(name), store.shown_url)
     if data is not None:
-        spec = spec.at(data)
+        spec = spec.at(resolve(data, Path()))
+        adopt(spec.source_code, session.home.code)  # as a study that is started: whoever names it here means it
     check_place(spec)
     session.take(name)
     try:
@@ -127,7 +132,7 @@ def resume(name: str, data: str | None, session: Session) -> SessionResult:
 def check_place(spec: StudySpec) -> None:
     """Raise `StudyError` where the folder of the study's pictures is not there."""
     kind, _, path = spec.data.source.partition(":")
-    if path and not expanded(path).exists():
+    if path and not spec.source_code and not expanded(path).exists():
         raise StudyError(
             f"the pictures of study {spec.name!r} are not at {expanded(path).absolute()}: say where they lie now, with "
             f"--data {kind}:PATH"
@@ -140,6 +145,7 @@ def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session, gro
     require_sampler(spec.search.sampler)
     try_networks(spec, session.home)
     require_room(spec, session.home)
+    adopt(spec.code, session.home.code)
     if device not in ("auto", "cpu"):  # refused before pictures are prepared, which can take long
         resolve_runtime(device, spec.train, session.machine(device))
     prepared = prepare_training(spec.data, session.home.cache, session.show_preparing)
@@ -147,8 +153,14 @@ def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session, gro
     for text in (*prepared.notes, without_depth(summary), sparse(summary)):
         if text:
             session.display.note(f"note: {text}")
+    if spec.code:
+        session.note_once("your own code is tried on two pictures first")
+        runtime = resolve_runtime(device, spec.train, session.machine(device), is_large(spec))
+        require_sound(spec, prepared, runtime, session.home, session.keep_alive)
     data = json.dumps(summary)
-    baselines = evaluate_baselines(prepared, spec.loss, spec.train.eval_images, spec.terms, spec.metrics)
+    baselines = evaluate_baselines(
+        prepared, spec.loss, spec.train.eval_images, spec.terms, spec.metrics, spec.own_metrics
+    )
     for objective in (each for each in spec.objectives if _is_undefined(spec, each, baselines)):
         session.display.note(
             f"note: {objective.name} is not defined on any of these validation pictures, so no trial will have a value to "
@@ -190,6 +202,7 @@ def _grow(spec: StudySpec, overrides: Mapping[str, Any], row: Mapping[str, Any],
     """Grow a study that exists if the spec is larger; refused, where it cannot be, before anything is changed."""
     store, stored = session.store, stored_spec(row, session.store.shown_url)
     require_growth(stored, spec)
+    adopt(spec.code, session.home.code)
     device = store.decoded(row, "runtime", Runtime).device
     if session.device not in ("auto", device, device.split(":")[0]):
         raise StudyError(
@@ -216,7 +229,8 @@ def _environment(runtime: Runtime, spec: StudySpec, machine: Machine) -> dict[st
         name: installed(name) for name in ("torch", "optuna", "numpy", "sqlalchemy", "opencv-python") if _has(name)
     }
     system = {"python": platform.python_version(), "platform": platform.platform(), **packages}
-    return {**system, **environment_key(runtime, spec.train, machine, spec.model), **asdict(runtime)}
+    key = environment_key(runtime, spec.train, machine, spec.model, [*map(str, spec.code)])
+    return {**system, **key, **asdict(runtime)}
 
 
 def _has(name: str) -> bool:
@@ -230,6 +244,7 @@ def _has(name: str) -> bool:
 def conduct(spec: StudySpec, row: Mapping[str, Any], session: Session) -> SessionResult:
     """Check that the data is the study's, then drive the study to its end or to the first stop."""
     store, show, executor = session.store, session.display, session.executor
+    require_trusted(spec, session.home.code)
     runtime = store.decoded(row, "runtime", Runtime)
     planner = Planner(spec, session, runtime)
     workers = executor.open(session.workers, runtime.device, session.is_to_stop)

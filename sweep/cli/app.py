@@ -13,6 +13,8 @@ from depth_loss_sweep.cli.report import report
 from depth_loss_sweep.cli.results import best, export
 from depth_loss_sweep.cli.specs import presets, spec
 from depth_loss_sweep.cli.studies import copy, delete, doctor, list_, status
+from depth_loss_sweep.cli.trust import trust
+from depth_loss_sweep.cli.weights import convert
 from depth_loss_sweep.cli.work import confirm, resume, start
 
 
@@ -37,12 +39,20 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at pictures before training on them, or fetch some.")
 app.add_typer(data_app, name="data")
+weights_app = typer.Typer(help="Weights that networks begin with.")
+app.add_typer(weights_app, name="weights")
+
+
+@weights_app.callback()
+def _weights() -> None:
+    """Weights that networks begin with."""  # so that one command alone is a command
+
 
 COMMANDS = (
-    *(start, resume, paper, status, list_, presets, spec, doctor, copy, delete),
+    *(start, resume, paper, status, list_, presets, spec, trust, doctor, copy, delete),
     *(report, export, best, confirm, evaluate, predict),
 )
-for group, commands in ((app, COMMANDS), (data_app, (check, preview_, fetch))):
+for group, commands in ((app, COMMANDS), (data_app, (check, preview_, fetch)), (weights_app, (convert,))):
     for command in commands:
         group.command(command.__name__.rstrip("_"))(command)
 

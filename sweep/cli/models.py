@@ -61,19 +61,19 @@ def _evaluation_lines(evaluation: Mapping[str, Any]) -> list[str]:
     images = "1 image" if evaluation["images"] == 1 else f"{evaluation['images']} images"
     lines = [f"{'metric':16}{'unit':8}" + "".join(f"{c:>12}" for c in columns) + f"   ({images}, {evaluation['part']})"]
     for metric in evaluation["model"]:
-        unit = _unit(metric)
+        unit = _unit(metric, evaluation.get("units", {}))
         cells = (_cell((evaluation[c] or {}).get(metric), 100 if unit == "%" else 1) for c in columns)
         lines.append(f"{metric:16}{unit:8}" + "".join(f"{cell:>12}" for cell in cells))
     notes = [evaluation["note"], read_before(evaluation["read_before"]) if evaluation["read_before"] else None]
     return lines + [note for note in notes if note]
 
 
-def _unit(metric: str) -> str:
-    """A metric's unit in ASCII, as a table's cell."""
+def _unit(metric: str, own: Mapping[str, str]) -> str:
+    """A metric's unit in ASCII, as a table's cell; `own` are those of the user's own."""
     from depth_loss_sweep.measures import measure
     from depth_loss_sweep.reports.measures import NO_UNIT
 
-    unit = measure(f"metric_{metric}").unit
+    unit = own.get(metric) or measure(f"metric_{metric}").unit
     return {NO_UNIT: "none", "fraction": "%", "log₁₀": "log10"}.get(unit, unit)
 
 

@@ -31,6 +31,7 @@ class RunRequest:
     runtime: dict[str, Any]
     begin_from: str | None = None  # the folder of the same run, shorter: a longer one goes on from its checkpoint
     judge_test: bool = False  # the finished run on the test pictures, too
+    code: str = ""  # where the copies of the user's own code lie that the settings name; whoever asks trusts it
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ by a pair of the device and the `Machine` it is on.
 
 import ctypes
 import errno
+import json
 import os
 import signal
 import socket
@@ -20,7 +21,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from depth_loss_sweep.errors import SweepError
+from depth_loss_sweep import usercode
+from depth_loss_sweep.errors import CodeError, SweepError
 from depth_loss_sweep.executors import Event, RunRequest
 
 PR_SET_PDEATHSIG = 1
@@ -39,7 +41,7 @@ def train_run(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[
         yield Event(request.run, "busy")
     except DataError as error:
         yield Event(request.run, "failed", {"kind": "data", "reason": str(error)})
-    except ModelError as error:
+    except (ModelError, CodeError) as error:
         yield Event(request.run, "failed", {"kind": "error", "reason": str(error)})
     except SweepError:
         raise  # of the coordinator, which asks `should_stop` where runs are trained in its process
@@ -68,9 +70,8 @@ def _events(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Ev
         adopt_checkpoint(Path(request.begin_from), Path(request.folder))
 
     settings = RunSettings.model_validate(request.settings)
-    prepared = _prepared(
-        tuple(sorted((k, _hashable(v)) for k, v in request.data.items())), request.cache, request.fingerprint
-    )
+    usercode.allow(settings.code, Path(request.code))
+    prepared = _prepared(json.dumps(request.data, sort_keys=True), request.cache, request.fingerprint)
     notes: list[str] = []
     training = train(
         settings,
@@ -108,17 +109,13 @@ def _pictures(prepared: Any, part: str, judged: Any) -> dict[str, Any]:
     return {"keys": judged.keys, "scenes": scenes, "values": judged.per_image}
 
 
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 @lru_cache(maxsize=4)
-def _prepared(data: tuple[tuple[str, Any], ...], cache: str, fingerprint: str) -> Any:
+def _prepared(data: str, cache: str, fingerprint: str) -> Any:
     """The data of a study, opened once a worker."""
     from depth_loss_sweep.data.prepare import open_prepared
     from depth_loss_sweep.data.settings import DataSettings
 
-    return open_prepared(DataSettings.model_validate(dict(data)), Path(cache), fingerprint)
+    return open_prepared(DataSettings.model_validate_json(data), Path(cache), fingerprint)
 
 
 def die_with_parent(parent: int) -> None:

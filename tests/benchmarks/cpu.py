@@ -21,7 +21,7 @@ from depth_loss_sweep.model.evaluation import as_input
 from depth_loss_sweep.model.losses import CombinedLoss
 from depth_loss_sweep.model.runtime import Runtime
 from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
-from depth_loss_sweep.model.training import _Training
+from depth_loss_sweep.model.training import Training
 from depth_loss_sweep.spec_file import load_spec
 from depth_loss_sweep.words import counted
 from tests.benchmarks.flops import DEPTH_RANGE, executed, make_unet, nominal
@@ -154,7 +154,7 @@ def run_settings(width: int = WIDTH, batch: int = BATCH, epochs: int = 1, seed: 
 def _our_step(size: int, cache: Path, precision: Literal["fp32", "bf16"] = "fp32") -> Callable[[int], None]:
     torch.set_num_threads(1)
     prepared = prepare(small_rooms(size), cache)
-    training = _Training(run_settings(), prepared, Runtime("cpu", precision))
+    training = Training(run_settings(), prepared, Runtime("cpu", precision))
     training.network.train()
 
     def step(number: int) -> None:

@@ -18,7 +18,7 @@ from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.split import Split
 from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.model.runtime import Runtime
-from depth_loss_sweep.model.training import _Training
+from depth_loss_sweep.model.training import Training
 from tests.benchmarks.cpu import ROOT, run_settings
 from tests.benchmarks.studies import conduct, grid_spec, search_spec, warm_up
 
@@ -117,7 +117,7 @@ def go_through(folder: Path) -> dict[str, float]:
     rows = np.arange(len(data))
     split = Split(rows[len(rows) // 10 :], rows[: len(rows) // 10], rows[:0])
     prepared = Prepared(data, split, (0.1, 10.0), DataSettings(image_size=64), f"growth{len(data)}")
-    training = _Training(run_settings(width=1), prepared, Runtime("cpu"))
+    training = Training(run_settings(width=1), prepared, Runtime("cpu"))
     opened, begun = time.perf_counter() - begun, time.perf_counter()
     for _ in training.epoch_steps():
         pass

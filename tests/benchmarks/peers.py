@@ -45,7 +45,7 @@ from depth_loss_sweep.model.evaluation import combined_loss
 from depth_loss_sweep.model.network import DepthNetwork
 from depth_loss_sweep.model.runtime import Runtime, environment_key, resolve_runtime
 from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
-from depth_loss_sweep.model.training import _Training, train
+from depth_loss_sweep.model.training import Training, train
 from tests.benchmarks.machine import Aside
 
 WIDTH = 16
@@ -168,7 +168,7 @@ def run_settings(batch: int, epochs: int = 1, batch_norm: bool = False, threads:
 
 def our_step(settings: RunSettings, data: DataSettings, cache: Path) -> Callable[[], Any]:
     """The step that users run, private as it is."""
-    training = _Training(settings, prepare(data, cache), resolve_runtime("cpu", settings.train, this_machine("cpu")))
+    training = Training(settings, prepare(data, cache), resolve_runtime("cpu", settings.train, this_machine("cpu")))
     training.network.train()
     batch = settings.train.batch_size
 

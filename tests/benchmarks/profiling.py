@@ -9,7 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 from depth_loss_sweep.data.prepare import prepare
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.model.runtime import Runtime
-from depth_loss_sweep.model.training import _Training
+from depth_loss_sweep.model.training import Training
 from tests.benchmarks.cpu import run_settings
 
 ROWS = 14
@@ -20,7 +20,7 @@ def measure(quick: bool) -> dict[str, str]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         data = DataSettings(source="rooms", rooms=20 if quick else 100, views=2, image_size=64)
-        training = _Training(run_settings(), prepare(data, Path(folder)), Runtime("cpu"))
+        training = Training(run_settings(), prepare(data, Path(folder)), Runtime("cpu"))
         for _ in training.epoch_steps():  # warm
             pass
         with profile(activities=[ProfilerActivity.CPU]) as found:

@@ -12,7 +12,7 @@ from depth_loss_sweep.data.prepare import Prepared, prepare
 from depth_loss_sweep.model.names import WEIGHTINGS
 from depth_loss_sweep.model.runtime import Runtime
 from depth_loss_sweep.model.settings import LossSettings
-from depth_loss_sweep.model.training import _Training
+from depth_loss_sweep.model.training import Training
 from tests.benchmarks.cpu import BATCH, WIDTH, run_settings, small_rooms
 
 SIZE = 64
@@ -55,7 +55,7 @@ def _beside(prepared: Prepared, kind: str, rounds: int) -> dict[str, float]:
 def _step(prepared: Prepared, kind: str, **loss: str) -> Callable[[int], None]:
     torch.set_num_threads(1)
     settings = run_settings().model_copy(update={"loss": LossSettings(**loss)})
-    training = _Training(settings, prepared, Runtime(kind, "fp32"))
+    training = Training(settings, prepared, Runtime(kind, "fp32"))
     training.network.train()
     device = training.train_part.rows.device
 

@@ -1,0 +1,103 @@
+"""A dry run of the user's own code before a study exists, in a process of its own: whatever it does, it does not do it here.
+
+The process is `python -m depth_loss_sweep.dry_run PARENT`, which reads what to try from its input and writes the faults to its output.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from depth_loss_sweep import usercode
+from depth_loss_sweep.data.prepare import Prepared
+from depth_loss_sweep.errors import CodeError
+from depth_loss_sweep.executors.worker import die_with_parent
+from depth_loss_sweep.forecast import variants
+from depth_loss_sweep.model.runtime import Runtime
+from depth_loss_sweep.model.settings import RunSettings
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.spec import StudySpec
+
+LOOK_S = 0.5
+MOST_VARIANTS = 8
+"""So many networks that are swept are tried."""
+
+
+def require_sound(spec: StudySpec, prepared: Prepared, runtime: Runtime, home: Home, wait: Callable[[], None]) -> None:
+    """`CodeError` with the first fault of the code that a study names; `wait` is called now and then, and may raise."""
+    tried: list[dict[str, Any]] = []
+    for parts in variants(spec):
+        settings = RunSettings(
+            **{name: parts[name] for name in ("model", "train", "loss")},
+            weights=dict.fromkeys([*spec.named_terms, *spec.loss.own], 1.0),
+            metrics=spec.metrics,
+            own_metrics=dict(spec.own_metrics),
+            seed=spec.seeds[0],
+            depth_range=parts["data"].depth_range,
+        ).model_dump(mode="json")
+        if settings not in tried:
+            tried.append(settings)
+    request = {
+        "settings": tried[:MOST_VARIANTS],
+        "data": prepared.settings.model_dump(mode="json"),
+        **home.shared,
+        "fingerprint": prepared.dataset.fingerprint,
+        "runtime": runtime.as_dict(),
+    }
+    faults = _faults(json.dumps(request), wait)
+    if faults:
+        more = f" (and {len(faults) - 1} more: {'; '.join(faults[1:4])})" if len(faults) > 1 else ""
+        raise CodeError(faults[0] + more)
+
+
+def _faults(request: str, wait: Callable[[], None]) -> list[str]:
+    command = [sys.executable, "-P", "-m", "depth_loss_sweep.dry_run", str(os.getpid())]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    given: bytes | None = request.encode()
+    try:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                output, _ = process.communicate(given, timeout=LOOK_S)
+                break
+            given = None
+            wait()
+    finally:
+        process.kill()
+        process.wait()
+    try:
+        return list(json.loads(output))
+    except ValueError:
+        code = process.returncode
+        how = f"signal {-code}" if code < 0 else f"exit status {code}"
+        raise CodeError(f"the dry run of your code ended with {how}; what it said stands above") from None
+
+
+def main() -> None:
+    """Entry point. What the user's code prints goes to the error stream; the faults alone are the output."""
+    output = os.dup(1)
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; ending is the parent's decision
+    die_with_parent(int(sys.argv[1]))
+    from depth_loss_sweep.data.prepare import open_prepared
+    from depth_loss_sweep.data.settings import DataSettings
+    from depth_loss_sweep.model.rehearsal import rehearse
+
+    request = json.load(sys.stdin)
+    data = DataSettings.model_validate(request["data"])
+    prepared = open_prepared(data, Path(request["cache"]), request["fingerprint"])
+    faults: list[str] = []
+    for settings in map(RunSettings.model_validate, request["settings"]):
+        usercode.allow(settings.code, Path(request["code"]))
+        found = rehearse(settings, prepared, Runtime(**request["runtime"]), Path(request["weights"]))
+        faults += [fault for fault in found if fault not in faults]
+    with os.fdopen(output, "w") as stream:
+        json.dump(faults, stream)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""The user's own code: found without being imported, known by its content, imported only where it is allowed."""
+
+import random
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from depth_loss_sweep import usercode
+from depth_loss_sweep.closure import keep, read_code
+from depth_loss_sweep.errors import CodeError, SweepError
+from depth_loss_sweep.spec_file import load_spec
+from depth_loss_sweep.usercode import Reference, allow, known, load, resolve, shown
+
+from .test_own_code import FILES
+
+
+def write(folder: Path, **files: str) -> Path:
+    """Python files by name, "__" for a folder."""
+    for name, text in files.items():
+        path = folder / f"{name.replace('__', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    return folder
+
+
+def test_a_file_comes_with_what_it_imports_and_nothing_else(tmp_path: Path) -> None:
+    """Absolute, relative, late and submodule imports of its own are followed; others only named."""
+    write(
+        tmp_path,
+        nets="import torch, blocks.conv as c\nfrom helpers import one\ndef build():\n    from late import two\n",
+        helpers="from blocks import attention\none = 1\n",
+        late="import json\ntwo = 2\n",
+        unused="",
+        blocks__conv="from .norm import norm\n",
+        blocks__norm="norm = 0\n",
+        blocks__attention="",
+        blocks__unused="",
+    )
+    (tmp_path / "blocks" / "__init__.py").write_text("import timm\n")
+    code, entry = read_code(tmp_path / "nets.py")
+    expected = {"nets.py", "helpers.py", "late.py", "blocks/__init__.py", "blocks/conv.py", "blocks/norm.py"}
+    assert (entry, {*code.files}) == ("nets.py", expected | {"blocks/attention.py"})
+    assert code.imported == {"torch", "json", "timm"}
+
+
+def test_a_file_of_a_package_is_found_from_above_it(tmp_path: Path) -> None:
+    """Where the file's folder is a package, its own name and relative imports work as they do when it is installed."""
+    write(tmp_path, mine__nets="from mine.a import x\nfrom .b import y\ndef build(): return x + y\n", mine__a="x = 1")
+    write(tmp_path, mine__b="from . import a\ny = a.x + 1")
+    (tmp_path / "mine" / "__init__.py").write_text("")
+    text = resolve("mine/nets.py:build", tmp_path)
+    allow([text])
+    assert load(text)() == 3 and shown(text) == "mine/nets.py:build"
+
+
+def test_names_of_two_studies_do_not_meet(tmp_path: Path) -> None:
+    """Two folders have a losses.py and a model.py each, which are neither each other's nor ours, nor on the path."""
+    found = []
+    for number in (1, 2):
+        folder = write(tmp_path / str(number), nets="import model\nfrom losses import n\ndef f(): return n, model.n")
+        write(folder, losses=f"n = {number}", model=f"n = {10 * number}\nimport depth_loss_sweep.model\n")
+        text = resolve("nets.py:f", folder)
+        allow([text])
+        found.append(load(text)())
+    assert found == [(1, 10), (2, 20)]
+    assert not {"nets", "losses", "model"} & sys.modules.keys()
+
+
+def test_the_copy_runs_whatever_becomes_of_the_files(tmp_path: Path) -> None:
+    """What was read is what is imported, from memory or from the copy, and never a compiled file beside it."""
+    write(tmp_path, nets="from a import x\ndef f(): return x", a="x = 1")
+    text = resolve("nets.py:f", tmp_path)
+    reference = Reference.parse(text)
+    assert reference
+    keep(known(reference.digest), tmp_path / "code")
+    write(tmp_path, a="x = 2")
+    allow([text], tmp_path / "code")
+    assert load(text)() == 1
+    assert resolve("nets.py:f", tmp_path) != text
+    assert resolve("nets.py:f", write(tmp_path, a="x = 1")) == text
+
+
+def test_only_what_is_allowed_is_imported(tmp_path: Path) -> None:
+    """Not by a reference alone, with or without a digest, nor by the module's name; nor a name that a module only borrows."""
+    text = resolve("a.py:f", write(tmp_path, a="raise SystemExit\ndef f(): pass"))
+    reference = Reference.parse(text)
+    assert reference
+    for each in (text, "a.py:f", f"b.py:f@{'0' * 64}", "os:system", "json:loads"):
+        with pytest.raises(CodeError, match="not imported"):
+            load(each)
+    with pytest.raises(ModuleNotFoundError):
+        __import__(f"{usercode.PREFIX}{reference.digest}.a")
+    with pytest.raises(CodeError, match="no installed package"):
+        allow(["os:system"])
+    allow(["pydantic:sys"])
+    with pytest.raises(CodeError, match=r"has no 'sys'|no function or class"):
+        load("pydantic:sys")
+
+
+def test_options_at_their_defaults_go_unsaid(tmp_path: Path) -> None:
+    """As the file says them, which isn't imported for that."""
+    write(
+        tmp_path,
+        a="raise SystemExit\ndef f(x, a=1, *, b=(1, 2), c=None, d=len('x')): pass\nclass F:\n def __init__(self, a=3): 0",
+    )
+    function, kind = resolve("a.py:f", tmp_path), resolve("a.py:F", tmp_path)
+    options = {"a": 1, "b": (1, 2), "c": 3, "d": 1}
+    assert usercode.options_stated(function, options) == {"c": 3, "d": 1}
+    assert usercode.options_stated(kind, {"a": 3, "z": 0}) == {"z": 0}
+
+
+def test_versions_are_those_of_imported_packages(tmp_path: Path) -> None:
+    """By distribution; neither torch, which is known otherwise, nor Python's own, nor files."""
+    text = resolve(
+        "a.py:f", write(tmp_path, a="import torch, os, cv2, b\nfrom scipy import stats\ndef f(): pass", b="")
+    )
+    assert {*usercode.versions([text])} & {"scipy", "torch", "opencv-python", "opencv-python-headless"} >= {"scipy"}
+    assert "torch" not in usercode.versions([text])
+
+
+GOOD = {
+    "network": "nets.py:build",
+    "term": "losses.py:berhu",
+    "metric": "losses.py:within",
+    "source": "pics.py:Pictures",
+}
+BAD_NAMES = (
+    *("", ":", "a", "nets.py", "nets.py:", ":build", "nets.py:build:x", "nets.py:1x", "nets.py:a.b", "nets.py:build()"),
+    *("nets.py:build@", f"nets.py:build@{'0' * 63}", f"nets.py:build@{'0' * 64}", "none.py:build", "/etc/passwd:root"),
+    *("../../etc/passwd.py:f", "/dev/zero.py:f", "\0.py:f", "nets.py\n:build", "é.py:f", "~nobody/x.py:f", "nets.pyc:build"),
+    *("os:system", "os.path:join", "builtins:eval", "subprocess:run", "nowhere.at.all:f", "torch.nn:Linear@" + "0" * 64),
+    *(".:f", "..x:f", "nets:build", "folder.py:f", "broken.py:f", "binary.py:f", "deep.py:f", "many.py:f", "x" * 5000 + ".py:f"),
+)  # fmt: skip
+OPTIONS = (
+    "3",
+    "[]",
+    '"x"',
+    "{ a = { b = 1 } }",
+    "{ a = [[1]] }",
+    "{ a = 2020-01-01 }",
+    "{ 'é\\\\n' = 1 }",
+    "{ a = nan }",
+    "{ a = [] }",
+)
+NAMES = ("l1", "Berhu", "a-b", "é", "x" * 41, "1a", '""', "term_x", "_a", "a b", "silog")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files of a user, some of them broken, all of which would tell that they are imported."""
+    monkeypatch.setenv("SWEEP_TRUST", str(tmp_path / "trusted"))
+    monkeypatch.chdir(tmp_path)
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(
+            text.replace("import", "open('imported', 'w'); import", 1) if "py" in name else text
+        )
+    (tmp_path / "folder.py").mkdir()
+    write(
+        tmp_path,
+        broken="def f(:\n",
+        deep="(" * 5000 + ")" * 5000,
+        many="import " + ", ".join(f"m{n}" for n in range(600)),
+    )
+    write(tmp_path, **{f"m{number}": "" for number in range(600)})
+    (tmp_path / "binary.py").write_bytes(bytes(range(256)))
+    return tmp_path
+
+
+def cases() -> list[tuple[str, str, str]]:
+    """What stands in the spec, and what is put in its place; seeded."""
+    found = [
+        (kind, f'"{good}"', f"'{bad}'")
+        for kind, good in GOOD.items()
+        for bad in BAD_NAMES
+        if "\n" not in bad and "\0" not in bad
+    ]
+    found += [
+        ("options", line, f"options = {o}")
+        for line in ("options = { dropout = 0.2 }", "options = { share = 0.3 }")
+        for o in OPTIONS
+    ]
+    found += [("name", "[terms.berhu]", f"[terms.{name}]") for name in NAMES]
+    found += [("name", "[metrics.within]", f"[metrics.{name}]") for name in NAMES]
+    whole, chance = FILES["spec.toml"], random.Random(0)
+    for _ in range(60):
+        start = chance.randrange(whole.index("[data]"), len(whole) - 12)
+        found.append(
+            ("bytes", whole[start : start + 12], "".join(chance.choices("\"'[]{}=:.@\n\\ aé0", k=chance.randrange(12))))
+        )
+    return found
+
+
+def test_malformed_references_options_and_names_are_one_line(desk: Path) -> None:
+    """Every case is read, or refused in a line; nothing of the user's is imported, and none of it is trusted."""
+    tried = cases()
+    assert len(tried) >= 200
+    for kind, before, after in tried:
+        assert before in FILES["spec.toml"]
+        (desk / "spec.toml").write_text(FILES["spec.toml"].replace(before, after, 1))
+        try:
+            spec = load_spec(str(desk / "spec.toml"))
+        except SweepError as error:
+            assert 0 < len(str(error)) < 2500, (kind, after)
+        else:
+            assert all(reference.digest or not reference.is_file for reference in spec.code), (kind, after)
+    for number, bad in enumerate(("nets.py\n:build", "\0.py:f")):
+        with pytest.raises(SweepError):
+            load_spec(str(desk / "nets.toml") if number else "demo", {"model.network": bad})
+    assert not (desk / "imported").exists() and not (desk / "trusted").exists()
+    assert not [name for name in sys.modules if name.startswith(usercode.PREFIX) and "imported" in name]
