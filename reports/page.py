@@ -37,6 +37,7 @@ from depth_loss_sweep.reports.quotes import broken_cell, cost_to_find
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.samples import Samples, sample_panels
 from depth_loss_sweep.reports.sections import study_sections
+from depth_loss_sweep.reports.slider import Slider, slider
 from depth_loss_sweep.reports.tables import Cell, Table, between, numeric
 from depth_loss_sweep.reports.trials import TrialResult
 
@@ -51,6 +52,7 @@ SCRIPTS = (
     "templates/store.js",
     "templates/figures.js",
     "templates/tables.js",
+    "templates/slider.js",
     "templates/contents.js",
 )
 """What runs in a page, in this order: plotly.js, whose version is that of the classes which check our figures, and our own, a job each."""
@@ -79,6 +81,7 @@ class StudyPage:
     sections: tuple[Section, ...]
     reach: float
     samples: Samples | None
+    slider: Slider | None
     trials: Table
     runs: Table
     baselines: Table
@@ -105,7 +108,7 @@ def document(
     template: str,
     title: str,
     *,
-    styles: Sequence[str] = ("page.css",),
+    styles: Sequence[str] = ("page.css", "slider.css"),
     scripts: Sequence[str] = SCRIPTS,
     **content: Any,
 ) -> str:
@@ -168,6 +171,7 @@ def _templates() -> Environment:
     own: dict[str, Any] = {
         "number": number,
         "short": short,
+        "rough": rough,
         "readable": readable,
         "sentence": sentence,
         "download": download,
@@ -207,6 +211,7 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         sections=study_sections(analysis, anchor),
         reach=_reach(analysis.references),
         samples=sample_panels(analysis),
+        slider=slider(analysis),
         trials=trial_table(analysis),
         runs=run_table(analysis),
         baselines=baseline_table(analysis),

@@ -64,7 +64,7 @@ class Samples:
 def panel_runs(analysis: Analysis) -> tuple[str, ...]:
     """The runs whose panels a report shows: of the best finished trial a typical seed, of the worst one that broke, if any did.
 
-    Load these into the record's `panels`; none if no trial has finished all of its seeds.
+    None if no trial has finished all of its seeds.
     """
     return tuple(seed.run for _, _, seed in _chosen(analysis, None))
 
@@ -78,31 +78,32 @@ def sample_panels(analysis: Analysis) -> Samples | None:
     panels = [stored[seed.run] for _, _, seed in chosen]
     first = panels[0]
     keys = [k for k in first.keys if all(k in p.keys for p in panels)]
-    near, far, error = _limits(panels)
+    near, far, error = limits(panels)
     return Samples(
         shown=tuple(ShownRun(role, t.number, t.label, s.seed) for role, t, s in chosen),
         rows=tuple(_row(key, panels, (near, far), error) for key in keys),
         near=near,
         far=far,
         error=error,
-        depth_bar=_map(_depth_colours(np.linspace(near, far, 256)[None], near, far)),
-        error_bar=_map(_error_colours(np.linspace(-error, error, 256)[None], error)),
+        depth_bar=depth_bar(near, far),
+        error_bar=error_bar(error),
     )
 
 
 def _chosen(analysis: Analysis, available: set[str] | None) -> list[tuple[str, TrialResult, SeedValue]]:
-    order = [t for t in analysis.ranked if _stored(t, available)]
+    order = [t for t in analysis.ranked if with_values(t, available)]
     shown = [("best", order[0], _middle)] if order else []
     if len(order) > 1:
         shown.append(("worst", order[-1], _broken_or_middle))
     cost = analysis.ranking.cost
     return [
-        (role, trial, pick(sorted(_stored(trial, available), key=lambda s: cost(s.value))))
+        (role, trial, pick(sorted(with_values(trial, available), key=lambda s: cost(s.value))))
         for role, trial, pick in shown
     ]
 
 
-def _stored(trial: TrialResult, available: set[str] | None) -> list[SeedValue]:
+def with_values(trial: TrialResult, available: set[str] | None) -> list[SeedValue]:
+    """A trial's seeds that have a final value, infinite ones too; of them those whose runs are available, where that is asked."""
     return [s for s in trial.seeds if not math.isnan(s.value) and (available is None or s.run in available)]
 
 
@@ -117,7 +118,7 @@ def _broken_or_middle(seeds: Sequence[SeedValue]) -> SeedValue:
     return next((s for s in reversed(seeds) if s.broke), _middle(seeds))
 
 
-def _limits(panels: Sequence[Panels]) -> tuple[float, float, float]:
+def limits(panels: Sequence[Panels]) -> tuple[float, float, float]:
     """Shared colour limits: the 2nd and 98th percentile of true depth, the 98th of the absolute error, in metres."""
     truth = np.concatenate([p.truth[p.mask] for p in panels]).astype(float)
     errors = np.concatenate([np.abs(p.prediction[p.mask] - p.truth[p.mask]) for p in panels]).astype(float)
@@ -132,7 +133,7 @@ def _row(key: str, panels: Sequence[Panels], depths: tuple[float, float], error:
     truth = np.where(first.mask[at], first.truth[at], np.nan)
     return SampleRow(
         key=key,
-        photo=_photo(first.image[at]),
+        photo=photo(first.image[at]),
         truth=_map(_depth_colours(truth, *depths)),
         predictions=tuple(_prediction(p, p.keys.index(key), depths, error) for p in panels),
     )
@@ -141,12 +142,27 @@ def _row(key: str, panels: Sequence[Panels], depths: tuple[float, float], error:
 def _prediction(panels: Panels, at: int, depths: tuple[float, float], error: float) -> Prediction:
     predicted, mask = panels.prediction[at].astype(float), panels.mask[at]
     difference = np.where(mask, predicted - panels.truth[at], np.nan)
-    known = difference[mask]
-    rmse = float(np.sqrt(np.mean(known**2))) if known.size and np.isfinite(known).all() else math.nan
-    return Prediction(_map(_depth_colours(predicted, *depths)), _map(_error_colours(difference, error)), rmse)
+    found = rmse(predicted, panels.truth[at], mask)
+    return Prediction(_map(_depth_colours(predicted, *depths)), _map(_error_colours(difference, error)), found)
+
+
+def rmse(predicted: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
+    """Of one picture over its valid pixels, metres; NaN where there are none, or not all are finite."""
+    known = (predicted - truth)[mask]
+    return float(np.sqrt(np.mean(known**2))) if known.size and np.isfinite(known).all() else math.nan
 
 
 # Colours and encoding
+
+
+def depth_bar(near: float, far: float) -> str:
+    """The colours of depth from `near` to `far`, in a row."""
+    return _map(_depth_colours(np.linspace(near, far, 256)[None], near, far))
+
+
+def error_bar(error: float) -> str:
+    """The colours of errors from too near to too far, in a row."""
+    return _map(_error_colours(np.linspace(-error, error, 256)[None], error))
 
 
 def _depth_colours(depth: np.ndarray, near: float, far: float) -> np.ndarray:
@@ -181,7 +197,8 @@ def _map(bgr: np.ndarray) -> str:
     return _uri(image, ".png", [cv2.IMWRITE_PNG_COMPRESSION, 9], "image/png")
 
 
-def _photo(rgb: np.ndarray) -> str:
+def photo(rgb: np.ndarray) -> str:
+    """A photo as a data URI, shrunk where it is large."""
     bgr = np.ascontiguousarray(rgb[..., ::-1])
     return _uri(_shrunk(bgr, cv2.INTER_AREA), ".jpg", [cv2.IMWRITE_JPEG_QUALITY, 90], "image/jpeg")
 

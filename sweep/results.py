@@ -23,8 +23,8 @@ from depth_loss_sweep.reports import records
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.records import TRIAL_COLUMNS, Panels, StudyRecord
 from depth_loss_sweep.reports.references import REFERENCES
-from depth_loss_sweep.reports.samples import panel_runs
 from depth_loss_sweep.reports.scenes import PictureValues
+from depth_loss_sweep.reports.slider import panel_runs
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import resolved_text, stored_overrides, stored_spec
 from depth_loss_sweep.store import Store
@@ -148,16 +148,24 @@ def _with_panels(record: StudyRecord, home: Home) -> StudyRecord:
 
     A report is made of what is there, and never runs a network.
     """
-    panels, notes = {}, []
+    panels, lost = {}, {}
     for run in panel_runs(Analysis(record)):
         try:
             panels[run] = read_panels(home.run(run))
         except ModelError as error:
-            notes.append(
-                f"Sample predictions of run {run[:8]} are not shown: {error}. The numbers are not touched by it; to see the "
-                f"pictures, put a copy of the file in its place, or train the same spec in another --home"
-            )
-    return replace(record, panels=panels, notes=(*record.notes, *notes))
+            lost[run] = error
+    return replace(record, panels=panels, notes=(*record.notes, *_lost_note(lost)))
+
+
+def _lost_note(lost: Mapping[str, ModelError]) -> tuple[str, ...]:
+    for run, error in lost.items():
+        others = f", nor of {counted(len(lost) - 1, 'other run')}" if len(lost) > 1 else ""
+        note = (
+            f"Sample predictions of run {run[:8]} are not shown{others}: {error}. The numbers are not touched by it; to see the "
+            "pictures, put a copy of the file in its place, or train the same spec in another --home"
+        )
+        return (note,)
+    return ()
 
 
 def read_panels(folder: Path) -> Panels:
