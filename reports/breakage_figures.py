@@ -25,7 +25,7 @@ from depth_loss_sweep.reports.charts import (
     rounded,
 )
 from depth_loss_sweep.reports.measures import Measure
-from depth_loss_sweep.reports.series import Axis, BreakRates, GradientPoint, OutcomeCounts, RunCurve
+from depth_loss_sweep.reports.series import Axis, BreakRates, EndedRun, GradientPoint, OutcomeCounts, RunCurve
 
 # How runs ended
 
@@ -48,6 +48,34 @@ def outcomes_chart(counts: OutcomeCounts, height: int = 300) -> Chart:
     most = max((sum(at_place) for at_place in zip(*counts.counts.values(), strict=True)), default=1)
     chart.layout["yaxis"]["dtick"] = max(1, round(most / 5))
     place_ticks(chart, counts.axis)
+    return chart
+
+
+def grid_chart(runs: Sequence[EndedRun], axis: Axis) -> Chart:
+    """A mark for each run, by its seed and weights: how it ended, by colour and symbol."""
+    seeds = sorted({run.seed for run in runs})
+    chart = new_chart(140 + 26 * max(3, len(seeds)), axis.title, "seed")
+    found = {run.outcome for run in runs}
+    for outcome in (name for name in dict.fromkeys((*OUTCOME_COLOURS, *sorted(found))) if name in found):
+        own = [run for run in runs if run.outcome == outcome]
+        add_scatter(
+            chart,
+            x=[run.x for run in own],
+            y=[seeds.index(run.seed) for run in own],
+            mode="markers",
+            name=clean(outcome).replace("_", "-"),
+            marker={
+                "color": OUTCOME_COLOURS.get(outcome, POINT),
+                "symbol": OUTCOME_SYMBOLS.get(outcome, "hexagon"),
+                "size": 12,
+            },
+            text=[clean(run.name) for run in own],
+            hovertemplate="%{text}<extra></extra>",
+        )
+    add_legend(chart)
+    names = tuple(map(str, seeds))
+    place_ticks(chart, Axis("seed", {i: float(i) for i in range(len(seeds))}, names), "yaxis")
+    place_ticks(chart, axis)
     return chart
 
 
@@ -107,7 +135,7 @@ def rates_chart(found: BreakRates, height: int = 300) -> Chart:
             marker={
                 "color": colour,
                 "size": 8,
-                "symbol": OUTCOME_SYMBOLS.get(kind, "x" if kind == "non_finite" else "circle"),
+                "symbol": OUTCOME_SYMBOLS.get(kind, "circle"),
             },
             text=[f"{rate.count} of {rate.n}, {100 * rate.low:.0f} to {100 * rate.high:.0f} %" for rate in rates],
             hovertemplate="%{text}<extra></extra>",

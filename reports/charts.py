@@ -23,13 +23,14 @@ BASELINES = ("#a9802a", "#2f9483")
 # From low to high; all of middling lightness.
 SCALE = ((79, 107, 237), (35, 160, 194), (61, 168, 102), (220, 162, 42), (224, 83, 63))
 COLORSCALE = [[i / 4, f"rgb({r},{g},{b})"] for i, (r, g, b) in enumerate(SCALE)]
+# Okabe and Ito 2008, told apart by colour-blind people, too; beside each stands a symbol of its own.
 OUTCOME_COLOURS = {
-    "learnt": "#3da47a",
-    "median_only": "#7f9bb5",
-    "trivial": "#c2a23c",
-    "flat": "#8f7ae0",
-    "spiking": "#e0812f",
-    "non_finite": "#d9504e",
+    "learnt": "#009e73",
+    "median_only": "#56b4e9",
+    "trivial": "#e69f00",
+    "flat": "#cc79a7",
+    "spiking": "#0072b2",
+    "non_finite": "#d55e00",
     "failed": "#7d8593",
     "unfinished": "#b9bfca",
 }
@@ -39,6 +40,9 @@ OUTCOME_SYMBOLS = {
     "trivial": "square",
     "flat": "diamond",
     "spiking": "triangle-up",
+    "non_finite": "x",
+    "failed": "cross",
+    "unfinished": "circle-dot",
 }
 TERMS = ("#4f6bed", "#e0812f", "#3da47a", "#b565c9", "#8c96a8", "#c2a23c", "#23a0c2", "#d9504e")
 TICK_GAP = 0.095  # of the axis

@@ -24,6 +24,15 @@ class RunCost:
 
 
 @dataclass(frozen=True)
+class RunSpan:
+    """When a run was trained: from and to, in seconds of any one clock."""
+
+    run: str
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True)
 class Cost:
     """The sum over runs; `elsewhere` is how many of them were trained by another study, or in another place."""
 

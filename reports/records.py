@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from depth_loss_sweep.reports.confirmation import ConfirmationRecord
-from depth_loss_sweep.reports.cost import RunCost
+from depth_loss_sweep.reports.cost import RunCost, RunSpan
 from depth_loss_sweep.reports.errors import ReportError
 from depth_loss_sweep.reports.instability import Rules
 from depth_loss_sweep.reports.measures import Measure
@@ -66,7 +66,8 @@ class StudyRecord:
     of a search's best, begun or not, where the spec asks for one. `pictures` are the validation pictures' scenes, and of finished
     runs what each picture amounts to in what trials are ranked by, over the `window` epochs that make a run's value; `images` the
     same of other columns, where they were asked for. `spec_text` is the spec as it was written, `resolved` the whole of it, every default
-    filled in: a spec that asks for the same study again. `costs` are what its runs took, `confirming_costs` those that confirm it.
+    filled in: a spec that asks for the same study again. `costs` are what its runs took, `confirming_costs` those that confirm it;
+    `spans` when it trained its own.
     """
 
     name: str
@@ -100,6 +101,7 @@ class StudyRecord:
     costs: tuple[RunCost, ...] = ()
     confirming_costs: tuple[RunCost, ...] = ()
     second_column: str = ""
+    spans: tuple[RunSpan, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

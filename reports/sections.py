@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from depth_loss_sweep.reports import breakage_figures, figures, weight_sections
+from depth_loss_sweep.reports import breakage_figures, figures, search_sections, weight_sections
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.charts import Chart, with_choices
 from depth_loss_sweep.reports.hero import called, replica, seeds_note
@@ -15,6 +15,7 @@ from depth_loss_sweep.reports.series import (
     beside_curves,
     break_rates,
     contributions,
+    ended_runs,
     epoch_curves,
     gradient_points,
     gradient_shares,
@@ -29,6 +30,7 @@ from depth_loss_sweep.reports.trials import TrialResult
 from depth_loss_sweep.reports.wording import front_headline, left_out, verdict
 
 MAX_CURVES = 40  # trials drawn over epochs; the page says so when there are more
+MAX_GRID, MAX_GRID_SEEDS = 40, 12  # trials and seeds, each run of which has a mark; of more, runs are counted
 # Shown at once; the other metrics are a click away.
 PRINCIPAL = (
     "metric_rmse",
@@ -56,6 +58,7 @@ def study_sections(analysis: Analysis, anchor: str) -> tuple[Section, ...]:
         weight_sections.gradients(analysis),
         _stability(analysis, axis),
     ]
+    search = search_sections.search(analysis)
     if len(analysis.record.trials) == 1:  # against the weights there is nothing to draw but a dot
         sections: list[Section | None] = [_numbers(analysis)]
     elif len(every) > 1:
@@ -63,15 +66,18 @@ def study_sections(analysis: Analysis, anchor: str) -> tuple[Section, ...]:
             _objective(analysis, every),
             _front(analysis),
             weight_sections.importance(analysis),
+            search,
             _several_measures(analysis, every),
         ]
     else:
         sections = [
             _front(analysis),
             weight_sections.importance(analysis),
+            search,
             _combined(analysis, axis),
             _terms(analysis, axis),
             _metrics(analysis, axis),
+            _other_metrics(analysis, axis),
         ]
     return tuple(s.anchored(anchor) for s in (*sections, *over_epochs) if s and not s.is_empty)
 
@@ -171,18 +177,28 @@ def _terms(analysis: Analysis, axis: Axis) -> Section:
 
 
 def _metrics(analysis: Analysis, axis: Axis) -> Section:
-    metrics = analysis.measured_metrics
-    principal = [m for m in metrics if m.column in PRINCIPAL and m != analysis.ranking]
-    rest = [m for m in metrics if m not in principal]
+    principal = [m for m in analysis.measured_metrics if m.column in PRINCIPAL and m != analysis.ranking]
     lead = "On the validation split, for final epochs. If all of them agree, so can you."
-    return Section(
-        "metrics",
-        "Each metric against the weight",
-        lead,
-        _small(analysis, principal, axis),
-        toggles_baselines=True,
-        more=_small(analysis, rest, axis),
+    shown = _small(analysis, principal, axis)
+    return Section("metrics", "Metrics against the weight", lead, shown, toggles_baselines=True)
+
+
+def _other_metrics(analysis: Analysis, axis: Axis) -> Section | None:
+    """What the overview leaves out: one figure, switched by the section's menu."""
+    rest = [m for m in analysis.measured_metrics if m.column not in PRINCIPAL and m != analysis.ranking]
+    series = {m.column: measure_series(analysis, m, axis) for m in rest}
+    charts = {column: figures.measure_chart(s, height=300) for column, s in series.items() if s.seed_y}
+    if not charts:
+        return None
+    menu = _menu([m for m in rest if m.column in charts])
+    figure = Figure(
+        "figure",
+        f"Final validation values against {axis.title.partition(' (')[0]}",
+        "",
+        with_choices(charts),
+        wide=True,
     )
+    return Section("other-metrics", "Any other metric", "", (figure,), menu=menu, toggles_baselines=True)
 
 
 def _small(analysis: Analysis, measures: Sequence[Measure], axis: Axis) -> tuple[Figure, ...]:
@@ -296,13 +312,17 @@ def _breaking(analysis: Analysis, axis: Axis) -> list[Figure]:
     if rates.x:
         chart = breakage_figures.rates_chart(rates)
         shown.append(Figure("rates", "How likely breaking is", _rates_note(analysis), chart, wide=len(rates.rates) > 1))
-    counts = outcome_counts(analysis, axis)
-    if counts.x:
+    runs = ended_runs(analysis, axis)
+    if runs:
+        is_small = len(analysis.record.trials) <= MAX_GRID and len({run.seed for run in runs}) <= MAX_GRID_SEEDS
         note = (
-            "Learnt: better than every trivial predictor. Median-only: better than the training median, not than every other. "
-            "Trivial: not even that. Flat: an almost constant map. Spiking: a step's gradient norm over 100 times the run's usual."
+            f"{'A mark a run. ' * is_small}Learnt: better than every trivial predictor. Median-only: better than the training median, not "
+            "than every other. Trivial: not even that. Flat: an almost constant map. Spiking: a step's gradient norm over 100 times the "
+            "run's usual."
         )
-        shown.append(Figure("outcomes", "How runs ended", note, breakage_figures.outcomes_chart(counts)))
+        counts = outcome_counts(analysis, axis)
+        chart = breakage_figures.grid_chart(runs, axis) if is_small else breakage_figures.outcomes_chart(counts)
+        shown.append(Figure("outcomes", "How runs ended", note, chart))
     points = gradient_points(analysis, axis)
     if points:
         note = "Every run. The norm grows with the weights themselves; look for jumps by orders of magnitude."

@@ -21,6 +21,7 @@ from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.references import EQUAL, FIXED, POINT
 from depth_loss_sweep.reports.trials import FAILED, LEARNT, MEDIAN_ONLY, SeedValue, TrialResult
 
+UNFINISHED = "unfinished"
 DECADES = 10  # an axis is logarithmic where half of its values lie below such a part of the largest
 
 
@@ -118,6 +119,16 @@ class OutcomeCounts:
     axis: Axis
     x: list[float]
     counts: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class EndedRun:
+    """How one run ended, and what is said of it."""
+
+    x: float
+    seed: int
+    outcome: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -347,8 +358,23 @@ def outcome_counts(analysis: Analysis, axis: Axis) -> OutcomeCounts:
     names = dict.fromkeys((LEARNT, MEDIAN_ONLY, *analysis.record.outcomes, FAILED))
     counts = {name: [of_trial[name] for of_trial in told] for name in names}
     ended = [sum(runs) for runs in zip(*counts.values(), strict=True)]
-    counts["unfinished"] = [len(t.seeds) - n for t, n in zip(started, ended, strict=True)]
+    counts[UNFINISHED] = [len(t.seeds) - n for t, n in zip(started, ended, strict=True)]
     return OutcomeCounts(axis, [axis.positions[t.number] for t in started], counts)
+
+
+def ended_runs(analysis: Analysis, axis: Axis) -> tuple[EndedRun, ...]:
+    """The same run by run; a broken one with the epoch in which it broke, where that is known."""
+    onsets = {run.run: f", from epoch {run.epoch} on" for run in analysis.instability.runs if run.epoch is not None}
+    return tuple(
+        EndedRun(
+            axis.positions[t.number],
+            s.seed,
+            analysis.endings[s.run] if s.is_finished or s.outcome == FAILED else UNFINISHED,
+            f"{t.label}, seed {s.seed}: {analysis.endings[s.run].replace('_', '-')}{onsets.get(s.run, '')}",
+        )
+        for t in analysis.trials
+        for s in t.seeds
+    )
 
 
 def gradient_points(analysis: Analysis, axis: Axis) -> tuple[GradientPoint, ...]:

@@ -1,14 +1,18 @@
 """What a study's runs took, asked of the database. Light: imports neither torch nor pandas."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import false, func, select
 
 from depth_loss_sweep.paths import CONFIRMED, RACED
-from depth_loss_sweep.reports.cost import RunCost, StudyCost
+from depth_loss_sweep.reports.cost import RunCost, RunSpan, StudyCost
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.tables import EPOCH, RUN, STUDY_RUN, TRIAL_RUN
+
+STAMP_S = 60.0
+"""So much longer than it trained a run may have been at work without having been stopped: starting, evaluating, whole seconds."""
 
 
 def study_cost(store: Store, name: str) -> StudyCost:
@@ -52,6 +56,24 @@ def run_costs(store: Store, name: str) -> tuple[RunCost, ...]:
         is_own = row["origin"] is None and not row["is_taken_over"]
         found.append(RunCost(row["run"], row["seconds"] * threads, is_gpu, is_own))
     return tuple(found)
+
+
+def run_spans(store: Store, name: str) -> tuple[RunSpan, ...]:
+    """When the study trained each of its runs; of one that was stopped and resumed, the time before that isn't told."""
+    asked = (STUDY_RUN.c.run == RUN.c.run) & (STUDY_RUN.c.study == name) & ~STUDY_RUN.c.taken_over
+    query = (
+        select(RUN.c.run, RUN.c.started, RUN.c.finished, RUN.c.seconds)
+        .join(STUDY_RUN, asked)
+        .where(RUN.c.origin.is_(None) & RUN.c.started.is_not(None) & RUN.c.finished.is_not(None))
+        .order_by(RUN.c.run)
+    )
+    return tuple(_span(**row) for row in store.rows(query))
+
+
+def _span(run: str, started: str, finished: str, seconds: float | None) -> RunSpan:
+    begin, end = (datetime.fromisoformat(text).timestamp() for text in (started, finished))
+    is_resumed = seconds is not None and end - begin > seconds + STAMP_S
+    return RunSpan(run, end - seconds if is_resumed and seconds else begin, end)
 
 
 def _device(environment: Mapping[str, Any]) -> tuple[bool, int]:

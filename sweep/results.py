@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from depth_loss_sweep.answer import BASELINES, fresh_numbers, picture_values
-from depth_loss_sweep.costs import confirming_costs, finding_costs
+from depth_loss_sweep.costs import confirming_costs, finding_costs, run_spans
 from depth_loss_sweep.data.cache import cache_folder, open_cache
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.settings import DataSummary
@@ -90,6 +90,7 @@ def study_numbers(store: Store, name: str, has_terms: bool = False) -> StudyReco
         confirmation=confirmation,
         costs=finding_costs(store, name),
         confirming_costs=confirming_costs(store, name),
+        spans=run_spans(store, name),
     )
 
 
