@@ -50,12 +50,17 @@ LONGEST_HEAD = 1 << 20
 SCRIPTS = (
     "vendor/plotly-cartesian.min.js",
     "templates/store.js",
+    "templates/fold.js",
     "templates/figures.js",
+    "templates/reading.js",
     "templates/tables.js",
     "templates/slider.js",
     "templates/contents.js",
 )
 """What runs in a page, in this order: plotly.js, whose version is that of the classes which check our figures, and our own, a job each."""
+
+STYLES = ("page.css", "slider.css", "reading.css")
+"""What pages look like."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def document(
     template: str,
     title: str,
     *,
-    styles: Sequence[str] = ("page.css", "slider.css"),
+    styles: Sequence[str] = STYLES,
     scripts: Sequence[str] = SCRIPTS,
     **content: Any,
 ) -> str:

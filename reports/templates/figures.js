@@ -15,6 +15,7 @@
     const colour = (name) => style.getPropertyValue(name).trim();
     const result = { ...layout, font: { ...layout.font, color: colour("--muted") }, autosize: true };
     result.hoverlabel = { bgcolor: colour("--surface"), bordercolor: colour("--line"), font: { color: colour("--ink") } };
+    result.annotations = layout.annotations?.map((label) => ({ ...label, bgcolor: colour("--surface"), borderpad: 1, opacity: 0.85 }));
     if (coarse.matches) result.dragmode = false; // a finger scrolls the page
     const lines = { gridcolor: colour("--grid"), linecolor: colour("--line"), tickcolor: colour("--line") };
     for (const key of Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name))) {
