@@ -35,6 +35,7 @@ from depth_loss_sweep.reports.overview import Overview, overview
 from depth_loss_sweep.reports.page_data import PageData
 from depth_loss_sweep.reports.quotes import broken_cell, cost_to_find
 from depth_loss_sweep.reports.records import StudyRecord
+from depth_loss_sweep.reports.run_cards import study_cards
 from depth_loss_sweep.reports.samples import Samples, sample_panels
 from depth_loss_sweep.reports.sections import study_sections
 from depth_loss_sweep.reports.slider import Slider, slider
@@ -54,6 +55,7 @@ SCRIPTS = (
     "templates/figures.js",
     "templates/reading.js",
     "templates/tables.js",
+    "templates/trial.js",
     "templates/slider.js",
     "templates/contents.js",
 )
@@ -93,6 +95,7 @@ class StudyPage:
     raced: Table | None
     confirmed: Table | None
     counts: dict[str, int]
+    cards: dict[str, Any] | None
 
 
 def render(records: Sequence[StudyRecord]) -> str:
@@ -223,6 +226,7 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         raced=raced_table(analysis),
         confirmed=confirmed_table(analysis),
         counts=_counts(analysis),
+        cards=None if analysis.record.epochs.empty else study_cards(analysis),
     )
 
 
@@ -342,7 +346,13 @@ def run_table(analysis: Analysis) -> Table:
     told = [
         {**row, "outcome": analysis.endings[str(row["run"])]} if row["state"] == "finished" else row for row in rows
     ]
-    return Table(columns, tuple(_run_cells(row, finals.get(str(row["run"]), math.nan)) for row in told))
+    runs = [str(row["run"]) for row in rows]
+    further = {}
+    for other in (*analysis.measured_terms, *analysis.measured_metrics):
+        if other != measure:
+            values = analysis.final_values(other.column)
+            further[f"val {other.axis}"] = [values.get(run, math.nan) for run in runs]
+    return Table(columns, tuple(_run_cells(row, finals.get(str(row["run"]), math.nan)) for row in told), further)
 
 
 def _run_cells(row: Mapping[Any, Any], final: float) -> tuple[Cell, ...]:
