@@ -110,7 +110,7 @@ const Figures = (() => {
   });
   document.addEventListener("trial", () => charts.filter((el) => el.dataset.drawn).forEach((el) => stale.observe(el)));
   addEventListener("beforeprint", () => {
-    document.querySelectorAll("details").forEach((el) => (el.open = true));
+    document.querySelectorAll("details:not(.origin details, .reading)").forEach((el) => (el.open = true));
     Store.ready.then(() => charts.filter((el) => !el.dataset.drawn).forEach(draw));
   });
   for (const control of document.querySelectorAll(".controls select, .controls input")) {

@@ -46,7 +46,6 @@ def paper(path):
 
 KINDS = {
     "report": lambda path: write_document(render([make_study(panels=2, **SMALL)]), path),
-    "simplex": lambda path: write_document(render([make_study("simplex", trials=4, epochs=2, seeds=2)]), path),
     "comparison": lambda path: write_document(
         render_comparison([make_study(**SMALL), make_study(name="b", **SMALL)]), path
     ),
