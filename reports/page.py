@@ -27,7 +27,7 @@ from depth_loss_sweep.reports.charts import term_colours
 from depth_loss_sweep.reports.confirmation import Confirmed
 from depth_loss_sweep.reports.contrasts import Reference
 from depth_loss_sweep.reports.decision import Decision
-from depth_loss_sweep.reports.hero import hero
+from depth_loss_sweep.reports.hero import hero, still
 from depth_loss_sweep.reports.layout import Section
 from depth_loss_sweep.reports.measures import number, rough, short
 from depth_loss_sweep.reports.naming import beside_weights, is_number, written
@@ -85,6 +85,7 @@ class StudyPage:
     objective: str
     overview: Overview
     hero: Section | None
+    still: Markup
     sections: tuple[Section, ...]
     reach: float
     samples: Samples | None
@@ -208,6 +209,7 @@ def _policy(*scripts: str) -> str:
 
 
 def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
+    opening = hero(analysis, anchor)
     return StudyPage(
         anchor=anchor,
         analysis=analysis,
@@ -215,7 +217,8 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         recipe=named_weights(analysis),
         objective=summary.objective_sentence(analysis),
         overview=overview(analysis),
-        hero=hero(analysis, anchor),
+        hero=opening,
+        still=still(analysis, opening) if opening else Markup(""),
         sections=study_sections(analysis, anchor),
         reach=_reach(analysis.references),
         samples=sample_panels(analysis),

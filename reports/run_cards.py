@@ -16,7 +16,8 @@ from depth_loss_sweep.reports import wording
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.charts import MEAN, POINT, TRAIN, clean, new_chart, term_colours
 from depth_loss_sweep.reports.naming import beside_weights, written
-from depth_loss_sweep.reports.references import FIXED, POINT as NAMED
+from depth_loss_sweep.reports.references import FIXED
+from depth_loss_sweep.reports.references import POINT as NAMED
 from depth_loss_sweep.reports.trials import TrialResult
 
 HEIGHT = 190
@@ -73,7 +74,11 @@ class _Drawn:
         at_run = self._table["run"].map(row)
         at_epoch = self._table["epoch"].map(place)
         self._at = {
-            split: (own.index.to_numpy(), at_run[own.index].astype(int).to_numpy(), at_epoch[own.index].astype(int).to_numpy())
+            split: (
+                own.index.to_numpy(),
+                at_run[own.index].astype(int).to_numpy(),
+                at_epoch[own.index].astype(int).to_numpy(),
+            )
             for split in ("train", "val")
             for own in (self._table[(self._table["split"] == split) & at_run.notna()],)
         }
@@ -112,7 +117,9 @@ def _charts(analysis: Analysis, drawn: _Drawn) -> list[dict[str, Any]]:
     return [chart for chart in found if chart["lines"]]
 
 
-def _chart(title: str, unit: str, lines: Mapping[str, tuple[str, str, np.ndarray | None]], **axis: str) -> dict[str, Any]:
+def _chart(
+    title: str, unit: str, lines: Mapping[str, tuple[str, str, np.ndarray | None]], **axis: str
+) -> dict[str, Any]:
     layout = new_chart(HEIGHT, "epoch", unit).layout
     layout["yaxis"] |= {"nticks": 4} | axis
     shown = [
@@ -138,7 +145,9 @@ def again(analysis: Analysis, trial: TrialResult) -> str:
     params = {k: v.item() if isinstance(v, np.generic) else v for k, v in trial.params.items()}
     if record.is_search:
         fields = {k: params[k] for k in beside_weights(params)}
-        return "\n".join([*_section("search", {"sampler": "grid"} | {k: [v] for k, v in fields.items()}), *_weights(trial)])
+        return "\n".join(
+            [*_section("search", {"sampler": "grid"} | {k: [v] for k, v in fields.items()}), *_weights(trial)]
+        )
     keys = {f"search.{'points' if k == NAMED else _key(k)}": [v] for k, v in params.items() if not _is_missing(v)}
     sets = [f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in keys.items()]
     name = shlex.quote(f"{record.name}-trial-{trial.number}")

@@ -139,8 +139,9 @@
     });
     figure.querySelector("figcaption").prepend(button);
     figure.append(holder);
-    new MutationObserver(() => {
+    new MutationObserver((_, observer) => {
       if (!el.data) return;
+      observer.disconnect();
       el.on("plotly_afterplot", () => holder.hidden || fill(el, holder)); // a menu drew another measure
     }).observe(el, { attributeFilter: ["data-drawn"] });
   };

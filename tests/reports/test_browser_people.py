@@ -141,3 +141,16 @@ def test_paper_takes_eight_pages(browser, study, tmp_path):
     printed = page.pdf(format="A4")
     assert len(re.findall(rb"/Type /Page\b", printed)) <= 8 and said == []
     page.close()
+
+
+@pytest.mark.parametrize("kind", ["line", "grid", "simplex"])
+def test_the_answer_needs_no_script(browser, study, tmp_path, kind):
+    """Without JavaScript the first screen has its sentence, its table and a static picture of its figure; no empty frame is left."""
+    path = write_document(render([study(kind, trials=4, epochs=2)]), tmp_path / "report.html")
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.goto(path.as_uri())
+    assert page.locator(".hero .picture circle:visible, .hero .picture polygon:visible").count() >= 4
+    assert page.locator(".verdict h2").is_visible() and page.locator(".standings tbody tr").count() == 5
+    assert page.locator("figure:visible:not(:has(img, .picture))").count() == 0
+    context.close()
