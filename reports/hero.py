@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+from markupsafe import Markup
+
 from depth_loss_sweep.reports import figures, hero_figures
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.charts import with_choices
@@ -15,9 +17,13 @@ from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.layout import Figure, Section
 from depth_loss_sweep.reports.measures import counted
 from depth_loss_sweep.reports.series import Axis, axes, differences, main_axis, measure_series
+from depth_loss_sweep.reports.svg import chart_svg
 from depth_loss_sweep.reports.wording import verdict
 
 VALUES, DIFFERENCES = "values", "differences"
+
+MOST_STILL = 300
+"""Of more trials there is no static picture: it would be larger than all their numbers."""
 
 SMALL = 130
 """Pixels of the paper's figure beside the hero."""
@@ -30,6 +36,17 @@ def hero(analysis: Analysis, anchor: str) -> Section | None:
     every = axes(analysis)
     section = _against_one(analysis, every[0]) if len(every) == 1 else _against_several(analysis, every)
     return section and section.anchored(anchor)
+
+
+def still(analysis: Analysis, section: Section) -> Markup:
+    """The figure as a static picture, for whoever has no script; of what has no such picture, the measure trial by trial."""
+    figure = section.figures[0]
+    if len(analysis.record.trials) > MOST_STILL:
+        return Markup("")
+    chart = figure.chart
+    if any(trace["type"] not in ("scatter", "bar") for trace in chart.data):
+        chart = figures.measure_chart(measure_series(analysis, analysis.ranking, main_axis(analysis)))
+    return chart_svg(chart, figure.title, width=560, height=330)
 
 
 def replica(analysis: Analysis, is_small: bool = False) -> Figure | None:

@@ -39,18 +39,17 @@ class Section:
     warning: str = ""
     menu: tuple[tuple[str, str], ...] = ()
     toggles_baselines: bool = False
-    more: tuple[Figure, ...] = ()
     tables: tuple[NamedTable, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether it has nothing to show, nor to say why not."""
-        return not (self.figures or self.more or self.tables or self.warning)
+        return not (self.figures or self.tables or self.warning)
 
     def anchored(self, study: str) -> "Section":
         """The section with its anchors below those of a study."""
         prefix = f"{study}-{self.anchor}"
-        return replace(self, anchor=prefix, figures=_below(prefix, self.figures), more=_below(prefix, self.more))
+        return replace(self, anchor=prefix, figures=_below(prefix, self.figures))
 
 
 def _below(prefix: str, figures: Iterable[Figure]) -> tuple[Figure, ...]:

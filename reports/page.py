@@ -27,7 +27,7 @@ from depth_loss_sweep.reports.charts import term_colours
 from depth_loss_sweep.reports.confirmation import Confirmed
 from depth_loss_sweep.reports.contrasts import Reference
 from depth_loss_sweep.reports.decision import Decision
-from depth_loss_sweep.reports.hero import hero
+from depth_loss_sweep.reports.hero import hero, still
 from depth_loss_sweep.reports.layout import Section
 from depth_loss_sweep.reports.measures import number, rough, short
 from depth_loss_sweep.reports.naming import beside_weights, is_number, written
@@ -35,6 +35,7 @@ from depth_loss_sweep.reports.overview import Overview, overview
 from depth_loss_sweep.reports.page_data import PageData
 from depth_loss_sweep.reports.quotes import broken_cell, cost_to_find
 from depth_loss_sweep.reports.records import StudyRecord
+from depth_loss_sweep.reports.run_cards import study_cards
 from depth_loss_sweep.reports.samples import Samples, sample_panels
 from depth_loss_sweep.reports.sections import study_sections
 from depth_loss_sweep.reports.slider import Slider, slider
@@ -50,12 +51,18 @@ LONGEST_HEAD = 1 << 20
 SCRIPTS = (
     "vendor/plotly-cartesian.min.js",
     "templates/store.js",
+    "templates/fold.js",
     "templates/figures.js",
+    "templates/reading.js",
     "templates/tables.js",
+    "templates/trial.js",
     "templates/slider.js",
     "templates/contents.js",
 )
 """What runs in a page, in this order: plotly.js, whose version is that of the classes which check our figures, and our own, a job each."""
+
+STYLES = ("page.css", "slider.css", "reading.css")
+"""What pages look like."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,7 @@ class StudyPage:
     objective: str
     overview: Overview
     hero: Section | None
+    still: Markup
     sections: tuple[Section, ...]
     reach: float
     samples: Samples | None
@@ -88,6 +96,7 @@ class StudyPage:
     raced: Table | None
     confirmed: Table | None
     counts: dict[str, int]
+    cards: dict[str, Any] | None
 
 
 def render(records: Sequence[StudyRecord]) -> str:
@@ -108,7 +117,7 @@ def document(
     template: str,
     title: str,
     *,
-    styles: Sequence[str] = ("page.css", "slider.css"),
+    styles: Sequence[str] = STYLES,
     scripts: Sequence[str] = SCRIPTS,
     **content: Any,
 ) -> str:
@@ -200,6 +209,7 @@ def _policy(*scripts: str) -> str:
 
 
 def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
+    opening = hero(analysis, anchor)
     return StudyPage(
         anchor=anchor,
         analysis=analysis,
@@ -207,7 +217,8 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         recipe=named_weights(analysis),
         objective=summary.objective_sentence(analysis),
         overview=overview(analysis),
-        hero=hero(analysis, anchor),
+        hero=opening,
+        still=still(analysis, opening) if opening else Markup(""),
         sections=study_sections(analysis, anchor),
         reach=_reach(analysis.references),
         samples=sample_panels(analysis),
@@ -218,6 +229,7 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         raced=raced_table(analysis),
         confirmed=confirmed_table(analysis),
         counts=_counts(analysis),
+        cards=None if analysis.record.epochs.empty else study_cards(analysis),
     )
 
 
@@ -337,7 +349,13 @@ def run_table(analysis: Analysis) -> Table:
     told = [
         {**row, "outcome": analysis.endings[str(row["run"])]} if row["state"] == "finished" else row for row in rows
     ]
-    return Table(columns, tuple(_run_cells(row, finals.get(str(row["run"]), math.nan)) for row in told))
+    runs = [str(row["run"]) for row in rows]
+    further = {}
+    for other in (*analysis.measured_terms, *analysis.measured_metrics):
+        if other != measure:
+            values = analysis.final_values(other.column)
+            further[f"val {other.axis}"] = [values.get(run, math.nan) for run in runs]
+    return Table(columns, tuple(_run_cells(row, finals.get(str(row["run"]), math.nan)) for row in told), further)
 
 
 def _run_cells(row: Mapping[Any, Any], final: float) -> tuple[Cell, ...]:

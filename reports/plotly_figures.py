@@ -50,7 +50,7 @@ def _charts(record: StudyRecord) -> dict[str, Chart]:
     found: dict[str, Chart] = {}
     analysis = Analysis(record)
     for section in (hero(analysis, record.name), *study_sections(analysis, record.name)):
-        for figure in (*section.figures, *section.more) if section else ():
+        for figure in section.figures if section else ():
             name = figure.anchor.removeprefix(f"{record.name}-")
             chosen = {f"{name}-{choice}": figure.chart.chosen(choice) for choice in figure.chart.choices}
             found |= chosen or {name: figure.chart}

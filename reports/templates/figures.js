@@ -1,5 +1,5 @@
 // Draws the figures when they come into view, in the colours of the page's theme; switches menus.
-(() => {
+const Figures = (() => {
   "use strict";
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const coarse = matchMedia("(pointer: coarse)");
@@ -15,6 +15,7 @@
     const colour = (name) => style.getPropertyValue(name).trim();
     const result = { ...layout, font: { ...layout.font, color: colour("--muted") }, autosize: true };
     result.hoverlabel = { bgcolor: colour("--surface"), bordercolor: colour("--line"), font: { color: colour("--ink") } };
+    result.annotations = layout.annotations?.map((label) => ({ ...label, bgcolor: colour("--surface"), borderpad: 1, opacity: 0.85 }));
     if (coarse.matches) result.dragmode = false; // a finger scrolls the page
     const lines = { gridcolor: colour("--grid"), linecolor: colour("--line"), tickcolor: colour("--line") };
     for (const key of Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name))) {
@@ -25,6 +26,47 @@
       result.ternary = { ...layout.ternary, bgcolor: "rgba(0,0,0,0)", ...Object.fromEntries(sides) };
     }
     return result;
+  };
+
+  const react = (el, data, layout) =>
+    Plotly.react(el, structuredClone(data), layout, {
+      displaylogo: false,
+      showSendToCloud: false, // nothing leaves the page
+      plotlyServerURL: "",
+      responsive: true,
+      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      toImageButtonOptions: { format: "svg", filename: el.id || "figure" },
+    });
+
+  // A point's trial is its customdata; a trace of one trial names it in its meta.
+  const choose = (el, { data, customdata }) => {
+    const [study, trial] = [Store.studyOf(el), data.meta?.trial ?? customdata];
+    if (study in Store.studies && Number.isInteger(trial)) Store.select(study, trial);
+  };
+  // The traces with the selected trial's points larger than all others, and its lines in front.
+  const marked = (el, data) => {
+    const trial = Store.trialOf(el);
+    if (trial === null) return data;
+    const ink = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
+    const front = [];
+    const shown = data.map((trace) => {
+      if (trace.meta?.trial !== undefined) {
+        if (trace.meta.trial !== trial) return { ...trace, opacity: 0.3 * (trace.opacity ?? 1) };
+        front.push({ ...trace, line: { ...trace.line, width: 3.5 }, showlegend: false });
+        return trace;
+      }
+      const own = trace.customdata?.flatMap((each, i) => (each === trial ? [i] : []));
+      if (!own?.length) return trace;
+      if (trace.mode === "lines") {
+        const only = (key) => (Array.isArray(trace[key]) ? own.map((i) => trace[key][i]) : trace[key]);
+        front.push({ ...trace, x: only("x"), y: only("y"), text: only("text"), customdata: only("customdata"), line: { color: ink, width: 3.5 } });
+        return trace;
+      }
+      const size = 1.7 * (trace.marker?.size ?? 6);
+      const point = trace.type === "bar" ? { opacity: 1 } : { size, color: ink, opacity: 1 };
+      return { ...trace, selectedpoints: own, selected: { marker: point }, unselected: { marker: { opacity: 0.35 } } };
+    });
+    return [...shown, ...front];
   };
 
   const draw = (el) => {
@@ -41,16 +83,10 @@
     if (layout.yaxis) layout.yaxis.uirevision = section.querySelector("select")?.value ?? "kept";
     if (hidden) layout.annotations = layout.annotations?.filter((label) => label.name !== "baseline");
     if (hidden && layout.yaxis?.range && section.querySelector("select")) delete layout.yaxis.range;
-    const config = {
-      displaylogo: false,
-      showSendToCloud: false, // nothing leaves the page
-      plotlyServerURL: "",
-      responsive: true,
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
-      toImageButtonOptions: { format: "svg", filename: el.id },
-    };
     el.dataset.drawn = "yes";
-    return Plotly.react(el, structuredClone(data), layout, config);
+    const isNew = !el.on;
+    react(el, [...marked(el, data)], layout);
+    if (isNew) el.on("plotly_click", ({ points }) => choose(el, points[0]));
   };
 
   const redraw = (within) => charts.filter((el) => el.dataset.drawn && within.contains(el)).forEach(draw);
@@ -65,11 +101,20 @@
   );
   Store.ready.then(() => charts.forEach((el) => seen.observe(el)));
   dark.addEventListener("change", () => redraw(document));
+  // What is in sight shows the selected trial at once, the rest when it comes into sight.
+  const stale = new IntersectionObserver((entries) => {
+    for (const entry of entries.filter((e) => e.isIntersecting)) {
+      stale.unobserve(entry.target);
+      draw(entry.target);
+    }
+  });
+  document.addEventListener("trial", () => charts.filter((el) => el.dataset.drawn).forEach((el) => stale.observe(el)));
   addEventListener("beforeprint", () => {
-    document.querySelectorAll("details").forEach((el) => (el.open = true));
+    document.querySelectorAll("details:not(.origin details, .reading)").forEach((el) => (el.open = true));
     Store.ready.then(() => charts.filter((el) => !el.dataset.drawn).forEach(draw));
   });
   for (const control of document.querySelectorAll(".controls select, .controls input")) {
     control.addEventListener("change", () => redraw(control.closest("section")));
   }
+  return { plot: (el, data, layout) => react(el, data, themed(structuredClone(layout))) };
 })();

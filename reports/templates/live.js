@@ -18,7 +18,8 @@
   };
   const reload = () => {
     if (document.hidden) return addEventListener("visibilitychange", reload, { once: true });
-    history.replaceState({ open: folded().map((each) => each.open) }, ""); // the browser keeps the scroll
+    const unfolded = [...document.querySelectorAll("section:not(.folded)")].map((each) => each.id);
+    history.replaceState({ open: folded().map((each) => each.open), unfolded }, ""); // the browser keeps the scroll
     location.reload();
   };
   tell();

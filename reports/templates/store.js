@@ -62,5 +62,38 @@ const Store = (() => {
     ),
   };
 
-  return { ready, whole, formats, figures: data.figures, tables: data.tables, studies: data.studies };
+  // The one selected trial: it stands in the address as #trial=7, of another study than the first as #trial=7&study=study-2.
+  let selected = null;
+  const told = () => document.dispatchEvent(new CustomEvent("trial", { detail: selected }));
+  const select = (study, trial) => {
+    if (selected?.study === study && selected.trial === trial) return;
+    selected = { study, trial };
+    const hash = `#trial=${trial}${study === Object.keys(data.studies)[0] ? "" : `&study=${study}`}`;
+    history.replaceState(history.state, "", hash);
+    told();
+  };
+  const deselect = () => {
+    if (!selected) return;
+    selected = null;
+    if (location.hash.startsWith("#trial=")) history.replaceState(history.state, "", location.pathname + location.search);
+    told();
+  };
+  const fromAddress = () => {
+    const asked = new URLSearchParams(location.hash.slice(1));
+    const study = asked.get("study") ?? Object.keys(data.studies)[0];
+    const trial = Number.parseInt(asked.get("trial"), 10);
+    if (!(study in data.studies) || !whole(data.studies[study].trials.number).includes(trial)) return;
+    selected = { study, trial };
+    told();
+  };
+  const studyOf = (el) => el.closest("[data-study]")?.dataset.study;
+  addEventListener("hashchange", () => ready.then(fromAddress));
+  addEventListener("DOMContentLoaded", () => ready.then(fromAddress));
+
+  return {
+    ready, whole, formats, select, deselect, studyOf,
+    get selected() { return selected; },
+    trialOf: (el) => (selected && selected.study === studyOf(el) ? selected.trial : null),
+    figures: data.figures, tables: data.tables, studies: data.studies,
+  };
 })();

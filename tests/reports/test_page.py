@@ -64,7 +64,7 @@ def test_figures_are_valid_plotly_figures(study, state):
     """They are built as plain dictionaries, so plotly's own classes check them here, every choice included."""
     analysis = Analysis(study(**{**STATES[state], "panels": 0}))
     for section in filter(None, (hero(analysis, "study-1"), *study_sections(analysis, "study-1"))):
-        for figure in (*section.figures, *section.more):
+        for figure in section.figures:
             checked = go.Figure({"data": figure.chart.data, "layout": figure.chart.layout})
             for axis in ("xaxis", "yaxis"):
                 shown = axis in figure.chart.layout and checked.layout[axis].visible is not False
@@ -124,7 +124,7 @@ def test_hostile_names_are_text(study):
 def test_one_trial_has_a_table_instead_of_dots(study, epochs, most):
     """Every measure with its interval beside the trivial predictors; figures only where something goes over epochs."""
     sections = study_sections(Analysis(study("point", trials=1, epochs=epochs)), "study-1")
-    assert sum(len(s.figures) + len(s.more) for s in sections) == most
+    assert sum(len(s.figures) for s in sections) == most
     table = sections[0].tables[0].table
     assert table.columns[-2:] == ("training median", "training mean map")
     rows = {row[0].text: row for row in table.rows}

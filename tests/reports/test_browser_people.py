@@ -1,0 +1,156 @@
+"""Pages for everybody, in a real browser, where there is one: by keyboard, as tables, folded on a phone, on paper, by axe's rules."""
+
+import re
+
+import pytest
+
+from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.comparison_page import render_comparison
+from depth_loss_sweep.reports.findings import Made
+from depth_loss_sweep.reports.index_page import Entry, Trend, render_index
+from depth_loss_sweep.reports.page import render, write_document
+from depth_loss_sweep.reports.paper_page import write_paper
+from depth_loss_sweep.reports.slides import render_slides, study_slides
+from tests.reports import test_browser
+from tests.reports.conftest import make_study
+from tests.reports.test_browser import open_page
+from tests.reports.test_paper import World, trained
+
+pytestmark = test_browser.pytestmark
+browser = test_browser.browser
+
+SMALL = {"trials": 3, "epochs": 3, "diverged": (2,)}
+PHONE = {"width": 390, "height": 844}
+
+
+def index():
+    """An index of a study and of a group that has it."""
+    own = Entry(
+        "one",
+        "Use it",
+        "finished",
+        "2026-05-04",
+        (3, 3),
+        (9, 9),
+        (64, 64),
+        Trend((1.0, 0.5), 1, "RMSE along w"),
+        "one.html",
+    )
+    return render_index([own, Entry("group", "Of 2 claims", "running", "2026-05-05", members=(own,))])
+
+
+def paper(path):
+    """The page of a group that was trained to its end."""
+    write_paper("paper-small", trained(World(onset=0.5))[0], (), path, Made())
+
+
+KINDS = {
+    "report": lambda path: write_document(render([make_study(panels=2, **SMALL)]), path),
+    "comparison": lambda path: write_document(
+        render_comparison([make_study(**SMALL), make_study(name="b", **SMALL)]), path
+    ),
+    "paper": paper,
+    "index": lambda path: write_document(index(), path),
+    "slides": lambda path: write_document(render_slides("a", study_slides(Analysis(make_study(**SMALL)))), path),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_axe_finds_nothing_serious(browser, tmp_path, kind):
+    """No serious or critical issue by axe-core's rules, light or dark, every figure drawn."""
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
+    ).Axe()
+    KINDS[kind](tmp_path / "page.html")
+    page, _, _ = open_page(browser, tmp_path / "page.html", viewport={"width": 1440, "height": 900})
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        found = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        assert [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")] == []
+    page.close()
+
+
+def test_the_keyboard_reaches_every_point(browser, study, tmp_path):
+    """Arrow keys go through all points of a figure, each of which is told; Escape lets go, Enter picks."""
+    path = write_document(render([study(trials=3, epochs=2)]), tmp_path / "report.html")
+    page, said, _ = open_page(browser, path)
+    chart = "#study-1-hero-means"
+    page.evaluate(
+        f"document.querySelector('{chart}').on('plotly_click', (e) => (window.picked = e.points[0].pointNumber))"
+    )
+    page.focus(chart)
+    told = []
+    for _ in range(9 + 3 + 4):  # a point a seed, a mean a trial, two ends of each trivial predictor
+        page.keyboard.press("ArrowRight")
+        told.append(page.text_content(f"{chart} + .unseen"))
+        assert page.locator(f"{chart} .hoverlayer .hovertext").count() == 1
+    assert sum("seed" in text for text in told) == 9 and sum(text.startswith("mean") for text in told) == 3
+    assert len(set(told)) == len(told)
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowDown")
+    assert page.text_content(f"{chart} + .unseen").startswith("mean")
+    page.keyboard.press("Enter")
+    assert page.evaluate("window.picked") == 0
+    page.keyboard.press("Escape")
+    assert page.locator(f"{chart} .hoverlayer .hovertext").count() == 0 and said == []
+    page.close()
+
+
+def test_a_figure_is_there_as_a_table(browser, study, tmp_path):
+    """Its points with their axes' names; another measure of the menu changes it."""
+    path = write_document(render([study(trials=3, epochs=2)]), tmp_path / "report.html")
+    page, said, _ = open_page(browser, path)
+    figure = "figure:has(#study-1-other-metrics-figure)"
+    page.click(f"{figure} .tabled")
+    table = f"{figure} .as-table"
+    heads = page.locator(f"{table} th").all_text_contents()
+    assert heads[:2] == ["what", "w (weight)"] and heads[-1] == "interval"
+    before = page.text_content(table)
+    assert page.locator(f"{table} tbody tr").count() == 9 + 3 + 4
+    page.select_option("#study-1-other-metrics select", "metric_delta3")
+    page.wait_for_timeout(0)
+    assert page.text_content(table) != before and "delta3" in page.text_content(f"{table} thead")
+    page.click(f"{figure} .tabled")
+    assert not page.locator(table).is_visible() and said == []
+    page.close()
+
+
+def test_a_phone_gets_the_answer_and_headings(browser, study, tmp_path):
+    """Under 8,000 pixels high; a heading unfolds its section, and so does an address that names it or what is in it."""
+    path = write_document(render([study(panels=2, diverged=(4,))]), tmp_path / "report.html")
+    page = browser.new_page(viewport=PHONE)
+    page.set_default_timeout(0)
+    page.goto(path.as_uri())
+    assert page.evaluate("document.documentElement.scrollHeight") < 8000
+    runs = page.locator("#study-1-runs table")
+    assert not runs.is_visible()
+    page.click("#study-1-runs h2 button")
+    assert runs.is_visible() and page.get_attribute("#study-1-runs h2 button", "aria-expanded") == "true"
+    page.evaluate("location.hash = '#study-1-trials'")
+    page.wait_for_selector("#study-1-trials table")
+    page.goto(path.as_uri() + "#study-1-stability-outcomes")
+    page.reload()
+    page.wait_for_selector("#study-1-stability-outcomes .main-svg")
+    page.close()
+
+
+def test_paper_takes_eight_pages(browser, study, tmp_path):
+    """Printed, the page of a study of ten weights is a handout."""
+    path = write_document(render([study(panels=3, diverged=(8, 9))]), tmp_path / "report.html")
+    page, said, _ = open_page(browser, path, viewport={"width": 1440, "height": 900})
+    printed = page.pdf(format="A4")
+    assert len(re.findall(rb"/Type /Page\b", printed)) <= 8 and said == []
+    page.close()
+
+
+@pytest.mark.parametrize("kind", ["line", "grid", "simplex"])
+def test_the_answer_needs_no_script(browser, study, tmp_path, kind):
+    """Without JavaScript the first screen has its sentence, its table and a static picture of its figure; no empty frame is left."""
+    path = write_document(render([study(kind, trials=4, epochs=2)]), tmp_path / "report.html")
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.goto(path.as_uri())
+    assert page.locator(".hero .picture circle:visible, .hero .picture polygon:visible").count() >= 4
+    assert page.locator(".verdict h2").is_visible() and page.locator(".standings tbody tr").count() == 5
+    assert page.locator("figure:visible:not(:has(img, .picture))").count() == 0
+    context.close()
