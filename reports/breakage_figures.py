@@ -42,6 +42,7 @@ def outcomes_chart(counts: OutcomeCounts, height: int = 300) -> Chart:
                 name=name.replace("_", "-"),
                 marker={"color": OUTCOME_COLOURS.get(name, POINT), "line": {"width": 0}},
                 width=bar_width(counts.x),
+                customdata=counts.trials,
                 hovertemplate=f"%{{y}} {name.replace('_', '-')}<extra></extra>",
             )
     add_legend(chart)
@@ -70,6 +71,7 @@ def grid_chart(runs: Sequence[EndedRun], axis: Axis) -> Chart:
                 "size": 12,
             },
             text=[clean(run.name) for run in own],
+            customdata=[run.trial for run in own],
             hovertemplate="%{text}<extra></extra>",
         )
     add_legend(chart)
@@ -94,6 +96,7 @@ def gradient_chart(points: Sequence[GradientPoint], axis: Axis, height: int = 30
             name=clean(outcome).replace("_", "-"),
             marker={"color": colour, "size": 9, "symbol": OUTCOME_SYMBOLS.get(outcome, "x"), "opacity": 0.85},
             text=[clean(p.name) for p in shown],
+            customdata=[p.trial for p in shown],
             hovertemplate="%{text}: %{y}<extra></extra>",
         )
     add_diverged(chart, [p.x for p in points if not math.isfinite(p.norm)])
@@ -138,6 +141,7 @@ def rates_chart(found: BreakRates, height: int = 300) -> Chart:
                 "symbol": OUTCOME_SYMBOLS.get(kind, "circle"),
             },
             text=[f"{rate.count} of {rate.n}, {100 * rate.low:.0f} to {100 * rate.high:.0f} %" for rate in rates],
+            customdata=found.trials,
             hovertemplate="%{text}<extra></extra>",
         )
     add_legend(chart)

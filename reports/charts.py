@@ -1,6 +1,7 @@
 """What charts are made of: plotly figures, which here are plain dictionaries. A page has hundreds of choices, and plotly's
 own classes would take seconds to build them (the tests hold the result against those classes).
 
+A point's trial is its customdata, and a trace of a single one has {"trial": number} as its meta: the page's script goes by these.
 Colours read on white and on black; the page's script sets text and grid colours to its theme. No trace type needs
 WebGL, which the page's security policy would not let run.
 """
@@ -163,14 +164,17 @@ def spaced(ticks: Mapping[float, str]) -> dict[float, str]:
     return kept
 
 
-def seed_lines(x: Sequence[float], y: Sequence[float], names: Sequence[str], seeds: Sequence[int]) -> dict[str, list]:
-    """Points as one trace that joins those of a seed from left to right: `x`, `y` and `text`, with a gap after each seed."""
-    found: dict[str, list] = {"x": [], "y": [], "text": []}
+def seed_lines(
+    x: Sequence[float], y: Sequence[float], names: Sequence[str], seeds: Sequence[int], trials: Sequence[int]
+) -> dict[str, list]:
+    """Points as one trace that joins those of a seed from left to right, with a gap after each seed."""
+    found: dict[str, list] = {"x": [], "y": [], "text": [], "customdata": []}
     for seed in dict.fromkeys(seeds):
         own = sorted((i for i, other in enumerate(seeds) if other == seed), key=lambda i: x[i])
         found["x"] += [*(x[i] for i in own), None]
         found["y"] += [*rounded([y[i] for i in own]), None]
         found["text"] += [*(clean(names[i]) for i in own), None]
+        found["customdata"] += [*(trials[i] for i in own), None]
     return found
 
 

@@ -35,6 +35,8 @@ from depth_loss_sweep.reports.measures import Measure, short
 from depth_loss_sweep.reports.series import Agreement, Axis, Curve, MeasureSeries, Shares
 
 MAX_SEED_CURVES = 90
+MAX_JOINED = 60  # trials through which each seed is a line
+SHADES = 24  # of parallel coordinates; the lines of one are a single trace
 
 # Measures against weights
 
@@ -53,7 +55,8 @@ def measure_chart(
     means a value to be coloured by.
     """
     chart = new_chart(height, series.axis.title, series.measure.axis)
-    _add_seeds(chart, series, is_joined=not colours and not series.axis.names)
+    is_joined = not colours and not series.axis.names and len(series.trials) <= MAX_JOINED
+    _add_seeds(chart, series, is_joined)
     _add_means(chart, series, colours)
     add_baselines(chart, series.baselines, ends(series.axis), reach(_heights(series)))
     add_diverged(chart, series.diverged_x)
@@ -73,9 +76,9 @@ def _heights(series: MeasureSeries) -> list[float]:
 
 def _add_seeds(chart: Chart, series: MeasureSeries, is_joined: bool) -> None:
     points: dict[str, Any] = {"x": series.seed_x, "y": rounded(series.seed_y), "mode": "markers"}
-    points["text"] = [clean(name) for name in series.seed_names]
+    points |= {"text": [clean(name) for name in series.seed_names], "customdata": series.seed_trials}
     if is_joined:
-        lines = seed_lines(series.seed_x, series.seed_y, series.seed_names, series.seeds)
+        lines = seed_lines(series.seed_x, series.seed_y, series.seed_names, series.seeds, series.seed_trials)
         points |= {**lines, "mode": "lines+markers", "line": {"color": POINT, "width": 0.7}}
     add_scatter(
         chart,
@@ -90,7 +93,9 @@ def _add_means(chart: Chart, series: MeasureSeries, colours: Mapping[int, float]
     if colours:
         shade = [colours.get(t, math.nan) for t in series.trials]
         marker |= {"color": rounded(shade), "colorscale": COLORSCALE, "showscale": False}
-    order = sorted(range(len(series.mean_x)), key=series.mean_x.__getitem__)
+    order = [*range(len(series.mean_x))]
+    if not colours:  # they are joined from left to right
+        order.sort(key=series.mean_x.__getitem__)
     marker["color"] = [marker["color"][i] for i in order] if colours else MEAN
     add_scatter(
         chart,
@@ -104,8 +109,9 @@ def _add_means(chart: Chart, series: MeasureSeries, colours: Mapping[int, float]
         mode="markers" if colours or series.axis.names else "lines+markers",
         line={"color": MEAN, "width": 1.5},
         marker=marker,
-        customdata=[[series.counts[i], series.trials[i]] for i in order],
-        hovertemplate="trial %{customdata[1]}: mean %{y}, n = %{customdata[0]}<extra></extra>",
+        customdata=[series.trials[i] for i in order],
+        text=[f"n = {series.counts[i]}" for i in order],
+        hovertemplate="trial %{customdata}: mean %{y}, %{text}<extra></extra>",
     )
 
 
@@ -131,6 +137,7 @@ def combined_chart(train: MeasureSeries, val: MeasureSeries, height: int = 320) 
             error_y={"array": rounded(series.half_widths), **ERROR_BAR},
             mode="markers" if series.axis.names else "lines+markers",
             name=series.split,
+            customdata=series.trials,
             line={"color": colour, "width": 1.8},
             marker={"color": colour, "size": 8, "symbol": symbol},
             hovertemplate=f"{series.split}: %{{y}}<extra></extra>",
@@ -153,6 +160,7 @@ def shares_chart(shares: Shares, y_title: str, names: Mapping[str, str], height:
             name=names[term],
             marker={"color": colours[term], "line": {"width": 0}},
             width=bar_width(shares.x),
+            customdata=shares.trials,
             hovertemplate=f"{clean(names[term])}: %{{y}}<extra></extra>",
         )
     add_legend(chart)
@@ -172,19 +180,23 @@ def parallel_chart(
     columns = [(a.title, a.positions, a.values) for a in axes if not a.names] + [(measure.axis, means, means)]
     chart = new_chart(height, "", "position between each axis's ends")
     lanes = [_lane(places, numbers) for _, places, _ in columns]
-    for number in numbers:
-        heights = [lane[number] for lane in lanes]
-        shade = heights[-1] if not measure.higher_is_better else 1 - heights[-1]
+    shades: dict[int, list[int]] = {}
+    for number in numbers:  # worst first
+        shades.setdefault(round(SHADES * lanes[-1][number]), []).append(number)
+    worst_first = sorted(shades, reverse=not measure.higher_is_better)
+    bundles = [(shade / SHADES, [n for n in shades[shade] if n != marked], 1.4, 0.7) for shade in worst_first]
+    bundles += [(lanes[-1][n], [n], 3.5, 1.0) for n in numbers if n == marked]
+    for shade, drawn, width, opacity in bundles:
         add_scatter(
             chart,
-            x=list(range(len(columns))),
-            y=rounded(heights),
-            mode="lines+markers",
-            marker={"size": 4},
-            line={"color": colour_at(shade), "width": 3.5 if number == marked else 1.4},
-            opacity=1.0 if number == marked else 0.7,
-            text=[short(float(values[number])) for _, _, values in columns],
-            hovertemplate=f"trial {number}: %{{text}}<extra></extra>",
+            x=[*range(len(columns)), None] * len(drawn),
+            y=[y for n in drawn for y in (*rounded([lane[n] for lane in lanes]), None)],
+            mode="lines",
+            line={"color": colour_at(1 - shade if measure.higher_is_better else shade), "width": width},
+            opacity=opacity,
+            text=[text for n in drawn for text in (*(short(float(values[n])) for _, _, values in columns), None)],
+            customdata=[trial for n in drawn for trial in (*[n] * len(columns), None)],
+            hovertemplate="trial %{customdata}: %{text}<extra></extra>",
         )
     _label_lanes(chart, columns, numbers)
     return chart
@@ -252,6 +264,7 @@ def _add_front_trials(
         marker={"color": colour, "size": 8},
         opacity=opacity,
         text=[f"trial {t.trial} ({clean(labels[t.trial])})" for t in trials],
+        customdata=[t.trial for t in trials],
         hovertemplate="%{text}: %{x}, %{y}<extra></extra>",
     )
 
@@ -278,6 +291,7 @@ def curves_chart(
             y=rounded(curve.mean),
             mode="lines" if len(epochs) > 1 else "markers",
             name=clean(curve.label),
+            meta={"trial": curve.trial},
             line={"color": colour, "width": 2.2},
             marker={"color": colour},
             hovertemplate="epoch %{x}: %{y}<extra>" + clean(curve.label) + "</extra>",

@@ -46,7 +46,7 @@ def as_differences(chart: Chart, found: Differences) -> Chart:
     seeds, means, *others = chart.data
     ring = "circle-open"  # stands on the named trial, so at 0
     hidden = [{**t, "y": [0.0 if t.get("marker", {}).get("symbol") == ring else None] * len(t["y"])} for t in others]
-    lines = seed_lines(found.seed_x, found.seed_y, found.seed_names, found.seeds)
+    lines = seed_lines(found.seed_x, found.seed_y, found.seed_names, found.seeds, found.seed_trials)
     data = [
         {**seeds, **lines},
         {
@@ -55,8 +55,8 @@ def as_differences(chart: Chart, found: Differences) -> Chart:
             "y": rounded(found.mean),
             "error_y": {**ERROR_BAR, "color": means["marker"]["color"], "symmetric": False}
             | {"array": rounded(found.above), "arrayminus": rounded(found.below)},
-            "customdata": [[None, trial] for trial in found.trials],
-            "hovertemplate": "trial %{customdata[1]}: %{y}<extra></extra>",
+            "customdata": found.trials,
+            "hovertemplate": "trial %{customdata}: %{y}<extra></extra>",
         },
         *hidden,
     ]
@@ -130,7 +130,11 @@ def ternary_chart(every: Sequence[Axis], ranks: Mapping[int, int], mark: Mark) -
     }
     chart.layout["ternary"] = {"sum": 1, **corners}
     marker = {**_by_rank(ranks), "line": {"width": 0}}
-    trials = {"text": [f"trial {n}: {told}" for n, told in _told(ranks).items()], "marker": marker}
+    trials = {
+        "text": [f"trial {n}: {told}" for n, told in _told(ranks).items()],
+        "customdata": [*ranks],
+        "marker": marker,
+    }
     _add_ternary(chart, every, [*ranks], hovertemplate="%{text}<extra></extra>", **trials)
     ringed = [n for n in ranks if n == mark.trial]
     _add_ternary(chart, every, ringed, marker=_ring(mark.colour), hovertemplate=f"{mark.verdict}<extra></extra>")
@@ -162,6 +166,7 @@ def _add_dots(chart: Chart, x: Axis, y: Axis, said: Mapping[int, str], marker: M
         mode="markers",
         marker={**marker},
         text=[f"trial {n}: {text}" for n, text in said.items()],
+        customdata=[*said],
         hovertemplate="%{text}<extra></extra>",
     )
 

@@ -52,6 +52,7 @@ SCRIPTS = (
     "vendor/plotly-cartesian.min.js",
     "templates/store.js",
     "templates/fold.js",
+    "templates/crowds.js",
     "templates/figures.js",
     "templates/reading.js",
     "templates/tables.js",

@@ -40,7 +40,7 @@ EXACT: dict[str, "np.dtype[Any]"] = {
 
 
 def _integer(value: float) -> str:
-    return "–" if np.isnan(value) else str(int(value))
+    return str(int(value)) if np.isfinite(value) else number(value)
 
 
 FORMATS: dict[str, Callable[[float], str]] = {"integer": _integer, "number": number, "short": short, "rough": rough}

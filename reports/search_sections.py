@@ -87,6 +87,7 @@ def _add_trials(
         name=name,
         marker={"symbol": symbol, "size": 7, "color": colour},
         text=[clean(f"trial {t.number}: {t.label}") for t in trials],
+        customdata=[t.number for t in trials],
         hovertemplate="%{text}: %{y}<extra></extra>",
     )
 
@@ -129,5 +130,6 @@ def _add_bars(chart: Chart, outcome: str, bars: Sequence[Bar], unit: str) -> Non
         name=clean(outcome).replace("_", "-"),
         line={"width": 12, "color": OUTCOME_COLOURS.get(outcome, POINT)},
         text=[text for each in said for text in (clean(each), clean(each), None)],
+        customdata=[number for *_, trial, _ in bars for number in (trial.number, trial.number, None)],
         hovertemplate="%{text}<extra></extra>",
     )

@@ -71,6 +71,7 @@ class MeasureSeries:
     seed_y: list[float]
     seed_names: list[str]
     seeds: list[int]  # of each point
+    seed_trials: list[int]
     mean_x: list[float]
     mean_y: list[float]
     half_widths: list[float]  # of the 95 % t-interval; NaN for one seed
@@ -93,6 +94,7 @@ class Differences:
     seed_y: list[float]
     seed_names: list[str]
     seeds: list[int]
+    seed_trials: list[int]
     x: list[float]
     mean: list[float]
     below: list[float]
@@ -118,6 +120,7 @@ class OutcomeCounts:
 
     axis: Axis
     x: list[float]
+    trials: list[int]
     counts: dict[str, list[int]]
 
 
@@ -126,6 +129,7 @@ class EndedRun:
     """How one run ended, and what is said of it."""
 
     x: float
+    trial: int
     seed: int
     outcome: str
     name: str
@@ -136,6 +140,7 @@ class GradientPoint:
     """The largest gradient norm of one run; infinite where it was not finite."""
 
     x: float
+    trial: int
     norm: float
     outcome: str
     name: str
@@ -147,6 +152,7 @@ class BreakRates:
 
     axis: Axis
     x: list[float]
+    trials: list[int]
     rates: dict[str, list[Proportion]]
     threshold: Threshold | None
 
@@ -181,6 +187,7 @@ class Shares:
 
     axis: Axis
     x: list[float]
+    trials: list[int]
     parts: dict[str, list[float]]
 
 
@@ -265,6 +272,7 @@ def measure_series(analysis: Analysis, measure: Measure, axis: Axis, split: str 
         seed_y=[s.value for _, s in points],
         seed_names=[f"{t.label}, seed {s.seed}, run {s.run[:8]}" for t, s in points],
         seeds=[s.seed for _, s in points],
+        seed_trials=[t.number for t, _ in points],
         mean_x=[place[t.number] for t in means],
         mean_y=[t.mean for t in means],
         half_widths=[t.interval.half_width for t in means],
@@ -296,6 +304,7 @@ def differences(analysis: Analysis, axis: Axis) -> Differences | None:
         seed_y=[scale * worse for _, _, worse in points],
         seed_names=[f"{t.label}, seed {s.seed}" for t, s, _ in points],
         seeds=[s.seed for _, s, _ in points],
+        seed_trials=[t.number for t, _, _ in points],
         x=[axis.positions[t.number] for t in shown],
         mean=[scale * c.difference for c in ends],
         below=[scale * (c.difference - c.low) for c in ends],
@@ -359,7 +368,7 @@ def outcome_counts(analysis: Analysis, axis: Axis) -> OutcomeCounts:
     counts = {name: [of_trial[name] for of_trial in told] for name in names}
     ended = [sum(runs) for runs in zip(*counts.values(), strict=True)]
     counts[UNFINISHED] = [len(t.seeds) - n for t, n in zip(started, ended, strict=True)]
-    return OutcomeCounts(axis, [axis.positions[t.number] for t in started], counts)
+    return OutcomeCounts(axis, [axis.positions[t.number] for t in started], [t.number for t in started], counts)
 
 
 def ended_runs(analysis: Analysis, axis: Axis) -> tuple[EndedRun, ...]:
@@ -368,6 +377,7 @@ def ended_runs(analysis: Analysis, axis: Axis) -> tuple[EndedRun, ...]:
     return tuple(
         EndedRun(
             axis.positions[t.number],
+            t.number,
             s.seed,
             analysis.endings[s.run] if s.is_finished or s.outcome == FAILED else UNFINISHED,
             f"{t.label}, seed {s.seed}: {analysis.endings[s.run].replace('_', '-')}{onsets.get(s.run, '')}",
@@ -387,6 +397,7 @@ def gradient_points(analysis: Analysis, axis: Axis) -> tuple[GradientPoint, ...]
     return tuple(
         GradientPoint(
             axis.positions[t.number],
+            t.number,
             _norm(s.outcome, norms[s.run]),
             analysis.endings[s.run],
             f"{t.label}, seed {s.seed}",
@@ -406,7 +417,8 @@ def break_rates(analysis: Analysis, axis: Axis) -> BreakRates:
     found, kinds = analysis.instability.rates, analysis.broken_kinds
     rates = {"broken": [rate.broken for rate in found]} if len(kinds) != 1 else {}
     rates |= {kind: [rate.kinds[kind] for rate in found] for kind in kinds}
-    return BreakRates(axis, [axis.positions[rate.trial] for rate in found], rates, analysis.breakage.threshold)
+    trials = [rate.trial for rate in found]
+    return BreakRates(axis, [axis.positions[t] for t in trials], trials, rates, analysis.breakage.threshold)
 
 
 def beside_curves(analysis: Analysis) -> tuple[RunCurve, ...]:
@@ -491,4 +503,4 @@ def _shares(axis: Axis, parts: Mapping[str, Mapping[int, float]]) -> Shares:
     numbers = [n for n in axis.positions if parts and all(math.isfinite(v.get(n, math.nan)) for v in parts.values())]
     numbers.sort(key=lambda n: axis.positions[n])
     named: dict[str, Sequence[float]] = {t: [values[n] for n in numbers] for t, values in parts.items()}
-    return Shares(axis, [axis.positions[n] for n in numbers], {t: list(v) for t, v in named.items()})
+    return Shares(axis, [axis.positions[n] for n in numbers], numbers, {t: list(v) for t, v in named.items()})

@@ -57,9 +57,13 @@ const Figures = (() => {
       }
       const own = trace.customdata?.flatMap((each, i) => (each === trial ? [i] : []));
       if (!own?.length) return trace;
-      if (trace.mode === "lines") {
-        const only = (key) => (Array.isArray(trace[key]) ? own.map((i) => trace[key][i]) : trace[key]);
-        front.push({ ...trace, x: only("x"), y: only("y"), text: only("text"), customdata: only("customdata"), line: { color: ink, width: 3.5 } });
+      if (trace.stackgroup) return trace;
+      if (trace.mode === "lines" || trace.meta?.crowd) {
+        const parted = own.flatMap((i, k) => (k && own[k - 1] !== i - 1 ? [null, i] : [i])); // what isn't joined stays so
+        const only = (key) => (Array.isArray(trace[key]) ? parted.map((i) => (i === null ? null : trace[key][i])) : trace[key]);
+        const mode = trace.meta?.crowd ? "markers" : "lines";
+        const mark = { line: { color: ink, width: 3.5 }, marker: { color: ink, size: 2 * trace.meta?.crowd || 6 }, mode, opacity: 1, showlegend: false };
+        front.push({ ...trace, x: only("x"), y: only("y"), text: only("text"), customdata: only("customdata"), ...mark });
         return trace;
       }
       const size = 1.7 * (trace.marker?.size ?? 6);
@@ -85,8 +89,13 @@ const Figures = (() => {
     if (hidden && layout.yaxis?.range && section.querySelector("select")) delete layout.yaxis.range;
     el.dataset.drawn = "yes";
     const isNew = !el.on;
-    react(el, [...marked(el, data)], layout);
-    if (isNew) el.on("plotly_click", ({ points }) => choose(el, points[0]));
+    const { traces, shapes } = Crowds.thinned(el, data);
+    if (shapes.length) layout.shapes = [...(layout.shapes ?? []), ...shapes];
+    const shown = react(el, marked(el, traces), layout);
+    if (!isNew) return shown;
+    el.on("plotly_click", ({ points }) => choose(el, points[0]));
+    if (shapes.length) el.on("plotly_relayout", () => draw(el)); // its squares stay squares
+    return shown;
   };
 
   const redraw = (within) => charts.filter((el) => el.dataset.drawn && within.contains(el)).forEach(draw);

@@ -128,9 +128,8 @@
     });
     root.querySelectorAll("select").forEach((menu) => menu.addEventListener("change", show));
     cells.forEach((cell, i) => cell.addEventListener("click", () => go(i)));
-    addEventListener("hashchange", () => {
-      const trial = /^#trial=(\d+)$/.exec(location.hash)?.[1];
-      const stop = content.stops.findIndex((each) => String(each.trial) === trial);
+    document.addEventListener("trial", () => {
+      const stop = content.stops.findIndex((each) => each.trial === Store.trialOf(root));
       if (stop >= 0) go(stop);
     });
 

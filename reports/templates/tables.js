@@ -139,8 +139,9 @@
       sort = { column, way: sort?.column === column ? -sort.way : 1 };
       const keys = column.keys();
       sorted = [...sorted].sort((a, b) => compared(keys[a], keys[b], sort.way));
+      [...table.tHead.rows[0].cells].forEach((th) => th.removeAttribute("aria-sort"));
+      table.tHead.rows[0].cells[shown().indexOf(column)].setAttribute("aria-sort", sort.way === 1 ? "ascending" : "descending");
       filter();
-      heads();
     };
 
     const search = make("input", { type: "search", placeholder: "filter, such as learnt rmse<0.5", ariaLabel: "Filter rows" });
