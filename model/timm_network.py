@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -50,6 +51,8 @@ def load_timm() -> Any:
         for operator in ("nms", "qnms"):
             declared.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _DECLARED.append(declared)
+    # It warns of what a file holds beside an encoder's weights, and is silent about what it lacks: `load_pretrained` looks itself.
+    logging.getLogger("timm").setLevel(logging.ERROR)
     return importlib.import_module("timm")
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from depth_loss_sweep.api import Study, grid
     from depth_loss_sweep.model.losses import CombinedLoss
     from depth_loss_sweep.model.metrics import depth_metrics
     from depth_loss_sweep.objective import Objective
@@ -16,15 +17,27 @@ if TYPE_CHECKING:
     from depth_loss_sweep.spec import StudySpec
     from depth_loss_sweep.spec_file import load_spec
 
-__all__ = ["CombinedLoss", "Objective", "StudySpec", "__version__", "depth_metrics", "load_spec", "study_figures"]
+__all__ = [
+    "CombinedLoss",
+    "Objective",
+    "Study",
+    "StudySpec",
+    "__version__",
+    "depth_metrics",
+    "grid",
+    "load_spec",
+    "study_figures",
+]
 
 __version__ = version("depth-loss-sweep")
 
 _OFFERED = {
     "CombinedLoss": "depth_loss_sweep.model.losses",
     "Objective": "depth_loss_sweep.objective",
+    "Study": "depth_loss_sweep.api",
     "StudySpec": "depth_loss_sweep.spec",
     "depth_metrics": "depth_loss_sweep.model.metrics",
+    "grid": "depth_loss_sweep.api",
     "load_spec": "depth_loss_sweep.spec_file",
     "study_figures": "depth_loss_sweep.results",
 }

@@ -9,6 +9,7 @@ from typing import Any
 from depth_loss_sweep.answer import is_current, study_headline, study_measure, unconfirmed
 from depth_loss_sweep.companions import train_beside
 from depth_loss_sweep.errors import StudyError
+from depth_loss_sweep.finals import race_after
 from depth_loss_sweep.paths import CONFIRMED, LONGEST_PARENT
 from depth_loss_sweep.reports.confirmation import FIRST_SEED, candidates
 from depth_loss_sweep.session import Session, SessionResult
@@ -35,6 +36,11 @@ def confirm(name: str, seeds: int | None, data: str | None, session: Session) ->
             f"the name {name!r} is too long to be confirmed: copy the study under a shorter one (sweep copy --name)"
         )
     return train_beside(_confirming_spec(store, row, seeds), row, data, session)
+
+
+def follow(name: str, data: str | None, session: Session, end: SessionResult) -> SessionResult:
+    """What the spec asks for beside a study that is through: the race of a search's best, then fresh seeds for the winner."""
+    return confirm_after(name, data, session, race_after(name, data, session, end))
 
 
 def confirm_after(

@@ -392,6 +392,7 @@ class Coordinator:
         run.epoch = record["epoch"]
         if run.epoch > run.furthest:
             run.furthest, run.deaths = run.epoch, 0
+            self.session.tell(run, record, next(t for t in self.trials[self.told :] if run in t.runs))
         if record["break_"]:
             self._record(run, details=json.dumps({"break": {"epoch": run.epoch, **record["break_"]}}))
         for trial in self.trials[self.told :]:

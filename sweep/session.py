@@ -1,8 +1,8 @@
 """A session: one process at work on a study. Where it works, with what, by which right, and who is told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from depth_loss_sweep.database import storage_url
 from depth_loss_sweep.executors import Executor
@@ -13,6 +13,7 @@ from depth_loss_sweep.store import Store
 if TYPE_CHECKING:
     from depth_loss_sweep.coordinator import Coordinator
     from depth_loss_sweep.model.runtime import Machine
+    from depth_loss_sweep.runs import Run, Trial
 
 
 class Display(Protocol):
@@ -26,6 +27,27 @@ class Display(Protocol):
 
     def note(self, text: str) -> None:
         """One line worth reading."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """An epoch of a run, for whoever logs it elsewhere."""
+
+    study: str
+    trial: int
+    seed: int
+    run: str
+    epoch: int
+    params: Mapping[str, Any]
+    """What was swept, at this trial."""
+    weights: Mapping[str, float]
+    values: Mapping[str, float]
+    """Every number of it by name: val_rmse, train_rmse, val_term_ssim, learning_rate, grad_norm_median, ..."""
+
+    @property
+    def name(self) -> str:
+        """What tells its run from the others of the study."""
+        return f"trial {self.trial}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -48,6 +70,8 @@ class Session:
     command: str
     display: Display
     should_stop: Callable[[], bool]
+    on_record: Callable[["Record"], None] | None = None
+    """Told of every epoch, once it is stored."""
     store: Store = field(init=False)
     leases: list[Lease] = field(init=False, default_factory=list)
     """What is held, each taken while those before it are: a group, then its study that is worked on."""
@@ -91,6 +115,21 @@ class Session:
         if text not in self.said:
             self.display.note(text)
             self.said.add(text)
+
+    def tell(self, run: "Run", record: Mapping[str, Any], trial: "Trial") -> None:
+        """Hand an epoch to whoever logs it elsewhere."""
+        if self.on_record is None:
+            return
+        found = {
+            f"{split}_{name.removeprefix('metric_')}": value
+            for split, values in record["splits"].items()
+            for name, value in values.items()
+        }
+        found |= {key: value for key, value in record.items() if isinstance(value, float)}
+        values = {key: float(value) for key, value in found.items() if value is not None}
+        seed, epoch = run.settings.seed, int(record["epoch"])
+        about = (self.lease.study, trial.number, seed, run.key, epoch, dict(trial.params), dict(trial.weights))
+        self.on_record(Record(*about, values))
 
     def _wait(self, why: str) -> None:
         self.note_once(why)

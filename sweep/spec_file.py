@@ -63,9 +63,12 @@ def read_text(given: str) -> str:
         raise SpecError(f"the spec {given} cannot be read: {reason}") from error
 
 
-def load_spec(given: str, overrides: Mapping[str, Any] | None = None) -> StudySpec:
-    """Read a preset or file, lay the overrides (dotted key to value) over it and validate the whole."""
-    text, overrides = read_text(given), overrides or {}
+def load_spec(given: str, overrides: Mapping[str, Any] | None = None, text: str | None = None) -> StudySpec:
+    """Read a preset or file, lay the overrides (dotted key to value) over it and validate the whole.
+
+    Where a `text` is given, nothing is read, and what is called `given` is that.
+    """
+    text, overrides = read_text(given) if text is None else text, overrides or {}
     spec = parse_spec(text, overrides, given)
     _check_data(spec.data)
     found = _resolved(spec, expanded(given).parent)
@@ -81,7 +84,7 @@ def _resolved(spec: StudySpec, folder: Path) -> dict[str, Any]:
     return {key: resolved(value) for key, value in spec.code_keys.items()}
 
 
-def load_placed(given: str, overrides: Mapping[str, Any]) -> tuple[StudySpec, dict[str, Any]]:
+def load_placed(given: str, overrides: Mapping[str, Any], text: str | None = None) -> tuple[StudySpec, dict[str, Any]]:
     """As `load_spec`, the places that are named no longer depending on the working folder: a study goes on from anywhere.
 
     A path in the overrides is one from the working folder; one in a file lies beside the file, if it is there. Also returns the
@@ -91,12 +94,12 @@ def load_placed(given: str, overrides: Mapping[str, Any]) -> tuple[StudySpec, di
     placed = dict(overrides)
     placed |= {"data.source": absolute_source(source)} if isinstance(source, str) else {}
     placed |= {"model.pretrained": absolute_weights(weights)} if isinstance(weights, str) else {}
-    spec, folder = load_spec(given, placed), Path(given).parent
+    spec, folder = load_spec(given, placed, text), Path(given).parent
     found = {"data.source": absolute_source(spec.data.source, folder)}
     if isinstance(spec.model.pretrained, str):
         found["model.pretrained"] = absolute_weights(spec.model.pretrained, folder)
     moved = {key: place for key, place in found.items() if place != _field(spec, key)}
-    return (load_spec(given, placed | moved), placed | moved) if moved else (spec, placed)
+    return (load_spec(given, placed | moved, text), placed | moved) if moved else (spec, placed)
 
 
 def _field(spec: StudySpec, key: str) -> Any:

@@ -139,8 +139,8 @@ def check_place(spec: StudySpec) -> None:
         )
 
 
-def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session, group: str | None) -> dict[str, Any]:
-    """Prepare the data, resolve what depends on the machine once, and write the study's row."""
+def examine(spec: StudySpec, session: Session) -> Prepared:
+    """Prepare the data, and try what a study is made of before it exists; raises what is wrong, in one line."""
     device = session.device
     require_sampler(spec.search.sampler)
     try_networks(spec, session.home)
@@ -157,7 +157,13 @@ def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session, gro
         session.note_once("your own code is tried on two pictures first")
         runtime = resolve_runtime(device, spec.train, session.machine(device), is_large(spec))
         require_sound(spec, prepared, runtime, session.home, session.keep_alive)
-    data = json.dumps(summary)
+    return prepared
+
+
+def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session, group: str | None) -> dict[str, Any]:
+    """Examine all that the study is made of, resolve what depends on the machine once, and write the study's row."""
+    prepared, device = examine(spec, session), session.device
+    data = json.dumps(prepared.summary())
     baselines = evaluate_baselines(
         prepared, spec.loss, spec.train.eval_images, spec.terms, spec.metrics, spec.own_metrics
     )

@@ -1,21 +1,19 @@
 """What a study found: sweep export and best."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from depth_loss_sweep.cli.options import ForceOption, HomeOption, StorageOption, kept_places, open_store
 from depth_loss_sweep.cli.printing import print_json
-from depth_loss_sweep.errors import StudyError
+from depth_loss_sweep.errors import OutputError, StudyError
 from depth_loss_sweep.outputs import check_outputs, file_at
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.naming import beside_weights, spec_recipe, written
 
 if TYPE_CHECKING:
     from depth_loss_sweep.reports.analysis import Analysis
-    from depth_loss_sweep.store import Store
 
 
 def export(
@@ -48,18 +46,20 @@ def best(
     name: Annotated[str, typer.Argument(help="The study.")],
     checkpoint: Annotated[
         str | None,
-        typer.Option("--checkpoint", help="Save the model of the trial that is named in this file or folder."),
+        typer.Option(
+            "--checkpoint",
+            help="Save the model of the trial that is named in this file (.npz, .safetensors) or folder.",
+        ),
     ] = None,
-    trial: Annotated[
-        int | None, typer.Option("--trial", min=0, help="Save this trial's model instead; with --checkpoint.")
-    ] = None,
+    onnx: Annotated[str | None, typer.Option("--onnx", help="Save it as ONNX in this file or folder.")] = None,
+    python: Annotated[bool, typer.Option("--python", help="Print the loss as Python for a training loop.")] = False,
+    trial: Annotated[int | None, typer.Option("--trial", min=0, help="This trial's model or loss instead.")] = None,
     force: ForceOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> None:
     """The answer: whether anything was learnt, which weights to use, and how sure that is, as the report has it."""
-    from depth_loss_sweep.model.checkpoint import is_model_file
     from depth_loss_sweep.reports.analysis import Analysis
     from depth_loss_sweep.reports.wording import headline, reasons, verdict, warning
     from depth_loss_sweep.results import need_finished, study_record
@@ -67,16 +67,28 @@ def best(
     place = Home.choose(home)
     store = open_store(place, storage)
     store.require(name)
-    target = None if checkpoint is None else file_at(checkpoint, f"{name}-model.npz")
-    if target is not None:
-        check_outputs([target], is_model_file, kept_places(store, place), force)
+    given = {f"{name}-model.npz": checkpoint, f"{name}-model.onnx": onnx}
+    targets = [file_at(path, usual) for usual, path in given.items() if path is not None]
+    if onnx is not None and targets[-1].suffix != ".onnx":
+        raise OutputError(f"--onnx {onnx}: expected a file called .onnx, or a folder")
+    if targets:
+        from depth_loss_sweep.model.formats import is_formatted
+
+        check_outputs(targets, is_formatted, kept_places(store, place), force)
     record = study_record(store, place, name)
     need_finished(record)
-    _check_trial(name, trial, len(record.trials), target)
+    _check_trial(name, trial, len(record.trials), python or bool(targets))
     analysis = Analysis(record)
     decision, named, measure = analysis.decision, analysis.named, analysis.ranking
     said, _ = headline(decision, spec_recipe(named.weights, named.params) if named else "", measure)
-    if as_json:
+    chosen = decision.trial if trial is None else trial
+    if (targets or python) and chosen is None:
+        raise StudyError(f"no trial of {name!r} can be named: {said}. Or choose with --trial N")
+    if python and chosen is not None:
+        from depth_loss_sweep.snippets import loss_snippet
+
+        print(loss_snippet(store, name, chosen), end="")
+    elif as_json:
         made_of = {"weights": named.weights, "params": named.params} if named else {"weights": {}, "params": {}}
         about = {"headline": said, "verdict": verdict(decision), "objective": record.objective, **made_of}
         confirmed, matters, front = (
@@ -88,20 +100,23 @@ def best(
         of_trial = (_named_lines(analysis), reasons(decision, measure), _confirmed_lines(analysis))
         parts = (*of_trial, _front_lines(analysis), _cost_lines(analysis))
         print("\n".join([said, *(line for part in parts for line in part)]))
-    if target is not None:
-        chosen = decision.trial if trial is None else trial
-        if chosen is None:
-            raise StudyError(f"no trial of {name!r} can be named: {said}. Or choose with --trial N")
-        _save_checkpoint(store, place, name, chosen, target)
+    if targets and chosen is not None:
+        from depth_loss_sweep.saved import save_trial
+
+        for target in targets:
+            seed = save_trial(store, place, name, chosen, target)
+            print(f"saved {target} (seed {seed} of trial {chosen})", file=sys.stderr)
         if decision.state == "not_learnt":
             print("sweep: nothing was learnt, so the model that was saved is no recommendation", file=sys.stderr)
         elif chosen == decision.trial and warning(decision):
             print(f"sweep: {warning(decision)}, so the model that was saved is no recommendation", file=sys.stderr)
 
 
-def _check_trial(name: str, trial: int | None, count: int, target: Path | None) -> None:
-    if trial is not None and target is None:
-        raise StudyError(f"--trial {trial} says whose model --checkpoint saves: give that, too")
+def _check_trial(name: str, trial: int | None, count: int, is_used: bool) -> None:
+    if trial is not None and not is_used:
+        raise StudyError(
+            f"--trial {trial} says whose model --checkpoint or --onnx saves, or whose loss --python prints: give one"
+        )
     if trial is not None and trial >= count:
         raise StudyError(f"--trial {trial}: the study {name!r} has the trials 0 to {count - 1}")
 
@@ -151,30 +166,3 @@ def _front_lines(analysis: "Analysis") -> list[str]:
 def _cost_lines(analysis: "Analysis") -> list[str]:
     """What the answer cost, where anything was trained."""
     return [f"Cost: {analysis.cost.text}."] if analysis.cost.text else []
-
-
-def _save_checkpoint(store: "Store", place: Home, name: str, trial: int, target: Path) -> None:
-    """Save the model of a trial's first seed whose checkpoint is whole, without optimiser state."""
-    from depth_loss_sweep.model.errors import ModelError
-    from depth_loss_sweep.model.predict import save_model
-    from depth_loss_sweep.retention import kept
-
-    lost, setting = [], ""
-    for row in store.runs(name):
-        if row["trial"] != trial or row["state"] != "finished":
-            continue
-        if kept(store, row) == "none":
-            lost.append("none was kept: train.keep is 'none'")
-            setting = " with --set train.keep=last"
-            continue
-        try:
-            save_model(place.run(row["run"]), target, row["epochs"])
-        except ModelError as error:
-            lost.append(str(error))
-            continue
-        print(f"saved {target} (seed {row['seed']} of trial {trial})", file=sys.stderr)
-        return
-    raise StudyError(
-        f"trial {trial} of {name!r} has no whole checkpoint to save ({lost[0] if lost else 'no run is finished'}): "
-        f"train it again, by the same spec{setting} in another --home"
-    )

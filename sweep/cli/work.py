@@ -99,9 +99,10 @@ def start(
         study, overrides = load_placed(spec, overrides)
 
         def work(session: "Session") -> "SessionResult":
+            from depth_loss_sweep.confirmation import follow
             from depth_loss_sweep.study import start as start_study
 
-            return _follow(study.name, None, session, start_study(study, overrides, session))
+            return follow(study.name, None, session, start_study(study, overrides, session))
 
         return work_on(study.name, work, print_end, stop, executor, workers, device, home, storage)
 
@@ -126,21 +127,14 @@ def resume(
 
         def work(session: "Session") -> "SessionResult":
             from depth_loss_sweep import paper, study
+            from depth_loss_sweep.confirmation import follow
 
             if is_group:
                 return paper.resume(name, moved, session)
-            return _follow(name, moved, session, study.resume(name, moved, session))
+            return follow(name, moved, session, study.resume(name, moved, session))
 
         end = print_group_end if is_group else print_end
         return work_on(name, work, end, stop, executor, workers, "auto", home, storage)
-
-
-def _follow(name: str, data: str | None, session: "Session", end: "SessionResult") -> "SessionResult":
-    """What the spec asks for beside a study that is through: the race of a search's best, then fresh seeds for the winner."""
-    from depth_loss_sweep.confirmation import confirm_after
-    from depth_loss_sweep.finals import race_after
-
-    return confirm_after(name, data, session, race_after(name, data, session, end))
 
 
 def confirm(
