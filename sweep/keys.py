@@ -8,12 +8,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from depth_loss_sweep.model.names import ALL_TERMS
+from depth_loss_sweep.model.settings import OwnMetric, OwnTerm
 from depth_loss_sweep.reports.naming import spec_recipe
 from depth_loss_sweep.reports.references import EQUAL, LACKING, REFERENCES
 from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection
 
 WIDTH = 118
-WORDS = {"integer": "whole number", "string": "text", "boolean": "true | false"}
+WORDS = {"integer": "whole number", "string": "text", "boolean": "true | false", "object": "table"}
 BOUNDS = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "up to {}", "exclusiveMaximum": "below {}"}
 HEAD = (
     "Every key of a spec with its default. Each may be left out; a key without a default stands behind a #. `sweep start FILE` "
@@ -28,6 +29,10 @@ WEIGHTS = (
     "λ of each term: a number, or an expression of the swept variables (+, -, * and / by a number). Terms: "
     f"{', '.join(ALL_TERMS)}; one that is left out weighs 0. Not beside search.simplex or search.points."
 )
+OWN = (
+    "Terms and metrics of your own, each in a table of its name, which [weights], study.objective (as val_NAME) and search.simplex "
+    "know then; docs/your-code.md says what they are given. They are computed wherever they are named here."
+)
 EXAMPLE = {"silog": '"0.9 - w"', "ssim": '"w"', "edge": "0.05", "l1": "0.05"}
 
 
@@ -36,9 +41,21 @@ def spec_reference() -> str:
     parts = [*_comment(HEAD), ""]
     sections: dict[str, type[BaseModel]] = {"study": StudySection, **SECTION_SETTINGS, "search": SearchSection}
     for name, kind in sections.items():
-        parts += [f"[{name}]", *_keys(kind), *(_swept() if name == "search" else ()), ""]
+        parts += [*(_own() if name == "search" else ()), f"[{name}]", *_keys(kind)]
+        parts += [*(_swept() if name == "search" else ()), ""]
     weights = (f"{term} = {weight}" for term, weight in EXAMPLE.items())
     return "\n".join([*parts, "[weights]", *_comment(WEIGHTS), *weights]) + "\n"
+
+
+def _own() -> Iterator[str]:
+    """The tables of terms and metrics of the user's own, as comments: there is none by default."""
+    yield from _comment(OWN)
+    for table, kind in (("terms", OwnTerm), ("metrics", OwnMetric)):
+        yield f"# [{table}.my_{table[:-1]}]"
+        for name, about in kind.model_json_schema()["properties"].items():
+            given = "..." if "default" not in about else _toml(about["default"])
+            yield from _comment(f"{name} = {given}    {about['description']} ({_described(about)})")
+    yield ""
 
 
 def _swept() -> Iterator[str]:
@@ -64,6 +81,8 @@ def _keys(kind: type[BaseModel]) -> Iterator[str]:
     """A section's keys, each below what it means and may be."""
     schema = kind.model_json_schema()
     for name, about in schema["properties"].items():
+        if name == "own":
+            continue  # it has sections of its own
         default = about.get("default")
         meaning = _described(about)
         yield from _comment(f"{about['description']} ({meaning}{'; not set by default' if default is None else ''})")

@@ -61,8 +61,10 @@ def adopt(references: Sequence[Reference], folder: Path) -> None:
     if not references:
         return
     for reference in references:
-        code = usercode.known(reference.digest)
-        if code is not None:
+        if reference.is_file:
+            code = usercode.known(reference.digest)
+            if code is None:  # named by its digest alone, as in a stored study: nobody has started what is there
+                raise CodeError(f"the file of {reference.shown} was not read: start the study from its spec")
             folder.mkdir(parents=True, exist_ok=True)
             keep(code, folder)
     trust({reference.key: reference.shown for reference in references})

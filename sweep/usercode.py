@@ -95,10 +95,10 @@ _allowed: set[str] = set()
 def resolve(text: str, folder: Path) -> str:
     """A reference with the digest of its code; paths are relative to that folder. `CodeError` where there is no such code.
 
-    Any other text, and one that has its digest, is given back. Nothing is imported.
+    One that has a digest asks for that code and no other. Any other text is given back. Nothing is imported.
     """
     reference = Reference.parse(text)
-    if reference is None or reference.digest:
+    if reference is None:
         return text
     if not reference.is_file:
         _require_installed(reference)
@@ -111,6 +111,11 @@ def resolve(text: str, folder: Path) -> str:
     if not is_there:
         raise CodeError(f"there is no file {path} for {text!r}; expected FILE.py:NAME, relative to the spec")
     code, entry = read_code(path)
+    if reference.digest not in ("", code.digest):
+        raise CodeError(
+            f"{path} is other code than {reference.shown!r} asks for: its sha256 is {code.digest[:12]}..., expected "
+            f"{reference.digest[:12]}...; remove @ and what follows to start a study with what is there"
+        )
     _known[code.digest], _places[code.digest] = code, path.parents[entry.count("/")]
     return str(Reference(entry, reference.name, code.digest))
 
@@ -160,7 +165,9 @@ def load(text: str) -> Any:
     """The object that a resolved reference names. `CodeError` where it is not allowed here, can't be imported, or isn't there."""
     reference = Reference.parse(text)
     if reference is None or reference.key not in _allowed:
-        raise CodeError(f"{shown(text)!r} is code that nothing allowed here: it is not imported")
+        raise CodeError(
+            f"{shown(text)!r} is code that nothing allowed here, so it is not imported: use the sweep command, or depth_loss_sweep.trust"
+        )
     return _loaded(reference)
 
 
@@ -190,7 +197,7 @@ def _loaded(reference: Reference) -> Any:
 def _require_installed(reference: Reference) -> None:
     """`CodeError` where a dotted name is of no installed package; nothing of it is imported."""
     top = reference.module.partition(".")[0]
-    if top not in packages_distributions():
+    if top not in _owners():
         raise CodeError(
             f"{reference.shown!r}: no installed package holds {top!r}; expected FILE.py:NAME, relative to the spec, or the module of a "
             f"package that is installed beside this one"
@@ -240,9 +247,14 @@ def versions(references: Iterable[str]) -> dict[str, str]:
         code = _known.get(reference.digest)
         tops |= code.imported if code else set() if reference.is_file else {reference.module.partition(".")[0]}
     tops -= sys.stdlib_module_names
-    owners = packages_distributions() if tops else {}
-    names = {name.lower() for top in tops for name in owners.get(top, ())} - OF_THE_HOUSE
+    names = {name.lower() for top in tops for name in _owners().get(top, ())} - OF_THE_HOUSE
     return {name: found for name in sorted(names) if (found := _version(name))}
+
+
+@cache
+def _owners() -> Mapping[str, list[str]]:
+    """Top name of a module -> the distributions that have it; looked up once, since that reads every one's list of files."""
+    return packages_distributions()
 
 
 def _version(distribution: str) -> str | None:

@@ -27,7 +27,7 @@ def _explain(error: ValidationError, kind: type[BaseModel], section: str) -> str
         [section, *(str(part) for part in first["loc"] if isinstance(part, str) and not part.startswith("literal"))]
     )
     if first["type"] == "extra_forbidden":
-        known = list(kind.model_fields)
+        known = [name for name in kind.model_fields if name != "own"]
         return f"unknown key {key}{nearest(str(first['loc'][-1]), known)}; [{section}] knows {', '.join(known)}"
     message = first["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list, such as [...]")
     shown = repr(first["input"])
