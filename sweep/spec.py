@@ -374,7 +374,10 @@ class StudySpec:
         for name, value in (self._candidate(point).fields if self.candidates and point else point).items():
             section, _, field = name.partition(".")
             field, _, key = field.partition(".")
-            if key:
+            if section == "terms":
+                own = sections["loss"]["own"][field]
+                own["options"] = own.get("options", {}) | {key.removeprefix("options."): value}
+            elif key:
                 sections[section][field] = sections[section][field] | {key: value}
             elif field:
                 is_list = isinstance(value, str) and holds_list(section, field)
