@@ -30,6 +30,7 @@ from depth_loss_sweep.data.truth import (
     usable_of,
 )
 from depth_loss_sweep.files import write_whole
+from depth_loss_sweep.usercode import shown
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 SAMPLE_PER_PICTURE = 4096
@@ -147,7 +148,7 @@ def check_source(settings: DataSettings, on_progress: Progress | None = None) ->
     refusals = [split] if isinstance(split, str) else [*filter(None, [untrainable(split, settings)])]
     refusals = refusals or [refusal(part, looks[part], settings, how) for part in lacking(usable, how)]
     return CheckReport(
-        source=settings.source,
+        source=shown(settings.source),
         pictures=len(items),
         scenes=len({item.scene for item in items}),
         folders=dict(Counter(item.folder or "" for item in items)),

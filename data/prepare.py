@@ -44,6 +44,7 @@ from depth_loss_sweep.data.truth import (
     refusal,
     untrainable,
 )
+from depth_loss_sweep.usercode import shown
 
 if TYPE_CHECKING:
     from depth_loss_sweep.data.tensors import Batch, Pictures
@@ -102,7 +103,7 @@ class Prepared:
         statistics = {part: _depth_statistics(self, part) for part in PARTS}
         counts = sum((Counter(entry["counts"]) for entry in statistics.values()), Counter())
         return {
-            "source": self.settings.source,
+            "source": shown(self.settings.source),
             "fingerprint": self.dataset.fingerprint,
             "identity": self.identity,
             "image_size": list(self.settings.image_size),

@@ -5,6 +5,7 @@ from typing import Any
 
 from depth_loss_sweep.reports.measures import NO_BREAK, short
 from depth_loss_sweep.reports.references import POINT
+from depth_loss_sweep.usercode import shown
 
 
 def swept_fields(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,10 +24,10 @@ def is_number(value: object) -> bool:
 
 
 def written(value: object) -> str:
-    """A swept value as a spec has it: 0.3, true, a text without its quotes."""
+    """A swept value as a spec has it: 0.3, true, a text without its quotes, code without its digest."""
     if isinstance(value, bool):
         return str(value).lower()
-    return short(float(value)) if isinstance(value, (int, float)) else str(value)
+    return short(float(value)) if isinstance(value, (int, float)) else shown(str(value))
 
 
 def affine(constant: str, coefficients: Mapping[str, str]) -> str:

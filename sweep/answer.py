@@ -199,7 +199,7 @@ def picture_values(
 def _values(store: Store, spec: StudySpec, measure: Measure) -> dict[tuple[int, int, str, str | None], float]:
     """(trial, seed, run, outcome) -> the run's final value on val, NaN where it has none; of runs that ended."""
     epoch = store.epoch_table
-    objective = StudyObjective(measure.column, spec.objective.window)
+    objective = StudyObjective(measure.column, spec.objective.window, measure.higher_is_better)
     column = epoch.c[measure.column] if measure.column in epoch.c else null()
     counted = (epoch.c.epoch > TRIAL.c.epochs - objective.window) & (epoch.c.epoch <= TRIAL.c.epochs)
     outcome = case((RUN.c.state == FAILED, FAILED), else_=RUN.c.outcome).label("outcome")

@@ -25,13 +25,13 @@ from depth_loss_sweep.spec import StudySpec
 
 LOOK_S = 0.5
 MOST_VARIANTS = 8
-"""So many networks that are swept are tried."""
+"""So many settings of what is the user's own are tried, where they are swept."""
 
 
 def require_sound(spec: StudySpec, prepared: Prepared, runtime: Runtime, home: Home, wait: Callable[[], None]) -> None:
     """`CodeError` with the first fault of the code that a study names; `wait` is called now and then, and may raise."""
     tried: list[dict[str, Any]] = []
-    for parts in variants(spec):
+    for parts in variants(spec, ("model.", "terms.")):
         settings = RunSettings(
             **{name: parts[name] for name in ("model", "train", "loss")},
             weights=dict.fromkeys([*spec.named_terms, *spec.loss.own], 1.0),

@@ -154,10 +154,13 @@ def is_large(spec: StudySpec) -> bool:
     return all(gains_from_bf16(parts["model"], parts["data"].image_size) for parts in variants(spec))
 
 
-def variants(spec: StudySpec) -> list[Mapping[str, Any]]:
-    """The settings of each kind of network and picture that is swept; of an interval, its larger end."""
+def variants(spec: StudySpec, of: tuple[str, ...] = ("model.", "data.image_size")) -> list[Mapping[str, Any]]:
+    """The settings of each kind of network and picture that is swept; of an interval, its larger end.
+
+    `of` is how the names begin of the variables that are gone through.
+    """
     if spec.candidates:
         return [spec.sections_at(cell) for cell in spec.cells]
-    fields = [v for v in spec.variables if v.name.startswith("model.") or v.name == "data.image_size"]
+    fields = [v for v in spec.variables if v.name.startswith(of)]
     choices = [v if isinstance(v, Choices) else Choices(v.name, (v.high,)) for v in fields]
     return [spec.sections_at({name: plain(value) for name, value in cell.items()}) for cell in cells(choices)]

@@ -30,7 +30,7 @@ class StudyObjective:
     """As records and tables call it: "metric_rmse", or "total"."""
     window: int
     """So many last epochs make a run's value."""
-    higher_is_better: bool = False
+    higher_is_better: bool
 
     @classmethod
     def named(

@@ -99,6 +99,10 @@ class Group:
         study = {"study.name": self.study(member), "study.seeds": list(seeds)}
         overrides = {**SCALES[self.scale], **self.overrides, **own, **study}
         spec = load_spec(member.preset, overrides)
+        if spec.code:  # what a stored group names would be read anew, and be anything by then
+            raise SpecError(
+                f"{spec.code[0].shown} is code of your own, and the paper is trained without any: start a study of its own with it"
+            )
         if member.size == 1:
             return spec, overrides
         overrides["data.image_size"] = [side * member.size for side in spec.data.image_size]

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from itertools import count, islice, takewhile
+from pathlib import Path
 from typing import Any, Literal, get_origin
 
 from pydantic import BaseModel, Field, field_validator
@@ -18,7 +19,7 @@ from depth_loss_sweep.objectives import StudyObjective
 from depth_loss_sweep.reports.references import EQUAL_TERMS, POINT, REFERENCES, Candidate
 from depth_loss_sweep.reports.stages import LEAST_SEEDS, STAGES, race_seeds
 from depth_loss_sweep.space import Affine, Choices, Variable, cell_count, cells, plain, text_list
-from depth_loss_sweep.usercode import Reference
+from depth_loss_sweep.usercode import Reference, resolve
 from depth_loss_sweep.validation import validated
 
 CANDIDATE = "candidate"
@@ -332,7 +333,7 @@ class StudySpec:
 
     def at(self, source: str) -> "StudySpec":
         """The same study, its pictures lying elsewhere."""
-        return replace(self, data=self.data.model_copy(update={"source": source}))
+        return replace(self, data=self.data.model_copy(update={"source": resolve(source, Path())}))
 
     def _candidate(self, point: Mapping[str, Any]) -> Candidate:
         return next(c for c in self.candidates if c.name == point[CANDIDATE])
@@ -374,7 +375,10 @@ class StudySpec:
         for name, value in (self._candidate(point).fields if self.candidates and point else point).items():
             section, _, field = name.partition(".")
             field, _, key = field.partition(".")
-            if key:
+            if section == "terms":
+                own = sections["loss"]["own"][field]
+                own["options"] = own.get("options", {}) | {key.removeprefix("options."): value}
+            elif key:
                 sections[section][field] = sections[section][field] | {key: value}
             elif field:
                 is_list = isinstance(value, str) and holds_list(section, field)

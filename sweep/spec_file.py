@@ -240,16 +240,28 @@ def _floats(value: Any) -> Any:
 
 def _split_search(section: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings of the search, and the swept variables (unquoted dotted keys arrive as nested tables)."""
-    settings = {k: v for k, v in section.items() if k in SearchSection.model_fields}
+    of_own = (
+        {"terms"} if isinstance(section.get("terms"), dict) else set()
+    )  # terms.NAME.options.KEY, not what "equal" weighs
+    settings = {k: v for k, v in section.items() if k in SearchSection.model_fields.keys() - of_own}
     swept: dict[str, Any] = {}
     for name, value in section.items():
         if name in settings:
             continue
         if isinstance(value, dict) and not {"from", "low"} & set(value) and name in SECTION_SETTINGS:
             swept.update(_nested(name, value))
+        elif isinstance(value, dict) and name == "terms":
+            swept.update(_flat(name, value))
         else:
             swept[name] = value
     return settings, swept
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    """The swept options of terms of the user's own, whose unquoted keys arrive as tables in tables."""
+    if not isinstance(value, dict) or {"from", "low"} & set(value):
+        return {name: value}
+    return {key: inner for part, each in value.items() for key, inner in _flat(f"{name}.{part}", each).items()}
 
 
 def _nested(name: str, section: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,17 +281,24 @@ def _variable(name: str, value: Any, sections: Mapping[str, Any]) -> Variable:
     table, _, key = field.partition(".")
     if key and section in SECTION_SETTINGS and holds_table(section, table):
         field = table
-    if field and (section not in SECTION_SETTINGS or field not in SECTION_SETTINGS[section].model_fields):
+    is_own = section == "terms" and table in sections["loss"].own and re.fullmatch(r"options\.\w+", key)
+    if (
+        field
+        and not is_own
+        and (section not in SECTION_SETTINGS or field not in SECTION_SETTINGS[section].model_fields)
+    ):
         known = [f"{s}.{f}" for s, kind in SECTION_SETTINGS.items() for f in kind.model_fields]
         raise SpecError(f"search.{name} names no field{nearest(name, known)}; expected one such as train.learning_rate")
     if name in OF_THE_STUDY:
         raise SpecError(
             f"search.{name} cannot be swept, it is the whole study's: start a study for each, with --set {name}=..."
         )
-    if field and not key and holds_table(section, field):
+    if field and not is_own and not key and holds_table(section, field):
         raise SpecError(f"search.{name} sweeps a whole table: sweep one of its keys, as search.{name}.KEY")
     if isinstance(value, list) and value:
-        is_of_lists = field and holds_list(section, field) and any(isinstance(item, list | str) for item in value)
+        is_of_lists = (
+            field and not is_own and holds_list(section, field) and any(isinstance(item, list | str) for item in value)
+        )
         return _choices(name, _list_texts(section, field, value, sections[section]) if is_of_lists else value)
     if isinstance(value, dict) and set(value) == {"from", "to", "step"}:
         return grid_range(name, *(_number(name, value[k]) for k in ("from", "to", "step")))

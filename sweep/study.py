@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version as installed
-from pathlib import Path
 from typing import Any
 
 from depth_loss_sweep import __version__
@@ -37,7 +36,6 @@ from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import kept_overrides, overrides_json, stored_overrides, stored_spec
 from depth_loss_sweep.store import NewRun, Store, now
 from depth_loss_sweep.trust import adopt, require_trusted
-from depth_loss_sweep.usercode import resolve
 
 
 class Planner:
@@ -119,7 +117,7 @@ def resume(name: str, data: str | None, session: Session) -> SessionResult:
     store = session.open()
     spec = stored_spec(store.require(name), store.shown_url)
     if data is not None:
-        spec = spec.at(resolve(data, Path()))
+        spec = spec.at(data)
         adopt(spec.source_code, session.home.code)  # as a study that is started: whoever names it here means it
     check_place(spec)
     session.take(name)

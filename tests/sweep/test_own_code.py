@@ -295,6 +295,14 @@ def test_a_fault_is_named_before_the_study_exists(lab: Lab, capsys: pytest.Captu
     assert not lab.store.studies()
 
 
+def test_the_paper_is_trained_without_code_of_ones_own(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """A group names no code, so that a stored one of a stranger's has none to run."""
+    (lab.folder / "pics.py").write_text(FILES["pics.py"])
+    for option in (["--data", f"{lab.folder / 'pics.py'}:Pictures"], ["--set", "data.source=numpy.random:default_rng"]):
+        assert lab.run("paper", "--scale", "small", *option) == 2
+        assert "is code of your own" in capsys.readouterr().err
+
+
 def cli(arguments: list[str]) -> int:
     from depth_loss_sweep.cli import run
 

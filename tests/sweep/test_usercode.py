@@ -120,6 +120,35 @@ def test_versions_are_those_of_imported_packages(tmp_path: Path) -> None:
     assert "torch" not in usercode.versions([text])
 
 
+def test_networks_and_options_of_terms_are_swept(desk: Path) -> None:
+    """A swept network gets its digest, too, and an option of a term is one more variable; an unknown term's is refused."""
+    spec = FILES["spec.toml"].replace("options = { dropout = 0.2 }", "")
+    swept = '[search]\nmodel.network = ["unet", "nets.py:build"]\nterms.berhu.options.share = [0.1, 0.3]'
+    (desk / "spec.toml").write_text(spec.replace("[search]", swept))
+    study = load_spec(str(desk / "spec.toml"))
+    runs = [study.settings_at(cell)[1][0] for cell in study.cells]
+    assert {shown(run.model.network) for run in runs} == {"unet", "nets.py:build"}
+    assert all(len(run.code) == 2 + run.model.is_own for run in runs)
+    assert {run.loss.own["berhu"].options["share"] for run in runs} == {0.1, 0.3}
+    (desk / "spec.toml").write_text(spec.replace("[search]", swept.replace("terms.berhu", "terms.other")))
+    with pytest.raises(SweepError, match=r"terms\.other\.options\.share names no field"):
+        load_spec(str(desk / "spec.toml"))
+
+
+def test_a_digest_asks_for_that_code_alone(desk: Path) -> None:
+    """A spec that names code with its digest is refused where the file is another, or isn't there."""
+    (desk / "spec.toml").write_text(FILES["spec.toml"])
+    pinned = load_spec(str(desk / "spec.toml")).model.network
+    overrides = {"model.network": pinned}
+    assert load_spec(str(desk / "spec.toml"), overrides).model.network == pinned
+    (desk / "layers.py").write_text("")
+    with pytest.raises(CodeError, match="is other code than"):
+        load_spec(str(desk / "spec.toml"), overrides)
+    (desk / "nets.py").unlink()
+    with pytest.raises(CodeError, match="there is no file"):
+        load_spec(str(desk / "spec.toml"), overrides)
+
+
 GOOD = {
     "network": "nets.py:build",
     "term": "losses.py:berhu",
@@ -153,9 +182,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SWEEP_TRUST", str(tmp_path / "trusted"))
     monkeypatch.chdir(tmp_path)
     for name, text in FILES.items():
-        (tmp_path / name).write_text(
-            text.replace("import", "open('imported', 'w'); import", 1) if "py" in name else text
-        )
+        (tmp_path / name).write_text("open('imported', 'w')\n" * name.endswith(".py") + text)
     (tmp_path / "folder.py").mkdir()
     write(
         tmp_path,
