@@ -214,7 +214,7 @@ def add_baselines(
     low, high = within
     labels: list[dict[str, Any]] = []
     drawn = {label: value for label, value in baselines.items() if low <= value <= high}
-    highest = max(drawn.values(), default=math.nan)
+    highest = max(drawn, key=lambda label: drawn[label], default="")  # of equals one
     beyond = {"↑": 0, "↓": 0}
     for (label, value), colour in zip(baselines.items(), cycle(BASELINES), strict=False):
         is_drawn = label in drawn
@@ -229,7 +229,7 @@ def add_baselines(
             showlegend=False,
         )
         text = f"{clean(label)} {short(value)}"
-        place: dict[str, Any] = {"y": value, "yshift": 8 if value == highest else -8}
+        place: dict[str, Any] = {"y": value, "yshift": 8 if label == highest else -8}
         if not is_drawn:
             arrow, sign = ("↑", -1) if value > high else ("↓", 1)
             text = f"{arrow} {text}"
