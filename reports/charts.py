@@ -214,7 +214,8 @@ def add_baselines(
     low, high = within
     labels: list[dict[str, Any]] = []
     drawn = {label: value for label, value in baselines.items() if low <= value <= high}
-    highest = max(drawn, key=lambda label: drawn[label], default="")  # of equals one
+    is_free = not any(value > high for value in baselines.values())  # above the highest line stands no arrow's label
+    highest = max(drawn, key=lambda label: drawn[label], default="") if is_free else ""
     beyond = {"↑": 0, "↓": 0}
     for (label, value), colour in zip(baselines.items(), cycle(BASELINES), strict=False):
         is_drawn = label in drawn
