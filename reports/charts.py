@@ -214,7 +214,8 @@ def add_baselines(
     low, high = within
     labels: list[dict[str, Any]] = []
     drawn = {label: value for label, value in baselines.items() if low <= value <= high}
-    highest = max(drawn.values(), default=math.nan)
+    is_free = not any(value > high for value in baselines.values())  # above the highest line stands no arrow's label
+    highest = max(drawn, key=lambda label: drawn[label], default="") if is_free else ""
     beyond = {"↑": 0, "↓": 0}
     for (label, value), colour in zip(baselines.items(), cycle(BASELINES), strict=False):
         is_drawn = label in drawn
@@ -229,7 +230,7 @@ def add_baselines(
             showlegend=False,
         )
         text = f"{clean(label)} {short(value)}"
-        place: dict[str, Any] = {"y": value, "yshift": 8 if value == highest else -8}
+        place: dict[str, Any] = {"y": value, "yshift": 8 if label == highest else -8}
         if not is_drawn:
             arrow, sign = ("↑", -1) if value > high else ("↓", 1)
             text = f"{arrow} {text}"

@@ -58,6 +58,8 @@ def replica(analysis: Analysis, is_small: bool = False) -> Figure | None:
     chart = figures.combined_chart(train, val, SMALL if is_small else 320)
     if is_small:
         chart.layout["yaxis"] |= {"title": {"text": total.unit, "standoff": 8}, "nticks": 3}
+        if axis.names:  # they take the room of a title
+            chart.layout["xaxis"]["title"]["text"] = ""
         return Figure("replica", "Combined loss, as the paper plots it", "", chart, badge="not comparable")
     title = "Final combined loss, as in the paper's Fig. 1 and 2"
     note = "Means over seeds with 95 % t-intervals, training images re-evaluated without augmentation."

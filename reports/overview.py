@@ -76,7 +76,9 @@ def space(analysis: Analysis) -> str:
         return f"{' + '.join(names[t] for t in analysis.varying_terms)} = 1"
     given: Mapping[str, Any] = record.spec.get("weights") or {}
     weights = [f"{names.get(t, t)} = {affine(c, by)}" for t, (c, by) in given.items() if float(c) or by]
-    swept = [_values(analysis, name) for name in record.variables if f"var_{name}" in record.trials]
+    swept = [
+        _values(analysis, name) for name in record.variables if len(record.trials) and f"var_{name}" in record.trials
+    ]
     return "; ".join(filter(None, (", ".join(weights), *swept)))
 
 

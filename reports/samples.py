@@ -12,7 +12,7 @@ from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.records import Panels
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult
 
-LARGEST_SIDE = 128  # pixels; larger panels are shrunk, so that a page stays small
+LARGEST_SIDE = 112  # pixels; larger panels are shrunk, so that a page stays small
 LARGEST_LOSSLESS = 96  # pixels; larger maps are stored as WebP, a fifth of the size
 MISSING = (128, 128, 128)  # grey: no truth, or no finite prediction
 # Too near is blue, too far red: ColorBrewer's RdBu (Brewer 2003), RGB.
@@ -193,7 +193,7 @@ def _map(bgr: np.ndarray) -> str:
     """A colour-mapped image as a data URI; nearest pixels, so that colours keep their meaning when it is shrunk."""
     image = _shrunk(bgr, cv2.INTER_NEAREST)
     if max(image.shape[0], image.shape[1] * (image.shape[0] > 1)) > LARGEST_LOSSLESS:
-        return _uri(image, ".webp", [cv2.IMWRITE_WEBP_QUALITY, 92], "image/webp")
+        return _uri(image, ".webp", [cv2.IMWRITE_WEBP_QUALITY, 86], "image/webp")
     return _uri(image, ".png", [cv2.IMWRITE_PNG_COMPRESSION, 9], "image/png")
 
 

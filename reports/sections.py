@@ -242,7 +242,7 @@ def _menu(measures: Sequence[Measure]) -> tuple[tuple[str, str], ...]:
 
 
 def _epochs(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
-    if len(analysis.record.trials) == 1 and analysis.record.epochs["epoch"].nunique() < 2:
+    if analysis.record.epochs["epoch"].nunique() < 2:  # dots, which stand against the weights already
         return None
     axis, drawn = _epoch_axis(analysis, every), _drawn(analysis)
     charts: dict[str, dict[str, Chart]] = {"train": {}, "val": {}}

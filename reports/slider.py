@@ -22,9 +22,9 @@ from depth_loss_sweep.reports.records import Panels
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult
 
 MOST_WEIGHTS = 12
-PIXELS = 450_000  # of all maps together, half a byte each: a page stays small enough to be sent by mail
+PIXELS = 300_000  # of all maps together, half a byte each: a page stays small enough to be sent by mail
 SIDE = 64  # pixels; by maps of this side it is told whether every seed has room
-LEAST_PICTURES = 3  # where fewer have room under every seed, all are shown under the middle one alone
+LEAST_PICTURES = 2  # where fewer have room under every seed, all are shown under the middle one alone
 LEVELS = 254  # of depth; level 0 is missing
 MIDDLE = "middle"
 

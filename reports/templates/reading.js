@@ -137,8 +137,7 @@
       button.setAttribute("aria-expanded", String(!holder.hidden));
       if (!holder.hidden && el.data) fill(el, holder);
     });
-    figure.querySelector("figcaption").prepend(button);
-    figure.append(holder);
+    figure.append(holder, button);
     new MutationObserver((_, observer) => {
       if (!el.data) return;
       observer.disconnect();

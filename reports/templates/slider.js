@@ -128,9 +128,13 @@
     });
     root.querySelectorAll("select").forEach((menu) => menu.addEventListener("change", show));
     cells.forEach((cell, i) => cell.addEventListener("click", () => go(i)));
-    document.addEventListener("trial", () => {
+    const follow = () => {
       const stop = content.stops.findIndex((each) => each.trial === Store.trialOf(root));
-      if (stop >= 0) go(stop);
+      if (stop >= 0) range.value = stop;
+    };
+    document.addEventListener("trial", () => {
+      follow();
+      show();
     });
 
     const point = (x, y) => {
@@ -140,13 +144,13 @@
     };
     const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     for (const canvas of canvases) {
-      const follow = (event) => {
+      const readAt = (event) => {
         const box = canvas.getBoundingClientRect();
         const at = (place, from, size, count) => Math.floor(((place - from) / size) * count);
         if (maps.truth) point(at(event.clientX, box.left, box.width, canvas.width), at(event.clientY, box.top, box.height, canvas.height));
       };
-      canvas.addEventListener("pointermove", follow);
-      canvas.addEventListener("pointerdown", follow);
+      canvas.addEventListener("pointermove", readAt);
+      canvas.addEventListener("pointerdown", readAt);
       canvas.addEventListener("keydown", (event) => {
         const [x, y] = KEYS[event.key] ?? [];
         if (x === undefined || !maps.truth) return;
@@ -156,6 +160,7 @@
         point(left + x, top + y);
       });
     }
+    follow(); // an address may have named a trial before this was in sight
     await show();
   };
 

@@ -3,6 +3,7 @@
 import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.charts import add_baselines, new_chart
 from depth_loss_sweep.reports.hero import hero
 
 
@@ -90,3 +91,16 @@ def test_four_weights_are_shown_two_at_a_time(study):
 def test_what_has_nothing_to_compare_has_no_hero(study, options):
     """A single trial has numbers, an unbegun study nothing."""
     assert hero(Analysis(study(**options)), "study-1") is None
+
+
+@pytest.mark.parametrize("values", [(0.6, 0.6), (0.6, 0.601), (0.9, 0.6), (0.9, 0.95), (0.1, 0.6), (0.1, 0.9)])
+def test_labels_of_trivial_predictors_stand_apart(values):
+    """Equal, nearly equal, both or one of them off the figure: no two labels within a line's height of each other."""
+    chart = new_chart(290, "w", "RMSE")
+    add_baselines(chart, dict(zip(("median", "mean map"), values, strict=True)), [0, 1], (0.4, 0.7))
+    pixels = 290 - 68
+    places = []
+    for label in chart.layout["annotations"]:
+        share = label["y"] if label.get("yref") == "paper" else (label["y"] - 0.4) / 0.3
+        places.append(pixels * share + label["yshift"])
+    assert len(places) == 2 and abs(places[0] - places[1]) >= 12

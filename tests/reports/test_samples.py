@@ -79,7 +79,7 @@ def test_large_panels_are_shrunk(study):
     """A page must stay small enough to be sent by mail."""
     record = study(trials=1, seeds=1, panels=1, size=256)
     row = sample_panels(Analysis(record)).rows[0]
-    assert decoded(row.truth).shape == (128, 128, 3) and decoded(row.photo).shape == (128, 128, 3)
+    assert decoded(row.truth).shape == (112, 112, 3) and decoded(row.photo).shape == (112, 112, 3)
 
 
 def test_without_panels_there_is_nothing_to_show(study):
