@@ -178,17 +178,17 @@ class Study:
     @property
     def trials(self) -> pd.DataFrame:
         """One row a trial: state, value, swept values (var_) and weights (weight_)."""
-        return trial_frame(self._store, self.name)
+        return trial_frame(self._begun, self.name)
 
     @property
     def runs(self) -> pd.DataFrame:
         """One row a run, which is a trial under a seed: how it ended, and where."""
-        return run_frame(self._store, self.name)
+        return run_frame(self._begun, self.name)
 
     @property
     def epochs(self) -> pd.DataFrame:
         """One row a run, epoch and split: every term and metric."""
-        return epoch_frame(self._store, self.name)
+        return epoch_frame(self._begun, self.name)
 
     @property
     def best(self) -> "Best":
@@ -216,12 +216,18 @@ class Study:
         """The study as Optuna reads it, for its own plots and tools."""
         import optuna
 
-        url = self._store.engine.url.render_as_string(hide_password=False)
+        url = self._begun.engine.url.render_as_string(hide_password=False)
         return optuna.load_study(study_name=self.name, storage=url)
 
     @cached_property
     def _store(self) -> Store:
         return Store.open(self.home, self.storage)
+
+    @property
+    def _begun(self) -> Store:
+        """The database, in which the study is; `StudyError` where it isn't yet."""
+        self._store.require(self.name)
+        return self._store
 
     def _stored(self, name: str) -> tuple[StudySpec, dict[str, Any]] | None:
         """The study of that name in the home, where there is one."""

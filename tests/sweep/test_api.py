@@ -166,6 +166,7 @@ def _loss_of(study: dls.Study, trial: int) -> dls.CombinedLoss:
     return combined_loss(study.spec.settings_at({"w": study.trials["var_w"][trial]})[1][0])
 
 
+@pytest.mark.slow
 def test_a_saved_model_loads_without_us(study, lab, tmp_path) -> None:
     """docs/python.md's ten lines read the safetensors file; ONNX gives the same depth for any number of pictures."""
     images = torch.rand(3, 3, 16, 16)
