@@ -267,6 +267,8 @@ def _rehearsal(settings: RunSettings, two: Prepared, runtime: Runtime, begin_wit
         update={"weights": weights, "train": settings.train.model_copy(update=train), "seed": settings.seed}
     )
     whole = _trained(settings, two, runtime, begin_with)
+    if not settings.train.deterministic:
+        return  # nobody asked for the same bits
     again = _trained(settings, two, runtime, begin_with)
     if other := _difference(whole, again):
         yield (

@@ -133,7 +133,7 @@ def test_a_name_that_is_nothing_yet_is_said(lab) -> None:
         dls.Study("nothing", home=lab.home.root)
     assert dls.Study("mine", spec="table-2", seeds=[7], home=lab.home.root).spec.seeds == (7,)
     assert dls.Study("demo", home=lab.home.root).spec.name == "demo"
-    with pytest.raises((StudyError, StorageError), match="other|no database"):
+    with pytest.raises((StudyError, StorageError), match=r"other|no database"):
         dls.Study("other", home=lab.home.root, **LINE).trials  # noqa: B018
 
 
