@@ -9,17 +9,20 @@
     section.classList.toggle("folded", !isOpen);
     section.querySelector(":scope > h2 > button").setAttribute("aria-expanded", isOpen);
   };
-  const aimed = () => {
+  // Opens what the address names, where it is folded, and goes there: until now there was no place to go to.
+  const aim = () => {
     let target = null;
     try {
       target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     } catch {} // no address of ours
-    for (let at = target; at; at = at.parentElement) if (at.matches?.("section.folded")) turn(at, true);
-    return target;
+    const folded = target?.closest("section.folded");
+    if (!folded) return;
+    turn(folded, true);
+    target.scrollIntoView();
   };
   const arrange = () => {
     for (const head of heads) turn(head.parentNode, !narrow.matches || unfolded.has(head.parentNode.id));
-    aimed()?.scrollIntoView();
+    aim();
   };
   for (const head of heads) {
     const button = document.createElement("button");
@@ -30,6 +33,6 @@
   }
   arrange();
   narrow.addEventListener("change", arrange);
-  addEventListener("hashchange", () => aimed()?.scrollIntoView());
+  addEventListener("hashchange", aim);
   addEventListener("beforeprint", () => heads.forEach((head) => turn(head.parentNode, true)));
 })();

@@ -5,7 +5,7 @@ import json
 import pytest
 from sqlalchemy import update
 
-from depth_loss_sweep.costs import run_costs, study_cost
+from depth_loss_sweep.costs import run_costs, run_spans, study_cost
 from depth_loss_sweep.tables import RUN
 
 from .conftest import Lab
@@ -45,9 +45,20 @@ def test_runs_of_another_study_are_counted_and_named(lab) -> None:
     assert lab.run("start", lab.spec(**{**TWO, "w": "[0.0, 0.3, 0.6]"}), "--name", "more", "--workers", "0") == 0
     first, more = (study_cost(lab.store, name).finding for name in ("line", "more"))
     assert (first.elsewhere, more.runs, more.elsewhere) == (0, 3, 2) and more.cpu_seconds > first.cpu_seconds
+    assert [len(run_spans(lab.store, name)) for name in ("line", "more")] == [2, 1]
     with lab.store.begin() as connection:
         connection.execute(update(RUN).values(origin="there"))
-    assert study_cost(lab.store, "line").finding.elsewhere == 2
+    assert study_cost(lab.store, "line").finding.elsewhere == 2 and run_spans(lab.store, "line") == ()
+
+
+def test_when_runs_were_trained(lab) -> None:
+    """From its start to its end; a run that was stopped and resumed counts from its end back, so long as it was trained."""
+    assert lab.run("start", lab.spec(**TWO), "--workers", "0") == 0
+    stamps = {"started": "2026-01-01T10:00:00+00:00", "finished": "2026-01-01T11:00:00+00:00"}
+    for run, seconds in zip((cost.run for cost in run_costs(lab.store, "line")), (3590.0, 600.0), strict=True):
+        with lab.store.begin() as connection:
+            connection.execute(update(RUN).where(RUN.c.run == run).values(seconds=seconds, **stamps))
+    assert [span.end - span.begin for span in run_spans(lab.store, "line")] == [3600.0, 600.0]
 
 
 def test_threads_and_cards_count_for_what_they_are(lab) -> None:
