@@ -351,4 +351,4 @@ def _valued(seed: SeedValue, values: Mapping[str, float], measure: Measure) -> S
     # Whatever the last number was, a run that went non-finite is the worst there is.
     if seed.outcome == "non_finite" or math.isinf(value):
         value = measure.worst
-    return replace(seed, value=value)
+    return SeedValue(seed.run, seed.seed, value, seed.outcome, seed.is_finished, seed.broke)

@@ -10,6 +10,7 @@ import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import cycle, pairwise
 from typing import Any
 
@@ -92,6 +93,7 @@ def _difference(base: Chart, other: Chart) -> dict[str, Any]:
 # Shared parts
 
 
+@lru_cache(maxsize=1 << 14)  # every figure calls its points alike
 def clean(text: object) -> str:
     """A name as plain text for plotly, which would read a little HTML in it."""
     return html.escape(str(text), quote=False)

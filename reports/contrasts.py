@@ -10,7 +10,7 @@ from depth_loss_sweep.reports.decision import Contrast
 from depth_loss_sweep.reports.intervals import seed_correlation
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.references import FIXED, PAPER, POINT, REFERENCES, WEIGHTING
-from depth_loss_sweep.reports.trials import SeedValue, TrialResult, is_equal, normalised
+from depth_loss_sweep.reports.trials import SeedValue, TrialResult, are_close, is_equal, normalised
 
 EQUAL_WEIGHTS, TABLE_2 = "equal weights", "the paper's Table 2"
 
@@ -74,7 +74,7 @@ def known_as(trial: TrialResult, terms: tuple[str, ...], names: Mapping[str, str
 
 def _is_table_2(trial: TrialResult, terms: tuple[str, ...]) -> bool:
     table_2 = normalised(REFERENCES[PAPER].weights, terms)
-    return bool(np.allclose(normalised(trial.weights, terms), table_2, atol=1e-6)) and len(terms) > 2
+    return are_close(normalised(trial.weights, terms), table_2) and len(terms) > 2
 
 
 def _single(trial: TrialResult) -> str | None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import special  # not scipy.stats, whose import takes longer than all of this
@@ -39,13 +40,29 @@ def t_interval(values: Sequence[float] | np.ndarray, confidence: float = CONFIDE
     n = len(values)
     if n < 2:
         return Interval(float(values[0]) if n else math.nan, math.nan, math.nan, math.nan, n)
-    array = np.asarray(values, dtype=float)
-    mean = float(array.mean())
+    mean, deviation = _mean_and_deviation(values)
     if not math.isfinite(mean):
         return Interval(mean, math.nan, math.nan, math.nan, n)
-    error = float(array.std(ddof=1)) / math.sqrt(n)
-    half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * error
+    error = deviation / math.sqrt(n)
+    half = _t_quantile(n - 1, confidence) * error
     return Interval(mean, error, mean - half, mean + half, n)
+
+
+def _mean_and_deviation(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Of a handful, as a seed's values are, by hand: numpy takes ten times as long, and below eight adds up in the same order."""
+    n = len(values)
+    if n < 8:
+        known = [float(v) for v in values]
+        mean = sum(known) / n
+        return mean, math.sqrt(sum((v - mean) ** 2 for v in known) / (n - 1)) if math.isfinite(mean) else math.nan
+    array = np.asarray(values, dtype=float)
+    mean = float(array.mean())
+    return mean, float(array.std(ddof=1)) if math.isfinite(mean) else math.nan
+
+
+@cache
+def _t_quantile(freedom: int, confidence: float) -> float:
+    return float(special.stdtrit(freedom, (1 + confidence) / 2))
 
 
 def proportion_interval(hits: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -34,7 +34,7 @@ def study_cards(analysis: Analysis) -> dict[str, Any]:
     return {
         "name": record.name,
         "is_drawn": record.is_search,
-        "value": f"validation {analysis.ranking.axis}",
+        "value": f"val {analysis.ranking.axis}",
         "trials": {
             "number": [t.number for t in trials],
             "label": [t.label for t in trials],

@@ -246,8 +246,10 @@ def _epochs(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
         return None
     axis, drawn = _epoch_axis(analysis, every), _drawn(analysis)
     charts: dict[str, dict[str, Chart]] = {"train": {}, "val": {}}
+    every_row = analysis.record.epochs
+    rows = every_row[every_row["run"].isin({s.run for t in drawn for s in t.seeds})]
     for measure in _choice(analysis):
-        groups = {split: epoch_curves(analysis.record.epochs, drawn, measure, axis, split) for split in charts}
+        groups = {split: epoch_curves(rows, drawn, measure, axis, split) for split in charts}
         for split, chart in _epoch_charts(analysis, measure, axis, groups).items():
             charts[split][measure.column] = chart
     names = {"train": "Training images, in evaluation mode", "val": "Validation images"}

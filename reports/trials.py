@@ -99,5 +99,9 @@ def normalised(weights: Mapping[str, float], terms: tuple[str, ...]) -> np.ndarr
 
 def is_equal(weights: Mapping[str, float], terms: tuple[str, ...]) -> bool:
     """Whether all of these terms weigh the same."""
-    share = normalised(weights, terms)
-    return len(terms) > 1 and bool(np.allclose(share, 1 / len(terms), atol=1e-6))
+    return len(terms) > 1 and are_close(normalised(weights, terms), np.full(len(terms), 1 / len(terms)))
+
+
+def are_close(found: np.ndarray, wanted: np.ndarray) -> bool:
+    """Whether normalised weights are these, but for rounding."""
+    return bool((np.abs(found - wanted) <= 1e-6 + 1e-5 * wanted).all())

@@ -37,7 +37,15 @@ const Store = (() => {
   };
 
   // Numbers as Python writes them (measures.py).
-  const general = (value, digits, keepsZeros) => {
+  // What lies in the very middle goes to the even digit there, here upwards.
+  const even = (value, digits) => {
+    const [mantissa, power] = value.toExponential(60).split("e");
+    const end = digits + 1 + (value < 0);
+    const isMiddle = /^50*$/.test(mantissa.slice(end)) && "02468".includes(mantissa[end - 1]);
+    return isMiddle ? Number(`${mantissa.slice(0, end)}e${power}`) : value;
+  };
+  const general = (given, digits, keepsZeros) => {
+    const value = even(given, digits);
     const [mantissa, power] = value.toExponential(digits - 1).split("e");
     const exponent = Number(power);
     const trimmed = (text) => (keepsZeros || !text.includes(".") ? text : text.replace(/\.?0+$/, ""));
@@ -58,7 +66,7 @@ const Store = (() => {
     rough: known((value) =>
       value === 0 || Math.abs(value) >= 1e-4
         ? general(value, 2, false)
-        : value.toExponential(1).replace(/e([+-])(\d)$/, "e$10$2"),
+        : even(value, 2).toExponential(1).replace(/e([+-])(\d)$/, "e$10$2"),
     ),
   };
 

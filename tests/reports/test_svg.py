@@ -7,7 +7,7 @@ import pytest
 
 from depth_loss_sweep.reports import breakage_figures, figures
 from depth_loss_sweep.reports.analysis import Analysis
-from depth_loss_sweep.reports.charts import Chart, add_scatter, new_chart
+from depth_loss_sweep.reports.charts import OUTCOME_COLOURS, Chart, add_scatter, new_chart
 from depth_loss_sweep.reports.series import (
     break_rates,
     contributions,
@@ -69,7 +69,7 @@ def test_numbers_stand_in_their_order(study):
     assert [x for x, _ in drawn] == sorted(x for x, _ in drawn) and len(drawn) == 3
     assert drawn[1][1] < drawn[2][1] < drawn[0][1]
     whole, broken = (charts(Analysis(study(diverged=d)))["measure"] for d in ((), (4,)))
-    crosses = [chart_svg(chart, "t").count('stroke="#d9504e"') for chart in (whole, broken)]
+    crosses = [chart_svg(chart, "t").count(f'stroke="{OUTCOME_COLOURS["non_finite"]}"') for chart in (whole, broken)]
     assert crosses == [0, 2]
 
 

@@ -1,0 +1,137 @@
+"""One selected trial, long tables and crowds of points, in a real browser, where there is one."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.page import run_table, write_report
+from depth_loss_sweep.reports.page_data import FORMATS
+from tests.reports import test_browser
+from tests.reports.test_browser import open_page
+
+pytestmark = test_browser.pytestmark
+browser = test_browser.browser
+
+ALIVE = "document.querySelectorAll('.grid:not(.alive)').length === 0"
+POINT = """(name, number) => {
+  const el = document.getElementById(name);
+  const { xaxis, yaxis } = el._fullLayout;
+  const trace = el.data[1];
+  const box = el.getBoundingClientRect();
+  return [box.left + xaxis._offset + xaxis.d2p(trace.x[number]), box.top + yaxis._offset + yaxis.d2p(trace.y[number])];
+}"""
+ROW = "#study-1-trials tr.selected td:first-child"
+
+
+def test_one_trial_is_selected_everywhere(browser, study, tmp_path):
+    """A click on a point opens its card, marks its row and its points; arrow keys go on, Escape closes, the address opens it anew."""
+    record = replace(study(trials=5, panels=1), resolved='[study]\nname = "own"\n')
+    path = write_report([record], tmp_path / "report.html")
+    page, said, asked = open_page(browser, path, viewport={"width": 1440, "height": 900})
+    page.wait_for_function(ALIVE)
+    page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+    page.mouse.click(*page.evaluate(f"({POINT})('study-1-hero-means', 3)"))
+    page.wait_for_function("location.hash === '#trial=3'")
+    assert page.inner_text("aside.trial h2") == "trial 3" and page.inner_text(ROW) == "3"
+    card = page.inner_text("aside.trial")
+    assert "sweep start ssim-vs-edge.toml --name ssim-vs-edge-trial-3" in card and "w = 0.675" in card
+    assert page.locator("aside.trial .main-svg").count() and page.locator("aside.trial tbody tr").count() == 3
+    means = "document.getElementById('study-1-hero-means').data[1]"
+    page.wait_for_function(f"{means}.selectedpoints?.join() === '3'")
+    order = page.locator("#study-1-trials tbody:not(.space) tr td:first-child").all_inner_texts()
+    page.keyboard.press("ArrowRight")
+    after = order[order.index("3") + 1] if order[-1] != "3" else "3"
+    assert page.evaluate("location.hash") == f"#trial={after}"
+    page.click(f"#study-1-runs tr[data-trial='{order[0]}']")
+    assert page.inner_text("aside.trial h2") == f"trial {order[0]}"
+    page.reload()
+    page.wait_for_function("!!document.querySelector('aside.trial h2')")
+    assert page.inner_text("aside.trial h2") == f"trial {order[0]}"
+    page.keyboard.press("Escape")
+    assert page.locator("aside.trial").is_hidden() and page.evaluate("location.hash") == ""
+    page.evaluate("location.hash = '#trial=99'")  # there is none
+    assert page.locator("aside.trial").is_hidden() and said == [] and asked == []
+    page.close()
+
+
+def saved(page, button):
+    """What a button saves."""
+    with page.expect_download() as found:
+        page.click(button)
+    return found.value.suggested_filename, Path(found.value.path()).read_text(encoding="utf-8")
+
+
+def test_a_long_table_is_filtered_sorted_and_saved(browser, study, tmp_path):
+    """Few of its rows are in the page, whichever are seen; what is saved is what the filter leaves, every column of it."""
+    record = study(trials=200, seeds=2, epochs=2, diverged=(3,))
+    path = write_report([record], tmp_path / "report.html")
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(0)
+    page.goto(path.as_uri())
+    page.wait_for_function(ALIVE)
+    runs = "#study-1-runs .grid"
+    assert page.locator(f"{runs} tbody tr").count() < 60
+    table = run_table(Analysis(record))
+    shown = page.evaluate(
+        f"[...document.querySelectorAll('{runs} tbody:not(.space) tr')].map(r => [...r.cells].map(c => c.textContent))"
+    )
+    assert shown == [[cell.text for cell in row] for row in table.rows[: len(shown)]]
+    page.evaluate(f"document.querySelector('{runs} .scroll').scrollTop = 1e6")
+    page.wait_for_function(f"document.querySelector('{runs} tbody:not(.space) tr:last-child td').textContent === '199'")
+    page.fill(f"{runs} input[type=search]", "learnt rmse<0.51 seed=1")
+    values = Analysis(record).final_values("metric_rmse")
+    kept = [
+        r
+        for r in record.runs.to_dict("records")
+        if r["outcome"] == "learnt" and r["seed"] == 1 and values[r["run"]] < 0.51
+    ]
+    assert page.inner_text(f"{runs} output") == f"{len(kept)} of 400 rows" and len(kept) > 5
+    page.click(f"{runs} th:nth-child(5) button")
+    name, text = saved(page, f"{runs} button:text-is('CSV')")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert name == "ssim-vs-edge-runs.csv" and [float(r["val RMSE (m)"]) for r in rows] == sorted(
+        values[r["run"]] for r in kept
+    )
+    assert "val delta1 (no unit)" in rows[0] or any(key.startswith("val delta1") for key in rows[0])
+    name, text = saved(page, f"{runs} button:text-is('JSON')")
+    assert [row["trial"] for row in json.loads(text)] == [int(r["trial"]) for r in rows]
+    page.click(f"{runs} .columns summary")
+    page.check(f"{runs} .columns label:has-text('val delta1') input >> nth=0")
+    assert page.locator(f"{runs} th").count() == len(table.columns) + 1
+    page.close()
+
+
+def test_numbers_are_written_as_python_writes_them(browser, study, tmp_path):
+    """Digits, zeros, powers of ten, what is missing and what is infinite."""
+    path = write_report([study(trials=2, epochs=1)], tmp_path / "report.html")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    values = [s * m * 10.0**p for s in (1, -1) for p in range(-7, 8) for m in (1, 1.2345, 9.9996, 5.05)] + [
+        0.0,
+        3.0,
+        12.0,
+    ]
+    for name, write in FORMATS.items():
+        if name != "integer":
+            assert page.evaluate(f"values => values.map(Store.formats.{name})", values) == [write(v) for v in values]
+        assert page.evaluate(f"[null, Infinity].map(Store.formats.{name})") == ["–", "diverged"]
+    page.close()
+
+
+def test_a_crowd_of_points_is_few_nodes_that_answer(browser, study, tmp_path):
+    """Every figure of 450 trials is drawn by few nodes; a point of it is found by the pointer, and stays where it is zoomed."""
+    path = write_report([study(trials=450, seeds=2, epochs=2)], tmp_path / "report.html")
+    page, said, _ = open_page(browser, path, viewport={"width": 1440, "height": 900})
+    page.wait_for_function(ALIVE)
+    assert page.evaluate("document.querySelectorAll('*').length") < 12_000
+    hero = "document.getElementById('study-1-hero-means')"
+    page.evaluate(f"Plotly.relayout({hero}, {{'xaxis.range': [0.2, 0.3]}})")
+    page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+    page.mouse.click(*page.evaluate(f"({POINT})('study-1-hero-means', 120)"))
+    page.wait_for_function("location.hash.startsWith('#trial=')")
+    chosen = int(page.evaluate("location.hash").removeprefix("#trial="))
+    assert abs(chosen - 120) <= 3 and page.evaluate(f"{hero}._fullLayout.xaxis.range") == [0.2, 0.3]
+    assert said == []
+    page.close()
