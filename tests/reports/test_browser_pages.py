@@ -45,8 +45,8 @@ def until(page, condition):
             if page.evaluate(condition):
                 return
         except Exception as error:  # playwright need not be there, so that its own error has no name here
-            if "navigat" not in str(error):
-                raise
+            if "navigat" not in str(error) and "of null" not in str(error):
+                raise  # nor is a page that is read anew whole at once
         page.wait_for_timeout(50)
 
 
