@@ -4,7 +4,7 @@
   const note = document.getElementById("live");
   const [now, stale] = note.children;
   const written = Date.parse(note.dataset.written);
-  const folded = () => [...document.querySelectorAll("details")];
+  const folded = () => [...document.querySelectorAll("details:not(.columns)")]; // tables make theirs later
 
   const open = history.state?.open ?? [];
   const details = folded();

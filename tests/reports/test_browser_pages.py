@@ -150,10 +150,9 @@ def test_a_page_that_follows_a_study_keeps_the_readers_place(browser, study, tmp
     write_document(live.following(text, "demo", "sweep report demo --watch", now + timedelta(days=1)), path)
     page = browser.new_page(viewport={"width": 1000, "height": 600})
     page.goto(f"{path.as_uri()}#study-1-runs")
-    place = (
-        "document.querySelector('#study-1-origin details').open = true, scrollTo({ top: 1234, behavior: 'instant' })"
-    )
-    until(page, f"({place}, scrollY === 1234 && document.querySelector('#live p').offsetParent !== null)")
+    unfold = "document.querySelectorAll('#study-1-origin details').forEach((each) => (each.open = true))"
+    place = f"{unfold}, scrollTo({{ top: 1234, behavior: 'instant' }})"
+    until(page, f"({place}, scrollY === 1234 && document.querySelector('#live p')?.offsetParent != null)")
     after = text.replace("<h1>before</h1>", "<h1>after</h1>")
     old = now - timedelta(days=1)
     write_document(live.following(after, "demo", "sweep report demo --watch", old), path)
@@ -161,6 +160,6 @@ def test_a_page_that_follows_a_study_keeps_the_readers_place(browser, study, tmp
         page,
         "document.querySelector('h1')?.textContent === 'after' && scrollY === 1234 && location.hash === '#study-1-runs'",
     )
-    until(page, "document.querySelector('#study-1-origin details').open")
+    until(page, "document.querySelector('#study-1-origin details')?.open")
     until(page, "document.querySelector('#live.stale p:last-child')?.innerText.includes('sweep report demo --watch')")
     page.close()
