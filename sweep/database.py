@@ -7,11 +7,11 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import (
@@ -38,6 +38,9 @@ from depth_loss_sweep.tables import MIGRATIONS, SCHEMA_VERSION, VERSION, python_
 
 NETWORK_FILESYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "9p", "afs")
 BUSY_TIMEOUT_S = 60
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 @cache
@@ -228,6 +231,11 @@ class Database:
         with self.errors(), self.engine.begin() as connection:
             yield connection
 
+    def write(self, work: Callable[[Connection], _Result]) -> _Result:
+        """Do work in one transaction."""
+        with self.begin() as connection:
+            return work(connection)
+
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """A connection whose queries all see the tables as they stand at one instant."""
@@ -263,6 +271,18 @@ class Database:
             return _adapter(kind).validate_python(json.loads(row[column]))
         except (ValueError, RecursionError) as error:
             raise self.damaged(f"the column {column} cannot be read") from error
+
+
+def transaction(
+    method: Callable[Concatenate[Any, Connection, _Arguments], _Result],
+) -> Callable[Concatenate[Any, _Arguments], _Result]:
+    """Make a method of a database one transaction: whoever calls it leaves the connection out."""
+
+    @wraps(method)
+    def committed(self: Database, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        return self.write(lambda connection: method(self, connection, *args, **kwargs))
+
+    return committed
 
 
 def _engine(url: str, create: bool) -> Engine:
