@@ -238,8 +238,12 @@ class Queries(Database):
     @cached_property
     def epoch_table(self) -> Table:
         """`sweep_epoch` with a column for each term and metric that this database knows."""
-        with self.errors(), self.engine.connect() as connection:
-            return epoch_table(connection)
+
+        def look() -> Table:
+            with self.errors(), self.engine.connect() as connection:
+                return epoch_table(connection)
+
+        return self.until_back(look)
 
     def look_again(self) -> None:
         """Forget which terms and metrics the database knows: whoever is at work on a study may have added some."""

@@ -193,10 +193,14 @@ class Store(Queries):
         """Make room for terms and metrics that this database has not met before."""
         if all(name in self.epoch_table.c for name in names):
             return
-        with self.alone(), self.begin() as connection:
-            there = epoch_table(connection)  # another process may have been first
-            for name in sorted(name for name in names if name.startswith(OPEN_PREFIXES) and name not in there.c):
-                add_column(connection, EPOCH.name, Column(name, Float))
+
+        def add() -> None:
+            with self.alone(), self.begin() as connection:
+                there = epoch_table(connection)  # another process may have been first
+                for name in sorted(name for name in names if name.startswith(OPEN_PREFIXES) and name not in there.c):
+                    add_column(connection, EPOCH.name, Column(name, Float))
+
+        self.until_back(add)
         del self.epoch_table
 
     @transaction
