@@ -13,6 +13,7 @@ from depth_loss_sweep import measures
 from depth_loss_sweep.data.settings import DataSummary
 from depth_loss_sweep.objectives import StudyObjective
 from depth_loss_sweep.paths import CONFIRMED, RACED
+from depth_loss_sweep.queries import OBJECTS
 from depth_loss_sweep.reports.confirmation import (
     FOUND,
     WINNER,
@@ -34,7 +35,7 @@ from depth_loss_sweep.reports.trials import FAILED, SeedValue, TrialResult, has_
 from depth_loss_sweep.reports.wording import headline, verdict
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import stored_spec
-from depth_loss_sweep.store import OBJECTS, Store
+from depth_loss_sweep.store import Store
 from depth_loss_sweep.tables import RUN, TRIAL, TRIAL_RUN
 
 BASELINES = dict[str, dict[str, dict[str, float]]]

@@ -16,15 +16,15 @@ from depth_loss_sweep.errors import StorageError
 from depth_loss_sweep.executors import Event, RunRequest
 from depth_loss_sweep.model.checkpoint import CHECKPOINT, free_finished
 from depth_loss_sweep.model.settings import RunSettings
-from depth_loss_sweep.pace import Pace
+from depth_loss_sweep.progress import Progress
 from depth_loss_sweep.projection import TOLD, Projection, Suggester
 from depth_loss_sweep.pruning import goes_on, pruned_at
-from depth_loss_sweep.reports.stages import Race
+from depth_loss_sweep.queries import NewRun
 from depth_loss_sweep.retention import kept, settled
-from depth_loss_sweep.runs import Planner, Run, Trial, TrialPlan, best_of, check_identity, settle, with_copies
+from depth_loss_sweep.runs import Planner, Run, Trial, TrialPlan, check_identity, settle, with_copies
 from depth_loss_sweep.session import Session
 from depth_loss_sweep.spec import StudySpec
-from depth_loss_sweep.store import NewRun, epoch_rows, now
+from depth_loss_sweep.store import epoch_rows, now
 from depth_loss_sweep.tables import RUN
 
 MAX_ATTEMPTS = 3
@@ -32,29 +32,22 @@ POLL_S = 0.5
 BUSY_RETRY_POLLS = 4
 
 
-class Coordinator:
+class Coordinator(Progress):
     """Drives one study from where its tables say it stands to its end, or until told to stop."""
 
     def __init__(self, spec: StudySpec, session: Session, planner: Planner, runtime: Mapping[str, Any]) -> None:
-        self.spec, self.session, self.planner, self.runtime = spec, session, planner, dict(runtime)
+        super().__init__(spec)
+        self.session, self.planner, self.runtime = session, planner, dict(runtime)
         self.home, self.store = session.home, session.store
         self.executor, self.display = session.executor, session.display
         self.suggester = Suggester(spec)
         self.projection: Projection | None = None
         self.first_curves: dict[int, list[float]] = {}
-        self.trials: list[Trial] = []
-        self.runs: dict[str, Run] = {}
-        self.told, self.asked_runs, self.told_runs = 0, 0, 0
-        self.race: Race | None = None
         self.restored: list[dict[str, Any]] = []
-        self.earlier_failures = 0
         self.elsewhere: dict[str, bool] = {}
         self.copies: dict[tuple[str, int], bool] = {}
-        self.pace = Pace()
-        self.taken_over = 0
-        """Runs that other studies had finished before ours asked for them."""
-        self.ahead: dict[int, list[bool]] = {}
-        """The finished runs of trials to come, as far as they are known: each one, whether another study has it."""
+        self.taken_in: list[dict[str, Any]] = []
+        """Epoch rows that are still to be stored, by the batch: a commit a record would be the bottleneck of many workers."""
 
     # The loop
 
@@ -71,56 +64,10 @@ class Coordinator:
             self.display.update(self)
             for event in self.executor.poll(POLL_S):
                 self._receive(event)
+            self._store_epochs()
             self.session.renew()
         self.display.update(self)
         return True
-
-    @property
-    def failed_runs(self) -> int:
-        """Runs that ended by an error, not as a result, and made their trial fail."""
-        return self.earlier_failures + sum(run.state == "failed" for run in self.runs.values())
-
-    @property
-    def run_count(self) -> int:
-        """How many runs the study has: of a race, as far as it goes by now; of one that prunes, at most."""
-        return self.asked_runs + self.above + (self.spec.trial_count - len(self.trials)) * len(self.spec.seeds)
-
-    @property
-    def above(self) -> int:
-        """How many more runs the trials under way may ask for where they are halved."""
-        climbing = self.trials[self.told :] if self.spec.is_halving else ()
-        return sum(len(self.spec.seeds) - trial.n for trial in climbing if trial.state == "running")
-
-    @property
-    def most_runs(self) -> int:
-        """How many runs the study has at most."""
-        if self.race is None or self.race.next_seeds is None:
-            return self.run_count
-        alive = [self.trials[number].n for number in self.race.alive] or [len(self.spec.seeds)] * self.spec.trial_count
-        return self.run_count + sum(self.spec.stages[-1] - n for n in alive)
-
-    @property
-    def runs_done(self) -> int:
-        """How many of them need no more training; those that trials share count for each."""
-        ended = sum(run.ended for trial in self.trials[self.told :] for run in trial.runs)
-        return self.told_runs + ended
-
-    @property
-    def training(self) -> dict[str, tuple[int, Run]]:
-        """The runs that are being trained, each with the first trial that waits for it."""
-        at_work: dict[str, tuple[int, Run]] = {}
-        for trial in self.trials[self.told :]:
-            for run in trial.runs:
-                if run.state == "running":
-                    at_work.setdefault(run.key, (trial.number, run))
-        return at_work
-
-    @property
-    def best(self) -> Trial | None:
-        """The best trial so far: of those told; of a race, of the weights left, by the runs that are finished."""
-        left = self.race.alive if self.race else ()
-        asked = [t for t in self.trials if (t.number in left or not left) and (self.race or t.state == "complete")]
-        return best_of(asked, self.spec.objective)
 
     def open_projection(self) -> Projection:
         """The study as Optuna reads it, brought, when this is first asked, to where ours stood when this coordinator began."""
@@ -363,6 +310,8 @@ class Coordinator:
         run = self.runs[event.run]
         if run.state == "dropped":
             return
+        if event.kind not in ("epoch", "note"):
+            self._store_epochs()
         match event.kind:
             case "epoch":
                 self._take_in(run, event.payload)
@@ -383,7 +332,7 @@ class Coordinator:
     def _take_in(self, run: Run, record: Mapping[str, Any]) -> None:
         if record["epoch"] > run.epochs:
             return
-        self.store.add_epochs(run.key, epoch_rows(record))
+        self.taken_in += epoch_rows(run.key, record)
         self.pace.epoch(run.key, record["seconds"])
         value = record["splits"]["val"][self.spec.objective.column]
         run.seconds += record["seconds"]
@@ -398,6 +347,12 @@ class Coordinator:
         for trial in self.trials[self.told :]:
             if trial.state == "running" and trial.runs[0] is run:
                 self._prune(trial)
+
+    def _store_epochs(self) -> None:
+        """Store what was taken in; before anything that builds on it is written or read."""
+        if self.taken_in:
+            self.store.add_epochs(self.taken_in)
+            self.taken_in = []
 
     def _finish(self, run: Run, result: Mapping[str, Any]) -> None:
         run.state, run.outcome = "finished", result["outcome"]
@@ -475,6 +430,7 @@ class Coordinator:
 
     def _drop(self, trial: Trial) -> None:
         """Stop a pruned trial's runs, but for those that another trial waits for."""
+        self._store_epochs()
         wanted = {run.key for t in self.trials[self.told :] if t.state == "running" for run in t.runs}
         for run in trial.runs:
             if not run.ended and run.key not in wanted:

@@ -7,24 +7,29 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
+    Double,
     Engine,
     Result,
     StaticPool,
+    cast,
     create_engine,
     delete,
     event,
     func,
     insert,
     inspect,
+    literal,
     select,
     text,
 )
@@ -33,11 +38,15 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchM
 
 from depth_loss_sweep.errors import StorageError, hide_password
 from depth_loss_sweep.files import lock_in_turn
+from depth_loss_sweep.outage import Outage, keepalive
 from depth_loss_sweep.paths import Home, expanded, is_text
 from depth_loss_sweep.tables import MIGRATIONS, SCHEMA_VERSION, VERSION, python_types
 
 NETWORK_FILESYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "9p", "afs")
 BUSY_TIMEOUT_S = 60
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 @cache
@@ -89,6 +98,16 @@ def configure(engine: Engine, wal: bool = True) -> None:
         cursor.close()
 
 
+class Witness(Protocol):
+    """Whoever can say whether a transaction whose answer was lost was committed (see `sweep.lease`)."""
+
+    def begin(self) -> None:
+        """A transaction begins."""
+
+    def is_committed(self) -> bool:
+        """Whether the transaction that began last is in the database."""
+
+
 class Database:
     """An open database of our schema. One object a process; its engine is safe to share with the lease's listener."""
 
@@ -96,10 +115,15 @@ class Database:
         self.engine = engine
         self.url = url
         self.is_on_network_disk = is_on_network_disk
+        self.outage: Outage | None = None
+        self.witness: Witness | None = None
 
     @classmethod
-    def open(cls, home: Home, storage: str | None = None, create: bool = False) -> Self:
-        """Open the database (making it only where `create`), bring it to our schema, or raise `StorageError`."""
+    def open(cls, home: Home, storage: str | None = None, create: bool = False, outage: Outage | None = None) -> Self:
+        """Open the database (making it only where `create`), bring it to our schema, or raise `StorageError`.
+
+        With an `outage`, it is waited for from then on where it is away.
+        """
         url = storage_url(home, storage)
         engine = _engine(url, create)
         is_file = engine.dialect.name == "sqlite"
@@ -112,6 +136,10 @@ class Database:
             if is_read_only and database.version < SCHEMA_VERSION:
                 database._go_on_in_memory()
             database.migrate()
+        database.outage = outage
+        if outage is not None and not is_read_only:
+            outage.watch(database.engine)
+            database.engine.dispose()  # so that every connection from here on is watched
         return database
 
     @classmethod
@@ -228,6 +256,26 @@ class Database:
         with self.errors(), self.engine.begin() as connection:
             yield connection
 
+    def until_back(self, action: Callable[[], _Result], engine: Engine | None = None) -> _Result:
+        """Do what may be done again; a session at work waits for a database that is away."""
+        return self.outage.until_back(engine or self.engine, action) if self.outage else action()
+
+    def write(self, work: Callable[[Connection], _Result]) -> _Result:
+        """Do work in one transaction, once: where its answer is lost, it is asked whether it was committed."""
+        done: list[_Result] = []
+
+        def once() -> _Result:
+            if done and self.witness and self.witness.is_committed():
+                return done[0]
+            done.clear()
+            if self.witness:
+                self.witness.begin()
+            with self.begin() as connection:
+                done.append(work(connection))
+            return done[0]
+
+        return self.until_back(once)
+
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """A connection whose queries all see the tables as they stand at one instant."""
@@ -240,8 +288,19 @@ class Database:
 
     def rows(self, query: Any) -> list[dict[str, Any]]:
         """All rows of a query as dicts; `StorageError` where a value is not of its column's type."""
-        with self.errors(), self.engine.connect() as connection:
-            return self.fetched(connection.execute(query))
+
+        def ask() -> list[dict[str, Any]]:
+            with self.errors(), self.engine.connect() as connection:
+                return self.fetched(connection.execute(query))
+
+        return self.until_back(ask)
+
+    def clock(self) -> float:
+        """The time by the clock that all who use this database share: the server's, or this machine's where there is none."""
+        row = (
+            self.rows(select(clock(self.engine).label("now")))[0] if self.engine.dialect.name == "postgresql" else None
+        )
+        return float(row["now"]) if row else time.time()
 
     def fetched(self, result: Result[Any]) -> list[dict[str, Any]]:
         """As `rows`, within a transaction."""
@@ -265,6 +324,25 @@ class Database:
             raise self.damaged(f"the column {column} cannot be read") from error
 
 
+def clock(engine: Engine) -> ColumnElement[float]:
+    """Seconds since 1970 by the clock of `Database.clock`, as part of a statement."""
+    if engine.dialect.name == "postgresql":
+        return cast(func.extract("epoch", func.clock_timestamp()), Double)
+    return literal(time.time(), Double)
+
+
+def transaction(
+    method: Callable[Concatenate[Any, Connection, _Arguments], _Result],
+) -> Callable[Concatenate[Any, _Arguments], _Result]:
+    """Make a method of a database one transaction: whoever calls it leaves the connection out."""
+
+    @wraps(method)
+    def committed(self: Database, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        return self.write(lambda connection: method(self, connection, *args, **kwargs))
+
+    return committed
+
+
 def _engine(url: str, create: bool) -> Engine:
     try:
         if not url.startswith("sqlite") and url.count("@") > 1:  # taken for the host's, a piece of it would be shown
@@ -277,7 +355,7 @@ def _engine(url: str, create: bool) -> Engine:
                 # WAL needs a writable folder even to read, unless nothing is left in it to be read.
                 whole = not Path(f"{file}-wal").exists()
                 parsed = make_url(f"sqlite:///file:{quote(str(file))}?mode=ro&immutable={int(whole)}&uri=true")
-        return create_engine(parsed, hide_parameters=True)
+        return create_engine(parsed, hide_parameters=True, connect_args=keepalive(parsed))
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
         reason = hide_password(str(error)).splitlines()[0]
         raise StorageError(f"the database {hide_password(url)} cannot be used: {reason}") from None

@@ -5,6 +5,7 @@ SweepError
 ├── StudyError            the named study does not exist, or cannot go on as asked
 │   └── StudyHeldError    another coordinator holds it
 ├── StorageError          the database or the home folder cannot be used
+│   └── DatabaseAwayError it is locked, or its server is away: it may be back by itself
 ├── OutputError           an output cannot be written where it was asked for
 ├── CodeError             the user's own code is missing, faulty, or not allowed to be imported
 ├── LeaseLostError        another coordinator has taken the study over: stop before writing
@@ -40,6 +41,10 @@ class StudyHeldError(StudyError):
 
 class StorageError(SweepError):
     """The database or the home folder cannot be used."""
+
+
+class DatabaseAwayError(StorageError):
+    """The database is locked, or its server is away: asking again later may help."""
 
 
 class OutputError(SweepError):

@@ -4,8 +4,9 @@ The lock file names its holder. flock is freed by SIGKILL at once and kept throu
 on this host is refused and named, never displaced, and a dead one never blocks. A lease of an earlier boot of this
 machine is dead, too. One from elsewhere is alive if it was renewed within `GRACE_S`; where its clock says otherwise (silent
 for longer, or in the future), it is watched for so long by our own clock, and taken over if nobody renews it, whatever the
-clocks of the two hosts say. Then the token grows, and every commit, ours and Optuna's, checks it inside its transaction: a
-coordinator that slept through a takeover writes nothing.
+clocks of the two hosts say; a server's clock is used by all. Then the token grows, and every commit, ours and Optuna's, renews
+the lease inside its transaction if the token is still there: a coordinator that slept through a takeover writes nothing, and one
+whose commit was cut off sees by the lease whether it was made.
 """
 
 import contextlib
@@ -17,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, event, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Delete, Engine, Update, case, delete, event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from depth_loss_sweep.database import on_network_disk
+from depth_loss_sweep.database import clock, on_network_disk
 from depth_loss_sweep.errors import LeaseLostError, StorageError, StudyHeldError
 from depth_loss_sweep.files import is_at, is_locked, lock_at_once
 from depth_loss_sweep.paths import Home
@@ -30,6 +31,7 @@ from depth_loss_sweep.tables import LEASE
 GRACE_S = 120.0
 RENEW_S = 10.0
 LOOKS, LOOK_S = 200, 0.05
+TICK = 1e-6
 WATCH_S = 0.5
 """How often a lease from elsewhere is looked at while it is watched."""
 
@@ -45,6 +47,9 @@ class Lease:
     token: int
     lock: IO[str]
     renewed: float
+    """When it was renewed last, by our own steady clock."""
+    mark: float | None = None
+    """What the transaction that began last has made of the lease, if it came as far as that."""
 
     @classmethod
     def take(
@@ -60,31 +65,46 @@ class Lease:
         except BaseException:
             lock.close()
             raise
-        lease = cls(store, study, token, lock, time.time())
+        lease = cls(store, study, token, lock, time.monotonic())
         lease.guard(store.engine)
+        store.witness = store.witness or lease
         return lease
 
     def guard(self, engine: Engine) -> None:
-        """Check the token inside every transaction of this engine, just before it commits."""
+        """Renew the lease inside every transaction of this engine, just before it commits."""
         event.listen(engine, "commit", self._check)
 
-    @property
-    def _token(self) -> Select[Any]:
-        # A share lock holds a takeover off until our commit is through; SQLite's write lock does so by itself.
-        return select(LEASE.c.token).where(LEASE.c.study == self.study).with_for_update(read=True)
-
     def _check(self, connection: Connection) -> None:
-        if connection.scalar(self._token) != self.token:
+        # The row's lock holds a takeover off until our commit is through. Each mark is another, even if the clock stands still.
+        now = clock(self.store.engine)
+        later = case((now > LEASE.c.renewed, now), else_=LEASE.c.renewed + TICK)
+        self.mark = connection.scalar(
+            update(LEASE).where(self._mine()).values(renewed=later).returning(LEASE.c.renewed)
+        )
+        self.renewed = time.monotonic()
+        if self.mark is None:
             raise LeaseLostError(
                 f"the study {self.study!r} was taken over by another coordinator; this one stops and writes nothing more"
             )
 
     def renew(self) -> None:
         """Say that we are alive, at most every `RENEW_S` seconds; `LeaseLostError` where the study was taken over."""
-        if time.time() - self.renewed >= RENEW_S or time.time() < self.renewed:
-            with self.store.begin() as connection:
-                connection.execute(update(LEASE).where(self._mine()).values(renewed=time.time()))
-            self.renewed = time.time()
+        if time.monotonic() - self.renewed >= RENEW_S:
+            self.store.write(lambda _: None)
+
+    def begin(self) -> None:
+        """A transaction begins."""
+        self.mark = None
+
+    def is_committed(self) -> bool:
+        """Whether the transaction that began last is in the database: then the lease is as it made it."""
+        marked = select(LEASE.c.renewed).where(self._mine(), LEASE.c.renewed == self.mark)
+        return self.mark is not None and bool(self.store.rows(marked))
+
+    def _given_back(self, forget: bool) -> Delete | Update:
+        if forget and self.token == 1:  # a later token would start over, and an earlier holder might have it
+            return delete(LEASE).where(self._mine())
+        return update(LEASE).where(self._mine()).values(renewed=0.0)
 
     def _mine(self) -> ColumnElement[bool]:
         return (LEASE.c.study == self.study) & (LEASE.c.token == self.token)
@@ -93,12 +113,12 @@ class Lease:
         """Give the study back; harmless where it was already lost. With `forget`, as if it had never been taken."""
         if event.contains(self.store.engine, "commit", self._check):
             event.remove(self.store.engine, "commit", self._check)
+        if self.store.witness is self:
+            self.store.witness = None
         try:
-            with self.store.begin() as connection:
-                if forget and self.token == 1:  # a later token would start over, and an earlier holder might have it
-                    connection.execute(delete(LEASE).where(self._mine()))
-                else:
-                    connection.execute(update(LEASE).where(self._mine()).values(renewed=0.0))
+            if self.store.outage and self.store.outage.is_given_up:
+                return  # it is seen by the lock file that nobody is here
+            self.store.write(lambda connection: connection.execute(self._given_back(forget)))
             if forget:
                 _remove(Path(self.lock.name))
         finally:
@@ -110,7 +130,7 @@ def holder(store: Store, study: str, lock_file: Path) -> str | None:
     row = _row(store, study)
     if row is None or _is_over(row, lock_file):
         return None
-    alive = is_locked(lock_file) if _is_of_this_file(row, lock_file) else _age(row) < GRACE_S
+    alive = is_locked(lock_file) if _is_of_this_file(row, lock_file) else _age(store, row) < GRACE_S
     return _who(row) if alive else None
 
 
@@ -255,9 +275,9 @@ def _who(row: Mapping[str, Any]) -> str:
     return f"pid {row['pid']} on {row['host']}"
 
 
-def _age(row: Mapping[str, Any]) -> float:
-    """Seconds since a lease was renewed; negative where one of the two clocks is wrong."""
-    return time.time() - float(row["renewed"])
+def _age(store: Store, row: Mapping[str, Any]) -> float:
+    """Seconds since a lease was renewed; negative where one of two clocks is wrong."""
+    return store.clock() - float(row["renewed"])
 
 
 def _lease(store: Store, study: str, lock_file: Path, on_wait: Callable[[str], None]) -> int:
@@ -269,9 +289,10 @@ def _lease(store: Store, study: str, lock_file: Path, on_wait: Callable[[str], N
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "place": str(_Place.here(lock_file)),
-        "renewed": time.time(),
+        "renewed": clock(store.engine),
     }
-    with store.begin() as connection:
+
+    def take(connection: Connection) -> int:
         if row is None:
             try:
                 connection.execute(insert(LEASE).values(study=study, token=1, **mine))
@@ -283,10 +304,12 @@ def _lease(store: Store, study: str, lock_file: Path, on_wait: Callable[[str], N
             raise StudyHeldError(_JUST_TAKEN.format(study))
         return token
 
+    return store.write(take)
+
 
 def _check_silent(store: Store, row: Mapping[str, Any], on_wait: Callable[[str], None]) -> None:
     """Raise `StudyHeldError` for a holder elsewhere, unless nobody renews its lease for the grace time."""
-    study, age = row["study"], _age(row)
+    study, age = row["study"], _age(store, row)
     held = f"{study!r} is being worked on by {_who(row)}"
     if abs(age) < GRACE_S:
         raise StudyHeldError(

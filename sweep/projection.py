@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import count
 from typing import Any, Literal
 
 import optuna
@@ -22,6 +23,7 @@ from sqlalchemy.exc import DatabaseError
 
 from depth_loss_sweep.database import Database, configure
 from depth_loss_sweep.errors import StorageError, hide_password
+from depth_loss_sweep.outage import keepalive
 from depth_loss_sweep.samplers import SAMPLERS, Sampler
 from depth_loss_sweep.space import Choices, plain
 from depth_loss_sweep.spec import StudySpec
@@ -195,7 +197,7 @@ def forget(store: Database, name: str) -> None:
         return
     url = store.engine.url.render_as_string(hide_password=False)
     with _database_errors(url), _readable(url):
-        storage = RDBStorage(url, engine_kwargs={"hide_parameters": True})
+        storage = RDBStorage(url, engine_kwargs=_engine_options(store))
         configure(storage.engine, wal=False)
         for each in names:
             optuna.delete_study(study_name=each, storage=storage)
@@ -203,20 +205,30 @@ def forget(store: Database, name: str) -> None:
         storage.engine.dispose()
 
 
+def _engine_options(store: Database) -> dict[str, Any]:
+    return {"hide_parameters": True, "connect_args": keepalive(store.engine.url)}
+
+
 class Projection:
     """Our trials, as they end, written into an Optuna study of the same database. It may lag; `reconcile` catches up."""
 
     def __init__(self, store: Database, spec: StudySpec, guard: Callable[[Engine], None] | None = None) -> None:
         self.url = store.engine.url.render_as_string(hide_password=False)
-        self.spec = spec
+        self.store, self.spec, self.guard = store, spec, guard
         self.distributions = grid_distributions(spec) if spec.search.sampler == "grid" else distributions(spec)
+        store.until_back(self._open)
+
+    def _open(self) -> None:
+        store, spec = self.store, self.spec
         with _database_errors(self.url), _readable(self.url):
             with store.alone():  # Optuna makes its tables without a lock of its own
-                self.storage = RDBStorage(self.url, engine_kwargs={"hide_parameters": True})
+                self.storage = RDBStorage(self.url, engine_kwargs=_engine_options(store))
             configure(self.storage.engine, wal=not store.is_on_network_disk)
+            if store.outage:
+                store.outage.watch(self.storage.engine)
             self.storage.engine.dispose()  # so that every connection from here on has our settings
-            if guard:
-                guard(self.storage.engine)
+            if self.guard:
+                self.guard(self.storage.engine)
             self.study = optuna.create_study(
                 storage=self.storage, study_name=spec.name, directions=_directions(spec), load_if_exists=True
             )
@@ -235,18 +247,21 @@ class Projection:
     def reconcile(self, trials: list[dict[str, Any]]) -> None:
         """Add the told trials that Optuna has not heard of. Ours is the truth; nothing is told twice."""
         told = [trial for trial in trials if trial["state"] != "running"]
-        with _database_errors(self.url), _readable(self.url):
-            known = bisect_left(range(len(told)), True, key=lambda number: not self._has(number))
+        known = bisect_left(range(len(told)), True, key=lambda number: not self._has(number))
         for ours in told[known:]:
             self.add(ours)
 
     def _has(self, number: int) -> bool:
         """Whether Optuna has a trial of that number; its own count of trials reads them all."""
-        try:
-            self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
-        except KeyError:
-            return False
-        return True
+        return self.store.until_back(lambda: self._finds(number), self.storage.engine)
+
+    def _finds(self, number: int) -> bool:
+        with _database_errors(self.url), _readable(self.url):
+            try:
+                self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
+            except KeyError:
+                return False
+            return True
 
     def add(self, ours: Mapping[str, Any]) -> None:
         """Add a trial as it ended (TOLD, params, weights, asked, n).
@@ -268,8 +283,15 @@ class Projection:
         trial.datetime_start = (
             datetime.fromisoformat(ours["asked"]).astimezone().replace(tzinfo=None)
         )  # as Optuna has it
-        with _database_errors(self.url), _readable(self.url):
-            self.study.add_trial(trial)
+        tries = count()
+
+        def tell() -> None:
+            if next(tries) and self._finds(ours["number"]):
+                return  # its answer was lost, and nothing but the answer
+            with _database_errors(self.url), _readable(self.url):
+                self.study.add_trial(trial)
+
+        self.store.until_back(tell, self.storage.engine)
 
     def close(self) -> None:
         """Let go of the database."""

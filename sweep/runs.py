@@ -9,7 +9,8 @@ from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.objectives import StudyObjective
-from depth_loss_sweep.store import NewRun, Store
+from depth_loss_sweep.queries import NewRun
+from depth_loss_sweep.store import Store
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from depth_loss_sweep.database import storage_url
 from depth_loss_sweep.executors import Executor
 from depth_loss_sweep.lease import Lease
+from depth_loss_sweep.outage import Outage
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.store import Store
 
@@ -88,7 +89,8 @@ class Session:
         if create:
             storage_url(self.home, self.storage)  # refuses what no URL can name, before a folder is made
             self.home.create()
-        self.store = Store.open(self.home, self.storage, create=create)
+        outage = Outage(self.should_stop, self.display.note)
+        self.store = Store.open(self.home, self.storage, create=create, outage=outage)
         self.store.require_sound()
         return self.store
 

@@ -11,10 +11,11 @@ from depth_loss_sweep.instability import BREAK, break_of, details_of, study_inst
 from depth_loss_sweep.lease import state_of
 from depth_loss_sweep.measures import measure
 from depth_loss_sweep.paths import Home
+from depth_loss_sweep.queries import OBJECTS
 from depth_loss_sweep.reports.quotes import quote
 from depth_loss_sweep.reports.wording import front_headline
 from depth_loss_sweep.spec_file import stored_spec
-from depth_loss_sweep.store import OBJECTS, Store
+from depth_loss_sweep.store import Store
 from depth_loss_sweep.tables import EPOCH, RUN, STATES, STUDY, TRIAL, TRIAL_RUN
 
 LISTED = ("trial", "seed", "params", "weights", "run", "reason")

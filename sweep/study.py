@@ -28,13 +28,14 @@ from depth_loss_sweep.model.runtime import Machine, Runtime, environment_key, re
 from depth_loss_sweep.networks import require_networks, settled, settled_overrides, try_networks
 from depth_loss_sweep.objectives import StudyObjective
 from depth_loss_sweep.paths import expanded
+from depth_loss_sweep.queries import NewRun
 from depth_loss_sweep.reports.quotes import read_before
 from depth_loss_sweep.runs import TrialPlan
 from depth_loss_sweep.samplers import require_sampler
 from depth_loss_sweep.session import Session, SessionResult
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import kept_overrides, overrides_json, stored_overrides, stored_spec
-from depth_loss_sweep.store import NewRun, Store, now
+from depth_loss_sweep.store import Store, now
 from depth_loss_sweep.trust import adopt, require_trusted
 
 

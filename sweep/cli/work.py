@@ -194,7 +194,8 @@ def work_on(
         command = as_text(shlex.join(["sweep", *map(hide_password, sys.argv[1:])]))
         try:
             with ProgressDisplay() as show:
-                result = work(Session(place, chosen_storage(storage), workers, device, executor, command, show, stop))
+                session = Session(place, chosen_storage(storage), workers, device, executor, command, show, stop)
+                result = work(session)
         except KeyboardInterrupt:  # in the midst of what comes before training
             if not stop.is_spent:
                 raise
@@ -205,7 +206,7 @@ def work_on(
         why = f"the budget of {stop.budget} is spent" if stop.is_spent else "interrupted"
         print(f"{why}; go on with: sweep {verb} {name}{where}", file=sys.stderr)
         return INTERRUPTED
-    end(open_store(place, storage), place, name, where)
+    end(session.store, place, name, where)
     if result.failed_runs:
         print(f"sweep: {counted(result.failed_runs, 'run')} failed; see: sweep status {name}{where}", file=sys.stderr)
     return SOME_FAILED if result.failed_runs else DONE

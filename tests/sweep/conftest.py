@@ -110,9 +110,9 @@ class Lab:
         with self.store.begin() as connection:
             connection.execute(update(STUDY).where(STUDY.c.name == name).values(baselines=trivial))
 
-    def numbers(self, name: str) -> tuple[str, str, str]:
+    def numbers(self, name: str, store: Store | None = None) -> tuple[str, str, str]:
         """All numbers of a study that must not depend on luck: trials, runs, epochs, as text to the last bit."""
-        store = self.store
+        store = store or self.store
         frames = [trial_frame(store, name), run_frame(store, name), epoch_frame(store, name)]
         kept = [frame.drop(columns=[c for c in NOT_NUMBERS if c in frame]) for frame in frames]
         texts = tuple(frame.to_csv(index=False, float_format="%.17g") for frame in kept)

@@ -11,7 +11,8 @@ from depth_loss_sweep.database import storage_url
 from depth_loss_sweep.errors import StorageError, StudyError, hide_password
 from depth_loss_sweep.model.names import TERMS
 from depth_loss_sweep.paths import Home
-from depth_loss_sweep.store import NewRun, Store, epoch_rows
+from depth_loss_sweep.queries import NewRun
+from depth_loss_sweep.store import Store, epoch_rows
 from depth_loss_sweep.tables import SCHEMA_VERSION
 
 
@@ -51,12 +52,25 @@ def ask(store: Store, number: int, run: str = "r") -> None:
 def test_taking_records_in_twice_changes_nothing(store: Store) -> None:
     """Records are taken in by (run, epoch, split): a worker that repeats itself does no harm."""
     ask(store, 0)
-    store.add_epochs("r", epoch_rows(record(1, rmse=1.0)))
-    store.add_epochs("r", epoch_rows(record(1, rmse=9.0)))
-    store.add_epochs("r", epoch_rows(record(2, rmse=0.5)))
+    store.add_epochs(epoch_rows("r", record(1, rmse=1.0)))
+    store.add_epochs(epoch_rows("r", record(1, rmse=9.0)))
+    store.add_epochs(epoch_rows("r", record(2, rmse=0.5)))
     assert store.curve("r", "metric_rmse", 5) == [1.0, 0.5]
     assert len(store.epochs("s")) == 4
     assert store.run("r")["epochs"] == 2
+
+
+def test_records_of_several_runs_are_taken_in_together(store: Store) -> None:
+    """A batch holds records of any runs, also of such as measure different things; each run knows how far it is."""
+    ask(store, 0, "r")
+    ask(store, 1, "q")
+    further = record(1) | {"agreement": {"cosine_ssim_edge": 0.5}}
+    store.add_epochs(
+        [*epoch_rows("r", record(1, rmse=1.0)), *epoch_rows("q", further), *epoch_rows("r", record(2, rmse=0.5))]
+    )
+    assert store.curve("r", "metric_rmse", 5) == [1.0, 0.5]
+    assert [store.run(run)["epochs"] for run in ("r", "q")] == [2, 1]
+    assert {row["run"]: row["cosine_ssim_edge"] for row in store.epochs("s")} == {"r": None, "q": 0.5}
 
 
 def test_a_run_is_shared_by_trials_that_ask_for_the_same(store: Store) -> None:
@@ -71,7 +85,7 @@ def test_infinity_is_stored_as_infinity(store: Store) -> None:
     """A diverged trial's value and a broken gradient norm come back as they were."""
     ask(store, 0)
     store.tell_trial("s", 0, state="complete", value=float("inf"))
-    store.add_epochs("r", epoch_rows(record(1)))
+    store.add_epochs(epoch_rows("r", record(1)))
     assert store.trials("s")[0]["value"] == float("inf")
     assert store.epochs("s")[0]["grad_norm_max"] == float("inf")
 

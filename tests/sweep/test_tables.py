@@ -77,9 +77,9 @@ def test_terms_and_metrics_have_any_name(tmp_path: Path) -> None:
         values = {"total": 0.5, f"term_{term}": 0.25, f"metric_{metric}": float(epoch)}
         return {"epoch": epoch, "splits": {"val": values}, "weights": {term: 1.0}, "gradient_share": {}, **numbers}
 
-    store.add_epochs("r", epoch_rows(record(1, "l1", "rmse")))
+    store.add_epochs(epoch_rows("r", record(1, "l1", "rmse")))
     assert all(map(math.isnan, store.curve("r", "metric_bumps per m²", 2)))
-    store.add_epochs("r", epoch_rows(record(2, "my term", "bumps per m²")))
+    store.add_epochs(epoch_rows("r", record(2, "my term", "bumps per m²")))
     again = Store.open(Home(tmp_path))
     assert again.curve("r", "metric_bumps per m²", 2)[1] == 2.0
     assert math.isnan(again.curve("r", "metric_bumps per m²", 2)[0])
@@ -91,7 +91,7 @@ def test_two_writers_meet_a_new_metric_at_once(tmp_path: Path) -> None:
     one, two = (Store.open(Home(tmp_path).create(), create=True) for _ in range(2))
     assert one.epoch_table is not two.epoch_table  # both have looked before either adds
     for store, run in ((one, "a"), (two, "b")):
-        store.add_epochs(run, [{"epoch": 1, "split": "val", "metric_new": 3.0}])
+        store.add_epochs([{"run": run, "epoch": 1, "split": "val", "metric_new": 3.0}])
         assert store.curve(run, "metric_new", 1) == [3.0]
 
 

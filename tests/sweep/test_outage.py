@@ -1,0 +1,276 @@
+"""Databases that fail and come back: a session waits, does everything once, and can be stopped meanwhile."""
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import optuna
+import pytest
+from sqlalchemy import func, select, text
+
+from depth_loss_sweep import outage as outages
+from depth_loss_sweep.errors import StorageError, StudyHeldError
+from depth_loss_sweep.lease import Lease, holder
+from depth_loss_sweep.outage import Outage
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.projection import Projection
+from depth_loss_sweep.queries import NewRun
+from depth_loss_sweep.spec_file import load_spec
+from depth_loss_sweep.store import Store
+from depth_loss_sweep.tables import EPOCH
+from tests.sweep.postgresql import PASSWORD, Network, Server
+
+
+class Session:
+    """A store as a session has it, its lease taken, and what the user is told."""
+
+    def __init__(self, home: Home, storage: str | None = None, study: str = "s") -> None:
+        self.notes: list[str] = []
+        self.is_stopped = False
+        self.store = Store.open(home, storage, create=True, outage=Outage(lambda: self.is_stopped, self.notes.append))
+        self.lease = Lease.take(self.store, study, home.lock(study))
+
+    def ask(self, run: str = "r", number: int = 0) -> None:
+        """Ask for a trial with a run."""
+        trial = {"number": number, "params": {}, "drawn": {}, "weights": {}, "epochs": 1, "asked": "2026-01-02"}
+        self.store.ask_trials("s", [(trial, [NewRun(run, "i", "e", "{}", 0)])])
+
+    def count(self, run: str = "r") -> None:
+        """What must be done once, for every time it is done shows."""
+        self.store.update_run(run, attempts=text("attempts + 1"))
+
+    def close(self) -> None:
+        """Give the study back, and let go of the database."""
+        self.lease.release(forget=True)
+        self.store.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with TemporaryDirectory() as folder:  # pytest's own are closed to all but us, and the server may be another user's
+        server = Server(Path(folder))
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def network(server: Server) -> Iterator[Network]:
+    with closing(Network(server.port)) as network:
+        yield network
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home").create()
+
+
+@pytest.fixture
+def database(server: Server) -> str:
+    return server.create()
+
+
+@pytest.fixture
+def session(home: Home, server: Server, network: Network, database: str) -> Iterator[Session]:
+    with closing(Session(home, server.url(database, network.port))) as session:
+        session.ask()
+        yield session
+        session.store.outage.is_given_up = True  # however the network was left
+
+
+@contextmanager
+def opened(home: Home, url: str, create: bool = False) -> Iterator[Store]:
+    store = Store.open(home, url, create=create)
+    yield store
+    store.engine.dispose()
+
+
+def attempts(session: Session) -> int:
+    return session.store.run("r")["attempts"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_commit_whose_answer_is_lost_is_made_once(session: Session, network: Network, when: str) -> None:
+    """It is asked back whether the server has it: it is neither lost nor done twice."""
+    for done in range(1, 6):
+        network.cut = when
+        session.count()
+        assert (attempts(session), network.cuts) == (done, done)
+    assert session.notes == []  # over before it is worth a line
+
+
+def test_connections_that_are_ended_and_a_crash_are_waited_for(
+    session: Session, server: Server, database: str, tmp_path: Path
+) -> None:
+    """An administrator ends all connections, then the server crashes and restarts: the same process goes on."""
+    with opened(Home(tmp_path), server.url(database)) as other, other.begin() as connection:
+        others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = 'me'"
+        assert connection.scalar(text(f"SELECT count(pg_terminate_backend(pid)) {others}")) >= 1
+    session.count()
+    server.stop()
+    starter = threading.Timer(1.0, server.start)
+    starter.start()
+    session.count()
+    starter.join()
+    assert attempts(session) == 2
+
+
+def test_a_silent_network_is_noticed_and_left_behind(session: Session, network: Network, monkeypatch) -> None:
+    """What was begun before all was swallowed is given up, holds no locks, and is done once when the network is back."""
+    monkeypatch.setattr(outages, "ANSWER_S", 1.0)
+    monkeypatch.setattr(outages, "SAID_S", 0.5)
+    begun = threading.Event()
+
+    def count_slowly(connection) -> None:
+        connection.execute(text("UPDATE sweep_run SET attempts = attempts + 1"))
+        if not begun.is_set():
+            begun.set()
+            network.is_swallowing = True
+
+            def heal() -> None:
+                network.is_swallowing = False
+
+            threading.Timer(3.0, heal).start()
+
+    session.store.write(count_slowly)
+    assert attempts(session) == 1
+    assert [note.split(":")[0].split(" after")[0] for note in session.notes] == [
+        "the database does not answer; waiting until it can (Ctrl-C stops)",
+        "the database is back",
+    ]
+
+
+def test_a_stop_ends_the_wait_for_a_silent_database(session: Session, network: Network) -> None:
+    """Ctrl-C is heard while a question is unanswered, and while a connection is; nothing is asked any more then."""
+    network.is_swallowing = True
+
+    def stop() -> None:
+        session.is_stopped = True
+
+    threading.Timer(0.5, stop).start()
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        session.count()
+    assert time.monotonic() - begun < outages.ANSWER_S
+    begun = time.monotonic()
+    session.lease.release()
+    assert time.monotonic() - begun < outages.ANSWER_S
+
+
+def test_optuna_hears_of_a_trial_once(session: Session, network: Network, home: Home) -> None:
+    """A cut while a trial is added to Optuna's study, before the commit or after it, neither loses nor doubles it."""
+    spec = load_spec("demo")
+    projection = Projection(session.store, spec, session.lease.guard)
+    for number in range(4):
+        network.cut = ("before", "after")[number % 2]
+        cell = dict(spec.cells[number % len(spec.cells)])
+        ours = {"number": number, "params": cell, "weights": {}, "n": 1, "asked": "2026-01-02T03:04:05+00:00"}
+        projection.add({**ours, "state": "complete", "value": 1.0, "epochs": 1})
+    assert [trial.number for trial in projection.study.get_trials()] == [0, 1, 2, 3]
+    assert network.cuts == 4
+    projection.close()
+
+
+def test_hosts_of_different_clocks_displace_nobody(
+    session: Session, server: Server, database: str, tmp_path: Path, monkeypatch
+) -> None:
+    """A lease is as old as the server's clock says: a host whose own is off by five minutes sees who is at work."""
+    elsewhere = Home(tmp_path / "elsewhere").create()
+    monkeypatch.setattr(time, "time", lambda real=time.time: real() + 300)
+    with opened(elsewhere, server.url(database)) as store:
+        assert holder(store, "s", elsewhere.lock("s")) == f"pid {os.getpid()} on {os.uname().nodename}"
+        with pytest.raises(StudyHeldError, match="stop it there"):
+            Lease.take(store, "s", elsewhere.lock("s"))
+
+
+def test_a_command_that_only_reads_does_not_wait(home: Home, network: Network, server: Server, database: str) -> None:
+    """Where no session is at work, a server that is away is an error at once."""
+    with opened(home, server.url(database), create=True):
+        network.close()
+        with pytest.raises(StorageError, match="cannot be used"):
+            Store.open(home, server.url(database, network.port))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def test_a_locked_file_is_waited_for(home: Home, monkeypatch) -> None:
+    """Where another program keeps SQLite's file locked, a line says so, and the work goes on afterwards."""
+    monkeypatch.setattr(outages, "SAID_S", 0.2)
+    session = Session(home)
+    session.ask()
+    done = threading.Thread(target=session.count)
+    with locked(home.database):
+        done.start()
+        while not session.notes:
+            time.sleep(0.05)
+    done.join()
+    assert attempts(session) == 1
+    assert "is locked; waiting until it can (Ctrl-C stops)" in session.notes[0]
+    assert session.notes[1].startswith("the database is back after")
+    session.close()
+
+
+def test_a_stop_ends_the_wait_for_a_lock(home: Home) -> None:
+    """Whoever waits for a locked file can be stopped, and gives the study back without a further wait."""
+    session = Session(home)
+    session.ask()
+    session.is_stopped = True
+    with locked(home.database), pytest.raises(KeyboardInterrupt):
+        session.count()
+    session.close()
+    assert holder(Store.open(home), "s", home.lock("s")) is None
+
+
+@pytest.mark.slow
+def test_a_study_on_a_failing_server_equals_one_on_a_file(
+    new_lab, server: Server, network: Network, database: str
+) -> None:
+    """One process goes through cut commits, ended connections, a crash and a silence, and no password is seen of it anywhere."""
+    local, remote = new_lab(), new_lab()
+    spec = remote.spec()
+    assert local.run("start", local.spec(), "--workers", "1") == 0
+    environment = {**os.environ, "SWEEP_STORAGE": server.url(database, network.port)}
+    process = remote.spawn("start", spec, "--workers", "1", env=environment)
+    with opened(remote.home, server.url(database), create=True) as watched:
+        epochs = select(func.count()).select_from(EPOCH)
+        remote.wait_for(lambda: watched.rows(epochs)[0]["count_1"] > 0 or process.poll() is not None)
+    workers = [Path(f"/proc/{pid}") for pid in remote.descendants(process)]
+    told = b"".join((path / name).read_bytes() for path in workers for name in ("cmdline", "environ"))
+    told += Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    rounds = 0
+    while process.poll() is None and rounds < 15:
+        network.cut = ("before", "after", "")[rounds % 3]
+        if rounds % 3 == 2:
+            network.sever()
+        if rounds == 4:
+            server.stop()
+            server.start()
+        network.is_swallowing = rounds in (6, 7, 8)
+        if rounds == 9:
+            network.sever()  # what was swallowed is lost
+        rounds += 1
+        time.sleep(0.3)
+    network.cut = ""
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert workers and network.cuts > 0
+    files = b"".join(path.read_bytes() for path in remote.home.root.rglob("*") if path.is_file())
+    assert PASSWORD.encode() not in told + files
+    with opened(remote.home, server.url(database)) as store:
+        assert remote.numbers("line", store) == local.numbers("line")
+        assert PASSWORD not in f"{output}{errors}{store.require('line')}"
+        values = [trial["value"] for trial in store.trials("line")]
+    optunas = optuna.storages.RDBStorage(server.url(database))
+    assert [trial.value for trial in optuna.load_study(study_name="line", storage=optunas).trials] == values
+    optunas.remove_session()
+    optunas.engine.dispose()
