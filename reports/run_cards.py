@@ -109,19 +109,20 @@ def _charts(analysis: Analysis, drawn: _Drawn) -> list[dict[str, Any]]:
     is_ruled = any(analysis.weighting(t) != FIXED for t in analysis.trials)
     weights = {names[t]: (colours[t], "solid", drawn.values(f"weight_{t}")) for t in analysis.terms if is_ruled}
     found = [
-        _chart(f"{measure.label} over epochs", measure.axis, curves),
-        _chart("Unweighted terms, validation", "term (its own unit)", terms),
-        _chart("Gradient norm", "gradient norm (no unit)", norms, type="log"),
-        _chart("Effective weights", "effective weight", weights),
+        _chart(f"{measure.label} over epochs", measure.axis, len(drawn.epochs), curves),
+        _chart("Unweighted terms, validation", "term (its own unit)", len(drawn.epochs), terms),
+        _chart("Gradient norm", "gradient norm (no unit)", len(drawn.epochs), norms, type="log"),
+        _chart("Effective weights", "effective weight", len(drawn.epochs), weights),
     ]
     return [chart for chart in found if chart["lines"]]
 
 
 def _chart(
-    title: str, unit: str, lines: Mapping[str, tuple[str, str, np.ndarray | None]], **axis: str
+    title: str, unit: str, epochs: int, lines: Mapping[str, tuple[str, str, np.ndarray | None]], **axis: str
 ) -> dict[str, Any]:
     layout = new_chart(HEIGHT, "epoch", unit).layout
     layout["yaxis"] |= {"nticks": 4} | axis
+    layout["xaxis"] |= {"tick0": 0, "dtick": max(1, math.ceil(epochs / 8))}
     shown = [
         {"name": clean(name), "colour": colour, "dash": dash, "values": values}
         for name, (colour, dash, values) in lines.items()
