@@ -37,7 +37,8 @@ class Settings(BaseModel):
         return value
 
     def __hash__(self) -> int:
-        return hash(self.model_dump_json())  # options of the user's own are a mapping, which has no hash
+        # Options of the user's own are a mapping, which has no hash; and JSON has no bytes that aren't UTF-8, as paths may have.
+        return hash(repr(self))
 
 
 Option = bool | int | float | str | tuple[bool | int | float | str, ...]

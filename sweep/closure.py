@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 
 from depth_loss_sweep.errors import CodeError
-from depth_loss_sweep.files import prepare_whole, sync_folder
 
 MOST_FILES, MOST_BYTES = 500, 10_000_000
 """A closure beyond these is no network and its helpers."""
@@ -128,6 +127,9 @@ def _packages(root: Path, file: str) -> list[str]:
 
 def keep(code: Code, folder: Path) -> None:
     """Put a copy below a folder, called by its digest, where it isn't there yet; whole or not at all."""
+    # Spec and help are read where there are no file locks, too, which these need.
+    from depth_loss_sweep.files import prepare_whole, sync_folder
+
     place = folder / code.digest
     if place.is_dir():
         return

@@ -115,7 +115,7 @@ def _prepared(data: str, cache: str, fingerprint: str) -> Any:
     from depth_loss_sweep.data.prepare import open_prepared
     from depth_loss_sweep.data.settings import DataSettings
 
-    return open_prepared(DataSettings.model_validate_json(data), Path(cache), fingerprint)
+    return open_prepared(DataSettings.model_validate(json.loads(data)), Path(cache), fingerprint)
 
 
 def die_with_parent(parent: int) -> None:
