@@ -15,7 +15,7 @@ from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.rule import is_over
 from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.reports.stages import Dropped, Race
-from depth_loss_sweep.reports.trials import FAILED, TrialResult
+from depth_loss_sweep.reports.trials import FAILED, TOLD, TrialResult
 
 
 def decide(trials: Sequence[TrialResult], question: Question, pictures: PictureValues | None = None) -> Decision:
@@ -34,10 +34,15 @@ def decide(trials: Sequence[TrialResult], question: Question, pictures: PictureV
         return replace(said, race=Race(0, len(question.stages), 0, len(began), began, (), question.stages[0]))
     stages: list[Decision] = []
     dropped: list[Dropped] = []
+    is_over_for_good = all(t.state in TOLD for t in order)  # before that none of a race is told
     for stage, seeds in enumerate(question.stages, start=1):
         runners = [_under(t, _seeds(question, stage)) for t in racing]
-        if "unfinished" in left_out(runners).values():
+        waiting = {n for n, why in left_out(runners).items() if why == "unfinished"}
+        if waiting and (not is_over_for_good or len(waiting) == len(runners)):
             break
+        # A race that is over may have dropped by an earlier version's rule what today's would keep.
+        dropped += [Dropped(n, stage - 1, question.stages[stage - 2]) for n in sorted(waiting)]
+        runners, racing = ([t for t in these if t.number not in waiting] for these in (runners, racing))
         said = decision.decide(runners, question, pictures, stages[-1] if stages else None, len(began))
         stages.append(said)
         staying = said.compared if said.trial is None else said.kept

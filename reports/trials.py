@@ -14,6 +14,7 @@ LEARNT, MEDIAN_ONLY = "learnt", "median_only"
 """How a run ended that beats the training median, and how the page tells one that beats no other trivial predictor."""
 
 FAILED = "failed"
+TOLD = {"complete", "pruned", FAILED}  # states of a trial that nothing is trained for any more
 """How a run ended by an error, ours or the machine's."""
 
 

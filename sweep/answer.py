@@ -31,7 +31,7 @@ from depth_loss_sweep.reports.naming import spec_recipe
 from depth_loss_sweep.reports.race import Finals, decide, decide_by_finals, finalists
 from depth_loss_sweep.reports.scenes import PictureValues, val_pictures
 from depth_loss_sweep.reports.stages import FINALS_SEED, Race
-from depth_loss_sweep.reports.trials import FAILED, SeedValue, TrialResult, has_broken
+from depth_loss_sweep.reports.trials import FAILED, TOLD, SeedValue, TrialResult, has_broken
 from depth_loss_sweep.reports.wording import headline, verdict
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import stored_spec
@@ -40,8 +40,6 @@ from depth_loss_sweep.tables import RUN, TRIAL, TRIAL_RUN
 
 BASELINES = dict[str, dict[str, dict[str, float]]]
 """Split -> trivial predictor -> measure -> its value, as a study's row has them."""
-
-TOLD = {"complete", "pruned", "failed"}
 
 
 class StudyAnswer(NamedTuple):

@@ -61,6 +61,16 @@ def test_a_stage_is_decided_only_when_all_its_runs_are_stored():
     assert early.so_far and early.left == {2: "unfinished"} and "raced" not in said_of(early)
 
 
+def test_a_race_that_is_over_stays_so_whoever_it_dropped():
+    """An earlier version's rule dropped a weight that today's keeps: it isn't asked for again, and stands with its stage's numbers."""
+    short = [replace(t, seeds=t.seeds[:n]) for t, n in zip(made_up(VALUES), (3, 8, 3, 3, 3), strict=True)]
+    end = raced(short)
+    assert Dropped(2, 1, 3) in end.race.dropped and end.race.alive == (1,) and end.race.next_seeds is None
+    assert end.trial == 1 and {c.trial for c in end.contrasts} == {0, 2, 3, 4}
+    going_on = raced([replace(t, state="running") for t in short])
+    assert going_on.race.next_seeds == 5 and going_on.race.alive == (1, 2)
+
+
 def test_what_is_trained_beyond_a_stage_that_ended_the_race_is_not_looked_at():
     """The race that went on to the end equals the one whose weights were all trained to the end."""
     trials, needed = made_up(VALUES), [3] * 5
