@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from depth_loss_sweep import database
 from depth_loss_sweep import lease as leases
 from depth_loss_sweep.data.cache import cache_folder
 from depth_loss_sweep.errors import StorageError
@@ -149,13 +150,11 @@ def test_a_clock_set_back_does_not_stop_a_study(lab, reference, monkeypatch) -> 
     begun = time.monotonic()
 
     class Clock:
-        monotonic = staticmethod(time.monotonic)
-
         @staticmethod
         def time() -> float:
             return time.time() - (3600 if time.monotonic() - begun > 0.5 else 0)
 
-    monkeypatch.setattr(leases, "time", Clock)
+    monkeypatch.setattr(database, "time", Clock)  # whose clock a lease in SQLite goes by
     monkeypatch.setattr(leases, "RENEW_S", 0.0)
     assert lab.run("start", lab.spec(epochs="8"), "--workers", "0") == 0
     assert lab.numbers("line") == reference
