@@ -29,6 +29,7 @@ from typing import Any
 
 from depth_loss_sweep.closure import Code, kept, read_code
 from depth_loss_sweep.errors import CodeError
+from depth_loss_sweep.registry import nearest
 
 PREFIX = "_sweep_code_"
 LONGEST = 1000
@@ -199,7 +200,8 @@ def _require_installed(reference: Reference) -> None:
     top = reference.module.partition(".")[0]
     if top not in _owners():
         raise CodeError(
-            f"{reference.shown!r}: no installed package holds {top!r}; expected FILE.py:NAME, relative to the spec, or the module of a "
+            f"{reference.shown!r}: no installed package holds {top!r}{nearest(top, _owners())}; "
+            "expected FILE.py:NAME, relative to the spec, or the module of a "
             f"package that is installed beside this one"
         )
 
