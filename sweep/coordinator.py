@@ -48,6 +48,7 @@ class Coordinator(Progress):
         self.copies: dict[tuple[str, int], bool] = {}
         self.taken_in: list[dict[str, Any]] = []
         """Epoch rows that are still to be stored, by the batch: a commit a record would be the bottleneck of many workers."""
+        self.untold: list[tuple[Run, Mapping[str, Any], Trial]] = []
 
     # The loop
 
@@ -341,7 +342,7 @@ class Coordinator(Progress):
         run.epoch = record["epoch"]
         if run.epoch > run.furthest:
             run.furthest, run.deaths = run.epoch, 0
-            self.session.tell(run, record, next(t for t in self.trials[self.told :] if run in t.runs))
+            self.untold.append((run, record, next(t for t in self.trials[self.told :] if run in t.runs)))
         if record["break_"]:
             self._record(run, details=json.dumps({"break": {"epoch": run.epoch, **record["break_"]}}))
         for trial in self.trials[self.told :]:
@@ -349,10 +350,13 @@ class Coordinator(Progress):
                 self._prune(trial)
 
     def _store_epochs(self) -> None:
-        """Store what was taken in; before anything that builds on it is written or read."""
+        """Store what was taken in, and tell of it; before anything that builds on it is written or read."""
         if self.taken_in:
             self.store.add_epochs(self.taken_in)
             self.taken_in = []
+        untold, self.untold = self.untold, []
+        for each in untold:
+            self.session.tell(*each)
 
     def _finish(self, run: Run, result: Mapping[str, Any]) -> None:
         run.state, run.outcome = "finished", result["outcome"]

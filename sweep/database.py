@@ -362,7 +362,11 @@ def _engine(url: str, create: bool) -> Engine:
 
 
 def _check_file(path: Path, create: bool) -> None:
-    """Refuse, in words, an SQLite file that is missing or is something else, before SQLite touches it."""
+    """Refuse, in words, an SQLite file that is missing or is something else, before anything is written to it.
+
+    SQLite itself looks, without its log: a file closed by anybody else drops all locks that SQLite holds on it in this process, and
+    whoever closes the database next takes the log away from under us (sqlite.org/howtocorrupt.html, 2.2).
+    """
     if not path.exists():
         if not create:
             raise StorageError(
@@ -370,9 +374,13 @@ def _check_file(path: Path, create: bool) -> None:
             )
         return
     try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise StorageError(f"the database {path} cannot be read: {error.strerror}") from error
-    if head and head != b"SQLite format 3\0":
-        raise StorageError(f"the file {path} is not an SQLite database: move it away, or name another with --storage")
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR):
+            reason = "it is a folder" if path.is_dir() else error
+            raise StorageError(f"the database {path} cannot be read: {reason}") from None
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_NOTADB:
+            raise StorageError(
+                f"the file {path} is not an SQLite database: move it away, or name another with --storage"
+            ) from None

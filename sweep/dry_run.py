@@ -16,6 +16,7 @@ from typing import Any
 from depth_loss_sweep import usercode
 from depth_loss_sweep.data.prepare import Prepared
 from depth_loss_sweep.errors import CodeError
+from depth_loss_sweep.executors.local import environment
 from depth_loss_sweep.executors.worker import die_with_parent
 from depth_loss_sweep.forecast import variants
 from depth_loss_sweep.model.runtime import Runtime
@@ -57,7 +58,7 @@ def require_sound(spec: StudySpec, prepared: Prepared, runtime: Runtime, home: H
 
 def _faults(request: str, wait: Callable[[], None]) -> list[str]:
     command = [sys.executable, "-P", "-m", "depth_loss_sweep.dry_run", str(os.getpid())]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment())
     given: bytes | None = request.encode()
     try:
         while True:

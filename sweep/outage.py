@@ -90,16 +90,19 @@ class Outage:
             self.since, self.tries = begun, 0
         pause = PAUSES[min(self.tries, len(PAUSES) - 1)]
         self.tries += 1
-        while True:
-            if self.should_stop():
-                self.is_given_up = True
-                raise KeyboardInterrupt
-            if time.monotonic() - self.since >= SAID_S:
-                self._say(str(error))
-            left = begun + pause - time.monotonic()
-            if left <= 0:
-                return
-            time.sleep(min(TICK_S, left))
+        try:
+            while True:
+                if self.should_stop():
+                    raise KeyboardInterrupt
+                if time.monotonic() - self.since >= SAID_S:
+                    self._say(str(error))
+                left = begun + pause - time.monotonic()
+                if left <= 0:
+                    return
+                time.sleep(min(TICK_S, left))
+        except KeyboardInterrupt:  # asked for by the line above, or, from Python, by Ctrl-C itself
+            self.is_given_up = True
+            raise
 
     def _say(self, why: str) -> None:
         if not self.is_said:
@@ -179,7 +182,8 @@ def passes(context: ExceptionContext) -> bool:
     """Whether an error is no fault of the question, and asking again later may help."""
     error = context.original_exception
     if isinstance(error, sqlite3.OperationalError):
-        return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        code = getattr(error, "sqlite_errorcode", 0)  # what sqlite3 itself objects to has none
+        return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
     state = getattr(error, "sqlstate", None)
     is_unreachable = context.connection is None and isinstance(context.sqlalchemy_exception, OperationalError)
     return context.is_disconnect or is_unreachable or state in PASSING or str(state).startswith("08")

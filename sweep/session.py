@@ -79,11 +79,7 @@ class Session:
     said: set[str] = field(init=False, default_factory=set)
 
     def open(self, create: bool = False) -> Store:
-        """Open the database, if it is sound; `create` makes it, and the home folder, where there is none.
-
-        Once a session: another look at the file would, when closed, drop the locks that SQLite holds on it in this process, and
-        whoever closes the database next would take the log away from under us (sqlite.org/howtocorrupt.html, 2.2).
-        """
+        """Open the database, once, if it is sound; `create` makes it, and the home folder, where there is none."""
         if hasattr(self, "store"):
             return self.store
         if create:

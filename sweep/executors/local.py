@@ -30,17 +30,21 @@ WAIT_S = 0.5
 """How often a caller hears that the first worker is not ready yet."""
 
 SECRETS = ("SWEEP_STORAGE", "PGPASSWORD")
-"""What workers, which never open a database, needn't know."""
+"""What workers, which never open a database, and the user's code needn't know."""
 
 WORKER = "depth_loss_sweep.executors.worker"
+
+
+def environment() -> dict[str, str]:
+    """Ours, without what is secret."""
+    return {name: value for name, value in os.environ.items() if name not in SECRETS}
 
 
 def _program(module: str, inherited: int) -> "subprocess.Popen[bytes]":
     """Run a module of ours that is given a file descriptor and our process number."""
     # -P: whatever the working folder holds, such as a torch.py, is not imported.
     command = [sys.executable, "-P", "-m", module, str(inherited), str(os.getpid())]
-    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
-    return subprocess.Popen(command, pass_fds=[inherited], stdin=subprocess.DEVNULL, env=environment)
+    return subprocess.Popen(command, pass_fds=[inherited], stdin=subprocess.DEVNULL, env=environment())
 
 
 class _ForkServer:

@@ -35,10 +35,15 @@ def lab(tmp_path_factory) -> Lab:
 
 @pytest.fixture(scope="module")
 def study(lab) -> dls.Study:
-    """A study of Python's, finished, as if it had learnt something; its records in `study.seen`."""
+    """A study of Python's, finished, as if it had learnt something; its records in `study.seen`, each stored when it was handed over."""
     seen: list[Record] = []
+
+    def see(record: Record) -> None:
+        seen.append(record)
+        assert record.epoch <= lab.store.run(record.run)["epochs"]
+
     study = dls.Study("line", home=lab.home.root, **LINE)
-    study.check().run(workers=0, on_record=seen.append)
+    study.check().run(workers=0, on_record=see)
     lab.make_learnt()
     study.seen = seen
     return study

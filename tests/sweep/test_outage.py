@@ -220,6 +220,33 @@ def test_a_locked_file_is_waited_for(home: Home, monkeypatch) -> None:
     session.close()
 
 
+def test_what_sqlite3_itself_objects_to_is_one_line(home: Home) -> None:
+    """A text that is not UTF-8 comes without a code of SQLite's; it is said, and not waited for."""
+    session = Session(home)
+    with pytest.raises(StorageError, match="decode to UTF-8"):
+        session.store.rows(text("SELECT CAST(x'ff' AS TEXT) AS name"))
+    session.close()
+
+
+def test_an_interrupted_wait_is_the_last(home: Home, monkeypatch) -> None:
+    """Ctrl-C in Python, where nobody is asked for a stop: giving the study back does not wait again."""
+    session = Session(home)
+    session.ask()
+
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with locked(home.database):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(outages.time, "sleep", interrupt)
+            session.count()
+        done = threading.Thread(target=session.lease.release, daemon=True)
+        done.start()
+        done.join(30)
+        assert not done.is_alive()
+    session.store.engine.dispose()
+
+
 def test_a_stop_ends_the_wait_for_a_lock(home: Home) -> None:
     """Whoever waits for a locked file can be stopped, and gives the study back without a further wait."""
     session = Session(home)

@@ -278,7 +278,9 @@ def test_changed_copies_and_models_are_refused(
     assert "the copy of the code is missing" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_fault_is_named_before_the_study_exists(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_is_named_before_the_study_exists(
+    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The dry run's first fault is the one line, and nothing is left of the study; code that kills its process, too."""
     for name, text in FILES.items():
         (lab.folder / name).write_text(text)
@@ -292,6 +294,12 @@ def test_a_fault_is_named_before_the_study_exists(lab: Lab, capsys: pytest.Captu
     (lab.folder / "nets.py").write_text("import os\ndef build(**_):\n    os._exit(7)\n")
     assert lab.run("start", spec, "--workers", "0") == 2
     assert "the dry run of your code ended with exit status 7" in capsys.readouterr().err.splitlines()[-1]
+    monkeypatch.setenv("PGPASSWORD", "s3cret")
+    (lab.folder / "nets.py").write_text(
+        "import os\ndef build(**_):\n    os._exit(8 if 'PGPASSWORD' in os.environ else 9)\n"
+    )
+    assert lab.run("start", spec, "--workers", "0") == 2
+    assert "ended with exit status 9" in capsys.readouterr().err.splitlines()[-1]
     assert not lab.store.studies()
 
 

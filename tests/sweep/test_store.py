@@ -1,6 +1,8 @@
 """The database: schema, idempotent records, damage named in one line."""
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -106,6 +108,18 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(home: Home) -> Non
     with pytest.raises(StorageError, match="not an SQLite database"):
         Store.open(home, create=True)
     assert home.database.read_text() == "my diary"
+
+
+def test_a_database_opened_twice_keeps_its_log_while_others_read(home: Home) -> None:
+    """What looks at the file again drops no lock of SQLite's: whoever closes the database next leaves its log in place."""
+    first, second = Store.open(home, create=True), Store.open(home)
+    second.save_group("first", state="running", scale="small", only="[]", overrides="{}")
+    look = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(*c.execute(sys.argv[2]).fetchone()); c.close()"
+    command = [sys.executable, "-c", look, str(home.database), "SELECT count(*) FROM sweep_group"]
+    for count in (1, 2):
+        assert int(subprocess.check_output(command)) == count and Path(f"{home.database}-wal").exists()
+        second.save_group("second", state="running", scale="small", only="[]", overrides="{}")
+    assert len(first.groups()) == 2
 
 
 def test_reading_never_creates_a_database(home: Home) -> None:
