@@ -90,9 +90,11 @@ class TimmNetwork(nn.Module):
         self.encoder_options = {key: value for key, value in settings.options.items() if key != DROPOUT}
         self.encoder = _encoder(self.name, self.encoder_options)
         maps: Any = self.encoder.feature_info
-        self.channels, strides = list(maps.channels()), list(maps.reduction())
+        channels, strides = list(maps.channels()), list(maps.reduction())
+        self.is_channels_last = getattr(self.encoder, "output_fmt", "NCHW") == "NHWC"  # some, as HRNet, say nothing
+        """How the maps lie, as timm says: their shapes don't tell where a side is as long as there are channels."""
         self.multiple = max(strides)
-        self.decoder = _Decoder(settings, self.channels, strides)
+        self.decoder = _Decoder(settings, channels, strides)
         self.head = nn.Conv2d(self.decoder.width, 1, kernel_size=1)
         _initialise(self.decoder, self.head)
         for key, values in normalisation(self.name).items():
@@ -102,10 +104,8 @@ class TimmNetwork(nn.Module):
         """(B, 1, H, W) float32 from images (B, 3, H, W) in [0, 1]; float32 also under autocast."""
         height, width = images.shape[-2:]
         pictures = padded((images - self.mean) / self.std, self.multiple)
-        maps = [
-            found if found.shape[1] == channels else found.permute(0, 3, 1, 2)
-            for found, channels in zip(self.encoder(pictures), self.channels, strict=True)
-        ]
+        found = self.encoder(pictures)
+        maps = [each.permute(0, 3, 1, 2) for each in found] if self.is_channels_last else found
         decoded = self.decoder(maps, pictures.shape[-2:])
         with torch.autocast(images.device.type, enabled=False):
             raw: Tensor = self.head(decoded.float())

@@ -8,6 +8,7 @@ from pathlib import Path
 from depth_loss_sweep.data.registry import SOURCES, own_source
 from depth_loss_sweep.errors import SpecError, StorageError
 from depth_loss_sweep.model.settings import FILE
+from depth_loss_sweep.usercode import Reference
 
 RUN = re.compile(r"(objective-)?[0-9a-f]{16,64}")
 RACED, CONFIRMED = "+raced", "+confirmed"
@@ -50,14 +51,21 @@ def is_text(path: str) -> bool:
 
 def absolute_source(source: str, *folders: Path) -> str:
     """A source whose path no longer depends on the working folder: below the first of the folders that has it, else below that."""
+    if own_source(source):
+        return absolute_code(source, *folders)
     kind, colon, given = source.partition(":")
-    own = own_source(source)
-    if own and own.is_file and not own.digest:
-        file = expanded(own.module)
-        return f"{next((f / file for f in folders if (f / file).exists()), file).absolute()}:{own.name}"
     if not given or kind not in SOURCES or not SOURCES[kind].takes_path:
         return source
     return f"{kind}{colon}{_absolute(given, folders)}"
+
+
+def absolute_code(text: str, *folders: Path) -> str:
+    """Likewise, what names code of the user's own in a file that wasn't read yet; any other text as it is."""
+    reference = Reference.parse(text)
+    if reference is None or not reference.is_file or reference.digest:
+        return text
+    file = expanded(reference.module)
+    return f"{next((f / file for f in folders if (f / file).exists()), file).absolute()}:{reference.name}"
 
 
 def absolute_weights(pretrained: str, *folders: Path) -> str:

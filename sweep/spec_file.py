@@ -4,6 +4,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +18,7 @@ from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.model.names import EXTRA_METRICS, METRICS, TERMS
 from depth_loss_sweep.model.settings import OwnMetric, OwnTerm
-from depth_loss_sweep.paths import absolute_source, absolute_weights, expanded
+from depth_loss_sweep.paths import absolute_code, absolute_source, absolute_weights, expanded
 from depth_loss_sweep.reports.references import POINT, Candidate
 from depth_loss_sweep.space import Choices, Interval, Variable, grid_range, list_text, parse_affine
 from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection, StudySpec, holds_list, holds_table
@@ -35,6 +36,8 @@ OWN_KINDS: dict[str, type[OwnTerm]] = {"terms": OwnTerm, "metrics": OwnMetric}
 
 SECTIONS = ("study", *SECTION_SETTINGS, *OWN_KINDS, "search", "weights")
 OWN_NAME = re.compile("[a-z][a-z0-9_]{0,39}")
+CODE_KEY = re.compile(r"(search\.)?model\.network|(terms|metrics)\.\w+\.function")
+"""The keys that name code of the user's own, data.source apart."""
 
 
 def preset_names() -> list[str]:
@@ -91,7 +94,7 @@ def load_placed(given: str, overrides: Mapping[str, Any], text: str | None = Non
     overrides that give this spec.
     """
     source, weights = overrides.get("data.source"), overrides.get("model.pretrained")
-    placed = dict(overrides)
+    placed = {key: _placed_code(key, value) for key, value in overrides.items()}
     placed |= {"data.source": absolute_source(source)} if isinstance(source, str) else {}
     placed |= {"model.pretrained": absolute_weights(weights)} if isinstance(weights, str) else {}
     spec, folder = load_spec(given, placed, text), Path(given).parent
@@ -100,6 +103,15 @@ def load_placed(given: str, overrides: Mapping[str, Any], text: str | None = Non
         found["model.pretrained"] = absolute_weights(spec.model.pretrained, folder)
     moved = {key: place for key, place in found.items() if place != _field(spec, key)}
     return (load_spec(given, placed | moved, text), placed | moved) if moved else (spec, placed)
+
+
+def _placed_code(key: str, value: Any) -> Any:
+    """An override, its files of the user's own code by their places, in tables and lists, too."""
+    if isinstance(value, Mapping):
+        return {name: _placed_code(f"{key}.{name}", each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_placed_code(key, each) for each in value]
+    return absolute_code(value) if isinstance(value, str) and CODE_KEY.fullmatch(key) else value
 
 
 def _field(spec: StudySpec, key: str) -> Any:
@@ -175,7 +187,7 @@ def _lay_over(tree: dict[str, Any], key: str, value: Any) -> None:
         content = content.setdefault(table, {})
         if not isinstance(content, dict):
             raise SpecError(f"[{'.'.join([section, *tables])}] must be a table")
-    content[last] = value
+    content[last] = deepcopy(value)  # further keys may be laid into it
 
 
 def _build(tree: dict[str, Any], text: str, given: str, stored: bool) -> StudySpec:

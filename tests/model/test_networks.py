@@ -14,7 +14,7 @@ from depth_loss_sweep.model.network import DepthNetwork, try_network
 from depth_loss_sweep.model.outcomes import EpochRecord
 from depth_loss_sweep.model.runtime import Runtime
 from depth_loss_sweep.model.settings import ModelSettings
-from depth_loss_sweep.model.timm_network import published
+from depth_loss_sweep.model.timm_network import TimmNetwork, published
 from depth_loss_sweep.model.training import train
 from depth_loss_sweep.model.weights import keep_weights, read_weights
 
@@ -28,7 +28,10 @@ def network(**settings) -> DepthNetwork:
     return DepthNetwork(ModelSettings(**settings), (0.1, 10.0))
 
 
-@pytest.mark.parametrize("settings", [RESNET, {"network": "timm:test_vit"}, {"network": "timm:test_convnext"}, SMP])
+@pytest.mark.parametrize(
+    "settings",
+    [RESNET, *({"network": f"timm:{name}"} for name in ("test_vit", "test_convnext", "hrnet_w18_small")), SMP],
+)
 def test_any_side_is_taken_and_training_starts_at_the_median(settings) -> None:
     """Sides that strides or patches don't divide are padded, and the padding is cut off."""
     built = network(**settings)
@@ -37,6 +40,21 @@ def test_any_side_is_taken_and_training_starts_at_the_median(settings) -> None:
         found = built(torch.rand(2, 3, 40, 24))
     assert found.shape == (2, 1, 40, 24) and found.dtype == torch.float32
     assert found.median().item() == pytest.approx(2.5, abs=0.8)
+
+
+@pytest.mark.parametrize("sides", [(32, 32), (64, 32), (32, 64)])
+def test_maps_whose_channels_come_last_are_turned_at_any_size(sides) -> None:
+    """MambaOut's first map of 32x32 is 8x8 of 8 channels, so that its shape doesn't tell which is which."""
+    options = {"depths": [1, 1, 1, 1], "dims": [8, 16, 24, 32]}
+    built = TimmNetwork(ModelSettings(network="timm:mambaout_femto", options=options)).eval()
+    taken: list[torch.Tensor] = []
+    built.decoder.register_forward_pre_hook(lambda _, given: taken.extend(given[0]))
+    images = torch.rand(1, 3, *sides)
+    with torch.no_grad():
+        built(images)
+        found = built.encoder((images - built.mean) / built.std)
+    assert found[0].shape == (1, sides[0] // 4, sides[1] // 4, 8)
+    assert [torch.equal(a, b.movedim(3, 1)) for a, b in zip(taken, found, strict=True)] == [True] * 4
 
 
 @pytest.mark.parametrize(

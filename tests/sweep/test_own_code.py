@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from depth_loss_sweep.results import study_numbers
-from depth_loss_sweep.spec_file import load_spec
+from depth_loss_sweep.spec_file import load_placed, load_spec
 
 from .conftest import Lab
 
@@ -198,6 +198,27 @@ def test_a_comment_in_options_is_no_other_study(study: Lab, tmp_path: Path) -> N
     arguments = ["--workers", "0", "--name", "again", "--set", "study.seeds=[0]"]
     assert study.run("start", str(tmp_path / "spec.toml"), *arguments) == 0
     assert len(list(study.home.root.glob("runs/*/*"))) == before
+
+
+def test_code_in_set_lies_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its pictures do: what lies beside the spec is what the spec names. Where it lies is no part of the study."""
+    for folder in ("specs", "work"):
+        (tmp_path / folder).mkdir()
+        for name, text in FILES.items():
+            (tmp_path / folder / name).write_text(f"{text}\n# of {folder}\n")
+    monkeypatch.chdir(tmp_path / "work")
+    given = {
+        "data.source": "pics.py:Pictures",
+        "search.model.network": ["nets.py:build", "nets.py:small"],
+        "terms.berhu.function": "losses.py:berhu",
+        "metrics.within": {"function": "losses.py:within", "better": "higher"},
+    }
+    spec, overrides = load_placed("../specs/spec.toml", given)
+    own = load_spec(str(tmp_path / "work" / "spec.toml"), given).code_keys
+    besides = load_spec("../specs/spec.toml").code_keys
+    assert spec.code_keys == own | {"model.network": besides["model.network"]}
+    monkeypatch.chdir(tmp_path)
+    assert load_spec("specs/spec.toml", overrides).code_keys == spec.code_keys
 
 
 def test_reports_need_neither_trust_nor_code(stranger: Lab, tmp_path: Path) -> None:
