@@ -69,8 +69,10 @@ class _Drawn:
     def __init__(self, epochs: pd.DataFrame, runs: Sequence[str]) -> None:
         self._table = epochs.reset_index(drop=True)
         self.epochs = [int(e) for e in sorted(epochs["epoch"].dropna().unique())]
-        row, place = {run: i for i, run in enumerate(runs)}, {epoch: i for i, epoch in enumerate(self.epochs)}
-        self._shape = (len(runs), len(self.epochs))
+        row = {run: i for i, run in enumerate(dict.fromkeys(runs))}
+        place = {epoch: i for i, epoch in enumerate(self.epochs)}
+        self._shape = (len(row), len(self.epochs))
+        self._rows = [row[run] for run in runs]  # trials that come out alike share their runs
         at_run = self._table["run"].map(row)
         at_epoch = self._table["epoch"].map(place)
         self._at = {
@@ -91,7 +93,7 @@ class _Drawn:
         found = np.full(self._shape, np.nan)
         found[runs, epochs] = pd.to_numeric(self._table[column], errors="coerce").to_numpy(dtype=float)[rows]
         found[~np.isfinite(found)] = np.nan
-        return found.ravel() if np.isfinite(found).any() else None
+        return found[self._rows].ravel() if np.isfinite(found).any() else None
 
 
 def _charts(analysis: Analysis, drawn: _Drawn) -> list[dict[str, Any]]:

@@ -94,7 +94,8 @@ def _add_trials(
 
 def _timeline(analysis: Analysis) -> Figure | None:
     """Runs as bars over time, each in the first row that is free: as many rows as were trained at the same time."""
-    of_run = {s.run: (t, s) for t in analysis.trials for s in t.seeds}
+    # Of trials that share a run, the first one trained it.
+    of_run = {s.run: (t, s) for t in reversed(analysis.trials) for s in t.seeds}
     spans = sorted(
         (s for s in analysis.record.spans if s.run in of_run and s.end > s.begin), key=lambda s: (s.begin, s.run)
     )

@@ -70,13 +70,15 @@ def panel_runs(analysis: Analysis) -> tuple[str, ...]:
 
 
 def slider(analysis: Analysis) -> Slider | None:
-    """The slider of a study; None where fewer than two trials have predictions of one picture."""
+    """The slider of a study; None where fewer than two trials have predictions of one picture, or they are of several sizes."""
     stored = analysis.record.panels
     stops = _stops(analysis, {*stored})
     used = {seed.run: stored[seed.run] for stop in stops for seed in stop.runs.values()}
     panels = [*used.values()]
     keys = [key for key in panels[0].keys if all(key in p.keys for p in panels)] if len(stops) > 1 else []
-    if not keys:
+    # A prediction is held against the one truth of its picture, pixel by pixel.
+    sizes = {p.truth.shape[1:] for p in panels}
+    if not keys or len(sizes) > 1:
         return None
     keys = keys[: max(1, min(len(keys), _room(len(used))))] if len(stops[0].runs) > 1 else keys
     low, high = _span(panels, analysis.record.data.get("depth_range"))

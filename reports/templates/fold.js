@@ -9,16 +9,31 @@
     section.classList.toggle("folded", !isOpen);
     section.querySelector(":scope > h2 > button").setAttribute("aria-expanded", isOpen);
   };
+  const named = (hash) => {
+    try {
+      return document.getElementById(decodeURIComponent(hash.slice(1)));
+    } catch {
+      return null; // no address of ours
+    }
+  };
+  const unfold = (target) => {
+    const folded = target?.closest("section.folded");
+    if (folded) turn(folded, true);
+    return Boolean(folded);
+  };
   // Opens what the address names, where it is folded, and goes there: until now there was no place to go to.
   const aim = () => {
-    let target = null;
-    try {
-      target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    } catch {} // no address of ours
-    const folded = target?.closest("section.folded");
-    if (!folded) return;
-    turn(folded, true);
-    target.scrollIntoView();
+    const target = named(location.hash);
+    if (unfold(target)) target.scrollIntoView();
+  };
+  // In a notebook's frame a link to a place in the page leads by the notebook's own address: it would load the notebook in there.
+  const follow = (event) => {
+    const link = event.target.closest('a[href^="#"]');
+    if (!link) return;
+    event.preventDefault();
+    const target = named(link.getAttribute("href"));
+    unfold(target);
+    target?.scrollIntoView();
   };
   const arrange = () => {
     for (const head of heads) turn(head.parentNode, !narrow.matches || unfolded.has(head.parentNode.id));
@@ -34,5 +49,6 @@
   arrange();
   narrow.addEventListener("change", arrange);
   addEventListener("hashchange", aim);
+  if (location.href === "about:srcdoc") document.addEventListener("click", follow);
   addEventListener("beforeprint", () => heads.forEach((head) => turn(head.parentNode, true)));
 })();

@@ -73,18 +73,22 @@ const Store = (() => {
   // The one selected trial: it stands in the address as #trial=7, of another study than the first as #trial=7&study=study-2.
   let selected = null;
   const told = () => document.dispatchEvent(new CustomEvent("trial", { detail: selected }));
+  const address = (place) => {
+    try {
+      history.replaceState(history.state, "", place);
+    } catch {} // in a notebook's frame (srcdoc) a page has no address to write to
+  };
   const select = (study, trial) => {
     if (selected?.study === study && selected.trial === trial) return;
     selected = { study, trial };
-    const hash = `#trial=${trial}${study === Object.keys(data.studies)[0] ? "" : `&study=${study}`}`;
-    history.replaceState(history.state, "", hash);
     told();
+    address(`#trial=${trial}${study === Object.keys(data.studies)[0] ? "" : `&study=${study}`}`);
   };
   const deselect = () => {
     if (!selected) return;
     selected = null;
-    if (location.hash.startsWith("#trial=")) history.replaceState(history.state, "", location.pathname + location.search);
     told();
+    if (location.hash.startsWith("#trial=")) address(location.pathname + location.search);
   };
   const fromAddress = () => {
     const asked = new URLSearchParams(location.hash.slice(1));

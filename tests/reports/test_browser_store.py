@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from depth_loss_sweep.api import Report
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.page import run_table, write_report
 from depth_loss_sweep.reports.page_data import FORMATS
@@ -53,6 +54,33 @@ def test_one_trial_is_selected_everywhere(browser, study, tmp_path):
     assert page.locator("aside.trial").is_hidden() and page.evaluate("location.hash") == ""
     page.evaluate("location.hash = '#trial=99'")  # there is none
     assert page.locator("aside.trial").is_hidden() and said == [] and asked == []
+    page.close()
+
+
+def test_a_page_in_a_notebooks_frame_works(browser, study, tmp_path):
+    """A click opens a card, Escape closes it, and a contents link unfolds its section and goes there instead of loading the notebook."""
+    shown = Report(write_report([study(trials=3, epochs=2)], tmp_path / "report.html"))
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(f"<!doctype html><h1>Notebook</h1>{shown._repr_html_()}", encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(0)
+    said = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(notebook.as_uri())
+    (frame,) = page.main_frame.child_frames
+    frame.wait_for_function(ALIVE)
+    frame.click("#study-1-runs tr[data-trial='1'] >> nth=0")
+    assert frame.locator("aside.trial").is_visible() and frame.inner_text("aside.trial h2") == "trial 1"
+    page.keyboard.press("Escape")
+    assert frame.locator("aside.trial").is_hidden()
+    frame.click("#study-1-origin > h2 > button")
+    assert frame.locator("#study-1-origin.folded").count() == 1
+    frame.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+    frame.click("nav a[href='#study-1-origin']")
+    frame.wait_for_function(
+        "() => document.getElementById('study-1-origin')?.getBoundingClientRect().top < innerHeight"
+    )
+    assert frame.locator("#study-1-origin.folded").count() == 0 and frame.url == "about:srcdoc" and said == []
     page.close()
 
 

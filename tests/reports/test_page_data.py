@@ -142,3 +142,15 @@ def test_a_card_has_what_the_study_recorded(study):
     ruled = replace(record, spec={**record.spec, "loss": {"weighting": "uncertainty"}})
     ruled.epochs["weight_ssim"] = 0.5
     assert study_cards(Analysis(ruled))["charts"][-1]["title"] == "Effective weights"
+
+
+def test_trials_that_share_runs_have_their_curves_each(study):
+    """Two points of the same weights are two trials of one set of runs: both cards draw it, and so does the trial between them."""
+    record = study(trials=3, seeds=1)
+    first, between = record.runs["run"][0], record.runs["run"][1]
+    record.runs.loc[2, "run"] = first
+    charts = study_cards(Analysis(record))["charts"]
+    curves = charts[0]["lines"][0]["values"].reshape(3, -1)
+    val = record.epochs[record.epochs["split"] == "val"].set_index("run")["metric_rmse"]
+    for curve, run in zip(curves, (first, between, first), strict=True):
+        np.testing.assert_array_equal(curve, val[run])

@@ -41,6 +41,14 @@ def test_the_timeline_has_a_row_for_each_run_at_a_time(searched):
     assert "75 %" in figure.note and "minutes" in figure.chart.layout["xaxis"]["title"]["text"]
 
 
+def test_a_shared_run_is_called_by_the_trial_that_trained_it(searched):
+    """A later trial of the same weights trained nothing: its runs stand in the timeline as the first one's."""
+    searched.runs.loc[2, "run"] = searched.runs["run"][0]  # trial 1's
+    spans = tuple(RunSpan(run, 0, 60) for run in searched.runs["run"][[0, 3]].tolist())
+    chart = search(Analysis(replace(searched, spans=spans))).figures[1].chart
+    assert sorted({trial for trace in chart.data for trial in trace["customdata"] if trial is not None}) == [0, 1]
+
+
 def test_a_grid_is_not_searched(study):
     """A line has no such section, whatever is known of its runs."""
     assert search(Analysis(study(trials=3))) is None

@@ -82,3 +82,11 @@ def test_what_is_not_finite_is_missing(study):
     png, rmse = found.content["runs"][run][0]
     assert np.isnan(metres(found, png)).all() and rmse is None
     assert json.loads(str(found.json)) == found.content
+
+
+def test_predictions_of_several_sizes_have_no_slider(study):
+    """Where the pictures' size is swept, no pixel of one trial's prediction is that of another's truth."""
+    record, smaller = (study(trials=2, panels=1, size=size) for size in (64, 48))
+    mixed = record.panels | {run: smaller.panels[run] for run in record.runs["run"][3:]}
+    assert slider(Analysis(record)) and slider(Analysis(smaller))
+    assert slider(Analysis(replace(record, panels=mixed))) is None
