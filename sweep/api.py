@@ -16,13 +16,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from depth_loss_sweep.errors import SpecError, StudyError
+from depth_loss_sweep.errors import SpecError, StorageError, StudyError
 from depth_loss_sweep.executors import make_executor
 from depth_loss_sweep.outputs import check_outputs, file_at
 from depth_loss_sweep.paths import Home
@@ -62,7 +63,7 @@ class Study:
         name: str,
         *,
         spec: str | PathLike[str] | None = None,
-        data: str | Mapping[str, Any] | None = None,
+        data: str | PathLike[str] | Mapping[str, Any] | None = None,
         network: str | None = None,
         terms: Mapping[str, Any] | None = None,
         metrics: Mapping[str, Any] | None = None,
@@ -85,7 +86,7 @@ class Study:
         """
         self.home, self.storage = Home.choose(None if home is None else Path(home)), storage
         given: dict[str, Any] = {}
-        given |= _keys("data", {"source": data} if isinstance(data, str) else data)
+        given |= _keys("data", {"source": data} if isinstance(data, str | PathLike) else data)
         given |= _keys("model", {**(model or {}), **({} if network is None else {"network": network})})
         for section, tables in (("terms", terms), ("metrics", metrics)):
             for each, table in (tables or {}).items():
@@ -99,7 +100,9 @@ class Study:
         ):
             given |= _keys(section, keys)
         if seeds is not None:
-            given["study.seeds"] = list(override_seeds(str(seeds)) if isinstance(seeds, int) else seeds)
+            given["study.seeds"] = _exact(
+                list(override_seeds(str(seeds)) if isinstance(seeds, int | Integral) else seeds)
+            )
         if objective is not None:
             given["study.objective"] = objective if isinstance(objective, str) else list(objective)
         stored = self._stored(name) if not given and spec is None else None
@@ -229,6 +232,14 @@ class Study:
         self._store.require(self.name)
         return self._store
 
+    @property
+    def _is_begun(self) -> bool:
+        """Whether it is in a database, which may not be there yet."""
+        try:
+            return self.is_stored or self._stored(self.name) is not None
+        except StorageError:
+            return False
+
     def _stored(self, name: str) -> tuple[StudySpec, dict[str, Any]] | None:
         """The study of that name in the home, where there is one."""
         if self.storage is None and not self.home.database.exists():
@@ -240,7 +251,7 @@ class Study:
         return f"Study({self.name!r}, home={str(self.home.root)!r})"
 
     def _repr_html_(self) -> str:
-        if not self.is_stored and self._stored(self.name) is None:
+        if not self._is_begun:
             return f"<p><b>{html.escape(self.name)}</b>: not begun; {self.spec.trial_count} trials, {len(self.spec.seeds)} seeds</p>"
         trials, said = self.trials, "unfinished"
         if (trials["state"] == "complete").any():

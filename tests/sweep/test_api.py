@@ -132,6 +132,16 @@ def test_what_is_no_spec_is_refused_as_on_the_command_line(lab, changes, said) -
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
+def test_what_notebooks_hold_is_taken(lab, tmp_path) -> None:
+    """Numbers of NumPy's, paths, and a database that isn't there yet."""
+    storage = f"sqlite:///{tmp_path / 'none.db'}"
+    given = {**LINE, "data": Path("rooms"), "seeds": np.int64(3)}
+    study = dls.Study("other", home=lab.home.root, storage=storage, **given)
+    assert study.spec.seeds == (0, 1, 2) and study.spec.data.source == "rooms"
+    assert dls.Study("other", home=lab.home.root, **{**given, "seeds": np.arange(2)}).spec.seeds == (0, 1)
+    assert "not begun" in study._repr_html_() and not (tmp_path / "none.db").exists()
+
+
 def test_a_name_that_is_nothing_yet_is_said(lab) -> None:
     """Neither a study in the home nor a preset; and a preset is one, with changes laid over it."""
     with pytest.raises(SpecError, match="no preset"):
