@@ -1,11 +1,13 @@
 """How a trial is called: by its reference point, its weights, and the swept fields that are no weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from depth_loss_sweep.reports.measures import NO_BREAK, short
 from depth_loss_sweep.reports.references import POINT
 from depth_loss_sweep.usercode import shown
+
+EMPTY = "none"
 
 
 def swept_fields(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,6 +30,25 @@ def written(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return short(float(value)) if isinstance(value, (int, float)) else shown(str(value))
+
+
+def list_text(values: Sequence[float | str]) -> str:
+    """A list's numbers or plain words as one text, such as "flip_h+flip_v": Optuna and our tables know scalars only."""
+    return "+".join(map(str, values)) or EMPTY
+
+
+def text_list(text: str) -> list[float | str]:
+    """What `list_text` wrote."""
+    return [] if text == EMPTY else [_number_or_word(part) for part in text.split("+")]
+
+
+def _number_or_word(text: str) -> float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
 
 
 def affine(constant: str, coefficients: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 from depth_loss_sweep.reports import wording
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.charts import MEAN, POINT, TRAIN, clean, new_chart, term_colours
-from depth_loss_sweep.reports.naming import beside_weights, written
+from depth_loss_sweep.reports.naming import beside_weights, text_list, written
 from depth_loss_sweep.reports.references import FIXED
 from depth_loss_sweep.reports.references import POINT as NAMED
 from depth_loss_sweep.reports.trials import TrialResult
@@ -145,7 +145,7 @@ def again(analysis: Analysis, trial: TrialResult) -> str:
     record = analysis.record
     if not record.resolved:
         return ""
-    params = {k: v.item() if isinstance(v, np.generic) else v for k, v in trial.params.items()}
+    params = {k: _meant(k, v, record.spec) for k, v in trial.params.items()}
     if record.is_search:
         fields = {k: params[k] for k in beside_weights(params)}
         return "\n".join(
@@ -155,6 +155,14 @@ def again(analysis: Analysis, trial: TrialResult) -> str:
     sets = [f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in keys.items()]
     name = shlex.quote(f"{record.name}-trial-{trial.number}")
     return " ".join(["sweep start", shlex.quote(f"{record.name}.toml"), "--name", name, *sets])
+
+
+def _meant(name: str, value: Any, spec: Mapping[str, Any]) -> Any:
+    """A swept value as a spec is given it: of a field that holds a list, the list."""
+    section, _, field = name.partition(".")
+    if isinstance(value, str) and field and isinstance(spec.get(section, {}).get(field), list | tuple):
+        return text_list(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _weights(trial: TrialResult) -> list[str]:

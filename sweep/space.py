@@ -11,7 +11,6 @@ from depth_loss_sweep.errors import SpecError
 
 Scalar = Decimal | int | str | bool
 MAX_CELLS = 100_000
-EMPTY = "none"
 
 
 @dataclass(frozen=True)
@@ -149,22 +148,3 @@ def cell_count(variables: Sequence[Variable]) -> int:
 def plain(value: Any) -> Any:
     """A decimal as the nearest float, so that 0.3 is stored as 0.3; anything else as it is."""
     return float(value) if isinstance(value, Decimal) else value
-
-
-def list_text(values: Sequence[float | str]) -> str:
-    """A list's numbers or plain words as one text, such as "flip_h+flip_v": Optuna and our tables know scalars only."""
-    return "+".join(map(str, values)) or EMPTY
-
-
-def text_list(text: str) -> list[float | str]:
-    """What `list_text` wrote."""
-    return [] if text == EMPTY else [_number_or_word(part) for part in text.split("+")]
-
-
-def _number_or_word(text: str) -> float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text

@@ -16,9 +16,10 @@ from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.model.names import FURTHER_METRICS, terms_with
 from depth_loss_sweep.model.settings import LossSettings, ModelSettings, OwnMetric, RunSettings, TrainSettings
 from depth_loss_sweep.objectives import StudyObjective
+from depth_loss_sweep.reports.naming import text_list
 from depth_loss_sweep.reports.references import EQUAL_TERMS, POINT, REFERENCES, Candidate
 from depth_loss_sweep.reports.stages import LEAST_SEEDS, STAGES, race_seeds
-from depth_loss_sweep.space import Affine, Choices, Variable, cell_count, cells, plain, text_list
+from depth_loss_sweep.space import Affine, Choices, Variable, cell_count, cells, plain
 from depth_loss_sweep.usercode import Reference, resolve
 from depth_loss_sweep.validation import validated
 

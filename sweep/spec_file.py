@@ -19,8 +19,9 @@ from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.model.names import EXTRA_METRICS, METRICS, TERMS
 from depth_loss_sweep.model.settings import OwnMetric, OwnTerm
 from depth_loss_sweep.paths import absolute_code, absolute_source, absolute_weights, expanded
+from depth_loss_sweep.reports.naming import list_text
 from depth_loss_sweep.reports.references import POINT, Candidate
-from depth_loss_sweep.space import Choices, Interval, Variable, grid_range, list_text, parse_affine
+from depth_loss_sweep.space import Choices, Interval, Variable, grid_range, parse_affine
 from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection, StudySpec, holds_list, holds_table
 from depth_loss_sweep.spec_check import check_spec, check_weight
 from depth_loss_sweep.usercode import allow, resolve

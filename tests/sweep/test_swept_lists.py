@@ -9,7 +9,7 @@ import pytest
 from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.growth import grown_hash
 from depth_loss_sweep.objective import Objective
-from depth_loss_sweep.space import list_text, text_list
+from depth_loss_sweep.reports.naming import list_text, text_list
 from depth_loss_sweep.spec_file import load_spec, parse_override, parse_spec
 
 from .conftest import LINE, Lab
