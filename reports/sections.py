@@ -10,12 +10,13 @@ from depth_loss_sweep.reports.hero import called, replica, seeds_note
 from depth_loss_sweep.reports.layout import Figure, NamedTable, Section
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.series import (
+    UNFINISHED,
     Axis,
+    EndedRun,
     axes,
     beside_curves,
     break_rates,
     contributions,
-    ended_runs,
     epoch_curves,
     gradient_points,
     gradient_shares,
@@ -26,7 +27,7 @@ from depth_loss_sweep.reports.series import (
 )
 from depth_loss_sweep.reports.summary import threshold_sentence
 from depth_loss_sweep.reports.tables import broken_table, front_table, number_table, rate_table
-from depth_loss_sweep.reports.trials import TrialResult
+from depth_loss_sweep.reports.trials import FAILED, TrialResult
 from depth_loss_sweep.reports.wording import front_headline, left_out, verdict
 
 MAX_CURVES = 40  # trials drawn over epochs; the page says so when there are more
@@ -307,6 +308,22 @@ def _stability(analysis: Analysis, axis: Axis) -> Section | None:
     return Section("stability", "Where training breaks", lead, figures_, tables=tables) if figures_ or tables else None
 
 
+def _ended_runs(analysis: Analysis, axis: Axis) -> tuple[EndedRun, ...]:
+    """How runs ended, run by run; a broken one with the epoch in which it broke, where that is known."""
+    onsets = {run.run: f", from epoch {run.epoch} on" for run in analysis.instability.runs if run.epoch is not None}
+    return tuple(
+        EndedRun(
+            axis.positions[t.number],
+            t.number,
+            s.seed,
+            analysis.endings[s.run] if s.is_finished or s.outcome == FAILED else UNFINISHED,
+            f"{t.label}, seed {s.seed}: {analysis.endings[s.run].replace('_', '-')}{onsets.get(s.run, '')}",
+        )
+        for t in analysis.trials
+        for s in t.seeds
+    )
+
+
 def _breaking(analysis: Analysis, axis: Axis) -> list[Figure]:
     """How runs ended and how steep their gradients were, against the weights."""
     shown = []
@@ -314,7 +331,7 @@ def _breaking(analysis: Analysis, axis: Axis) -> list[Figure]:
     if rates.x:
         chart = breakage_figures.rates_chart(rates)
         shown.append(Figure("rates", "How likely breaking is", _rates_note(analysis), chart, wide=len(rates.rates) > 1))
-    runs = ended_runs(analysis, axis)
+    runs = _ended_runs(analysis, axis)
     if runs:
         is_small = len(analysis.record.trials) <= MAX_GRID and len({run.seed for run in runs}) <= MAX_GRID_SEEDS
         note = (

@@ -371,22 +371,6 @@ def outcome_counts(analysis: Analysis, axis: Axis) -> OutcomeCounts:
     return OutcomeCounts(axis, [axis.positions[t.number] for t in started], [t.number for t in started], counts)
 
 
-def ended_runs(analysis: Analysis, axis: Axis) -> tuple[EndedRun, ...]:
-    """The same run by run; a broken one with the epoch in which it broke, where that is known."""
-    onsets = {run.run: f", from epoch {run.epoch} on" for run in analysis.instability.runs if run.epoch is not None}
-    return tuple(
-        EndedRun(
-            axis.positions[t.number],
-            t.number,
-            s.seed,
-            analysis.endings[s.run] if s.is_finished or s.outcome == FAILED else UNFINISHED,
-            f"{t.label}, seed {s.seed}: {analysis.endings[s.run].replace('_', '-')}{onsets.get(s.run, '')}",
-        )
-        for t in analysis.trials
-        for s in t.seeds
-    )
-
-
 def gradient_points(analysis: Analysis, axis: Axis) -> tuple[GradientPoint, ...]:
     """The largest gradient norm of each run over all of its epochs."""
     epochs = analysis.record.epochs

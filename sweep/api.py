@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from depth_loss_sweep.errors import SpecError, StorageError, StudyError
+from depth_loss_sweep.errors import SpecError, StorageError, StudyError, hide_password
 from depth_loss_sweep.executors import make_executor
 from depth_loss_sweep.outputs import check_outputs, file_at
 from depth_loss_sweep.paths import Home
@@ -127,9 +127,12 @@ class Study:
         """Prepare the pictures, and try networks, weights and code of your own on them; raises what is wrong, in one line."""
         from depth_loss_sweep.networks import settled
         from depth_loss_sweep.study import examine
+        from depth_loss_sweep.trust import require_trusted
 
         def work(session: Session) -> SessionResult:
             session.home.create()
+            if self.is_stored:  # its code was read by whoever began it
+                require_trusted(self.spec, session.home.code)
             examine(settled(self.spec, session.home), session)
             return SessionResult(True, 0)
 
@@ -172,7 +175,9 @@ class Study:
     ) -> SessionResult:
         from depth_loss_sweep.display import ProgressDisplay
 
-        command = shlex.join(["python", "-c", f"depth_loss_sweep.Study({self.name!r}).run()"])
+        storage = f", storage={hide_password(self.storage)!r}" if self.storage else ""
+        code = f"import depth_loss_sweep as dls; dls.Study({self.name!r}, home={str(self.home.root)!r}{storage}).run()"
+        command = shlex.join(["python", "-c", code])
         with closing(make_executor("local", workers)) as executor, ProgressDisplay() as show:
             return work(Session(self.home, self.storage, workers, device, executor, command, show, _never, on_record))
 
@@ -312,7 +317,9 @@ class Best:
     def loss(self) -> "CombinedLoss":
         """Its loss, for a training loop of your own: `total, terms = loss(pred, target, mask, image)`."""
         from depth_loss_sweep.model.evaluation import combined_loss
+        from depth_loss_sweep.trust import require_trusted
 
+        require_trusted(self.study.spec, self.study.home.code)
         return combined_loss(self.study.spec.settings_at(self.params)[1][0])
 
     @property

@@ -1,5 +1,6 @@
 """Studies from Python: the same as on the command line, by name."""
 
+import shlex
 import subprocess
 import sys
 from decimal import Decimal
@@ -80,6 +81,14 @@ seeds = [0, 1]
     again = dls.Study("line", home=lab.home.root)
     assert again.spec.as_dict() == study.spec.as_dict() and again.run(workers=0).trials.equals(study.trials)
     assert study.spec.cells[1] == {"w": 0.3} and dls.grid(0, 1, np.float32(0.5))["step"] == Decimal("0.5")
+
+
+def test_its_stored_command_runs_and_names_its_home(lab, study) -> None:
+    """Anywhere, as printed: it goes on with the study, which is through."""
+    program, *arguments = shlex.split(lab.store.require("line")["command"])
+    assert program == "python"
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0 and lab.home.root.name in arguments[-1], done.stderr
 
 
 def test_its_answer_and_numbers(lab, study, capsys) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from depth_loss_sweep.results import study_numbers
 from depth_loss_sweep.spec_file import load_placed, load_spec
+from depth_loss_sweep.trust import trust
 
 from .conftest import Lab
 
@@ -275,6 +276,28 @@ def test_a_stranger_runs_no_code_until_told(stranger: Lab, tmp_path: Path, capsy
         assert run(command) == 0
     assert (tmp_path / "depth" / "photo_depth.png").exists()
     assert "within" in capsys.readouterr().out
+
+
+def test_a_study_opened_by_name_in_python_uses_its_code(study: Lab, stranger: Lab) -> None:
+    """Another process than the one that began it checks it, and computes its loss, by the copy that is trusted."""
+    code = (
+        "import sys, torch, depth_loss_sweep as dls\n"
+        "from types import SimpleNamespace\n"
+        "from depth_loss_sweep.api import Best\n"
+        "study = dls.Study('mine', home=sys.argv[1])\n"
+        "named = SimpleNamespace(params={'w': 0.5})  # whatever it learnt\n"
+        "loss = Best(study, SimpleNamespace(named=named)).loss()\n"
+        "depth = torch.rand(1, 1, 16, 16) + 1\n"
+        "total, terms = loss(depth + 0.1, depth, depth > 0, torch.rand(1, 3, 16, 16))\n"
+        "study.check(device='cpu')\n"
+        "print('berhu', total.item() > 0)\n"
+    )
+    command = [sys.executable, "-c", code, str(stranger.home.root)]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert "runs code that you did not start" in refused.stderr.splitlines()[-1]
+    trust({reference.key: reference.shown for reference in load_spec(str(study.folder / "spec.toml")).code})
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.stdout.splitlines()[-1:] == ["berhu True"], found.stderr
 
 
 def test_changed_copies_and_models_are_refused(
