@@ -34,7 +34,7 @@
         const bars = trace.error_y?.array?.[i];
         const [up, down] = [bars, trace.error_y?.arrayminus?.[i] ?? bars];
         const interval = typeof up === "number" ? `${written(trace.y[i] - down)} to ${written(trace.y[i] + up)}` : "";
-        add(i, { x: told(xaxis, trace.x[i]), y: told(yaxis, trace.y[i]), interval }, text);
+        add(i, { x: told(xaxis, trace.x[i]), y: told(yaxis, trace.y[i]), interval }, name === "mean" && text ? `mean, ${text}` : text);
       });
     });
     return found;
