@@ -99,7 +99,7 @@ def gradient_chart(points: Sequence[GradientPoint], axis: Axis, height: int = 30
             customdata=[p.trial for p in shown],
             hovertemplate="%{text}: %{y}<extra></extra>",
         )
-    add_diverged(chart, [p.x for p in points if not math.isfinite(p.norm)])
+    add_diverged(chart, {p.trial: p.x for p in points if not math.isfinite(p.norm)})
     _use_decades(chart, [p.norm for p in finite])
     place_ticks(chart, axis)
     return chart

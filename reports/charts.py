@@ -249,12 +249,13 @@ def add_baselines(
     chart.layout["annotations"] = labels
 
 
-def add_diverged(chart: Chart, x: Sequence[float]) -> None:
-    """A mark on the figure's upper edge for each trial that has no finite mean."""
+def add_diverged(chart: Chart, places: Mapping[int, float]) -> None:
+    """A mark on the figure's upper edge for each trial that has no finite mean, at its place."""
     add_scatter(
         chart,
-        x=x,
-        y=[1.0] * len(x),
+        x=[*places.values()],
+        y=[1.0] * len(places),
+        customdata=[*places],
         yaxis="y2",
         mode="markers",
         marker={"symbol": "x", "size": 9, "color": OUTCOME_COLOURS["non_finite"]},

@@ -59,7 +59,7 @@ def measure_chart(
     _add_seeds(chart, series, is_joined)
     _add_means(chart, series, colours)
     add_baselines(chart, series.baselines, ends(series.axis), reach(_heights(series)))
-    add_diverged(chart, series.diverged_x)
+    add_diverged(chart, series.diverged)
     if marked in series.trials:
         _add_ring(
             chart, series, series.trials.index(marked), verdict, OUTCOME_COLOURS["learnt"] if is_recommended else POINT
@@ -142,7 +142,7 @@ def combined_chart(train: MeasureSeries, val: MeasureSeries, height: int = 320) 
             marker={"color": colour, "size": 8, "symbol": symbol},
             hovertemplate=f"{series.split}: %{{y}}<extra></extra>",
         )
-    add_diverged(chart, val.diverged_x)
+    add_diverged(chart, val.diverged)
     add_legend(chart)
     place_ticks(chart, val.axis)
     return chart
@@ -357,7 +357,8 @@ def agreement_chart(places: Sequence[float], found: Agreement, title: str, measu
         y=rounded(found.values),
         mode="markers",
         marker={"color": MEAN, "size": 8},
-        text=[clean(label) for label in found.trials],
+        text=[clean(label) for label in found.labels],
+        customdata=found.trials,
         hovertemplate="%{text}: %{y}<extra></extra>",
         showlegend=False,
     )

@@ -29,7 +29,7 @@ from depth_loss_sweep.reports.contrasts import Reference
 from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.hero import hero, still
 from depth_loss_sweep.reports.layout import Section
-from depth_loss_sweep.reports.measures import number, rough, short
+from depth_loss_sweep.reports.measures import WRITTEN_UNITS, number, rough, short
 from depth_loss_sweep.reports.naming import beside_weights, is_number, written
 from depth_loss_sweep.reports.overview import Overview, overview
 from depth_loss_sweep.reports.page_data import PageData
@@ -413,7 +413,8 @@ def confirmed_table(analysis: Analysis) -> Table | None:
     if confirmation is None:
         return None
     value = f"{confirmation.part} {measure.axis}"
-    columns = ("candidate", "", "made of", value, "95 %", "gain over equal", "95 %", "gain (%)", "broke", "seeds")
+    over = f"gain over equal ({measure.unit})" if measure.unit in WRITTEN_UNITS else "gain over equal"
+    columns = ("candidate", "", "made of", value, "95 %", over, "95 %", "gain (%)", "broke")
     rows = (_confirmed_cells(row, analysis, row.candidate.name == confirmation.quoted) for row in confirmation.rows)
     return Table((*columns, "cost to find"), tuple(rows))
 
@@ -429,10 +430,9 @@ def _confirmed_cells(row: Confirmed, analysis: Analysis, is_quoted: bool) -> tup
         numeric(math.nan if row.mean is None else row.mean),
         between(row.low, row.high),
         numeric(gain.mean if gain else math.nan, rough(gain.mean) if gain else None),
-        between(gain.low, gain.high) if gain else between(None, None),
-        numeric(100 * gain.share if gain and gain.share is not None else math.nan),
+        between(gain.low, gain.high, rough) if gain else between(None, None),
+        numeric(100 * gain.share, rough(100 * gain.share)) if gain and gain.share is not None else numeric(math.nan),
         Cell(broken_cell(row), row.broken),
-        numeric(row.runs, str(row.runs)),
         Cell(cost, cost),
     )
 

@@ -77,7 +77,8 @@ class MeasureSeries:
     half_widths: list[float]  # of the 95 % t-interval; NaN for one seed
     counts: list[int]  # seeds of each mean
     trials: list[int]
-    diverged_x: list[float]
+    diverged: dict[int, float]
+    """Trial without a finite mean -> its place."""
     baselines: dict[str, float]  # label -> value
 
 
@@ -175,7 +176,8 @@ class RunCurve:
 class Agreement:
     """How far the terms' gradients agree in each trial, against what trials are ranked by; means over pairs of terms, and seeds."""
 
-    trials: list[str]
+    trials: list[int]
+    labels: list[str]
     values: list[float]
     similarity: list[float]
     cosine: list[float]
@@ -278,7 +280,7 @@ def measure_series(analysis: Analysis, measure: Measure, axis: Axis, split: str 
         half_widths=[t.interval.half_width for t in means],
         counts=[t.interval.n for t in means],
         trials=[t.number for t in means],
-        diverged_x=[place[t.number] for t in results if math.isinf(t.mean)],
+        diverged={t.number: place[t.number] for t in results if math.isinf(t.mean)},
         baselines=named_baselines(analysis, measure, split),
     )
 
@@ -466,6 +468,7 @@ def gradient_agreement(analysis: Analysis) -> Agreement:
         t for t in analysis.trials if t.is_complete and math.isfinite(t.mean) and {*similarity} & {*cosine} & {t.number}
     ]
     return Agreement(
+        [t.number for t in known],
         [t.label for t in known],
         [t.mean for t in known],
         [similarity[t.number] for t in known],

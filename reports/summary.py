@@ -162,14 +162,15 @@ def _breaks(analysis: Analysis, broken: Breakage) -> str:
     seeds = counted(len(broken.seeds), "seed")
     kinds = {name: name.replace("_", "-") for name in analysis.record.broken_outcomes}
     if not broken.broken:
+        none = f"none of {broken.finished} finished runs" if broken.finished > 1 else "no run (1 finished)"
         return (
-            f"Nowhere that was tried: none of {broken.finished} finished runs ended {_either([*kinds.values()])}. From {seeds}, that "
+            f"Nowhere that was tried: {none} ended {_either([*kinds.values()])}. From {seeds}, that "
             f"still allows a seed to break with a probability of up to {percent(high)} (at {SURE}).{_trivial(broken)}"
         )
     counts = ", ".join(f"{broken.kinds[name]} {said}" for name, said in kinds.items() if broken.kinds[name])
     return (
-        f"{broken.broken} of {broken.finished} finished runs broke ({counts}), under {len(broken.broken_seeds)} of {seeds} (a seed's "
-        f"probability: {percent(low)} to {percent(high)}, at {SURE}). {_where(analysis, broken)}{_trivial(broken)}"
+        f"{broken.broken} of {counted(broken.finished, 'finished run')} broke ({counts}), under {len(broken.broken_seeds)} of {seeds} (a "
+        f"seed's probability: {percent(low)} to {percent(high)}, at {SURE}). {_where(analysis, broken)}{_trivial(broken)}"
     )
 
 

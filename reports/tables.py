@@ -1,7 +1,7 @@
 """What tables of the page are made of, and those of how training broke."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from depth_loss_sweep.reports.analysis import Analysis
@@ -33,14 +33,18 @@ class Table:
 def numeric(value: float, text: str | None = None) -> Cell:
     """A number's cell; missing numbers sort last whichever way they are written."""
     known = value is not None and not math.isnan(value)
-    return Cell(number(value) if text is None else text, float(value) if known else "", "number")
+    return Cell(_signed(number(value) if text is None else text), float(value) if known else "", "number")
 
 
-def between(low: float | None, high: float | None) -> Cell:
+def between(low: float | None, high: float | None, write: Callable[[float], str] = number) -> Cell:
     """An interval's cell; empty where it has no ends."""
     if low is None or high is None or not math.isfinite(low):
         return Cell("–", "", "number")
-    return Cell(f"{number(low)} to {number(high)}", low, "number")
+    return Cell(_signed(f"{write(low)} to {write(high)}"), low, "number")
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", "−")
 
 
 def number_table(analysis: Analysis, measures: Sequence[Measure]) -> Table:

@@ -141,7 +141,7 @@ def _correlation(places: Sequence[float], values: Sequence[float]) -> str:
     """With an interval that holds for both kinds of agreement at once."""
     found = rank_correlation(places, values)
     low, high = rank_interval(found, len(places), 1 - LEVEL / len(HOW))
-    return f"{found:.2f} over {len(places)} trials ({low:.2f} to {high:.2f})"
+    return f"{found:.2f} over {len(places)} trials ({low:.2f} to {high:.2f})".replace("-", "−")
 
 
 def _predicts(found: Agreement, measure: Measure) -> str:

@@ -70,6 +70,23 @@
       here.textContent = `Here: ${said.join(", ")}.`;
     };
 
+    // The selected trial's card shows the same maps.
+    const fillCard = (stop) => {
+      const box = document.querySelector("aside.trial .maps");
+      if (!box || stop.trial !== Store.trialOf(root)) return;
+      const figures = [...root.querySelectorAll(".maps figure")].map((figure) => {
+        const copy = figure.cloneNode(true);
+        const [from, to] = [figure, copy].map((each) => each.querySelector("canvas"));
+        if (from) {
+          Object.assign(to, { width: from.width, height: from.height }).getContext("2d").drawImage(from, 0, 0);
+          to.removeAttribute("tabindex");
+          to.nextElementSibling.remove();
+        }
+        return copy;
+      });
+      box.replaceChildren(...figures);
+    };
+
     const show = async () => {
       const turn = ++drawing;
       const stop = content.stops[range.value];
@@ -103,6 +120,7 @@
         Object.assign(cell.firstChild.style, { height: `${(TALLEST * (rmse(each) ?? 0)) / (worst || 1)}px`, background: run(each)?.colour ?? "none" });
       });
       read();
+      fillCard(stop);
     };
 
     const go = (stop) => {
@@ -164,17 +182,22 @@
     await show();
   };
 
+  const sliders = new Set(document.querySelectorAll(".slider"));
+  const begin = (root) => {
+    if (!sliders.delete(root)) return;
+    seen.unobserve(root);
+    start(root);
+  };
   const seen = new IntersectionObserver(
-    (entries) => {
-      for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
-        seen.unobserve(target);
-        start(target);
-      }
-    },
+    (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => begin(entry.target)),
     { rootMargin: "500px" },
   );
-  for (const root of document.querySelectorAll(".slider")) {
+  for (const root of sliders) {
     root.hidden = false;
     seen.observe(root);
   }
+  // A selected trial's card shows pictures, wherever the reader is on the page.
+  const beginSelected = () => [...sliders].filter((root) => Store.trialOf(root) !== null).forEach(begin);
+  document.addEventListener("trial", beginSelected);
+  beginSelected();
 })();

@@ -88,7 +88,7 @@
     });
     card.replaceChildren(bar,
       make("p", { className: "muted", textContent: [label[i], settings && !label[i].includes(settings) ? settings : "", verdict[i], state[i]].filter(Boolean).join(" · ") }),
-      ...weights(study, i), make("div", { className: "scroll" }, seeds(study, runs)), ...figures.map((f) => f.el));
+      ...weights(study, i), make("div", { className: "scroll" }, seeds(study, runs)), make("div", { className: "maps" }), ...figures.map((f) => f.el));
     if (again[i]) {
       const how = study.is_drawn ? "In place of [search] and [weights] of the whole spec, this trains it again:" : "With the whole spec (below, What made it), this trains it again:";
       card.append(make("h3", { textContent: "Again" }), make("p", { className: "muted", textContent: how }), make("pre", { textContent: again[i] }));

@@ -59,7 +59,7 @@ def test_keys_move_along_the_weights(page):
 
 
 def test_the_pointer_reads_and_menus_choose(page):
-    """Under the pointer stands what was predicted; seeds and pictures are switched; a bar goes to its trial."""
+    """Under the pointer stands the prediction; seeds and pictures are switched; a bar goes to its trial; a trial's card has its maps."""
     page.hover("#study-1-slider canvas[data-map=truth]")
     until(page, "document.querySelector('.slider .here').textContent.startsWith('Here: truth')")
     page.select_option("#study-1-slider select[name=view]", "2")
@@ -71,6 +71,10 @@ def test_the_pointer_reads_and_menus_choose(page):
     until(page, f"{SHOWN}.startsWith('trial 2')")
     page.evaluate("location.hash = '#trial=0'")
     until(page, f"{SHOWN}.startsWith('trial 0')")
+    until(page, "document.querySelectorAll('aside.trial .maps figure').length === 4")
+    until(page, "document.querySelectorAll('aside.trial .maps small')[2].textContent.startsWith('w = 0, seed 2')")
+    page.keyboard.press("ArrowRight")
+    until(page, "document.querySelectorAll('aside.trial .maps small')[2]?.textContent.startsWith('w = 0.45, seed 2')")
 
 
 def test_it_plays_unless_motion_is_unwelcome(page):

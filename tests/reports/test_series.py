@@ -37,7 +37,7 @@ def test_a_diverged_trial_keeps_its_points_but_has_no_mean(study):
     """Its place is marked instead."""
     analysis = Analysis(study(trials=3, diverged=(2,)))
     series = measure_series(analysis, RMSE, main_axis(analysis))
-    assert series.diverged_x == [0.9] and series.mean_x == [0.0, 0.45] and len(series.seed_y) == 8
+    assert [*series.diverged.values()] == [0.9] and series.mean_x == [0.0, 0.45] and len(series.seed_y) == 8
 
 
 def test_the_combined_loss_has_no_trivial_predictors(study):

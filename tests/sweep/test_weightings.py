@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import pytest
@@ -56,7 +57,9 @@ def test_the_page_draws_the_weights_of_each_rule(ruled, tmp_path) -> None:
     """A figure for each trial whose weights weren't fixed."""
     assert ruled.run("report", "rules", "--output", str(tmp_path / "page.html")) == 0
     page = (tmp_path / "page.html").read_text()
-    assert "Weights that a rule sets" in page and page.count('"effective weight"') == len(WEIGHTINGS) - 1
+    figures = json.loads(re.search(r'id="data">(.*?)</script>', page).group(1))["figures"]
+    drawn = [anchor for anchor in figures if anchor.startswith("study-1-weightings-")]
+    assert "Weights that a rule sets" in page and len(drawn) == len(WEIGHTINGS) - 1
 
 
 def test_killed_and_resumed_it_ends_with_the_same_numbers(ruled, new_lab) -> None:
