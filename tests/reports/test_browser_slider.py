@@ -74,7 +74,7 @@ def test_the_pointer_reads_and_menus_choose(page):
     until(page, "document.querySelectorAll('aside.trial .maps figure').length === 4")
     until(page, "document.querySelectorAll('aside.trial .maps small')[2].textContent.startsWith('w = 0, seed 2')")
     page.keyboard.press("ArrowRight")
-    until(page, "document.querySelectorAll('aside.trial .maps small')[2]?.textContent.startsWith('w = 0.45, seed 2')")
+    until(page, "document.querySelectorAll('aside.trial .maps small')[2]?.textContent.startsWith('w = 0.9, seed 2')")
 
 
 def test_it_plays_unless_motion_is_unwelcome(page):

@@ -75,7 +75,7 @@ def test_how_gradients_agree_is_drawn_against_the_outcome_of_many_trials(study):
     found = gradient_agreement(Analysis(known))
     assert found.similarity == pytest.approx([0.75 * v for v in found.values]) and len(found.trials) == 10
     assert found.cosine == pytest.approx([-v for v in found.values])
-    assert "Rank correlation with the outcome: -1.00 over 10 trials" in render([known])
+    assert "Rank correlation with the outcome: −1.00 over 10 trials" in render([known])
     assert "study-1-agreement" in anchors(known) and "study-1-agreement" not in anchors(record)
     few = study(trials=7)
     assert "study-1-agreement" not in anchors(
