@@ -19,6 +19,7 @@ from depth_loss_sweep.reports.charts import (
     bar_width,
     clean,
     ends,
+    epoch_ticks,
     new_chart,
     place_ticks,
     reach,
@@ -217,7 +218,7 @@ def _finish_beside(chart: Chart, curves: Sequence[RunCurve]) -> None:
     """A legend, whole epochs, and a line where the broken run broke."""
     add_legend(chart)
     last = max(epoch for curve in curves for epoch in curve.epochs)
-    chart.layout["xaxis"] |= {"tick0": 0, "dtick": max(1, math.ceil(last / 8)), "range": [0.7, last + 0.3]}
+    chart.layout["xaxis"] |= {**epoch_ticks(last), "range": [0.7, last + 0.3]}
     line = {"color": OUTCOME_COLOURS["non_finite"], "width": 1.2, "dash": "dash"}
     chart.layout["shapes"] = [
         {"type": "line", "yref": "paper", "x0": curve.onset, "x1": curve.onset, "y0": 0, "y1": 1, "line": line}

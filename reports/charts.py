@@ -267,6 +267,11 @@ def add_diverged(chart: Chart, places: Mapping[int, float]) -> None:
     chart.layout["yaxis2"] = hidden
 
 
+def epoch_ticks(last: int) -> dict[str, int]:
+    """Of an axis of epochs up to `last`: whole ones, and few."""
+    return {"tick0": 0, "dtick": max(1, math.ceil(last / 8))}
+
+
 def bar_width(x: Sequence[float]) -> float:
     """How wide bars at these places are: no thinner than can be seen, though neighbours may then touch."""
     numbers = sorted(set(x))

@@ -21,6 +21,7 @@ from depth_loss_sweep.reports.charts import (
     clean,
     colour_at,
     ends,
+    epoch_ticks,
     new_chart,
     place_ticks,
     reach,
@@ -299,7 +300,7 @@ def curves_chart(
     add_baselines(chart, baselines, [epochs[0], epochs[-1]], y_range or (-math.inf, math.inf), side="right")
     _add_colour_key(chart, curves, axis)
     chart.layout["yaxis"]["range"] = y_range
-    chart.layout["xaxis"] |= {"tick0": 0, "dtick": max(1, math.ceil(len(epochs) / 8))}
+    chart.layout["xaxis"] |= epoch_ticks(len(epochs))
     return chart
 
 
@@ -320,6 +321,9 @@ def weights_chart(curves: Mapping[str, Curve], names: Mapping[str, str]) -> Char
             hovertemplate=f"{clean(names[term])}, epoch %{{x}}: %{{y}}<extra></extra>",
         )
     add_legend(chart)
+    chart.layout["xaxis"] |= epoch_ticks(
+        max((curve.epochs[-1] for curve in curves.values() if curve.epochs), default=1)
+    )
     return chart
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from depth_loss_sweep.reports import wording
 from depth_loss_sweep.reports.analysis import Analysis
-from depth_loss_sweep.reports.charts import MEAN, POINT, TRAIN, clean, new_chart, term_colours
+from depth_loss_sweep.reports.charts import MEAN, POINT, TRAIN, clean, epoch_ticks, new_chart, term_colours
 from depth_loss_sweep.reports.naming import beside_weights, text_list, written
 from depth_loss_sweep.reports.references import FIXED
 from depth_loss_sweep.reports.references import POINT as NAMED
@@ -124,7 +124,7 @@ def _chart(
 ) -> dict[str, Any]:
     layout = new_chart(HEIGHT, "epoch", unit).layout
     layout["yaxis"] |= {"nticks": 4} | axis
-    layout["xaxis"] |= {"tick0": 0, "dtick": max(1, math.ceil(epochs / 8))}
+    layout["xaxis"] |= epoch_ticks(epochs)
     shown = [
         {"name": clean(name), "colour": colour, "dash": dash, "values": values}
         for name, (colour, dash, values) in lines.items()

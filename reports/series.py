@@ -197,12 +197,17 @@ class Shares:
 
 
 def axes(analysis: Analysis) -> tuple[Axis, ...]:
-    """The axes a measure is drawn against: the swept variables, named points among them, or each weight of a simplex."""
+    """The axes a measure is drawn against: the swept variables, named points among them, or each weight of a simplex.
+
+    A variable of one value is no axis beside those that vary.
+    """
     record = analysis.record
     if record.kind == "simplex":
         titles = {f"weight_{t}": f"weight of {analysis.term_names[t]}" for t in analysis.varying_terms}
     else:
-        titles = {f"var_{v}": _variable_title(analysis, v) for v in record.variables if f"var_{v}" in record.trials}
+        fixed = {v["name"] for v in record.spec.get("variables", ()) if len(v.get("values", "..")) == 1}
+        shown = [v for v in record.variables if v not in fixed] or record.variables
+        titles = {f"var_{v}": _variable_title(analysis, v) for v in shown if f"var_{v}" in record.trials}
         if not titles:
             return (trial_axis(record),)
     return tuple(_column_axis(record, column, title) for column, title in titles.items())

@@ -130,3 +130,17 @@ def test_ticks_stand_where_something_was_tried(study):
     wide = replace(wide, spec={**wide.spec, "variables": [{"name": "w", "low": 0.001, "high": 1.0, "log": True}]})
     (axis,) = axes(Analysis(wide))
     assert axis.ticks == {-3.0: "0.001", -2.0: "0.01", -1.0: "0.1", 0.0: "1"}
+
+
+def test_a_variable_of_one_value_is_no_axis(study) -> None:
+    """Rules over one named point are drawn along the rules, not over a map of two variables; a point alone is its own axis."""
+    record = study(kind="points", trials=3)
+    rules = record.trials.assign(**{"var_point": "equal", "var_loss.weighting": ["fixed", "rlw", "dwa"]})
+    variables = [{"name": "point", "values": ["equal"]}, {"name": "loss.weighting", "values": ["fixed", "rlw", "dwa"]}]
+    names = tuple(v["name"] for v in variables)
+    swept = replace(record, trials=rules, variables=names, spec={**record.spec, "variables": variables})
+    (axis,) = axes(Analysis(swept))
+    assert axis.names == ("fixed", "rlw", "dwa")
+    assert main_axis(Analysis(swept)) == axis
+    alone = replace(swept, variables=names[:1], spec={**record.spec, "variables": variables[:1]})
+    assert [a.names for a in axes(Analysis(alone))] == [("equal",)]
