@@ -76,7 +76,8 @@ def seeds_note(analysis: Analysis) -> str:
     counts = [t.interval.n for t in analysis.trials if t.interval.n]
     least, most = min(counts, default=1), max(counts, default=1)
     n = counted(most, "seed") if least == most else f"{least} to {most} seeds"
-    text = f"Grey: each seed. Diamonds: means with 95 % t-intervals ({n}). Dashed: trivial predictors."
+    seeds = f"Grey: each seed. Diamonds: means with 95 % t-intervals ({n})." if most > 1 else "Diamonds: one run each."
+    text = f"{seeds} Dashed: trivial predictors."
     if any(math.isinf(t.mean) for t in analysis.trials):
         text += " A red cross at the top: a seed went non-finite, so the trial counts as infinite."
     return text

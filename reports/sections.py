@@ -174,14 +174,19 @@ def _terms(analysis: Analysis, axis: Axis) -> Section:
         "Each loss term without its weight, on the validation split. A term usually falls where its own weight is "
         "large; whether depth gets better is what the metrics say."
     )
-    return Section("terms", "Each unweighted term against the weight", lead, shown, toggles_baselines=True)
+    return Section("terms", f"Each unweighted term against {_said(axis)}", lead, shown, toggles_baselines=True)
+
+
+def _said(axis: Axis) -> str:
+    """An axis in a heading: a field of the spec by its dotted name, weights and named points as the weight that they are."""
+    return axis.title if "." in axis.title.split("(")[0] else "the weight"
 
 
 def _metrics(analysis: Analysis, axis: Axis) -> Section:
     principal = [m for m in analysis.measured_metrics if m.column in PRINCIPAL and m != analysis.ranking]
     lead = "On the validation split, for final epochs. If all of them agree, so can you."
     shown = _small(analysis, principal, axis)
-    return Section("metrics", "Metrics against the weight", lead, shown, toggles_baselines=True)
+    return Section("metrics", f"Metrics against {_said(axis)}", lead, shown, toggles_baselines=True)
 
 
 def _other_metrics(analysis: Analysis, axis: Axis) -> Section | None:
