@@ -83,7 +83,7 @@ def best(
     said, _ = headline(decision, spec_recipe(named.weights, named.params) if named else "", measure)
     chosen = decision.trial if trial is None else trial
     if (targets or python) and chosen is None:
-        raise StudyError(f"no trial of {name!r} can be named: {said}. Or choose with --trial N")
+        raise StudyError(f"no trial of {name!r} can be named: {said}; choose one yourself with --trial N")
     if python and chosen is not None:
         from depth_loss_sweep.snippets import loss_snippet
 
