@@ -1,4 +1,4 @@
-"""Depth files of the kinds that people have, as metres: PNG, PGM, NumPy, TIFF, OpenEXR and HDF5.
+"""Depth files of the kinds that people have, as metres: PNG, PGM, PFM, NumPy, TIFF, OpenEXR and HDF5.
 
 A file is told by its content, whatever its suffix; but one that is called PNG has to be one. A size that it claims is checked
 before memory is taken for it, and nothing in it is ever run. h5py and OpenEXR are imported when a file needs them.
@@ -24,15 +24,13 @@ from depth_loss_sweep.data.errors import DAMAGE, BadFileError, DataError
 from depth_loss_sweep.data.pictures import JPEG_START, PNG_SIGNATURE, decode_picture, read_bytes, read_rgb, size_fault
 from depth_loss_sweep.data.settings import DataSettings
 
-SUFFIXES = (".png", ".pgm", ".npy", ".tif", ".tiff", ".exr", ".h5", ".hdf5")
-"""How files of depth end."""
-
 DECODER_VERSION = 1
 """Raise it when the same files would give other metres; `data.pairs` has its own for PNG."""
 
 ADVICE = "replace it, or move it away with its picture"
 TIFF_MODES = ("F", "I", "I;16", "I;16L", "I;16B", "L")
 PGM_HEADER = re.compile(rb"P5(?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,5})\s")
+PFM_HEADER = re.compile(rb"P[fF]\s+(\d{1,9})\s+(\d{1,9})\s+([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?)\s")
 DEPTH_CHANNELS = ("Z", "V", "Y", "R")
 """Channels of an OpenEXR file that may hold depth, the likeliest first: Z by its specification, V as Blender writes it."""
 
@@ -128,7 +126,7 @@ def decode_depth(data: bytes, path: Path, dataset: str | None = None) -> np.ndar
     decode = _png if path.suffix.lower() == ".png" else next(by_content, None)
     if decode is None:
         what = "is empty" if not data else "is none of the kinds of depth files that are read"
-        raise BadFileError(path, f"{what} (PNG, PGM, NPY, TIFF, OpenEXR, HDF5); {ADVICE}")
+        raise BadFileError(path, f"{what} (PNG, PGM, PFM, NPY, TIFF, OpenEXR, HDF5); {ADVICE}")
     try:
         with warnings.catch_warnings():  # what is wrong, our errors say
             warnings.simplefilter("ignore")
@@ -175,6 +173,8 @@ def _jpeg(_: bytes, path: Path, __: str | None) -> np.ndarray:
 def _png(data: bytes, path: Path, _: str | None) -> np.ndarray:
     if data.startswith(JPEG_START):
         _jpeg(data, path, _)
+    if data and not data.startswith(PNG_SIGNATURE):
+        raise BadFileError(path, f"is no PNG, as its name says; {ADVICE}")
     raw = decode_picture(path, cv2.IMREAD_UNCHANGED, data=data)
     if raw.ndim != 2:
         raise BadFileError(
@@ -209,6 +209,24 @@ def _pgm(data: bytes, path: Path, _: str | None) -> np.ndarray:
     if height * width * kind.itemsize > len(data) - header.end():
         raise ValueError
     return np.frombuffer(data, kind, height * width, header.end()).reshape(height, width).astype(kind.newbyteorder("="))
+
+
+def _pfm(data: bytes, path: Path, _: str | None) -> np.ndarray:
+    """A PFM of one channel: float32, the lowest row first, low byte first where its scale is negative.
+
+    How large the scale is counts for nothing, as in most readers. Source: Debevec, PFM Portable FloatMap Image Format.
+    """
+    header = PFM_HEADER.match(data)
+    if header is None:
+        raise ValueError
+    width, height, scale = int(header[1]), int(header[2]), float(header[3])
+    require_size((height, width), path)
+    if data.startswith(b"PF"):
+        raise BadFileError(path, "is a PFM of 3 channels; depth has one (Pf)")
+    if not scale or height * width * 4 != len(data) - header.end():
+        raise ValueError
+    kind = "<f4" if scale < 0 else ">f4"
+    return np.frombuffer(data, kind, offset=header.end()).reshape(height, width)[::-1].astype(np.float32)
 
 
 def _tiff(data: bytes, path: Path, _: str | None) -> np.ndarray:
@@ -308,6 +326,8 @@ DECODERS: dict[bytes, Callable[[bytes, Path, str | None], np.ndarray]] = {
     JPEG_START: _jpeg,
     b"\x93NUMPY": _npy,
     b"P5": _pgm,
+    b"Pf": _pfm,
+    b"PF": _pfm,
     b"II*\0": _tiff,
     b"MM\0*": _tiff,
     b"II+\0": _tiff,  # BigTIFF

@@ -12,7 +12,6 @@ from depth_loss_sweep.data.errors import BadFileError, DataError
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import FOLDERS, Item, file_digest, refuse_faults
 
-PICTURES = (".jpg", ".jpeg", ".png")
 TOKEN = re.compile(r"(\{\w*\}|\*\*/|\*|[{}])")
 
 

@@ -8,11 +8,11 @@ from os.path import commonpath
 from pathlib import Path, PurePosixPath
 
 from depth_loss_sweep.data.errors import DataError
-from depth_loss_sweep.data.registry import SOURCES
+from depth_loss_sweep.data.registry import DEPTHS, PICTURES, SOURCES, ending
 from depth_loss_sweep.data.sources import list_files
 
-PICTURE = re.compile(r"(?i)[^/]\.(jpg|jpeg|png)$")
-DEPTH = re.compile(r"(?i)[^/]\.(png|pgm|npy|tiff?|exr|h5|hdf5)$")
+PICTURE = re.compile(f"(?i)[^/]{ending(PICTURES)}")
+DEPTH = re.compile(f"(?i)[^/]{ending(DEPTHS)}")
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from depth_loss_sweep.data.errors import DataError, reading
-from depth_loss_sweep.data.file_pairs import PICTURES, FilePair, FilePairs, Found, folder_of, match_files
+from depth_loss_sweep.data.file_pairs import FilePair, FilePairs, Found, folder_of, match_files
+from depth_loss_sweep.data.registry import PICTURES
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import Item, list_files, names_of
 

@@ -1,9 +1,9 @@
 """RGB pictures beside their depth, one folder a scene: `pairs:PATH`.
 
-    PATH/[train|val|test/]SCENE/NAME.jpg         (or .jpeg, .png)
+    PATH/[train|val|test/]SCENE/NAME.jpg         (or .jpeg, .png, .webp, .ppm)
     PATH/[train|val|test/]SCENE/NAME_depth.png   (16-bit, one channel; millimetres and 0 = invalid by default)
 
-or NAME_depth.npy, .tiff, .exr, .pgm or .h5 (`data.depth`), in metres where it holds fractions.
+or NAME_depth.npy, .tiff, .exr, .pgm, .pfm or .h5 (`data.depth`), in metres where it holds fractions.
 
 The scene is the folder below train/, val/ or test/, so a scene may reappear in another of these. Pictures count as
 they are stored: an orientation tag in them is ignored, because their depth has none.
@@ -20,10 +20,10 @@ from depth_loss_sweep.data import depth
 from depth_loss_sweep.data.depth import DepthCoding, load_pair
 from depth_loss_sweep.data.errors import BadFileError, DataError
 from depth_loss_sweep.data.pictures import is_depth_png
+from depth_loss_sweep.data.registry import DEPTHS, PICTURES
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import FOLDERS, Item, file_digest, list_files, names_of, refuse_faults
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
 DEPTH_STEM = "_depth"
 DEPTH_ENDING = f"{DEPTH_STEM}.png"
 MASK_ENDING = "_depth_mask.npy"
@@ -42,7 +42,7 @@ class _Files:
 
     def settle(self) -> list[Path]:
         """Take the depth from the only file of another kind where there is no PNG; return those that are left beside one."""
-        readable = [path for path in self.others if path.suffix.lower() in depth.SUFFIXES]
+        readable = [path for path in self.others if path.suffix.lower() in DEPTHS]
         if self.depth:
             return readable
         if len(readable) == 1:
@@ -78,7 +78,7 @@ class PairsSource:
         self._files, left_over = _find(root, listing.files)
         depths = {files.depth for files in self._files.values()}
         listing.files = [path for path in listing.files if path not in depths and path not in left_over]
-        listing.note_unread(root, SUFFIXES)
+        listing.note_unread(root, PICTURES)
         self.faults, self.notes = listing.faults, listing.notes
         if left_over:
             names = names_of([path.relative_to(root).as_posix() for path in left_over])
@@ -124,7 +124,7 @@ def _find(root: Path, paths: Sequence[Path]) -> tuple[dict[str, _Files], list[Pa
         stem = key[: -len(path.suffix)] if path.suffix else key
         if path.name.lower().endswith(DEPTH_ENDING):
             found.setdefault(key[: -len(DEPTH_ENDING)], _Files()).depth = path
-        elif path.suffix.lower() in SUFFIXES:
+        elif path.suffix.lower() in PICTURES:
             found.setdefault(stem, _Files()).pictures.append(path)
         elif stem.lower().endswith(DEPTH_STEM):
             others.setdefault(stem[: -len(DEPTH_STEM)], []).append(path)

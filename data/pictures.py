@@ -19,7 +19,21 @@ JPEG_LEAST = 0xC0
 """Markers below are reserved."""
 JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 """The next marker that isn't a stuffed byte, a restart or a fill byte: within a scan, that is what ends it."""
-OTHERS = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"RIFF": "WebP", b"v/1\x01": "OpenEXR"}
+RIFF, WEBP = b"RIFF", b"WEBP"
+ANIMATED = 0x02
+"""The flag of an extended WebP file (VP8X) that holds several pictures."""
+
+PPM_START = b"P6"
+PPM_HEADER = re.compile(rb"P6(?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,5})\s")
+OTHERS = {
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"v/1\x01": "OpenEXR",
+    b"P3": "PPM of digits",
+}
+EXPECTED = "neither PNG, JPEG, WebP nor PPM"
 HEIC = (b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf", b"ftypavi")
 MOST_PIXELS = 1 << 28
 """A header is believed up to this size; a few bytes can claim so many pixels that decoding them takes all memory."""
@@ -28,7 +42,7 @@ ADVICE = "replace it by a whole PNG or JPEG, or move it away with its pair"
 
 
 def read_rgb(path: Path, data: bytes | None = None) -> np.ndarray:
-    """A JPEG or PNG as (H, W, 3) uint8 RGB, as stored: an orientation tag is ignored. DataError for a bad file.
+    """A JPEG, PNG, WebP or PPM as (H, W, 3) uint8 RGB, as stored: an orientation tag is ignored. DataError for a bad file.
 
     `data` are its bytes where they are known; the path then says what they are called.
     """
@@ -44,7 +58,7 @@ def is_depth_png(path: Path) -> bool:
 
 
 def decode_picture(path: Path, flags: int, advice: str = ADVICE, data: bytes | None = None) -> np.ndarray:
-    """A JPEG or PNG, decoded by OpenCV with these flags. DataError, with the advice, for a bad file."""
+    """A JPEG, PNG, WebP or PPM, decoded by OpenCV with these flags. DataError, with the advice, for a bad file."""
     data = check_picture(path, advice, data)
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -56,7 +70,7 @@ def decode_picture(path: Path, flags: int, advice: str = ADVICE, data: bytes | N
 
 
 def check_picture(path: Path, advice: str = ADVICE, data: bytes | None = None) -> bytes:
-    """The bytes of a JPEG or PNG that is whole, as far as can be told without decoding it; DataError for another."""
+    """The bytes of a picture file that is whole, as far as can be told without decoding it; DataError for another."""
     data = read_bytes(path) if data is None else data
     fault = _fault(data)
     if fault is not None:
@@ -77,9 +91,13 @@ def _fault(data: bytes) -> str | None:
         return _png_fault(data)
     if data.startswith(JPEG_START):
         return _jpeg_fault(data)
+    if data.startswith(RIFF) and data[8:12] == WEBP:
+        return _webp_fault(data)
+    if data.startswith(PPM_START):
+        return _ppm_fault(data)
     other = next((name for start, name in OTHERS.items() if data.startswith(start)), None)
     other = "HEIC or AVIF" if data[4:12].startswith(HEIC) else other
-    return f"is {other}, neither PNG nor JPEG" if other else "is neither PNG nor JPEG"
+    return f"is {other}, {EXPECTED}" if other else f"is {EXPECTED}"
 
 
 def size_fault(height: int, width: int) -> str | None:
@@ -106,6 +124,44 @@ def _jpeg_fault(data: bytes) -> str | None:
             size = struct.unpack_from(">HH", data, place + 3)
         scanned, place = scanned or marker == JPEG_SCAN, place + length
     return "is a truncated JPEG"
+
+
+def _webp_fault(data: bytes) -> str | None:
+    """Walks a WebP's chunks (type, length, data; RFC 9649, section 2) to its end. Its pixels have no checksum."""
+    end, place, size = 8 + int.from_bytes(data[4:8], "little"), 12, None
+    if end > len(data):
+        return "is a truncated WebP"
+    while place + 8 <= end:
+        kind, length = struct.unpack_from("<4sI", data, place)
+        body, place = data[place + 8 : place + 18], place + 8 + length + length % 2
+        if kind == b"VP8X" and body[:1] and body[0] & ANIMATED:
+            return "is a WebP of several pictures"
+        if kind in (b"VP8 ", b"VP8L") and place <= end + 1:  # some leave the last byte of filling out
+            size = _webp_size(kind, body)
+    return size_fault(*size) if size and end <= place <= end + 1 else "is a damaged WebP"
+
+
+def _webp_size(kind: bytes, body: bytes) -> tuple[int, int] | None:
+    """Height and width by the first bytes of a WebP's picture: lossy (RFC 6386, section 9.1) or lossless (RFC 9649, section 3)."""
+    if kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a" and len(body) == 10:
+        width, height = struct.unpack_from("<HH", body, 6)
+        return height & 0x3FFF, width & 0x3FFF
+    if kind == b"VP8L" and body[:1] == b"\x2f" and len(body) >= 5:
+        bits = int.from_bytes(body[1:5], "little")
+        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    return None
+
+
+def _ppm_fault(data: bytes) -> str | None:
+    """A binary PPM (P6) of 8 bits, with as many bytes as it says (Netpbm's specification)."""
+    header = PPM_HEADER.match(data)
+    if header is None:
+        return "is a damaged PPM (it has no header)"
+    width, height, most = map(int, header.groups())
+    if most != 255:
+        return f"is a PPM whose greatest value is {most}, and 255 is expected"
+    fault = size_fault(height, width)
+    return fault or ("is a truncated PPM" if len(data) < header.end() + 3 * height * width else None)
 
 
 def _png_fault(data: bytes) -> str | None:

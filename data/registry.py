@@ -1,5 +1,10 @@
-"""The sources of pictures by name. To add one is to write its module and to add its line. Neither torch nor OpenCV here."""
+"""The sources of pictures by name, and how the files that they read end. Neither torch nor OpenCV here.
 
+To add a source is to write its module and to add its line.
+"""
+
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,6 +13,17 @@ from pydantic import Field
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.registry import Entry
 from depth_loss_sweep.usercode import Reference
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".ppm")
+"""How files of pictures end."""
+
+DEPTHS = (".png", ".pgm", ".pfm", ".npy", ".tif", ".tiff", ".exr", ".h5", ".hdf5")
+"""How files of depth end."""
+
+
+def ending(suffixes: Iterable[str]) -> str:
+    """A pattern of the names that end so."""
+    return rf"({'|'.join(map(re.escape, suffixes))})$"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +64,7 @@ SOURCES: dict[str, SourceEntry] = {
         title="pictures beside their depth",
         code="depth_loss_sweep.data.pairs:PairsSource",
         unit=MILLIMETRES,
-        traces=(r"_depth\.(png|pgm|npy|tiff?|exr|h5|hdf5)$",),
+        traces=(f"_depth{ending(DEPTHS)}",),
     ),
     "tum": SourceEntry(
         title="TUM RGB-D",

@@ -91,7 +91,7 @@ def test_unchanged_files_are_not_read_again(pairs, settings_of, tmp_path, monkey
 def test_bad_picture_leaves_nothing_half_written(pairs, settings_of, tmp_path):
     """A build that meets a bad picture names it and leaves no folder behind."""
     (pairs / "scene_3/001.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"scene_3/001\.png is neither PNG nor JPEG"):
+    with pytest.raises(DataError, match=r"scene_3/001\.png is neither PNG, JPEG, WebP nor PPM"):
         build(settings_of(pairs), tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
 

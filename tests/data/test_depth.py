@@ -13,6 +13,7 @@ from PIL import Image
 
 from depth_loss_sweep.data.depth import DepthCoding, read_depth
 from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.guess import suggestion
 from depth_loss_sweep.data.prepare import prepare
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import open_source
@@ -27,6 +28,12 @@ def _png(path: Path, numbers: np.ndarray) -> None:
 def _pgm(path: Path, numbers: np.ndarray) -> None:
     height, width = numbers.shape
     path.write_bytes(b"P5\n# by a camera\n%d %d\n65535\n" % (width, height) + numbers.astype(">u2").tobytes())
+
+
+def _pfm(path: Path, numbers: np.ndarray, scale: float = -1.0) -> None:
+    kind = "<f4" if scale < 0 else ">f4"
+    height, width = numbers.shape
+    path.write_bytes(f"Pf\n{width} {height}\n{scale}\n".encode() + numbers[::-1].astype(kind).tobytes())
 
 
 def _tiff(path: Path, numbers: np.ndarray) -> None:
@@ -50,6 +57,7 @@ FRACTIONS: dict[str, Callable[[Path, np.ndarray], None]] = {
     "x.npy": np.save,
     "x.tiff": _tiff,
     "x.exr": _exr,
+    "x.pfm": _pfm,
     "x.h5": _hdf5,
 }
 
@@ -72,6 +80,21 @@ def test_fractions_are_metres(tmp_path, name):
     FRACTIONS[name](tmp_path / name, numbers)
     np.testing.assert_array_equal(read_depth(tmp_path / name, DepthCoding()), np.float32([[1.5, 0, 0], [0, 0, 1e10]]))
     assert read_depth(tmp_path / name, DepthCoding(scale=0.01))[0, 0] == pytest.approx(0.015)
+
+
+@pytest.mark.parametrize("scale", [-1.0, 1.0, -0.003922, 255.0])
+def test_a_pfm_says_its_byte_order(tmp_path, scale):
+    """Negative is low byte first; the lowest row comes first; how large the scale is changes no metre."""
+    numbers = np.array([[1.5, 2.5, np.inf], [4.25, -1, 1e3]], np.float32)
+    _pfm(tmp_path / "x.pfm", numbers, scale)
+    np.testing.assert_array_equal(read_depth(tmp_path / "x.pfm", DepthCoding()), [[1.5, 2.5, 0], [4.25, 0, 1000]])
+
+
+def test_a_depth_called_png_is_one(tmp_path):
+    """Another kind under that name is refused, since nothing else tells who is wrong."""
+    _pfm(tmp_path / "x.png", np.ones((2, 3), np.float32))
+    with pytest.raises(DataError, match=r"x\.png is no PNG, as its name says"):
+        read_depth(tmp_path / "x.png", DepthCoding())
 
 
 def test_eight_bits_need_their_range(tmp_path):
@@ -119,6 +142,12 @@ BAD = {
     "npy of nothing": (_npy("(0, 3)", content=b""), "claims to have"),
     "PGM cut": (b"P5\n4 4\n65535\n" + b"\0" * 31, "is truncated or damaged"),
     "PGM that claims all memory": (b"P5\n999999999 999999999\n65535\n", "claims to have 999999999x999999999 pixels"),
+    "PFM cut": (b"Pf\n4 4\n-1\n" + b"\0" * 63, "is truncated or damaged"),
+    "PFM with more than it says": (b"Pf\n4 4\n-1\n" + b"\0" * 65, "is truncated or damaged"),
+    "PFM of no byte order": (b"Pf\n1 1\n0.0\n" + b"\0" * 4, "is truncated or damaged"),
+    "PFM of colours": (b"PF\n1 1\n-1\n" + b"\0" * 12, "is a PFM of 3 channels; depth has one (Pf)"),
+    "PFM that claims all memory": (b"Pf\n999999999 999999999\n1\n", "claims to have 999999999x999999999 pixels"),
+    "PFM of words": (b"Pf\nfour four\n-1\n" + b"\0" * 64, "is truncated or damaged"),
     "TIFF cut": (b"II*\0" + b"\0" * 20, "is a TIFF of mode unknown, or damaged"),
     "HDF5 cut": (b"\x89HDF\r\n\x1a\n" + b"\0" * 80, "is truncated or damaged"),
     "EXR cut": (b"v/1\x01" + b"\0" * 80, "is truncated or damaged"),
@@ -177,7 +206,7 @@ def test_a_library_that_is_missing_is_one_line(tmp_path, monkeypatch, module, na
 # Beside their pictures -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["x.npy", "x.tiff", "x.exr", "x.h5"])
+@pytest.mark.parametrize("name", ["x.npy", "x.tiff", "x.exr", "x.pfm", "x.h5"])
 def test_pairs_read_depth_of_other_kinds(tmp_path, ramp, name):
     """NAME_depth.npy and the like are read as NAME_depth.png is; fractions are metres."""
     write_pair(tmp_path, "scene/1", ramp)
@@ -233,3 +262,26 @@ def test_sizes_may_differ_in_one_view(tmp_path, ramp, settings_of):
 def test_what_255_stands_for_is_part_of_what_a_png_says(tmp_path):
     """Another range of 8-bit depth is other depth; where it isn't said, a PNG is known by what it was always known by."""
     assert DepthCoding(at_255=10).png != DepthCoding(at_255=80).png != DepthCoding().png == "0.001:0"
+
+
+def test_webp_and_pfm_are_found_by_their_names(tmp_path, ramp):
+    """In a folder of pairs, in a list and by two patterns; and what lies there is guessed."""
+    for scene in range(3):
+        folder = tmp_path / f"scene_{scene}"
+        folder.mkdir()
+        Image.fromarray(np.full((24, 32, 3), 10 * scene, np.uint8)).save(folder / "1.webp", lossless=True)
+        _pfm(folder / "1_depth.pfm", ramp)
+        Image.fromarray(np.full((24, 32, 3), 10 * scene, np.uint8)).save(folder / "2.ppm")
+        _pfm(folder / "2_depth.pfm", ramp, 1.0)
+    (tmp_path / "all.txt").write_text("".join(f"scene_{n}/2.ppm scene_{n}/2_depth.pfm\n" for n in range(3)))
+    patterns = {"rgb_files": "{scene}/1.webp", "depth_files": "{scene}/1_depth.pfm"}
+    for settings, count in (
+        (DataSettings(source=f"pairs:{tmp_path}"), 6),
+        (DataSettings(source=f"list:{tmp_path}/all.txt"), 3),
+        (DataSettings.model_validate({"source": f"list:{tmp_path}"} | patterns), 3),
+    ):
+        source = open_source(settings)
+        loaded = [source.load(item) for item in source.items()]
+        assert len(loaded) == count and not source.faults
+        assert all((image == image[0, 0]).all() and np.array_equal(depth, ramp) for image, depth in loaded)
+    assert "use pairs:" in (suggestion(f"diode:{tmp_path}") or "")

@@ -206,7 +206,7 @@ DAMAGES = {
     "truncated picture": (lambda p: _truncate(p / "1.png"), "1.png is a truncated PNG"),
     "damaged depth": (lambda p: _flip_byte(p / "1_depth.png"), "1_depth.png is a damaged PNG"),
     "empty": (lambda p: (p / "1.png").write_bytes(b""), "1.png is empty"),
-    "text": (lambda p: (p / "1.png").write_text("hello"), "1.png is neither PNG nor JPEG"),
+    "text": (lambda p: (p / "1.png").write_text("hello"), "1.png is neither PNG, JPEG, WebP nor PPM"),
     "no depth": (lambda p: (p / "1_depth.png").unlink(), "has no depth beside it; expected 1_depth.png"),
     "no picture": (lambda p: (p / "1.png").unlink(), "has no picture beside it"),
     "two pictures": (

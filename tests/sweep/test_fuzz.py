@@ -6,6 +6,7 @@ Seeded and bounded. Checksums are made right again after half of the damages, so
 
 import gzip
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
 import traceback
 import zipfile
 import zlib
@@ -330,14 +332,16 @@ def npy(array: np.ndarray) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "count"), [("0.png", 100), ("0.jpg", 100), ("0_depth.png", 100)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("0.png", 100), ("0.jpg", 100), ("0.webp", 30), ("0.ppm", 20), ("0_depth.png", 100)]
+)
 def test_damaged_pictures(judge: Judge, tmp_path: Path, name: str, count: int) -> None:
     """A pair of which one file is damaged."""
-    good = {"0.png": picture(".png"), "0.jpg": picture(".jpg"), "0_depth.png": depth_png()}
+    good = {f"0{kind}": picture(kind) for kind in (".png", ".jpg", ".webp", ".ppm")} | {"0_depth.png": depth_png()}
     for chance in cases(name, count):
         folder = tmp_path / str(judge.cases) / "scene"
         folder.mkdir(parents=True)
-        for file in {"0_depth.png", name, *(() if name == "0.jpg" else ("0.png",))}:
+        for file in {"0_depth.png", name if name != "0_depth.png" else "0.png"}:
             (folder / file).write_bytes(good[file])
         reseal = name.endswith(".png") and chance.random() < 0.5
         others = tuple(good.values())
@@ -381,17 +385,49 @@ def depth_file(kind: str) -> bytes:
         return npy(metres)
     if kind == ".pgm":
         return b"P5\n%d %d\n65535\n" % (SIZE, SIZE) + (1000 * metres).astype(">u2").tobytes()
+    if kind == ".pfm":
+        return b"Pf\n%d %d\n-1.0\n" % (SIZE, SIZE) + metres.astype("<f4").tobytes()
     buffer = io.BytesIO()
-    Image.fromarray(metres).save(buffer, "TIFF", compression="tiff_deflate")
+    if kind == ".h5":
+        with pytest.importorskip("h5py", reason="h5py is an extra").File(buffer, "w") as file:
+            file.create_dataset("depth", data=metres, chunks=(SIZE, SIZE), compression="gzip")
+    elif kind == ".exr":
+        openexr = pytest.importorskip("OpenEXR", reason="OpenEXR is an extra")
+        header = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}
+        with tempfile.NamedTemporaryFile(suffix=kind) as file:
+            openexr.File(header, {"Z": metres}).write(file.name)
+            return Path(file.name).read_bytes()
+    else:
+        Image.fromarray(metres).save(buffer, "TIFF", compression="tiff_deflate")
+    return buffer.getvalue()
+
+
+def container(kind: str) -> bytes:
+    """Three pictures with depth in one file."""
+    draw, buffer = np.random.default_rng(0), io.BytesIO()
+    if kind == "h5":
+        with pytest.importorskip("h5py", reason="h5py is an extra").File(buffer, "w") as file:
+            file["rgb"] = draw.integers(0, 255, (3, SIZE, SIZE, 3), dtype=np.uint8)
+            file.create_dataset(
+                "depth", data=draw.random((3, SIZE, SIZE)) + 1, chunks=(1, SIZE, SIZE), compression="gzip"
+            )
+            file["scene"] = [b"a", b"b", b"c"]
+        return buffer.getvalue()
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is an extra")
+    parquet = importlib.import_module("pyarrow.parquet")
+    table = {"image": [picture(".png")] * 3, "depth": [depth_png()] * 3, "scene": ["a", "b", "c"]}
+    parquet.write_table(pyarrow.table(table), buffer)
     return buffer.getvalue()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [".npy", ".pgm", ".tiff"])
-def test_damaged_depth_files(judge: Judge, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "count"), [(".npy", 60), (".pgm", 60), (".tiff", 60), (".pfm", 20), (".exr", 40), (".h5", 40)]
+)
+def test_damaged_depth_files(judge: Judge, tmp_path: Path, kind: str, count: int) -> None:
     """A pair whose depth is no PNG, and damaged."""
     good = depth_file(kind)
-    for chance in cases(kind, 60):
+    for chance in cases(kind, count):
         folder = tmp_path / str(judge.cases) / "scene"
         folder.mkdir(parents=True)
         (folder / "0.png").write_bytes(picture(".png"))
@@ -399,6 +435,17 @@ def test_damaged_depth_files(judge: Judge, tmp_path: Path, kind: str) -> None:
         others = tuple(depth_file(other) for other in (".npy", ".pgm", ".tiff"))
         bad.write_bytes(damaged(good, chance, (*others, npy(np.zeros((2, 2, 2))), npy(np.zeros(SIZE, "S3")))))
         source = ["data", "preview", f"pairs:{folder.parent}", "--set", f"image_size={SIZE}"]
+        judge(f"{kind} {judge.cases}", [*source, "--output", str(tmp_path / "sheet.png")], str(bad))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["h5", "parquet"])
+def test_damaged_containers(judge: Judge, tmp_path: Path, kind: str) -> None:
+    """Many pictures in one damaged file, whose libraries are C: they neither end the process nor speak for themselves."""
+    good, bad = container(kind), tmp_path / f"x.{kind}"
+    for chance in cases(kind, 40):
+        bad.write_bytes(damaged(good, chance, (depth_file(".npy"),)))
+        source = ["data", "preview", f"{kind}:{bad}", "--set", f"image_size={SIZE}"]
         judge(f"{kind} {judge.cases}", [*source, "--output", str(tmp_path / "sheet.png")], str(bad))
 
 
