@@ -8,7 +8,7 @@ from typing import Any
 from depth_loss_sweep.data.settings import Settings
 from depth_loss_sweep.model.names import ALL_TERMS, NETWORKS, WEIGHTINGS, network_entry
 from depth_loss_sweep.model.runtime import Runtime
-from depth_loss_sweep.model.settings import ModelSettings, OwnTerm, RunSettings
+from depth_loss_sweep.model.settings import LossSettings, ModelSettings, OwnMetric, OwnTerm, RunSettings
 from depth_loss_sweep.registry import options_of
 from depth_loss_sweep.usercode import options_stated
 
@@ -30,7 +30,8 @@ def run_identity(settings: RunSettings, runtime: Runtime, data_identity: str) ->
     if not settings.train.augment_copies:
         del train["augment_copies"]  # it came later
     # A further term that the study doesn't name is neither computed nor named here; one that it names is both, even at weight 0.
-    terms = {term: ALL_TERMS[term] for term in settings.weights if term not in settings.loss.own}
+    own = {name: term for name, term in settings.loss.own.items() if not _says_nothing(name, settings.loss)}
+    terms = {term: ALL_TERMS[term] for term in settings.weights if term not in own}
     in_use = options_of(terms, {"": WEIGHTINGS[settings.loss.weighting]})
     parts: dict[str, Any] = {
         "version": TRAINING_VERSION,
@@ -47,16 +48,32 @@ def run_identity(settings: RunSettings, runtime: Runtime, data_identity: str) ->
     }
     if settings.metrics:
         parts["metrics"] = settings.metrics
-    if settings.loss.own:
-        parts["loss"]["own"] = {name: _own(term) for name, term in settings.loss.own.items()}
+    parts["loss"].pop("own", None)
+    if own:
+        parts["loss"]["own"] = {name: _own_term(name, settings.loss) for name in own}
     if settings.own_metrics:
         parts["own_metrics"] = {name: _own(metric) for name, metric in settings.own_metrics.items()}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _own(term: OwnTerm) -> dict[str, Any]:
+def _says_nothing(name: str, loss: LossSettings) -> bool:
+    """Whether a table of `[terms]` names a built-in term as it is called anyway, and changes nothing of it."""
+    return loss.built_in(name) == name and loss.as_seen_by(name) == loss
+
+
+def _own_term(name: str, loss: LossSettings) -> dict[str, Any]:
+    """What determines a term of `[terms]`; of a built-in one by another name the options that it goes by, wherever they stand."""
+    term = loss.own[name]
+    if term.built_in is None:
+        return _own(term)
+    seen, fields = loss.as_seen_by(name), type(loss).model_fields
+    options = {key: getattr(seen, key) for key in term.built_in.keys}
+    return {"function": term.function, "options": {k: v for k, v in options.items() if v != fields[k].default}}
+
+
+def _own(own: OwnTerm | OwnMetric) -> dict[str, Any]:
     """What determines a term or metric of the user's own: neither its label nor its unit."""
-    return {"function": term.function, "options": options_stated(term.function, term.options)}
+    return {"function": own.function, "options": options_stated(own.function, own.options)}
 
 
 def _network(settings: ModelSettings) -> dict[str, Any]:

@@ -225,9 +225,9 @@ def _built_in(term: str) -> Callable[[Maps, LossSettings], PerImage]:
 
 
 def _compute(term: str, maps: Maps, loss: LossSettings) -> PerImage:
-    """A term of the registry's or of the user's own, which is looked for first."""
-    if term not in loss.own:
-        return _built_in(term)(maps, loss)
+    """A term of the registry's, or of the user's own."""
+    if built_in := loss.built_in(term):
+        return _built_in(built_in)(maps, loss.as_seen_by(term))
     assert maps.image is not None
     return PerImage(*term_values(loss.own[term], maps.pred, maps.target, maps.mask, maps.image))
 
@@ -307,7 +307,8 @@ class CombinedLoss(nn.Module):
         return computed
 
     def _needs_image(self, term: str) -> bool:
-        return term in self.settings.own or ALL_TERMS[term].needs_image
+        built_in = self.settings.built_in(term)
+        return built_in is None or ALL_TERMS[built_in].needs_image
 
 
 def per_image_terms(

@@ -19,6 +19,8 @@ from depth_loss_sweep.registry import Entry, nearest
 from depth_loss_sweep.usercode import Reference
 
 NO_UNIT = "no unit"
+FIELD_OF_VIEW = 60.0
+"""Degrees across a picture of the camera that is assumed: pictures come without theirs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,13 @@ class Term(Entry):
     note: str = ""
     needs_image: bool = False
     """Whether it looks at the picture, not at depth alone."""
+    settings: tuple[str, ...] = ()
+    """The keys of [loss] that it goes by beside its options."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys of [loss] that it goes by."""
+        return (*self.settings, *self.options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +62,7 @@ TERMS: dict[str, Term] = {
         unit=NO_UNIT,
         note="Eq. 5: variance-like error of log depth",
         code="depth_loss_sweep.model.losses:silog_term",
+        settings=("silog_alpha", "silog_form"),
     ),
     "ssim": Term(
         label="SSIM term, 1 − SSIM",
@@ -60,6 +70,7 @@ TERMS: dict[str, Term] = {
         unit=NO_UNIT,
         note="Eq. 2: structural dissimilarity",
         code="depth_loss_sweep.model.losses:ssim_term",
+        settings=("ssim_data_range",),
     ),
     "edge": Term(
         label="edge term",
@@ -67,6 +78,7 @@ TERMS: dict[str, Term] = {
         unit="m/px",
         note="Eq. 9: difference of depth gradients",
         code="depth_loss_sweep.model.losses:edge_term",
+        settings=("edge",),
     ),
     "l1": Term(
         label="L1 term",
@@ -156,7 +168,7 @@ FURTHER_TERMS: dict[str, Term] = {
         code=f"{_SURFACES}:virtual_normal_term",
         options={
             "virtual_normal_fov": _number(
-                60.0, "term virtual_normal: the camera's field of view across the picture, degrees", below=180
+                FIELD_OF_VIEW, "term virtual_normal: the camera's field of view across the picture, degrees", below=180
             ),
             "virtual_normal_distance": _number(0.6, "term virtual_normal: how far apart its points are, metres"),
         },
@@ -209,6 +221,7 @@ FURTHER_TERMS: dict[str, Term] = {
         unit=NO_UNIT,
         note="Wang et al. 2003: SSIM at up to five resolutions",
         code="depth_loss_sweep.model.multiscale_ssim:ms_ssim_term",
+        settings=("ssim_data_range",),
     ),
 }
 
@@ -316,7 +329,7 @@ FURTHER_METRICS: dict[str, Metric] = {
     "normal_angle": Metric(
         label="normal angle",
         unit="°",
-        note="mean angle between surface normals, a camera of 60° assumed",
+        note=f"mean angle between surface normals, a camera of {FIELD_OF_VIEW:g}° assumed",
         code=f"{_SURFACES}:normal_metrics",
     ),
 }
@@ -449,6 +462,8 @@ def network_entry(network: str) -> Network:
     entry = NETWORKS.get(kind)
     if entry is None and Reference.parse(network):
         return OWN_NETWORK
+    if entry is None and network.endswith(".py"):
+        raise ValueError(f"expected {network}:NAME, with the name of what builds the network")
     if entry is None:
         raise ValueError(f"unknown network{nearest(kind, NETWORKS)}; expected {network_forms()}")
     if bool(name) is not bool(entry.package):

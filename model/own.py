@@ -39,7 +39,7 @@ def _is_broken(pred: Tensor, mask: Tensor) -> Tensor:
     return (mask & ~pred.isfinite()).flatten(1).any(dim=1)
 
 
-def _values(own: OwnTerm, value: Any, pred: Tensor) -> Tensor:
+def _values(own: OwnTerm | OwnMetric, value: Any, pred: Tensor) -> Tensor:
     if not isinstance(value, Tensor) or value.shape != pred.shape[:1]:
         raise CodeError(f"{shown(own.function)} returns {returned(value)}: expected a value an image, ({len(pred)},)")
     return value.float()

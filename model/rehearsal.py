@@ -49,6 +49,8 @@ def rehearse(settings: RunSettings, prepared: Prepared, runtime: Runtime, weight
     if settings.model.is_own:
         faults += _faults(shown(settings.model.network), lambda: _of_network(settings, *maps[:1], runtime))
     for name, term in settings.loss.own.items():
+        if term.built_in:
+            continue
         faults += _faults(f"terms.{name} ({shown(term.function)})", lambda term=term: _of_term(term, *maps))  # type: ignore[misc]
     for name, metric in settings.own_metrics.items():
         faults += _faults(

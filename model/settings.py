@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, create_model, field_validator, model_validator
 
 from depth_loss_sweep.data.settings import Option, Settings, own_options
 from depth_loss_sweep.model.names import (
@@ -13,10 +13,11 @@ from depth_loss_sweep.model.names import (
     NO_UNIT,
     OWN_NETWORK,
     WEIGHTINGS,
+    Term,
     network_entry,
     terms_with,
 )
-from depth_loss_sweep.registry import options_of
+from depth_loss_sweep.registry import nearest, options_of
 from depth_loss_sweep.usercode import Reference
 
 HeadKind = Literal["linear", "softplus", "log_sigmoid", "none"]
@@ -25,12 +26,13 @@ EdgeForm = Literal["gradient", "smoothness"]
 Augmentation = Literal["flip_h", "flip_v", "brightness", "contrast"]
 Keep = Literal["last", "none"]
 
+FILE_FORM = "FILE.py:NAME, relative to the spec's folder"
 FILE, DIGEST = "file:", "sha256:"
 """What weights to begin with are known by: where a file lies, or what is in it."""
 
 
-class OwnTerm(Settings):
-    """A term of the user's own: `function(pred, target, mask, image, **options) -> (B,)`, see `model.own`."""
+class _Own(Settings):
+    """What terms and metrics of the user's own have in common."""
 
     function: str = Field(description="FILE.py:NAME, or package.module:NAME")
     unit: str = Field(NO_UNIT, max_length=40, description="of its values")
@@ -40,19 +42,58 @@ class OwnTerm(Settings):
     @field_validator("function")
     @classmethod
     def _is_reference(cls, value: str) -> str:
-        return _reference(value)
+        if Reference.parse(value) is None:
+            raise ValueError(f"expected {FILE_FORM}, or package.module:NAME of an installed package")
+        return value
 
 
-class OwnMetric(OwnTerm):
+class OwnTerm(_Own):
+    """A term of the user's own: `function(pred, target, mask, image, **options) -> (B,)`, see `model.own`.
+
+    Or a built-in one by another name, whose options are keys of `[loss]` that count for it alone.
+    """
+
+    function: str = Field(description="FILE.py:NAME, package.module:NAME, or the name of a built-in term")
+
+    @property
+    def built_in(self) -> Term | None:
+        """The registry's line of the built-in term that it is; None of the user's own code."""
+        return ALL_TERMS.get(self.function)
+
+    @field_validator("function")
+    @classmethod
+    def _is_reference(cls, value: str) -> str:
+        if value not in ALL_TERMS and Reference.parse(value) is None:
+            raise ValueError(
+                f"expected {FILE_FORM}, package.module:NAME of an installed package, or a built-in term"
+                f"{nearest(value, ALL_TERMS) or ', such as berhu'}"
+            )
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _of_built_in(cls, value: dict[str, Option], info: ValidationInfo) -> dict[str, Option]:
+        name = info.data.get("function", "")
+        if name not in ALL_TERMS or not value:
+            return value
+        known = ALL_TERMS[name].keys
+        for key in value:
+            if key not in known:
+                has = f"it has {', '.join(known)}" if known else "it has none"
+                raise ValueError(f"the built-in term {name!r} has no option {key!r}{nearest(key, known)}; {has}")
+        try:
+            found = LossSettings.model_validate(value)
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            message = fault["msg"].removeprefix("Value error, ")
+            raise ValueError(f"{fault['loc'][0]}: {message[0].lower()}{message[1:]}") from error
+        return {key: getattr(found, key) for key in value}
+
+
+class OwnMetric(_Own):
     """A metric of the user's own: `function(pred, target, mask, **options) -> (B,)`."""
 
     better: Literal["lower", "higher"] = Field("lower", description="which way is better")
-
-
-def _reference(value: str) -> str:
-    if Reference.parse(value) is None:
-        raise ValueError("expected FILE.py:NAME, relative to the spec, or package.module:NAME of an installed package")
-    return value
 
 
 class _ModelSettings(Settings):
@@ -211,6 +252,16 @@ class _LossSettings(Settings):
     )
     own: dict[str, OwnTerm] = Field({}, description="[terms]", exclude_if=lambda value: not value)
 
+    def built_in(self, term: str) -> str | None:
+        """The built-in term that a term is, perhaps by another name; None of the user's own code."""
+        function = self.own[term].function if term in self.own else term
+        return function if function in ALL_TERMS else None
+
+    def as_seen_by(self, term: str) -> "LossSettings":
+        """The settings that a built-in term goes by: where it has another name, with the options given there."""
+        options = self.own[term].options if term in self.own else {}
+        return self.model_copy(update=options) if options else self
+
 
 if TYPE_CHECKING:
     ModelSettings = _ModelSettings
@@ -255,8 +306,9 @@ class RunSettings(Settings):
     @property
     def code(self) -> tuple[str, ...]:
         """The references to the user's own code that it runs."""
-        own = (*self.loss.own.values(), *self.own_metrics.values())
-        return tuple(dict.fromkeys([self.model.network] * self.model.is_own + [each.function for each in own]))
+        terms = [term.function for term in self.loss.own.values() if term.built_in is None]
+        metrics = [metric.function for metric in self.own_metrics.values()]
+        return tuple(dict.fromkeys([self.model.network] * self.model.is_own + terms + metrics))
 
     @property
     def judged_by(self) -> tuple[str, ...]:

@@ -12,9 +12,7 @@ from torch import Tensor
 
 from depth_loss_sweep.model.draws import draw
 from depth_loss_sweep.model.losses import Maps, PerImage, masked_mean
-
-FIELD_OF_VIEW = 60.0
-"""Degrees across a picture of the camera that `normal_angle` assumes: pictures come without theirs."""
+from depth_loss_sweep.model.names import FIELD_OF_VIEW
 
 SAMPLED_SHARE = 0.15
 """Triplets a pixel that `virtual_normal` samples, as its authors' code does."""
@@ -76,7 +74,7 @@ def _unit(vectors: Tensor) -> Tensor:
 
 
 def virtual_normal_per_image(
-    pred: Tensor, target: Tensor, mask: Tensor, field_of_view: float = 60.0, distance: float = 0.6
+    pred: Tensor, target: Tensor, mask: Tensor, field_of_view: float = FIELD_OF_VIEW, distance: float = 0.6
 ) -> PerImage:
     """Mean |n - n̂|₁ of the unit normals of planes through triplets of far points (L_VN of Yin et al. 2019, sec. 3.2). (B,).
 

@@ -34,16 +34,18 @@ def measures(spec: StudySpec | None = None) -> dict[str, Measure]:
 
 
 def own_measures(terms: Mapping[str, OwnTerm], metrics: Mapping[str, OwnMetric]) -> dict[str, Measure]:
-    """Those of the user's own: each says whose code it is, for a built-in one may have its name."""
+    """Those of the user's own: each says whose code it is, for a built-in one may have its name; or which built-in one it is."""
     found = {}
     for prefix, own in (("term", terms), ("metric", metrics)):
         for name, each in own.items():
             label, column = each.label or name.replace("_", " "), f"{prefix}_{name}"
             is_higher = isinstance(each, OwnMetric) and each.better == "higher"
-            note = f"your own: {shown(each.function)}" + "; more is better" * is_higher
-            found[column] = Measure(
-                column, f"{label} term" * (prefix == "term") or label, each.unit, note, is_higher, label
-            )
+            note, unit = f"your own: {shown(each.function)}" + "; more is better" * is_higher, each.unit
+            if isinstance(each, OwnTerm) and each.built_in:
+                options = ", ".join(f"{key} {value}" for key, value in each.options.items())
+                note = f"{each.function}{f' with {options}' * bool(options)}; {each.built_in.note}"
+                unit = each.built_in.unit if unit == names.NO_UNIT else unit
+            found[column] = Measure(column, f"{label} term" * (prefix == "term") or label, unit, note, is_higher, label)
     return found
 
 

@@ -31,7 +31,8 @@ def loss_snippet(store: Store, name: str, trial: int) -> str:
             f"numbers to be printed"
         )
     given = {term: weight for term, weight in settings.weights.items() if weight}
-    own = {term: settings.loss.own[term] for term in given if term in settings.loss.own}
+    tables = {term: table for term, table in settings.loss.own.items() if term in given}
+    own = {term: table for term, table in tables.items() if table.built_in is None}
     weights = {term: weight for term, weight in given.items() if term not in own}
     if not weights:
         raise StudyError(
@@ -43,12 +44,16 @@ def loss_snippet(store: Store, name: str, trial: int) -> str:
         for key, value in settings.loss.model_dump(exclude={"own", "ssim_data_range"}).items()
         if value != getattr(defaults, key)
     }
+    if renamed := {term: table for term, table in tables.items() if table.built_in}:
+        options["own"] = {
+            term: table.model_dump(mode="json", include={"function", "options"}) for term, table in renamed.items()
+        }
     calls, imports = [], []
     for term, made in own.items():
         reference = Reference.parse(made.function)
         assert reference is not None
         module = reference.module.rpartition("/")[2].removesuffix(".py")
-        imports.append(f"from {module} import {reference.name} as {term}")
+        imports.append(f"from {module} import {reference.name}{f' as {term}' * (term != reference.name)}")
         options_of_own = "".join(f", {key}={value!r}" for key, value in made.options.items())
         calls.append(f" + {given[term]!r} * {term}(depth, target, mask, image{options_of_own}).nanmean()")
     return TEXT.format(

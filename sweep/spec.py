@@ -208,7 +208,7 @@ class StudySpec:
     def code_keys(self) -> dict[str, Any]:
         """The keys of the spec that name code of the user's own, with what they name."""
         named: dict[str, Any] = {"model.network": self.model.network} if self.model.is_own else {}
-        named |= {f"terms.{name}.function": term.function for name, term in self.loss.own.items()}
+        named |= {f"terms.{name}.function": t.function for name, t in self.loss.own.items() if t.built_in is None}
         named |= {f"metrics.{name}.function": metric.function for name, metric in self.own_metrics.items()}
         named |= {"data.source": self.data.source} if self.source_code else {}
         swept = (v for v in self.variables if v.name == "model.network" and isinstance(v, Choices))

@@ -25,7 +25,7 @@ def _explain(error: ValidationError, kind: type[BaseModel], section: str) -> str
     first = error.errors(include_url=False)[0]
     key = ".".join(
         [section, *(str(part) for part in first["loc"] if isinstance(part, str) and not part.startswith("literal"))]
-    )
+    ).replace("loss.own.", "terms.")
     if first["type"] == "extra_forbidden":
         known = [name for name in kind.model_fields if name != "own"]
         return f"unknown key {key}{nearest(str(first['loc'][-1]), known)}; [{section}] knows {', '.join(known)}"

@@ -23,7 +23,7 @@ from depth_loss_sweep.model.multiscale_ssim import EXPONENTS, ms_ssim_per_image
 from depth_loss_sweep.model.names import FURTHER_TERMS, TERMS
 from depth_loss_sweep.model.pixel_errors import berhu_per_image, huber_per_image, log_offset_per_image
 from depth_loss_sweep.model.runtime import Runtime
-from depth_loss_sweep.model.settings import LossSettings
+from depth_loss_sweep.model.settings import LossSettings, ModelSettings, RunSettings, TrainSettings
 from depth_loss_sweep.model.surfaces import (
     log_gradient_per_image,
     normals_per_image,
@@ -49,6 +49,49 @@ def check(found, reference, *maps):
     arrays = [m[:, 0].numpy().astype(bool if m.dtype == torch.bool else np.float64) for m in maps]
     expected = [reference(*(array[i] for array in arrays)) for i in range(len(arrays[0]))]
     assert found.tolist() == pytest.approx(expected, rel=2e-5, abs=1e-5)
+
+
+# -- by other names -------------------------------------------------------------------------------------------------
+
+
+def test_a_term_by_another_name_goes_by_options_of_its_own():
+    """The same term twice, each with its options, beside what [loss] says for all."""
+    pred, target, mask, image = make_batch()
+    own = {
+        "sharp": {"function": "berhu", "options": {"berhu_share": 0.05}},
+        "usual": {"function": "berhu"},
+        "smooth": {"function": "edge", "options": {"edge": "smoothness"}},
+    }
+    loss = CombinedLoss({"sharp": 1.0, "usual": 1.0}, data_range=10.0, berhu_share=0.4, own=own)
+    found = loss.per_image(pred, target, mask, image)
+    for name, share in (("sharp", 0.05), ("usual", 0.4)):
+        assert torch.equal(found[name], values_of("berhu", pred, target, mask, berhu_share=share))
+    assert torch.equal(found["smooth"], found["smoothness"])
+    assert not torch.equal(found["sharp"], found["usual"])
+    del own["smooth"]
+    _, terms = CombinedLoss({"sharp": 1.0}, data_range=10.0, own=own)(pred, target, mask)  # which needs no picture
+    assert {"sharp", "usual", "edge"} <= terms.keys()
+
+
+def test_a_table_that_says_nothing_new_is_no_other_run():
+    """[terms.berhu] of the built-in berhu is berhu; options count where they stand, and only where they are not the default."""
+
+    def identity(weights=("berhu",), **loss):
+        settings = RunSettings(
+            model=ModelSettings(), train=TrainSettings(), loss=loss, weights=dict.fromkeys(weights, 1.0), seed=0
+        )
+        return run_identity(settings, CPU, "data")
+
+    table = {"function": "berhu"}
+    plain, share = identity(), {"options": {"berhu_share": 0.3}}
+    assert identity(own={"berhu": table | {"label": "B"}}) == plain
+    assert identity(own={"berhu": table | {"options": {"berhu_share": 0.2}}}) == plain
+    assert identity(own={"berhu": table}, berhu_share=0.3) == identity(berhu_share=0.3) != plain
+    assert len({plain, identity(own={"berhu": table | share}), identity(own={"berhu": {"function": "l2"}})}) == 3
+    other = identity(("b",), own={"b": table})
+    assert identity(("b",), own={"b": table | {"options": {"berhu_share": 0.2}}}) == other != plain
+    assert identity(("b",), own={"b": table | share}) == identity(("b",), own={"b": table}, berhu_share=0.3) != other
+    assert identity(("b",), own={"b": table | share}) == identity(("b",), own={"b": table | share}, berhu_share=0.4)
 
 
 # -- agreement with references --------------------------------------------------------------------------------------

@@ -4,8 +4,11 @@ import json
 import math
 
 import pytest
+import torch
 
+from depth_loss_sweep.model.losses import per_image_terms
 from depth_loss_sweep.model.names import FURTHER_METRICS, FURTHER_TERMS, metrics_with, terms_with
+from depth_loss_sweep.results import study_numbers
 
 from .conftest import Lab
 
@@ -105,3 +108,58 @@ def test_a_model_is_judged_by_the_metrics_of_its_study(named, pairs, capsys, tmp
         assert named.run("evaluate", str(model), "--data", f"pairs:{pairs}", "--part", part, "--json") == 0
         found = json.loads(capsys.readouterr().out)
         assert all(0 < found[who]["normal_angle"] < 90 for who in ("model", "median", "mean_map"))
+
+
+TWICE = f"""{SPEC.partition("[loss]")[0].replace("robust", "twice").replace("epochs = 2", "epochs = 1")}
+[terms.sharp]
+function = "berhu"
+options = {{ berhu_share = 0.1 }}
+[terms.free]
+function = "silog"
+label = "free of scale"
+[search]
+"terms.free.options.silog_alpha" = [1.0]
+[weights]
+sharp = 0.5
+free = 0.25
+"""
+
+
+def test_a_built_in_term_by_another_name_is_swept_and_printed(lab, capsys) -> None:
+    """With a label, a unit and options of its own; no code of anybody's is tried, and the printed loss is the study's."""
+    assert lab.run("start", lab.spec(TWICE), "--workers", "0") == 0
+    assert "your own code" not in capsys.readouterr().err
+    record = study_numbers(lab.store, "twice")
+    sharp, free = (record.measures[f"term_{name}"] for name in ("sharp", "free"))
+    assert (sharp.unit, free.label) == ("m", "free of scale term") and sharp.note.startswith(
+        "berhu with berhu_share 0.1"
+    )
+    assert record.epochs[["term_sharp", "term_free"]].notna().all(axis=None)
+    assert lab.run("best", "twice", "--python", "--trial", "0") == 0
+    names: dict = {}
+    exec(capsys.readouterr().out, names)
+    image, target = torch.rand(2, 3, 16, 16), torch.rand(2, 1, 16, 16) + 1
+    maps = (target.flip(0), target, target > 1.2)
+    berhu = per_image_terms(*maps, data_range=10.0, terms=["berhu"], berhu_share=0.1)["berhu"].mean()
+    silog = per_image_terms(*maps, data_range=10.0, silog_alpha=1.0)["silog"].mean()
+    assert names["training_loss"](*maps, image).item() == pytest.approx((0.5 * berhu + 0.25 * silog).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ('"berhu"', '"berhuu"', "a built-in term (did you mean 'berhu'?)"),
+        ("berhu_share = 0.1", "share = 0.1", "'berhu' has no option 'share' (did you mean 'berhu_share'?); it has berhu_share"),
+        ("berhu_share = 0.1", "berhu_share = 2", "terms.sharp.options is {'berhu_share': 2}: berhu_share: input should be less"),
+        ("berhu_share = 0.1", 'berhu_share = "x"', "berhu_share: expected a number, not a text"),
+        ("[1.0]", "[1.5]", "terms.free.options is {'silog_alpha': 1.5}: silog_alpha: input should be less than or equal to 1"),
+        ("options.silog_alpha", "options.silog_beta", "'silog' has no option 'silog_beta'"),
+        ('"silog"', '"l1"', "'l1' has no option 'silog_alpha'; it has none"),
+    ],
+)  # fmt: skip
+def test_wrong_options_of_a_term_are_one_line(lab, capsys, before, after, words) -> None:
+    """Given and swept; the nearest one is named."""
+    assert before in TWICE
+    assert lab.run("start", lab.spec(TWICE.replace(before, after))) == 2
+    error = capsys.readouterr().err
+    assert words in error and len(error.splitlines()) == 1
