@@ -10,6 +10,8 @@ other way round.
 """
 
 import html
+import json
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -36,6 +38,7 @@ from depth_loss_sweep.session import Record, Session, SessionResult
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import load_placed, override_seeds, stored_overrides, stored_spec
 from depth_loss_sweep.store import Store
+from depth_loss_sweep.usercode import Reference
 
 if TYPE_CHECKING:
     import optuna
@@ -90,7 +93,7 @@ class Study:
         given |= _keys("model", {**(model or {}), **({} if network is None else {"network": network})})
         for section, tables in (("terms", terms), ("metrics", metrics)):
             for each, table in (tables or {}).items():
-                given |= _keys(f"{section}.{each}", {"function": table} if isinstance(table, str) else table)
+                given |= _keys(f"{section}.{each}", table if isinstance(table, Mapping) else {"function": table})
         for section, keys in (
             ("train", train),
             ("loss", loss),
@@ -111,7 +114,7 @@ class Study:
             self.spec, self.overrides = stored
             return
         base = name if spec is None and not given else spec
-        text = None if base is not None else ""
+        text = None if base is not None else _code_text(given)
         self.spec, self.overrides = load_placed(
             str(name if base is None else base), {**given, "study.name": name}, text
         )
@@ -367,6 +370,19 @@ def _never() -> bool:
 def _keys(section: str, content: Mapping[str, Any] | None) -> dict[str, Any]:
     """A section's keys by their dotted names, numbers exact."""
     return {f"{section}.{key}": _exact(value) for key, value in (content or {}).items()}
+
+
+def _code_text(given: Mapping[str, Any]) -> str:
+    """The keys that name files of the user's own as a spec's text, which keeps what they are called from the working folder."""
+    lines = []
+    for key, value in given.items():
+        table, _, name = key.rpartition(".")
+        texts = value if isinstance(value, list) else [value]
+        if re.fullmatch(r"[\w.]+", key, re.ASCII) and any(
+            isinstance(each, str) and Reference.parse(each) for each in texts
+        ):
+            lines.append(f"[{table}]\n{name} = {json.dumps(value, ensure_ascii=False)}\n")
+    return "".join(lines)
 
 
 def _exact(value: Any) -> Any:

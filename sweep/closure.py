@@ -8,9 +8,15 @@ from functools import cached_property
 from pathlib import Path
 
 from depth_loss_sweep.errors import CodeError
+from depth_loss_sweep.registry import nearest
 
 MOST_FILES, MOST_BYTES = 500, 10_000_000
 """A closure beyond these is no network and its helpers."""
+
+
+_DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_ANYTHING = {"*", "globals", "vars", "exec", "setattr", "__getattr__"}
+"""Names by which a file may have any other."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,23 @@ class Code:
     def holds(self, parts: tuple[str, ...]) -> bool:
         """Whether it has a module or a folder of that name."""
         return self.find(parts) is not None or any(path.startswith("/".join(parts) + "/") for path in self.files)
+
+    def require(self, file: str, name: str) -> None:
+        """`CodeError` where one of its files has no such name, as far as can be told without running it."""
+        tree = ast.parse(self.files[file])
+        bound: set[str] = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):
+                bound.add(node.id)
+            elif isinstance(node, _DEFINES):
+                bound.add(node.name)
+            elif isinstance(node, ast.alias):
+                bound.add((node.asname or node.name).partition(".")[0])
+        if name in bound or bound & _ANYTHING:
+            return
+        public = [node.name for node in tree.body if isinstance(node, _DEFINES) and not node.name.startswith("_")]
+        near = nearest(name, public)
+        raise CodeError(f"{file} has no {name!r}{near}; it has {', '.join(public[:8]) or 'nothing to call'}")
 
     @cached_property
     def imported(self) -> frozenset[str]:

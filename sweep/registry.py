@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import Any
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that may have been meant, as a question; empty where none is like it."""
-    likely = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+def nearest(word: str, known: Iterable[str], alike: float = 0.5) -> str:
+    """The known word that may have been meant, as a question; empty where none is like it, by a share of their letters."""
+    likely = difflib.get_close_matches(word, list(known), n=1, cutoff=alike)
     return f" (did you mean {likely[0]!r}?)" if likely else ""
 
 

@@ -26,7 +26,8 @@ from depth_loss_sweep.reports.references import REFERENCES
 from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.reports.slider import panel_runs
 from depth_loss_sweep.spec import StudySpec
-from depth_loss_sweep.spec_file import resolved_text, stored_overrides, stored_spec
+from depth_loss_sweep.spec_file import stored_overrides, stored_spec
+from depth_loss_sweep.spec_text import resolved_text
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.tables import EPOCH
 from depth_loss_sweep.words import counted

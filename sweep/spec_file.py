@@ -15,7 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.registry import own_source, source_entry
 from depth_loss_sweep.data.settings import DataSettings
-from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.errors import CodeError, SpecError
 from depth_loss_sweep.model.names import EXTRA_METRICS, METRICS, TERMS
 from depth_loss_sweep.model.settings import OwnMetric, OwnTerm
 from depth_loss_sweep.paths import absolute_code, absolute_source, absolute_weights, expanded
@@ -32,7 +32,7 @@ OF_THE_STUDY = ("train.precision", "train.threads", "train.deterministic", "trai
 SHORT_NUMBER = r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?"
 """A number as people write it and TOML does not: .001, 2."""
 
-OWN_KINDS: dict[str, type[OwnTerm]] = {"terms": OwnTerm, "metrics": OwnMetric}
+OWN_KINDS: dict[str, type[OwnTerm | OwnMetric]] = {"terms": OwnTerm, "metrics": OwnMetric}
 """The sections that name the user's own by tables of their own."""
 
 SECTIONS = ("study", *SECTION_SETTINGS, *OWN_KINDS, "search", "weights")
@@ -75,17 +75,23 @@ def load_spec(given: str, overrides: Mapping[str, Any] | None = None, text: str 
     text, overrides = read_text(given) if text is None else text, overrides or {}
     spec = parse_spec(text, overrides, given)
     _check_data(spec.data)
-    found = _resolved(spec, expanded(given).parent)
+    found = _resolved(spec, given)
     return spec if found == spec.code_keys else parse_spec(text, {**overrides, **found}, given)
 
 
-def _resolved(spec: StudySpec, folder: Path) -> dict[str, Any]:
-    """The keys that name code of the user's own, each with its digest; paths are relative to the folder."""
+def _resolved(spec: StudySpec, given: str) -> dict[str, Any]:
+    """The keys that name code of the user's own, each with its digest; paths are relative to the folder of what is `given`."""
+    folder = expanded(given).parent
 
-    def resolved(value: Any) -> Any:
-        return [resolve(text, folder) for text in value] if isinstance(value, list) else resolve(value, folder)
+    def resolved(key: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [resolved(key, each) for each in value]
+        try:
+            return resolve(value, folder)
+        except CodeError as error:
+            raise CodeError(f"{given}: {key}: {error}") from error
 
-    return {key: resolved(value) for key, value in spec.code_keys.items()}
+    return {key: resolved(key, value) for key, value in spec.code_keys.items()}
 
 
 def load_placed(given: str, overrides: Mapping[str, Any], text: str | None = None) -> tuple[StudySpec, dict[str, Any]]:
@@ -141,15 +147,16 @@ def parse_spec(text: str, overrides: Mapping[str, Any], given: str = "the spec",
 
     Of a `stored` study, what earlier versions let pass is let pass.
     """
-    tree = _read(text, given)
+    tree = read_tree(text, given)
     try:
-        _lay_all_over(tree, overrides)
+        lay_all_over(tree, overrides)
         return _build(tree, text, given, stored)
     except SpecError as error:
         raise SpecError(f"{given}: {error}") from error
 
 
-def _read(text: str, given: str) -> dict[str, Any]:
+def read_tree(text: str, given: str) -> dict[str, Any]:
+    """A TOML text as nested tables, decimals exact; `given` is what it is called where it is none."""
     try:
         return tomllib.loads(text, parse_float=Decimal)
     except (tomllib.TOMLDecodeError, RecursionError, ArithmeticError, ValueError) as error:
@@ -172,7 +179,8 @@ def _key(text: str) -> str:
     return text.strip().replace('"', "").replace("'", "")
 
 
-def _lay_all_over(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+def lay_all_over(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Put overrides, dotted key to value, into a spec's tables."""
     for key, value in overrides.items():
         _lay_over(tree, key, value)
 
@@ -199,7 +207,7 @@ def _build(tree: dict[str, Any], text: str, given: str, stored: bool) -> StudySp
             raise SpecError(f"[{name}] must be a table, got {content!r}")
     before = {"value": "last"} if stored else {}  # what it meant, unnamed, before today's default
     study = {"name": Path(given).stem, **before, **_floats(tree.get("study", {}))}
-    settings, swept = _split_search(tree.get("search", {}))
+    settings, swept = split_search(tree.get("search", {}))
     search = validated(SearchSection, _floats(settings), "search", stored)
     points = (Choices(POINT, search.points),) if search.points else ()
     own = {section: _own(tree, section) for section in OWN_KINDS}
@@ -251,7 +259,7 @@ def _floats(value: Any) -> Any:
     return [_floats(v) for v in value] if isinstance(value, list) else value
 
 
-def _split_search(section: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_search(section: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings of the search, and the swept variables (unquoted dotted keys arrive as nested tables)."""
     of_own = (
         {"terms"} if isinstance(section.get("terms"), dict) else set()
@@ -397,52 +405,6 @@ def stored_spec(row: Mapping[str, Any], database: str) -> StudySpec:
     return spec.beside(row["name"], spec.study.seeds, _candidates(row["candidates"], given), spec.search.race)
 
 
-def resolved_text(row: Mapping[str, Any], database: str) -> str:
-    """A stored study's whole spec as TOML with every default filled in: started, it asks for exactly the same study.
-
-    Swept values and weights stand as they were given, since their digits count. Empty for a study beside another: no spec asks
-    for one.
-    """
-    if row.get("parent"):
-        return ""
-    spec, tree = stored_spec(row, database), _read(row["spec_text"], row["name"])
-    _lay_all_over(tree, stored_overrides(row["overrides"]))
-    _, swept = _split_search(tree.get("search", {}))
-    lines = []
-    for section in (s for s in SECTIONS[:-1] if s not in OWN_KINDS or _own_tables(spec, s)):
-        settings = _own_tables(spec, section) or getattr(spec, section).model_dump(mode="json")
-        content = settings | (swept if section == "search" else {})
-        content.pop("own", None)
-        lines += [f"[{section}]", *(f"{_toml_key(k)} = {_toml(v)}" for k, v in content.items() if v is not None), ""]
-    if weights := tree.get("weights"):
-        lines += [
-            "[weights]",
-            *(f"{term} = {_toml(w) if isinstance(w, str) else w}" for term, w in weights.items()),
-            "",
-        ]
-    return "\n".join(lines)
-
-
-def _own_tables(spec: StudySpec, section: str) -> dict[str, Any]:
-    own = {"terms": spec.loss.own, "metrics": spec.own_metrics}.get(section, {})
-    return {name: {k: v for k, v in each.model_dump(mode="json").items() if v != ""} for name, each in own.items()}
-
-
-def _toml_key(name: str) -> str:
-    return name if re.fullmatch(r"\w+", name, re.ASCII) else _toml(name)
-
-
-def _toml(value: Any) -> str:
-    """A value as TOML has it; a decimal stays a decimal, so that it is no whole number when it is read again."""
-    if isinstance(value, Mapping):
-        return f"{{ {', '.join(f'{_toml_key(k)} = {_toml(v)}' for k, v in value.items())} }}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, Decimal):
-        return str(value) if re.search("[.E]", str(value)) else f"{value}.0"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
 def _candidates(text: str, given: str) -> list[Candidate]:
     """What a study beside another trains, as its row has it."""
     try:
@@ -473,7 +435,7 @@ def override_seeds(text: str) -> Sequence[int]:
 def parse_data_settings(source: str, overrides: Mapping[str, Any]) -> DataSettings:
     """The [data] section from a source and overrides; keys with or without their "data."."""
     tree: dict[str, Any] = {"data": {"source": source}}
-    _lay_all_over(tree, {f"data.{key.removeprefix('data.')}": value for key, value in overrides.items()})
+    lay_all_over(tree, {f"data.{key.removeprefix('data.')}": value for key, value in overrides.items()})
     settings = validated(DataSettings, _floats(tree["data"]), "data")
     _check_data(settings)
     if not own_source(settings.source):

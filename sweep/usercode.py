@@ -9,7 +9,6 @@ Nothing is imported that was not allowed in this process (`allow`): a spec, a da
 
 import ast
 import builtins
-import difflib
 import hashlib
 import inspect
 import re
@@ -34,6 +33,9 @@ from depth_loss_sweep.registry import nearest
 PREFIX = "_sweep_code_"
 LONGEST = 1000
 """Letters of a reference."""
+
+ALIKE = 0.75
+"""How much of a package's or file's name has to be so for it to have been meant: there are many."""
 
 OF_THE_HOUSE = {"torch", "numpy", "depth-loss-sweep"}
 """Distributions whose versions are known otherwise, or are ours."""
@@ -104,21 +106,34 @@ def resolve(text: str, folder: Path) -> str:
     if not reference.is_file:
         _require_installed(reference)
         return text
-    try:
-        path = (folder / Path(reference.module).expanduser()).absolute()
-        is_there = path.is_file()
-    except (OSError, RuntimeError):  # a name that no disk takes, or ~ of nobody
-        path, is_there = Path(reference.module), False
-    if not is_there:
-        raise CodeError(f"there is no file {path} for {text!r}; expected FILE.py:NAME, relative to the spec")
+    path = _file(reference.module, folder)
     code, entry = read_code(path)
     if reference.digest not in ("", code.digest):
         raise CodeError(
             f"{path} is other code than {reference.shown!r} asks for: its sha256 is {code.digest[:12]}..., expected "
             f"{reference.digest[:12]}...; remove @ and what follows to start a study with what is there"
         )
+    code.require(entry, reference.name)
     _known[code.digest], _places[code.digest] = code, path.parents[entry.count("/")]
     return str(Reference(entry, reference.name, code.digest))
+
+
+def _file(module: str, folder: Path) -> Path:
+    """Where a file of that name is, seen from the folder. `CodeError` says where it was looked for, and what is there instead."""
+    elsewhere = ""
+    try:
+        path = (folder / Path(module).expanduser()).absolute()
+        if ".." in path.parts:
+            path = path.parent.resolve() / path.name
+        if path.is_file():
+            return path
+        beside = nearest(path.stem, [file.stem for file in path.parent.glob("*.py")], ALIKE)
+        if Path(module).is_file():
+            elsewhere = f"; the one at {Path(module).absolute()} is another"
+    except (OSError, RuntimeError, ValueError):  # a name that no disk takes, or ~ of nobody
+        path, beside = Path(module), ""
+    counted = "" if path.is_absolute() and str(path) == module else f", its path counted from {folder.absolute()}"
+    raise CodeError(f"there is no file {path}{beside}; expected a Python file{counted}{elsewhere}")
 
 
 def known(digest: str) -> Code | None:
@@ -200,9 +215,8 @@ def _require_installed(reference: Reference) -> None:
     top = reference.module.partition(".")[0]
     if top not in _owners():
         raise CodeError(
-            f"{reference.shown!r}: no installed package holds {top!r}{nearest(top, _owners())}; "
-            "expected FILE.py:NAME, relative to the spec, or the module of a "
-            f"package that is installed beside this one"
+            f"{reference.shown!r}: no installed package holds {top!r}{nearest(top, _owners(), ALIKE)}; expected the module of one that is "
+            f"installed beside this one, or a file, as {reference.module.replace('.', '/')}.py:{reference.name}"
         )
 
 
@@ -356,13 +370,8 @@ def option_fault(function: Callable[..., Any], options: Mapping[str, Any], given
         if name in {*given}:
             return f"the option {name!r} is what it is given anyway: remove it"
         if name not in taken and not takes_all:
-            return f"it has no option {name!r}{_nearest(name, own)}; it has {', '.join(own) or 'none'}"
+            return f"it has no option {name!r}{nearest(name, own)}; it has {', '.join(own) or 'none'}"
     for name in own:
         if parameters[name].default is inspect.Parameter.empty and name not in options:
             return f"its option {name!r} has no default: give it under options"
     return None
-
-
-def _nearest(word: str, among: Iterable[str]) -> str:
-    likely = difflib.get_close_matches(word, list(among), n=1, cutoff=0.5)
-    return f" (did you mean {likely[0]!r}?)" if likely else ""

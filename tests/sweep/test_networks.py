@@ -17,7 +17,8 @@ from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.model.settings import ModelSettings
 from depth_loss_sweep.model.timm_network import published
 from depth_loss_sweep.results import trial_frame
-from depth_loss_sweep.spec_file import parse_spec, resolved_text
+from depth_loss_sweep.spec_file import parse_spec
+from depth_loss_sweep.spec_text import resolved_text
 
 SPEC = """
 [study]

@@ -18,10 +18,10 @@ from depth_loss_sweep.spec_file import (
     parse_spec,
     preset_names,
     read_text,
-    resolved_text,
     stored_overrides,
     stored_spec,
 )
+from depth_loss_sweep.spec_text import resolved_text
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.run_cards import again
 from depth_loss_sweep.reports.trials import TrialResult
 from depth_loss_sweep.spec import StudySpec
-from depth_loss_sweep.spec_file import load_spec, parse_override, parse_spec, resolved_text
+from depth_loss_sweep.spec_file import load_spec, parse_override, parse_spec
+from depth_loss_sweep.spec_text import resolved_text
 from tests.reports.conftest import make_study
 
 CHOSEN = {"line": 2, "grid": 7, "points": 1, "lists": 6}

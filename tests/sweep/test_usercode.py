@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+import depth_loss_sweep as dls
 from depth_loss_sweep import usercode
 from depth_loss_sweep.closure import keep, read_code
 from depth_loss_sweep.errors import CodeError, SweepError
-from depth_loss_sweep.spec_file import load_spec
+from depth_loss_sweep.growth import fixed_hash, grown_hash
+from depth_loss_sweep.spec_file import kept_overrides, load_spec
+from depth_loss_sweep.spec_text import resolved_text
 from depth_loss_sweep.usercode import Reference, allow, known, load, resolve, shown
 
 from .test_own_code import FILES
@@ -149,6 +152,72 @@ def test_a_digest_asks_for_that_code_alone(desk: Path) -> None:
         load_spec(str(desk / "spec.toml"), overrides)
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("net.py:build", "model.network: there is no file {desk}/specs/net.py (did you mean 'nets'?)"),
+        ("layers.py:conv", "no file {desk}/specs/layers.py; expected a Python file, its path counted from {desk}/specs; the one at "
+         "{desk}/layers.py is another"),
+        ("../nowhere/x.py:f", "there is no file {desk}/nowhere/x.py; expected"),
+        ("nets.py", "model.network is 'nets.py': expected nets.py:NAME"),
+        ("nets.py:biuld", "nets.py has no 'biuld' (did you mean 'build'?); it has Net, build"),
+        ("nets:build", "no installed package holds 'nets'; expected the module of one that is installed beside this one, or a file, as "
+         "nets.py:build"),
+        ("torhc.nn:Linear", "no installed package holds 'torhc' (did you mean 'torch'?)"),
+    ],
+)  # fmt: skip
+def test_code_that_is_not_there_is_said_with_where_it_was_looked_for(desk: Path, given: str, words: str) -> None:
+    """The key, the whole path, and what may have been meant; before pictures are prepared, and without running anything."""
+    (desk / "specs").mkdir()
+    (desk / "specs" / "nets.py").write_text(FILES["nets.py"])
+    (desk / "specs" / "layers.txt").write_text("")
+    (desk / "specs" / "s.toml").write_text(f'[model]\nnetwork = "{given}"\n[weights]\nl1 = 1\n')
+    with pytest.raises(SweepError) as caught:
+        load_spec("specs/s.toml")
+    assert words.format(desk=desk) in str(caught.value) and str(caught.value).startswith("specs/s.toml: ")
+
+
+def test_a_name_that_only_running_tells_is_let_pass(desk: Path) -> None:
+    """One that another file's star, or globals(), may bring is found out by the dry run."""
+    for number, text in enumerate(
+        ("from layers import *\n", "globals()['build'] = print\n", "from layers import conv as build\n")
+    ):
+        (desk / f"any{number}.py").write_text(text)
+        assert resolve(f"any{number}.py:build", desk).startswith(f"any{number}.py:build@")
+
+
+def test_a_downloaded_spec_finds_the_same_code_in_its_folders(desk: Path) -> None:
+    """What a page offers names code by folder and digest: beside the same files it is the same study, beside others refused."""
+    (desk / "nets" / "deep").mkdir(parents=True)
+    for name in ("nets.py", "layers.py", "losses.py"):
+        (desk / "nets" / "deep" / name).write_text(f"{(desk / name).read_text()}# deep")
+    (desk / "specs").mkdir()
+    text = (
+        FILES["spec.toml"].replace('"nets.py:build"', '"../nets/deep/nets.py:build"').replace('"losses', '"../losses')
+    )
+    swept = '[search]\n"model.network" = ["unet", "../nets/deep/nets.py:build", "../nets.py:build"]'
+    text = text.replace("options = { dropout = 0.2 }", "").replace("[search]", swept)
+    (desk / "specs" / "mine.toml").write_text(text.replace("pics.py", "../pics.py"))
+    spec = load_spec(str(desk / "specs" / "mine.toml"))
+    row = {"name": "mine", "spec_text": spec.text, "overrides": kept_overrides(spec, {})}
+    (desk / "specs" / "again.toml").write_text(resolved_text(row, "sweep.db"))
+    again = load_spec(str(desk / "specs" / "again.toml"))
+    assert (fixed_hash(again), grown_hash(again)) == (fixed_hash(spec), grown_hash(spec)) and again.code == spec.code
+    study = dls.Study(
+        "mine",
+        data={"source": "pics.py:Pictures", "options": {"count": 3}},
+        terms={"berhu": "nets/deep/losses.py:berhu"},
+        weights={"berhu": 1},
+        search={"model.network": ["unet", "nets/deep/nets.py:build"]},
+    )
+    row = {"name": "mine", "spec_text": study.spec.text, "overrides": kept_overrides(study.spec, study.overrides)}
+    (desk / "python.toml").write_text(resolved_text(row, "sweep.db"))
+    assert fixed_hash(load_spec("python.toml")) == fixed_hash(study.spec)
+    (desk / "nets" / "deep" / "layers.py").write_text("")
+    with pytest.raises(CodeError, match="is other code than"):
+        load_spec(str(desk / "specs" / "again.toml"))
+
+
 GOOD = {
     "network": "nets.py:build",
     "term": "losses.py:berhu",
@@ -211,7 +280,7 @@ def cases() -> list[tuple[str, str, str]]:
     found += [("name", "[terms.berhu]", f"[terms.{name}]") for name in NAMES]
     found += [("name", "[metrics.within]", f"[metrics.{name}]") for name in NAMES]
     whole, chance = FILES["spec.toml"], random.Random(0)
-    for _ in range(60):
+    for _ in range(130):
         start = chance.randrange(whole.index("[data]"), len(whole) - 12)
         found.append(
             ("bytes", whole[start : start + 12], "".join(chance.choices("\"'[]{}=:.@\n\\ aé0", k=chance.randrange(12))))
@@ -222,7 +291,7 @@ def cases() -> list[tuple[str, str, str]]:
 def test_malformed_references_options_and_names_are_one_line(desk: Path) -> None:
     """Every case is read, or refused in a line; nothing of the user's is imported, and none of it is trusted."""
     tried = cases()
-    assert len(tried) >= 200
+    assert len(tried) >= 300
     for kind, before, after in tried:
         assert before in FILES["spec.toml"]
         (desk / "spec.toml").write_text(FILES["spec.toml"].replace(before, after, 1))
