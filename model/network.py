@@ -25,7 +25,11 @@ from depth_loss_sweep.registry import nearest
 def shapes_of(settings: ModelSettings) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     """The shapes of a network's trained parameters, and of what else a checkpoint holds of it; takes no memory for them."""
     with torch.device("meta"):
-        network = DepthNetwork(settings, (0.1, 10.0))
+        return shapes_in(DepthNetwork(settings, (0.1, 10.0)))
+
+
+def shapes_in(network: "DepthNetwork") -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """`shapes_of` a network that is built."""
     trained = {name for name, parameter in network.body.named_parameters() if parameter.requires_grad}
     shapes = {name: tuple(array.shape) for name, array in network.arrays().items()}
     return [s for n, s in shapes.items() if n in trained], [s for n, s in shapes.items() if n not in trained]

@@ -1,8 +1,14 @@
 """How large a network and the files of its runs are, from their settings alone; without torch for the built-in ones."""
 
+import hashlib
+import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from depth_loss_sweep.data.cache import remembered
 from depth_loss_sweep.model.names import metrics_with, network_entry, terms_with
 from depth_loss_sweep.model.outcomes import PANELS
 from depth_loss_sweep.model.settings import ModelSettings
@@ -37,27 +43,25 @@ class Arrays:
     """What else a checkpoint keeps, such as running averages."""
 
 
+NONE = Arrays(())
+
+
 def parameter_count(settings: ModelSettings) -> int:
     """How many numbers of the network are trained."""
     return sum(_arrays(settings).trained)
 
 
-def checkpoint_bytes(settings: ModelSettings, epochs: int, val_images: int) -> int:
-    """About how large a run's checkpoint is after so many epochs."""
-    arrays = _arrays(settings)
+def checkpoint_bytes(settings: ModelSettings, epochs: int, val_images: int, own: Arrays = NONE) -> int:
+    """About how large a run's checkpoint is after so many epochs; `own` are the arrays of a network of the user's own."""
+    arrays = own if settings.is_own else _arrays(settings)
     numbers = COPIES * sum(arrays.trained) + sum(arrays.others)
     count = (COPIES + 1) * len(arrays.trained) + len(arrays.others)
-    own = NUMBER_BYTES * numbers + ARRAY_BYTES * count
-    return own + RECORD_BYTES * epochs + min(epochs, IMAGE_EPOCHS) * _image_bytes(val_images)
+    held = NUMBER_BYTES * numbers + ARRAY_BYTES * count
+    return held + RECORD_BYTES * epochs + min(epochs, IMAGE_EPOCHS) * _image_bytes(val_images)
 
 
 def _arrays(settings: ModelSettings) -> Arrays:
-    """As the network's registry line says without torch, else as the network is when it is built without memory.
-
-    Nothing is known of one of the user's own: its code isn't run to say so.
-    """
-    if settings.is_own:
-        return Arrays(())
+    """As the network's registry line says without torch, else as the network is when it is built without memory."""
     code = network_entry(settings.network).arrays
     if code:
         said: Arrays = load(code)(settings)
@@ -66,6 +70,26 @@ def _arrays(settings: ModelSettings) -> Arrays:
 
     trained, others = shapes_of(settings)
     return Arrays(tuple(map(math.prod, trained)), tuple(map(math.prod, others)))
+
+
+def own_arrays(
+    settings: ModelSettings, image_size: tuple[int, int], known: Path, build: Callable[[], Any] | None = None
+) -> Arrays:
+    """Those of a network of the user's own, as its dry run found them; none where it was never built here.
+
+    Its code isn't run to say so. `known` is the folder in which they are kept, `build` gives `model.network.shapes_in` of it.
+    """
+    key = json.dumps([settings.model_dump(mode="json"), image_size], sort_keys=True)
+    path = known / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    try:
+        trained, others = remembered(path, build or _never_built)
+    except KeyError:
+        return NONE
+    return Arrays(tuple(map(math.prod, trained)), tuple(map(math.prod, others)))
+
+
+def _never_built() -> Any:
+    raise KeyError
 
 
 def unet_arrays(settings: ModelSettings) -> Arrays:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from depth_loss_sweep.executors.worker import die_with_parent
 from depth_loss_sweep.forecast import variants
 from depth_loss_sweep.model.runtime import Runtime
 from depth_loss_sweep.model.settings import RunSettings
+from depth_loss_sweep.model.size import own_arrays
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.spec import StudySpec
 
@@ -47,6 +49,7 @@ def require_sound(spec: StudySpec, prepared: Prepared, runtime: Runtime, home: H
         "settings": tried[:MOST_VARIANTS],
         "data": prepared.settings.model_dump(mode="json"),
         **home.shared,
+        "known": str(home.known),
         "fingerprint": prepared.dataset.fingerprint,
         "runtime": runtime.as_dict(),
     }
@@ -86,6 +89,7 @@ def main() -> None:
     die_with_parent(int(sys.argv[1]))
     from depth_loss_sweep.data.prepare import open_prepared
     from depth_loss_sweep.data.settings import DataSettings
+    from depth_loss_sweep.model.network import DepthNetwork, shapes_in
     from depth_loss_sweep.model.rehearsal import rehearse
 
     request = json.load(sys.stdin)
@@ -96,6 +100,10 @@ def main() -> None:
         usercode.allow(settings.code, Path(request["code"]))
         found = rehearse(settings, prepared, Runtime(**request["runtime"]), Path(request["weights"]))
         faults += [fault for fault in found if fault not in faults]
+        if settings.model.is_own and not faults:
+            size = data.image_size
+            built = partial(DepthNetwork, settings.model, settings.depth_range, size)
+            own_arrays(settings.model, size, Path(request["known"]), lambda build=built: shapes_in(build()))  # type: ignore[misc]
     with os.fdopen(output, "w") as stream:
         json.dump(faults, stream)
 

@@ -11,7 +11,7 @@ from typing import Any
 from depth_loss_sweep.coordinator import Coordinator
 from depth_loss_sweep.data.prepare import Prepared
 from depth_loss_sweep.errors import StorageError
-from depth_loss_sweep.model.size import checkpoint_bytes, gains_from_bf16, result_bytes
+from depth_loss_sweep.model.size import NONE, checkpoint_bytes, gains_from_bf16, own_arrays, result_bytes
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.race import MOST_FINALISTS
 from depth_loss_sweep.reports.references import allowed_references
@@ -28,6 +28,7 @@ class Forecast:
     """A study's runs and their files, as far as they are known before training."""
 
     spec: StudySpec
+    home: Home
     runs: int
     most: int
     """Of a race, how many runs it takes where every trial goes on to the last stage."""
@@ -47,9 +48,7 @@ class Forecast:
     @cached_property
     def checkpoints(self) -> list[int]:
         """The size of a run's checkpoint, of each kind of network that is swept."""
-        return [
-            checkpoint_bytes(parts["model"], parts["train"].epochs, self.val_images) for parts in variants(self.spec)
-        ]
+        return [_checkpoint_bytes(self.spec, parts, self.val_images, self.home) for parts in variants(self.spec)]
 
     def disk_bytes(self, keep: str) -> float:
         """About how much more there will be on the disk at most, with so much of finished runs kept."""
@@ -113,6 +112,7 @@ def foresee(coordinator: Coordinator, prepared: Prepared, workers: int) -> Forec
     ahead = [origin for origins in coordinator.ahead.values() for origin in origins]
     return Forecast(
         spec=spec,
+        home=coordinator.session.home,
         runs=coordinator.run_count,
         most=coordinator.most_runs,
         done=coordinator.runs_done + len(ahead),
@@ -134,13 +134,20 @@ def most_candidates(spec: StudySpec) -> int:
 
 def require_room(spec: StudySpec, home: Home) -> None:
     """Raise `StorageError` where not even one run fits on the disk."""
-    one = max(checkpoint_bytes(parts["model"], parts["train"].epochs, 0) for parts in variants(spec))
+    one = max(_checkpoint_bytes(spec, parts, 0, home) for parts in variants(spec))
     needed, free = min(IN_FLIGHT, spec.train.epochs) * one, free_bytes(home)
     if free < needed:
         raise StorageError(
             f"the disk of {home.root} has {size(free)} free, and one run alone needs {size(needed)} for its checkpoints: "
             f"make room, or choose another --home"
         )
+
+
+def _checkpoint_bytes(spec: StudySpec, parts: Mapping[str, Any], val_images: int, home: Home) -> int:
+    """Of one kind of network; one of the user's own is as large as its dry run found it, at the study's own size of pictures."""
+    model = parts["model"]
+    own = own_arrays(model, spec.data.image_size, home.known) if model.is_own else NONE
+    return checkpoint_bytes(model, parts["train"].epochs, val_images, own)
 
 
 def free_bytes(home: Home) -> float:

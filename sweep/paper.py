@@ -355,6 +355,7 @@ def _foresee(
         studies.append(
             Forecast(
                 spec=spec,
+                home=session.home,
                 runs=len(runs),
                 most=len(runs) + more,
                 done=len(done),

@@ -100,6 +100,11 @@ class Home:
         return self.root / "cache"
 
     @property
+    def known(self) -> Path:
+        """What was found out of pictures and networks, and would be again."""
+        return self.cache / "known"
+
+    @property
     def weights(self) -> Path:
         """What networks begin with, each file called by its content."""
         return self.root / "weights"

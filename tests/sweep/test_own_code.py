@@ -1,5 +1,6 @@
 """A user's own network, losses and pictures: swept, killed, resumed, reported, predicted, evaluated; and run for nobody else."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
+from depth_loss_sweep.model.checkpoint import CHECKPOINT
+from depth_loss_sweep.model.size import NONE, checkpoint_bytes, own_arrays
 from depth_loss_sweep.results import study_numbers
 from depth_loss_sweep.spec_file import load_placed, load_spec
 from depth_loss_sweep.trust import trust
@@ -201,6 +204,17 @@ def test_a_comment_in_options_is_no_other_study(study: Lab, tmp_path: Path) -> N
     assert len(list(study.home.root.glob("runs/*/*"))) == before
 
 
+def test_what_a_run_weighs_is_known_of_ones_own_network(study: Lab) -> None:
+    """The dry run has built it, so that the next start tells how large a checkpoint is, within a quarter; never built, nothing."""
+    spec = load_spec(str(study.folder / "spec.toml"))
+    own = own_arrays(spec.model, spec.data.image_size, study.home.known)
+    val_images = json.loads(study.store.require("mine")["data"])["images"]["val"]
+    said = checkpoint_bytes(spec.model, spec.train.epochs, val_images, own)
+    files = [*study.home.root.glob(f"runs/*/*/{CHECKPOINT}")]
+    assert len(files) == 6 and all(file.stat().st_size == pytest.approx(said, rel=1 / 4) for file in files)
+    assert own_arrays(spec.model, (32, 32), study.home.known) == NONE
+
+
 def test_code_in_set_lies_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As its pictures do: what lies beside the spec is what the spec names. Where it lies is no part of the study."""
     for folder in ("specs", "work"):
@@ -210,7 +224,7 @@ def test_code_in_set_lies_in_the_working_folder(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path / "work")
     given = {
         "data.source": "pics.py:Pictures",
-        "search.model.network": ["nets.py:build", "nets.py:small"],
+        "search.model.network": ["nets.py:build", "nets.py:Net"],
         "terms.berhu.function": "losses.py:berhu",
         "metrics.within": {"function": "losses.py:within", "better": "higher"},
     }
