@@ -28,7 +28,7 @@ def ms_ssim_per_image(pred: Tensor, target: Tensor, mask: Tensor, data_range: fl
     counted = torch.zeros_like(mask[:, 0, 0, 0])
     for level, exponent in enumerate(EXPONENTS[:levels]):
         if level:
-            (pred, _), (target, mask) = _halved(pred, mask), _halved(target, mask)
+            pred, target, mask = _halved(pred, target, mask)
         luminance, structure, counts = ssim_maps(pred, target, mask, data_range)
         similarity, any_window = masked_mean(luminance * structure if level == levels - 1 else structure, counts)
         logs.append(torch.where(any_window, similarity.clamp_min(LEAST_SIMILARITY).log(), 0.0))
@@ -39,14 +39,14 @@ def ms_ssim_per_image(pred: Tensor, target: Tensor, mask: Tensor, data_range: fl
     return PerImage(torch.where(counted, 1.0 - (powers * torch.stack(logs)).sum(dim=0).exp(), 0.0), counted)
 
 
-def _halved(depth: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The map at half of its resolution, and where it is valid; an odd side loses its last row or column."""
-    depth = torch.where(mask, depth.float(), 0.0)
-    height, width = (side // 2 * 2 for side in depth.shape[-2:])
+def _halved(pred: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The maps at half of their resolution, and where they are valid; an odd side loses its last row or column."""
+    height, width = (side // 2 * 2 for side in mask.shape[-2:])
     corners = [np.s_[..., y:height:2, x:width:2] for y in (0, 1) for x in (0, 1)]
-    total = torch.stack([depth[corner] for corner in corners]).sum(dim=0)
     valid = torch.stack([mask[corner] for corner in corners]).sum(dim=0)
-    return total / valid.clamp_min(1), valid >= 2
+    known = [torch.where(mask, depth.float(), 0.0) for depth in (pred, target)]
+    pred, target = (torch.stack([depth[c] for c in corners]).sum(dim=0) / valid.clamp_min(1) for depth in known)
+    return pred, target, valid >= 2
 
 
 def ms_ssim_term(maps: Maps, loss: Any) -> PerImage:

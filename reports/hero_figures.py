@@ -24,6 +24,9 @@ from depth_loss_sweep.reports.series import Axis, Differences
 HEIGHT = 290
 """Pixels of the figure that the page opens with."""
 
+RING = "circle-open"
+"""The marker of the named trial."""
+
 DRAWN = 2  # a heat map has at most so many cells for each that was tried
 
 
@@ -44,8 +47,8 @@ class Mark:
 def as_differences(chart: Chart, found: Differences) -> Chart:
     """A measure's chart with its seeds and means as differences to the named trial, and without what has none."""
     seeds, means, *others = chart.data
-    ring = "circle-open"  # stands on the named trial, so at 0
-    hidden = [{**t, "y": [0.0 if t.get("marker", {}).get("symbol") == ring else None] * len(t["y"])} for t in others]
+    # The ring stands on the named trial, so at 0.
+    hidden = [{**t, "y": [0.0 if t.get("marker", {}).get("symbol") == RING else None] * len(t["y"])} for t in others]
     lines = seed_lines(found.seed_x, found.seed_y, found.seed_names, found.seeds, found.seed_trials)
     data = [
         {**seeds, **lines},
@@ -184,4 +187,4 @@ def _add_ring(chart: Chart, x: Axis, y: Axis, mark: Mark, colour: str) -> None:
 
 
 def _ring(colour: str) -> dict[str, Any]:
-    return {"symbol": "circle-open", "size": 20, "color": colour, "line": {"width": 2.5}}
+    return {"symbol": RING, "size": 20, "color": colour, "line": {"width": 2.5}}
