@@ -24,6 +24,9 @@ from depth_loss_sweep.data.registry import DEPTHS, PICTURES
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import FOLDERS, Item, file_digest, list_files, names_of, refuse_faults
 
+FIRST = (".jpg", ".jpeg", ".png")
+"""How pictures end that come before others of their name."""
+
 DEPTH_STEM = "_depth"
 DEPTH_ENDING = f"{DEPTH_STEM}.png"
 MASK_ENDING = "_depth_mask.npy"
@@ -48,6 +51,13 @@ class _Files:
         if len(readable) == 1:
             self.depth = readable[0]
         return []
+
+    def choose(self) -> list[Path]:
+        """Take a JPEG or PNG as the picture where there is one; return the WebP and PPM files that are left beside it."""
+        first = [path for path in self.pictures if path.suffix.lower() in FIRST]
+        beside = [path for path in self.pictures if path not in first] if first else []
+        self.pictures = first or self.pictures
+        return beside
 
     def fault(self) -> str:
         """What is wrong with the first of them, where they are not a pair."""
@@ -75,14 +85,20 @@ class PairsSource:
 
     def __init__(self, root: Path, settings: DataSettings) -> None:
         self._coding, listing = DepthCoding.of(settings), list_files(root)
-        self._files, left_over = _find(root, listing.files)
+        self._files = _find(root, listing.files)
+        left_over = [path for files in self._files.values() for path in files.settle()]
+        beside = [path for files in self._files.values() for path in files.choose()]
         depths = {files.depth for files in self._files.values()}
         listing.files = [path for path in listing.files if path not in depths and path not in left_over]
         listing.note_unread(root, PICTURES)
         self.faults, self.notes = listing.faults, listing.notes
-        if left_over:
-            names = names_of([path.relative_to(root).as_posix() for path in left_over])
-            self.notes.append(f"{len(left_over)} depth files are not read, since there is a NAME_depth.png ({names})")
+        for paths, what in (
+            (left_over, "depth files are not read, since there is a NAME_depth.png"),
+            (beside, "pictures are not read, since there is a JPEG or PNG of that name"),
+        ):
+            if paths:
+                names = names_of([path.relative_to(root).as_posix() for path in paths])
+                self.notes.append(f"{len(paths)} {what} ({names})")
         if masks := [path for path in listing.files if path.name.endswith(MASK_ENDING)]:
             self.faults.append(
                 f"{masks[0]} says where depth is valid, which pairs do not read: use diode:PATH, or move it away"
@@ -115,8 +131,8 @@ class PairsSource:
         raise BadFileError(first, files.fault(), item.key.rpartition("/")[2])
 
 
-def _find(root: Path, paths: Sequence[Path]) -> tuple[dict[str, _Files], list[Path]]:
-    """Every name, as its path below the root without suffix, with its files; and depth that isn't read, beside a PNG."""
+def _find(root: Path, paths: Sequence[Path]) -> dict[str, _Files]:
+    """Every name, as its path below the root without suffix, with its files."""
     found: dict[str, _Files] = {}
     others: dict[str, list[Path]] = {}
     for path in paths:
@@ -130,8 +146,7 @@ def _find(root: Path, paths: Sequence[Path]) -> tuple[dict[str, _Files], list[Pa
             others.setdefault(stem[: -len(DEPTH_STEM)], []).append(path)
     for key in found.keys() & others.keys():
         found[key].others = others[key]
-    united = _united(found)
-    return united, [path for files in united.values() for path in files.settle()]
+    return _united(found)
 
 
 def _united(found: dict[str, _Files]) -> dict[str, _Files]:

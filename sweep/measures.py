@@ -40,13 +40,20 @@ def own_measures(terms: Mapping[str, OwnTerm], metrics: Mapping[str, OwnMetric])
         for name, each in own.items():
             label, column = each.label or name.replace("_", " "), f"{prefix}_{name}"
             is_higher = isinstance(each, OwnMetric) and each.better == "higher"
-            note, unit = f"your own: {shown(each.function)}" + "; more is better" * is_higher, each.unit
-            if isinstance(each, OwnTerm) and each.built_in:
-                options = ", ".join(f"{key} {value}" for key, value in each.options.items())
-                note = f"{each.function}{f' with {options}' * bool(options)}; {each.built_in.note}"
-                unit = each.built_in.unit if unit == names.NO_UNIT else unit
-            found[column] = Measure(column, f"{label} term" * (prefix == "term") or label, unit, note, is_higher, label)
-    return found
+            note = f"your own: {shown(each.function)}" + "; more is better" * is_higher
+            found[column] = Measure(
+                column, f"{label} term" * (prefix == "term") or label, each.unit, note, is_higher, label
+            )
+    return found | {f"term_{name}": _renamed(name, t, t.built_in) for name, t in terms.items() if t.built_in}
+
+
+def _renamed(name: str, term: OwnTerm, built_in: names.Term) -> Measure:
+    """A built-in term by another name: what it is, with which options."""
+    label = term.label or (built_in.short if name == term.function else name.replace("_", " "))
+    options = ", ".join(f"{key} {value}" for key, value in term.options.items())
+    note = f"{term.function}{f' with {options}' * bool(options)}; {built_in.note}"
+    unit = built_in.unit if term.unit == names.NO_UNIT else term.unit
+    return Measure(f"term_{name}", f"{label} term", unit, note, short=label)
 
 
 def measure(column: str, spec: StudySpec | None = None) -> Measure:

@@ -231,6 +231,15 @@ def test_a_png_comes_first_and_of_others_there_is_one(tmp_path, ramp):
         source.load(source.items()[0])
 
 
+def test_a_jpeg_or_png_comes_before_other_pictures_of_its_name(tmp_path, ramp):
+    """A smaller copy for the web changes nothing, and is said."""
+    write_pair(tmp_path, "scene/1", ramp)
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "scene" / "1.webp")
+    source = open_source(DataSettings(source=f"pairs:{tmp_path}"))
+    assert source.load(source.items()[0])[0].shape == (24, 32, 3)
+    assert source.notes == ["1 pictures are not read, since there is a JPEG or PNG of that name (scene/1.webp)"]
+
+
 def test_a_mask_is_not_passed_over(tmp_path, ramp):
     """DIODE's depth without its mask would count where it is none."""
     write_pair(tmp_path, "scene/1", ramp)

@@ -78,9 +78,9 @@ TERMS = {
     ).replace(".sum((1, 2, 3)) / mask", ".add(1e-3).sum((1, 2, 3)) / mask"),
     "is not deterministic": GOOD_TERM.replace(".abs()", ".abs().mul(random.random())"),
     "fails: IndexError: index 5": GOOD_TERM.replace("pred - target", "pred[5] - target"),
-    "mine.py:term cannot be imported: NameError": "def other(): pass\nnothing_of_the_sort",
-    "mine.py has no 'term'; it has": "def other(): pass",
-    "mine.py:term cannot be imported: SystemExit": "raise SystemExit(3)",
+    "mine.py:term cannot be imported: NameError": "def term(): pass\nnothing_of_the_sort",
+    "mine.py has no 'term'; it has": "def other(): pass\nglobals()['more'] = other",
+    "mine.py:term cannot be imported: SystemExit": "def term(): pass\nraise SystemExit(3)",
 }  # fmt: skip
 
 
