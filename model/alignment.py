@@ -4,14 +4,13 @@ Shapes, units, and what holds of every term, as in `model.losses`. Options are k
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from depth_loss_sweep.model.draws import draw
-from depth_loss_sweep.model.losses import MIN_DEPTH, Maps, PerImage, log_depth, masked_mean
+from depth_loss_sweep.model.losses import MIN_DEPTH, PerImage, log_depth, masked_mean
 from depth_loss_sweep.model.metrics import delta_of, lower_median
 
 # Free of shift and scale -----------------------------------------------------------------------------------------
@@ -115,26 +114,3 @@ def aligned_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Ten
         "abs_rel_aligned": masked_mean((aligned - truth).abs() / truth, mask).or_nan(),
         "delta1_aligned": delta_of(aligned, truth, mask, 1),
     }
-
-
-# As the registry calls them; `loss` has the options of their lines, which the type checker doesn't know.
-
-
-def ssi_mae_term(maps: Maps, loss: Any) -> PerImage:
-    """The term "ssi_mae"."""
-    return ssi_mae_per_image(maps.pred, maps.target, maps.mask)
-
-
-def ssi_trimmed_term(maps: Maps, loss: Any) -> PerImage:
-    """The term "ssi_trimmed"."""
-    return ssi_trimmed_per_image(maps.pred, maps.target, maps.mask, loss.ssi_trim)
-
-
-def ms_gradient_term(maps: Maps, loss: Any) -> PerImage:
-    """The term "ms_gradient"."""
-    return ms_gradient_per_image(maps.pred, maps.target, maps.mask, loss.ms_gradient_scales)
-
-
-def ranking_term(maps: Maps, loss: Any) -> PerImage:
-    """The term "ranking"."""
-    return ranking_per_image(maps.pred, maps.target, maps.mask, loss.ranking_threshold)

@@ -187,17 +187,6 @@ class Maps:
     image: Tensor | None = None
 
 
-def silog_term(maps: Maps, loss: LossSettings) -> PerImage:
-    """The term "silog" in the form that the settings ask for."""
-    return silog_per_image(maps.pred, maps.target, maps.mask, loss.silog_alpha, loss.silog_form)
-
-
-def ssim_term(maps: Maps, loss: LossSettings) -> PerImage:
-    """The term "ssim"; the settings' data range is resolved."""
-    assert loss.ssim_data_range is not None
-    return ssim_per_image(maps.pred, maps.target, maps.mask, loss.ssim_data_range)
-
-
 def edge_term(maps: Maps, loss: LossSettings) -> PerImage:
     """The term "edge": Eq. 9, or with `edge = "smoothness"` Eq. 4, which has the same name in the paper."""
     if loss.edge == "gradient":
@@ -213,21 +202,20 @@ def smoothness_term(maps: Maps, loss: LossSettings) -> PerImage:
     return smoothness_per_image(maps.pred, maps.image)
 
 
-def l1_term(maps: Maps, loss: LossSettings) -> PerImage:
-    """The term "l1"."""
-    return l1_per_image(maps.pred, maps.target, maps.mask)
-
-
 @cache
-def _built_in(term: str) -> Callable[[Maps, LossSettings], PerImage]:
-    function: Callable[[Maps, LossSettings], PerImage] = ALL_TERMS[term].load()
-    return function
+def term_function(term: str) -> Callable[[Maps, LossSettings], PerImage]:
+    """A term of the registry's, as it is called on maps under settings."""
+    entry = ALL_TERMS[term]
+    function = entry.load()
+    if entry.sees_image:
+        return function
+    return lambda maps, loss: function(maps.pred, maps.target, maps.mask, *(getattr(loss, key) for key in entry.keys))
 
 
 def _compute(term: str, maps: Maps, loss: LossSettings) -> PerImage:
     """A term of the registry's, or of the user's own."""
     if built_in := loss.built_in(term):
-        return _built_in(built_in)(maps, loss.as_seen_by(term))
+        return term_function(built_in)(maps, loss.as_seen_by(term))
     assert maps.image is not None
     return PerImage(*term_values(loss.own[term], maps.pred, maps.target, maps.mask, maps.image))
 

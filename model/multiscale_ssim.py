@@ -1,12 +1,10 @@
 """SSIM at several resolutions: the term "ms_ssim". Shapes, units, and what holds of every term, as in `model.losses`."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from depth_loss_sweep.model.losses import SSIM_WINDOW, Maps, PerImage, masked_mean, ssim_maps
+from depth_loss_sweep.model.losses import SSIM_WINDOW, PerImage, masked_mean, ssim_maps
 
 EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the resolutions, from the finest (Wang et al. 2003, sec. 3.2)."""
@@ -47,8 +45,3 @@ def _halved(pred: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor,
     known = [torch.where(mask, depth.float(), 0.0) for depth in (pred, target)]
     pred, target = (torch.stack([depth[c] for c in corners]).sum(dim=0) / valid.clamp_min(1) for depth in known)
     return pred, target, valid >= 2
-
-
-def ms_ssim_term(maps: Maps, loss: Any) -> PerImage:
-    """The term "ms_ssim"; the settings' data range is resolved."""
-    return ms_ssim_per_image(maps.pred, maps.target, maps.mask, loss.ssim_data_range)

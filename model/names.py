@@ -25,7 +25,10 @@ FIELD_OF_VIEW = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Term(Entry):
-    """A term of the combined loss. Its code takes `model.losses.Maps` and the loss's settings and returns a `PerImage`."""
+    """A term of the combined loss. Its code takes prediction, truth, mask and the values of its keys, and returns a `PerImage`.
+
+    One that `sees_image` takes `model.losses.Maps` and the loss's settings instead.
+    """
 
     label: str
     """In a figure's axis or a table's head."""
@@ -33,8 +36,10 @@ class Term(Entry):
     """In prose."""
     unit: str
     note: str = ""
+    sees_image: bool = False
+    """Whether it may look at the picture, not at depth alone."""
     needs_image: bool = False
-    """Whether it looks at the picture, not at depth alone."""
+    """Whether it does so whatever the settings."""
     settings: tuple[str, ...] = ()
     """The keys of [loss] that it goes by beside its options."""
 
@@ -61,7 +66,7 @@ TERMS: dict[str, Term] = {
         short="SILog",
         unit=NO_UNIT,
         note="Eq. 5: variance-like error of log depth",
-        code="depth_loss_sweep.model.losses:silog_term",
+        code="depth_loss_sweep.model.losses:silog_per_image",
         settings=("silog_alpha", "silog_form"),
     ),
     "ssim": Term(
@@ -69,7 +74,7 @@ TERMS: dict[str, Term] = {
         short="SSIM",
         unit=NO_UNIT,
         note="Eq. 2: structural dissimilarity",
-        code="depth_loss_sweep.model.losses:ssim_term",
+        code="depth_loss_sweep.model.losses:ssim_per_image",
         settings=("ssim_data_range",),
     ),
     "edge": Term(
@@ -78,6 +83,7 @@ TERMS: dict[str, Term] = {
         unit="m/px",
         note="Eq. 9: difference of depth gradients",
         code="depth_loss_sweep.model.losses:edge_term",
+        sees_image=True,
         settings=("edge",),
     ),
     "l1": Term(
@@ -85,13 +91,14 @@ TERMS: dict[str, Term] = {
         short="L1",
         unit="m",
         note="Eq. 1: mean absolute error",
-        code="depth_loss_sweep.model.losses:l1_term",
+        code="depth_loss_sweep.model.losses:l1_per_image",
     ),
     "smoothness": Term(
         label="smoothness term",
         short="smoothness",
         unit="m/px",
         note="Eq. 4: image-aware depth gradient",
+        sees_image=True,
         needs_image=True,
         code="depth_loss_sweep.model.losses:smoothness_term",
     ),
@@ -109,13 +116,15 @@ _ALIGNED = "depth_loss_sweep.model.alignment"
 
 # Terms that a run computes where its study names them, at whatever weight.
 FURTHER_TERMS: dict[str, Term] = {
-    "l2": Term(label="L2 term", short="L2", unit="m²", note="mean square error, no root", code=f"{_PIXELS}:l2_term"),
+    "l2": Term(
+        label="L2 term", short="L2", unit="m²", note="mean square error, no root", code=f"{_PIXELS}:l2_per_image"
+    ),
     "huber": Term(
         label="Huber term",
         short="Huber",
         unit="m²",
         note="Huber 1964: half the square, and straight beyond huber_delta",
-        code=f"{_PIXELS}:huber_term",
+        code=f"{_PIXELS}:huber_per_image",
         options={"huber_delta": _number(1.0, "term huber: the error, in metres, from which it grows in proportion")},
     ),
     "berhu": Term(
@@ -123,7 +132,7 @@ FURTHER_TERMS: dict[str, Term] = {
         short="berHu",
         unit="m",
         note="Laina et al. 2016: L1, and a parabola beyond a share of the largest error",
-        code=f"{_PIXELS}:berhu_term",
+        code=f"{_PIXELS}:berhu_per_image",
         options={
             "berhu_share": _number(0.2, "term berhu: the share of an image's largest error that it turns at", below=1)
         },
@@ -133,14 +142,14 @@ FURTHER_TERMS: dict[str, Term] = {
         short="log L1",
         unit="ln",
         note="mean absolute error of natural log depth",
-        code=f"{_PIXELS}:log_l1_term",
+        code=f"{_PIXELS}:log_l1_per_image",
     ),
     "log_offset": Term(
         label="log-offset term",
         short="log-offset",
         unit="ln",
         note="Hu et al. 2019: ln(1 + error / 0.5 m)",
-        code=f"{_PIXELS}:log_offset_term",
+        code=f"{_PIXELS}:log_offset_per_image",
         options={
             "log_offset_alpha": _number(0.5, "term log_offset: metres added to the error before its logarithm is taken")
         },
@@ -150,7 +159,7 @@ FURTHER_TERMS: dict[str, Term] = {
         short="log-gradient",
         unit="ln",
         note="Hu et al. 2019: ln(1 + difference of Sobel gradients / 0.5), both axes",
-        code=f"{_SURFACES}:log_gradient_term",
+        code=f"{_SURFACES}:log_gradient_per_image",
         options={"log_gradient_alpha": _number(0.5, "term log_gradient: what is added before the logarithm is taken")},
     ),
     "normals": Term(
@@ -158,14 +167,14 @@ FURTHER_TERMS: dict[str, Term] = {
         short="normals",
         unit=NO_UNIT,
         note="Hu et al. 2019: 1 − cosine between surface normals",
-        code=f"{_SURFACES}:normals_term",
+        code=f"{_SURFACES}:normals_per_image",
     ),
     "virtual_normal": Term(
         label="virtual normal term",
         short="virtual normal",
         unit=NO_UNIT,
         note="Yin et al. 2019: difference of the normals of planes through three far points",
-        code=f"{_SURFACES}:virtual_normal_term",
+        code=f"{_SURFACES}:virtual_normal_per_image",
         options={
             "virtual_normal_fov": _number(
                 FIELD_OF_VIEW, "term virtual_normal: the camera's field of view across the picture, degrees", below=180
@@ -178,14 +187,14 @@ FURTHER_TERMS: dict[str, Term] = {
         short="SSI MAE",
         unit=NO_UNIT,
         note="Ranftl et al. 2020: absolute error after each map's own shift and scale are removed",
-        code=f"{_ALIGNED}:ssi_mae_term",
+        code=f"{_ALIGNED}:ssi_mae_per_image",
     ),
     "ssi_trimmed": Term(
         label="SSI trimmed term",
         short="SSI trimmed",
         unit=NO_UNIT,
         note="Ranftl et al. 2020: the same without the largest errors",
-        code=f"{_ALIGNED}:ssi_trimmed_term",
+        code=f"{_ALIGNED}:ssi_trimmed_per_image",
         options={"ssi_trim": _number(0.2, "term ssi_trimmed: the share of the pixels that is left out", below=1)},
     ),
     "ms_gradient": Term(
@@ -193,7 +202,7 @@ FURTHER_TERMS: dict[str, Term] = {
         short="multi-scale gradient",
         unit=NO_UNIT,
         note="Ranftl et al. 2020: gradients of that error at several resolutions",
-        code=f"{_ALIGNED}:ms_gradient_term",
+        code=f"{_ALIGNED}:ms_gradient_per_image",
         options={
             "ms_gradient_scales": (
                 int,
@@ -208,7 +217,7 @@ FURTHER_TERMS: dict[str, Term] = {
         short="ranking",
         unit=NO_UNIT,
         note="Chen et al. 2016: whether pairs of pixels are ordered as in the truth",
-        code=f"{_ALIGNED}:ranking_term",
+        code=f"{_ALIGNED}:ranking_per_image",
         options={
             "ranking_threshold": _number(
                 0.03, "term ranking: depths that differ by less than this share count as equal"
@@ -220,7 +229,7 @@ FURTHER_TERMS: dict[str, Term] = {
         short="MS-SSIM",
         unit=NO_UNIT,
         note="Wang et al. 2003: SSIM at up to five resolutions",
-        code="depth_loss_sweep.model.multiscale_ssim:ms_ssim_term",
+        code="depth_loss_sweep.model.multiscale_ssim:ms_ssim_per_image",
         settings=("ssim_data_range",),
     ),
 }

@@ -3,12 +3,10 @@
 Shapes, units, and what holds of every term, as in `model.losses`. Options are keys of a spec's `[loss]`.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from depth_loss_sweep.model.losses import Maps, PerImage, log_depth, masked_mean
+from depth_loss_sweep.model.losses import PerImage, log_depth, masked_mean
 
 
 def l2_per_image(pred: Tensor, target: Tensor, mask: Tensor) -> PerImage:
@@ -52,31 +50,3 @@ def log_offset_per_image(pred: Tensor, target: Tensor, mask: Tensor, alpha: floa
 def _error(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Truth less prediction, float32, 0 where nothing is valid."""
     return torch.where(mask, target.float() - pred.float(), 0.0)
-
-
-# As the registry calls them; `loss` has the options of their lines, which the type checker doesn't know.
-
-
-def l2_term(maps: Maps, loss: Any) -> PerImage:
-    """The term "l2"."""
-    return l2_per_image(maps.pred, maps.target, maps.mask)
-
-
-def huber_term(maps: Maps, loss: Any) -> PerImage:
-    """The term "huber"."""
-    return huber_per_image(maps.pred, maps.target, maps.mask, loss.huber_delta)
-
-
-def berhu_term(maps: Maps, loss: Any) -> PerImage:
-    """The term "berhu"."""
-    return berhu_per_image(maps.pred, maps.target, maps.mask, loss.berhu_share)
-
-
-def log_l1_term(maps: Maps, loss: Any) -> PerImage:
-    """The term "log_l1"."""
-    return log_l1_per_image(maps.pred, maps.target, maps.mask)
-
-
-def log_offset_term(maps: Maps, loss: Any) -> PerImage:
-    """The term "log_offset"."""
-    return log_offset_per_image(maps.pred, maps.target, maps.mask, loss.log_offset_alpha)

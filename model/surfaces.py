@@ -5,13 +5,12 @@ Shapes, units, and what holds of every term, as in `model.losses`. Options are k
 
 import math
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from depth_loss_sweep.model.draws import draw
-from depth_loss_sweep.model.losses import Maps, PerImage, masked_mean
+from depth_loss_sweep.model.losses import PerImage, masked_mean
 from depth_loss_sweep.model.names import FIELD_OF_VIEW
 
 SAMPLED_SHARE = 0.15
@@ -145,22 +144,3 @@ def _rays(height: int, width: int, field_of_view: float, device: torch.device) -
         x, y = ((torch.arange(side) + 0.5 - 0.5 * side) / focal for side in (width, height))
         y, x = torch.meshgrid(y, x, indexing="ij")
         return torch.stack((x, y, torch.ones_like(x))).float().to(device)
-
-
-# As the registry calls them; `loss` has the options of their lines, which the type checker doesn't know.
-
-
-def log_gradient_term(maps: Maps, loss: Any) -> PerImage:
-    """The term "log_gradient"."""
-    return log_gradient_per_image(maps.pred, maps.target, maps.mask, loss.log_gradient_alpha)
-
-
-def normals_term(maps: Maps, loss: Any) -> PerImage:
-    """The term "normals"."""
-    return normals_per_image(maps.pred, maps.target, maps.mask)
-
-
-def virtual_normal_term(maps: Maps, loss: Any) -> PerImage:
-    """The term "virtual_normal"."""
-    options = loss.virtual_normal_fov, loss.virtual_normal_distance
-    return virtual_normal_per_image(maps.pred, maps.target, maps.mask, *options)

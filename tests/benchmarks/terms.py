@@ -5,7 +5,7 @@ import time
 
 import torch
 
-from depth_loss_sweep.model.losses import Maps
+from depth_loss_sweep.model.losses import Maps, term_function
 from depth_loss_sweep.model.names import ALL_TERMS
 from depth_loss_sweep.model.settings import LossSettings
 from tests.benchmarks.cpu import BATCH
@@ -28,7 +28,7 @@ def _of_terms(kind: str, size: int, rounds: int) -> dict[str, float]:
     torch.set_num_threads(1)
     clock = time.process_time if kind == "cpu" else time.perf_counter  # what other processes do isn't counted
     maps, settings = _maps(kind, size), LossSettings(ssim_data_range=10.0)
-    functions = {name: term.load() for name, term in ALL_TERMS.items()}
+    functions = {name: term_function(name) for name in ALL_TERMS}
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for number in range(1 + rounds):
         for name, function in functions.items():

@@ -18,7 +18,7 @@ from depth_loss_sweep.model.alignment import (
 from depth_loss_sweep.model.draws import places
 from depth_loss_sweep.model.errors import ModelError
 from depth_loss_sweep.model.identity import run_identity
-from depth_loss_sweep.model.losses import CombinedLoss, Maps, per_image_terms
+from depth_loss_sweep.model.losses import CombinedLoss, Maps, per_image_terms, term_function
 from depth_loss_sweep.model.multiscale_ssim import EXPONENTS, ms_ssim_per_image
 from depth_loss_sweep.model.names import FURTHER_TERMS, TERMS
 from depth_loss_sweep.model.pixel_errors import berhu_per_image, huber_per_image, log_offset_per_image
@@ -281,7 +281,7 @@ def test_errors_by_hand():
 
 def values_of_small(term, pred, target, mask):
     """The term's value on maps that are too small for SSIM."""
-    return FURTHER_TERMS[term].load()(Maps(pred, target, mask), LossSettings()).value.item()
+    return term_function(term)(Maps(pred, target, mask), LossSettings()).value.item()
 
 
 def ramp(slope, height=16, width=16):
