@@ -345,7 +345,7 @@ class Coordinator(Progress):
             self.untold.append((run, record, next(t for t in self.trials[self.told :] if run in t.runs)))
         if record["break_"]:
             self._record(run, details=json.dumps({"break": {"epoch": run.epoch, **record["break_"]}}))
-        for trial in self.trials[self.told :]:
+        for trial in self.trials[self.told :] if self._pruning else ():
             if trial.state == "running" and trial.runs[0] is run:
                 self._prune(trial)
 
@@ -370,6 +370,7 @@ class Coordinator(Progress):
             "seconds": run.seconds,
             "images_per_second": run.images_per_second / max(1, len(run.curve)),
             "device": self.runtime["device"],
+            "home": str(self.home.root),
             "settings": settings.model_dump_json(),
         }
         self.store.finish_run(run.key, run.epoch, **{**columns, **result})

@@ -14,6 +14,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 from urllib.parse import quote
+from weakref import finalize
 
 from sqlalchemy import (
     ColumnElement,
@@ -129,6 +130,7 @@ class Database:
         is_file = engine.dialect.name == "sqlite"
         path = str(engine.url.database)
         database = cls(engine, url, is_file and on_network_disk(Path(path)))
+        finalize(database, engine.dispose)  # a server keeps what it is not told to close
         is_read_only = path.startswith("file:")
         configure(engine, wal=create and is_file and not is_read_only and not database.is_on_network_disk)
         with database.errors():
