@@ -23,7 +23,7 @@ from depth_loss_sweep.words import duration
 ANSWER_S = 30.0
 """A server that says nothing for so long is gone: none of our questions takes it nearly as long."""
 SAID_S = 5.0
-STOP_S = 1.0
+STOP_S = 0.5
 """For how long an answer is still waited for once a stop was asked for."""
 TICK_S = 0.1
 PAUSES = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -174,7 +174,7 @@ class Outage:
     def _check_silence(self, seconds: float, error: type[Exception]) -> None:
         if seconds >= SAID_S:
             self._say("the database does not answer")
-        if seconds >= ANSWER_S or (seconds >= STOP_S and self.should_stop()):
+        if self.is_given_up or seconds >= ANSWER_S or (seconds >= STOP_S and self.should_stop()):
             raise error(f"no answer for {duration(seconds)}")
 
 
