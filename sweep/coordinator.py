@@ -7,6 +7,7 @@ checkpoints: this object can die at any line, and the next one, built from the t
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -58,12 +59,12 @@ class Coordinator(Progress):
             if self.session.should_stop():
                 return False
             self._ask()
-            self._submit()
+            has_more = self._submit()
             self.open_projection()  # once there is work to do meanwhile: it takes Optuna a second
             if self._begin_stage() or self._climb() or self._tell():
                 continue
             self.display.update(self)
-            for event in self.executor.poll(POLL_S):
+            for event in self.executor.poll(0.0 if has_more else POLL_S):
                 self._receive(event)
             self._store_epochs()
             self.session.renew()
@@ -239,18 +240,25 @@ class Coordinator(Progress):
 
     # Training
 
-    def _submit(self) -> None:
-        """Hand waiting runs out, in trial and seed order; later seeds wait until the first survives its pruner."""
+    def _submit(self) -> bool:
+        """Hand waiting runs out, in trial and seed order; later seeds wait until the first survives its pruner.
+
+        Whether there are more: what runs at work have to say is heard in between, however many workers there are.
+        """
+        end = time.monotonic() + POLL_S
         for trial in self.trials[self.told :]:
             for index, run in enumerate(trial.runs):
                 if self.executor.free() <= 0:
-                    return
+                    return False
                 if run.state != "waiting" or (index and self._pruning and not trial.runs[0].ended):
                     continue
                 if run.wait_polls > 0:
                     run.wait_polls -= 1
                     continue
                 self._start(run)
+                if time.monotonic() >= end:
+                    return True
+        return False
 
     @property
     def _pruning(self) -> bool:
