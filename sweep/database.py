@@ -45,6 +45,7 @@ from depth_loss_sweep.tables import MIGRATIONS, SCHEMA_VERSION, VERSION, python_
 
 NETWORK_FILESYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "9p", "afs")
 BUSY_TIMEOUT_S = 60
+PASSWORDS = "; passwords are read from ~/.pgpass, the file that PGPASSFILE names, or the URL in SWEEP_STORAGE"
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -166,7 +167,8 @@ class Database:
             if error.statement is not None and isinstance(error, (IntegrityError, ProgrammingError)):
                 raise  # a fault of ours; without a statement, the URL asks for something that there is not
             reason = hide_password(str(error.orig)).splitlines()[0]
-            raise StorageError(f"the database {self.shown_url} cannot be used: {reason}") from None
+            hint = PASSWORDS if "password" in reason else ""
+            raise StorageError(f"the database {self.shown_url} cannot be used: {reason}{hint}") from None
         except UnicodeDecodeError:  # SQLite quotes a damaged page in its message
             raise self.damaged("its text is not UTF-8") from None
 

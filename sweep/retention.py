@@ -46,11 +46,11 @@ def folder_of(home: Home, row: Mapping[str, Any]) -> Path:
 
 
 def out_of_reach(home: Home, row: Mapping[str, Any]) -> str | None:
-    """Where a finished run's files lie, in words, of its row, where that is a home that can't be reached; None where it can."""
+    """On which host and in which home a finished run's files lie, of its row, where they can't be reached; None where they can."""
     there = _elsewhere(home, row)
     if there is None or _is_reachable(folder_of(home, row)):
         return None
-    return f"on {row['host'] or 'the host where it was trained'} in {there}"
+    return f"on {row['host']} in the home {row['home']}"
 
 
 def _is_reachable(folder: Path) -> bool:

@@ -37,8 +37,8 @@ def of_whole_run(
             lost.append(str(error))
     if away:
         raise StudyError(
-            f"the checkpoints of trial {trial} of {name!r} lie elsewhere, the first {away}: save it there, by the same command with "
-            f"that --home, or make that folder readable here under the same path"
+            f"the checkpoints of trial {trial} of {name!r} lie {away}, which can't be reached from here: give the command there with that "
+            f"--home, or make that folder readable here under the same path"
         )
     raise StudyError(
         f"trial {trial} of {name!r} has no whole checkpoint to save ({lost[0] if lost else 'no run is finished'}): "
