@@ -111,6 +111,18 @@ def test_a_copy_never_replaces_what_is_there(trained, new_lab, capsys) -> None:
     assert [path.name for path in diary.iterdir()] == ["monday.txt"]
 
 
+def test_what_a_database_gives_back_otherwise_is_not_copied(trained, new_lab, capsys) -> None:
+    """A database that changes a number on its way in is found out, and is left as it was."""
+    target = new_lab()
+    with Store.open(target.home, create=True).begin() as connection:
+        change = "UPDATE sweep_epoch SET total = total + 1e-9 WHERE run = NEW.run AND epoch = NEW.epoch AND split = NEW.split"
+        connection.exec_driver_sql(f"CREATE TRIGGER t AFTER INSERT ON sweep_epoch BEGIN {change}; END")
+    assert trained.run("copy", "line", "--to", str(target.home.database)) == 2
+    said = capsys.readouterr().err
+    assert "gives back another row of sweep_epoch" in said and said.count("\n") == 1
+    assert target.store.studies() == [] and target.store.own_runs("line") == ([], [])
+
+
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
