@@ -7,6 +7,7 @@ checkpoints: this object can die at any line, and the next one, built from the t
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -58,12 +59,12 @@ class Coordinator(Progress):
             if self.session.should_stop():
                 return False
             self._ask()
-            self._submit()
+            has_more = self._submit()
             self.open_projection()  # once there is work to do meanwhile: it takes Optuna a second
             if self._begin_stage() or self._climb() or self._tell():
                 continue
             self.display.update(self)
-            for event in self.executor.poll(POLL_S):
+            for event in self.executor.poll(0.0 if has_more else POLL_S):
                 self._receive(event)
             self._store_epochs()
             self.session.renew()
@@ -239,18 +240,25 @@ class Coordinator(Progress):
 
     # Training
 
-    def _submit(self) -> None:
-        """Hand waiting runs out, in trial and seed order; later seeds wait until the first survives its pruner."""
+    def _submit(self) -> bool:
+        """Hand waiting runs out, in trial and seed order; later seeds wait until the first survives its pruner.
+
+        Whether there are more: what runs at work have to say is heard in between, however many workers there are.
+        """
+        end = time.monotonic() + POLL_S
         for trial in self.trials[self.told :]:
             for index, run in enumerate(trial.runs):
                 if self.executor.free() <= 0:
-                    return
+                    return False
                 if run.state != "waiting" or (index and self._pruning and not trial.runs[0].ended):
                     continue
                 if run.wait_polls > 0:
                     run.wait_polls -= 1
                     continue
                 self._start(run)
+                if time.monotonic() >= end:
+                    return True
+        return False
 
     @property
     def _pruning(self) -> bool:
@@ -345,7 +353,7 @@ class Coordinator(Progress):
             self.untold.append((run, record, next(t for t in self.trials[self.told :] if run in t.runs)))
         if record["break_"]:
             self._record(run, details=json.dumps({"break": {"epoch": run.epoch, **record["break_"]}}))
-        for trial in self.trials[self.told :]:
+        for trial in self.trials[self.told :] if self._pruning else ():
             if trial.state == "running" and trial.runs[0] is run:
                 self._prune(trial)
 
@@ -370,6 +378,7 @@ class Coordinator(Progress):
             "seconds": run.seconds,
             "images_per_second": run.images_per_second / max(1, len(run.curve)),
             "device": self.runtime["device"],
+            "home": str(self.home.root),
             "settings": settings.model_dump_json(),
         }
         self.store.finish_run(run.key, run.epoch, **{**columns, **result})

@@ -14,6 +14,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 from urllib.parse import quote
+from weakref import finalize
 
 from sqlalchemy import (
     ColumnElement,
@@ -44,6 +45,7 @@ from depth_loss_sweep.tables import MIGRATIONS, SCHEMA_VERSION, VERSION, python_
 
 NETWORK_FILESYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "9p", "afs")
 BUSY_TIMEOUT_S = 60
+PASSWORDS = "; passwords are read from ~/.pgpass, the file that PGPASSFILE names, or the URL in SWEEP_STORAGE"
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -129,6 +131,7 @@ class Database:
         is_file = engine.dialect.name == "sqlite"
         path = str(engine.url.database)
         database = cls(engine, url, is_file and on_network_disk(Path(path)))
+        finalize(database, engine.dispose)  # a server keeps what it is not told to close
         is_read_only = path.startswith("file:")
         configure(engine, wal=create and is_file and not is_read_only and not database.is_on_network_disk)
         with database.errors():
@@ -164,7 +167,8 @@ class Database:
             if error.statement is not None and isinstance(error, (IntegrityError, ProgrammingError)):
                 raise  # a fault of ours; without a statement, the URL asks for something that there is not
             reason = hide_password(str(error.orig)).splitlines()[0]
-            raise StorageError(f"the database {self.shown_url} cannot be used: {reason}") from None
+            hint = PASSWORDS if "password" in reason else ""
+            raise StorageError(f"the database {self.shown_url} cannot be used: {reason}{hint}") from None
         except UnicodeDecodeError:  # SQLite quotes a damaged page in its message
             raise self.damaged("its text is not UTF-8") from None
 

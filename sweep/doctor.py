@@ -23,7 +23,7 @@ from depth_loss_sweep.files import is_locked
 from depth_loss_sweep.files import lock as held
 from depth_loss_sweep.lease import GRACE_S, as_seen, holder, watch
 from depth_loss_sweep.paths import Home
-from depth_loss_sweep.retention import kept
+from depth_loss_sweep.retention import folder_of, kept, out_of_reach
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.tables import GROUP, LEASE, RUN, STUDY, TRIAL_RUN
 from depth_loss_sweep.words import counted
@@ -231,7 +231,7 @@ def _runs(examination: _Examination) -> Iterator[Finding]:
     of_a_study = RUN.c.run.in_(select(TRIAL_RUN.c.run))
     ailing: dict[tuple[Level, str], list[Path]] = {}
     count = 0
-    columns = (RUN.c.run, RUN.c.state, RUN.c.host, RUN.c.origin, RUN.c.settings)
+    columns = (RUN.c.run, RUN.c.state, RUN.c.host, RUN.c.home, RUN.c.origin, RUN.c.settings)
     for row in examination.rows(select(*columns).where(of_a_study).order_by(RUN.c.run)):
         try:
             folder = examination.home.run(row["run"])
@@ -257,8 +257,10 @@ def _ailments(examination: _Examination, row: dict[str, Any], folder: Path) -> I
         yield from _finished(folder, kept(examination.store, row))
     elif row["origin"]:
         yield "note", "were copied here without their files"
-    elif examination.shared and row["host"] != socket.gethostname():
-        yield "note", "finished on other hosts, not in this home"
+    elif folder_of(examination.home, row) != folder:
+        yield "note", f"lie in another home ({row['home']})"
+    elif examination.shared and (row["host"] != socket.gethostname() or out_of_reach(examination.home, row)):
+        yield "note", "finished on other hosts or in other homes, not in this one"
     else:
         yield "broken", f"finished, and the folder is missing: {KEPT}"
 

@@ -23,7 +23,7 @@ from depth_loss_sweep.words import duration
 ANSWER_S = 30.0
 """A server that says nothing for so long is gone: none of our questions takes it nearly as long."""
 SAID_S = 5.0
-STOP_S = 1.0
+STOP_S = 0.5
 """For how long an answer is still waited for once a stop was asked for."""
 TICK_S = 0.1
 PAUSES = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -86,8 +86,7 @@ class Outage:
     def _pause(self, error: DatabaseAwayError) -> None:
         """Wait a little, and KeyboardInterrupt where a stop is asked for: nothing more is asked of this database then."""
         begun = time.monotonic()
-        if self.since is None:
-            self.since, self.tries = begun, 0
+        self.since = self.since or begun
         pause = PAUSES[min(self.tries, len(PAUSES) - 1)]
         self.tries += 1
         try:
@@ -113,7 +112,7 @@ class Outage:
         if self.is_said:
             away = f" after {duration(time.monotonic() - self.since)}" if self.since else ""
             self.note(f"the database is back{away}")
-        self.since, self.is_said = None, False
+        self.since, self.tries, self.is_said = None, 0, False
 
     def _translate(self, context: ExceptionContext) -> None:
         if passes(context):
@@ -174,7 +173,8 @@ class Outage:
     def _check_silence(self, seconds: float, error: type[Exception]) -> None:
         if seconds >= SAID_S:
             self._say("the database does not answer")
-        if seconds >= ANSWER_S or (seconds >= STOP_S and self.should_stop()):
+        if self.is_given_up or seconds >= ANSWER_S or (seconds >= STOP_S and self.should_stop()):
+            self.since = self.since or time.monotonic() - seconds
             raise error(f"no answer for {duration(seconds)}")
 
 

@@ -25,6 +25,7 @@ from depth_loss_sweep.reports.records import TRIAL_COLUMNS, Panels, StudyRecord
 from depth_loss_sweep.reports.references import REFERENCES
 from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.reports.slider import panel_runs
+from depth_loss_sweep.retention import folder_of, out_of_reach
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import stored_overrides, stored_spec
 from depth_loss_sweep.spec_text import resolved_text
@@ -43,7 +44,7 @@ RUN_COLUMNS = (*records.RUN_COLUMNS, "details", "origin", "environment")
 
 def study_record(store: Store, home: Home, name: str) -> StudyRecord:
     """Everything the report is made of."""
-    return _with_panels(study_numbers(store, name), home)
+    return _with_panels(study_numbers(store, name), store, home)
 
 
 def study_figures(name: str, home: Path | None = None, storage: str | None = None) -> dict[str, "Figure"]:
@@ -145,17 +146,19 @@ def epoch_frame(store: Store, name: str, splits: Sequence[str] = ("train", "val"
     return frame.drop(columns=foreign).astype({"epoch": int})
 
 
-def _with_panels(record: StudyRecord, home: Home) -> StudyRecord:
+def _with_panels(record: StudyRecord, store: Store, home: Home) -> StudyRecord:
     """The record with the stored predictions that its page shows, and a note of those that are lost.
 
     A report is made of what is there, and never runs a network.
     """
     panels, lost = {}, {}
     for run in panel_runs(Analysis(record)):
+        row = store.run(run) or {"run": run, "home": None}
         try:
-            panels[run] = read_panels(home.run(run))
+            panels[run] = read_panels(folder_of(home, row))
         except ModelError as error:
-            lost[run] = error
+            away = out_of_reach(home, row)
+            lost[run] = ModelError(f"its files lie {away}, out of reach from here") if away else error
     return replace(record, panels=panels, notes=(*record.notes, *_lost_note(lost)))
 
 

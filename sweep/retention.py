@@ -1,13 +1,16 @@
-"""What stays of a finished run's checkpoints: decided when it ends, kept with its row, then carried out.
+"""What stays of a finished run's checkpoints: decided when it ends, kept with its row, then carried out; and where it lies.
 
 The row comes first, so that a coordinator killed in between leaves a file too many, which the next one removes.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.model.outcomes import RESULT
 from depth_loss_sweep.model.settings import Keep, RunSettings
+from depth_loss_sweep.paths import Home
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.store import Store
@@ -33,3 +36,32 @@ def kept(store: Store, row: Mapping[str, Any]) -> Keep:
     """What was decided for a finished run, of its row. Earlier versions said nothing, and kept the last checkpoint."""
     train = store.decoded(row, "settings").get("train")
     return "none" if isinstance(train, dict) and train.get("keep") == "none" else "last"
+
+
+def folder_of(home: Home, row: Mapping[str, Any]) -> Path:
+    """Where a finished run's files lie, of its row: in this home, or in the one where it was trained, if that can be reached."""
+    here = home.run(row["run"])
+    there = _elsewhere(home, row)
+    return here if there is None or (here / RESULT).is_file() or not _is_reachable(there) else there
+
+
+def out_of_reach(home: Home, row: Mapping[str, Any]) -> str | None:
+    """On which host and in which home a finished run's files lie, of its row, where they can't be reached; None where they can."""
+    there = _elsewhere(home, row)
+    if there is None or _is_reachable(folder_of(home, row)):
+        return None
+    return f"on {row['host']} in the home {row['home']}"
+
+
+def _is_reachable(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except OSError:  # below a folder of another user's
+        return False
+
+
+def _elsewhere(home: Home, row: Mapping[str, Any]) -> Path | None:
+    """The folder of a run in the home where it was trained, where that is another one, and known: earlier versions kept none."""
+    if row["home"] is None or row["home"] == str(home.root):
+        return None
+    return Home(Path(row["home"])).run(row["run"])

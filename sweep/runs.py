@@ -36,7 +36,7 @@ class Planner(Protocol):
         """Raise `DataError` where the plan's pictures are no longer whole."""
 
 
-@dataclass
+@dataclass(eq=False)  # each is itself alone, and is looked for among thousands at every record
 class Run:
     """A run as the coordinator sees it."""
 

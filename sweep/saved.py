@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.model.errors import ModelError
 from depth_loss_sweep.paths import Home
-from depth_loss_sweep.retention import kept
+from depth_loss_sweep.retention import folder_of, kept, out_of_reach
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.trust import require_trusted_model
 
@@ -22,7 +22,7 @@ def of_whole_run(
     store: Store, home: Home, name: str, trial: int, make: Callable[[Path, int], Made]
 ) -> tuple[Made, int]:
     """What `make` makes of a run's folder and number of epochs, of a trial's first seed whose checkpoint is whole; and that seed."""
-    lost, setting = [], ""
+    lost, setting, away = [], "", None
     for row in store.runs(name):
         if row["trial"] != trial or row["state"] != "finished":
             continue
@@ -30,10 +30,16 @@ def of_whole_run(
             lost.append("none was kept: train.keep is 'none'")
             setting = " with --set train.keep=last"
             continue
+        away = away or out_of_reach(home, row)
         try:
-            return make(home.run(row["run"]), row["epochs"]), row["seed"]
+            return make(folder_of(home, row), row["epochs"]), row["seed"]
         except ModelError as error:
             lost.append(str(error))
+    if away:
+        raise StudyError(
+            f"the checkpoints of trial {trial} of {name!r} lie {away}, which can't be reached from here: give the command there with that "
+            f"--home, or make that folder readable here under the same path"
+        )
     raise StudyError(
         f"trial {trial} of {name!r} has no whole checkpoint to save ({lost[0] if lost else 'no run is finished'}): "
         f"train it again, by the same spec{setting} in another --home"

@@ -5,7 +5,7 @@ Workers never come here. Only the coordinator that holds a study's lease writes 
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import Column, Connection, Float, Table, bindparam, delete, func
 from sqlalchemy.dialects import postgresql, sqlite
 
 from depth_loss_sweep.database import transaction
+from depth_loss_sweep.errors import StorageError
 from depth_loss_sweep.queries import NewRun, Queries
 from depth_loss_sweep.tables import (
     EPOCH,
@@ -112,7 +113,7 @@ class Store(Queries):
     @transaction
     def update_run(self, connection: Connection, run: str, **columns: Any) -> None:
         """Change columns of a run's row."""
-        connection.execute(update(RUN).where(RUN.c.run == run).values(**columns))
+        connection.execute(update(RUN).where(RUN.c.run == run).values(**_storable(columns)))
 
     def finish_run(
         self,
@@ -143,7 +144,7 @@ class Store(Queries):
         for table, rows in ((PICTURES, lists), (PER_IMAGE, images), (self.epoch_table, means)):
             self.insert_new(connection, table, rows)
         if columns:
-            ended = {"state": "finished", "finished": now(), **columns}
+            ended = {"state": "finished", "finished": now(), **_storable(columns)}
             connection.execute(update(RUN).where(RUN.c.run == run).values(**ended))
 
     @transaction
@@ -193,6 +194,7 @@ class Store(Queries):
         """Make room for terms and metrics that this database has not met before."""
         if all(name in self.epoch_table.c for name in names):
             return
+        self.check_measures(names)
 
         def add() -> None:
             with self.alone(), self.begin() as connection:
@@ -202,6 +204,15 @@ class Store(Queries):
 
         self.until_back(add)
         del self.epoch_table
+
+    def check_measures(self, names: Iterable[str]) -> None:
+        """Raise `StorageError` where a term or metric, or a pair of terms, is called by more letters than a column of this database."""
+        longest = self.engine.dialect.max_identifier_length
+        if too_long := [name for name in names if len(name) > longest]:
+            raise StorageError(
+                f"the database {self.shown_url} has no room for a column called {too_long[0]}: expected at most {longest} letters, so call "
+                f"your own terms and metrics by shorter names, or keep the study in a file (without --storage)"
+            )
 
     @transaction
     def _insert_new(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
@@ -213,6 +224,14 @@ class Store(Queries):
             return
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
         connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+
+
+def _storable(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns of a row as every database takes them: PostgreSQL has no text with a zero byte, which a fault's own words may hold."""
+    return {
+        name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
+        for name, value in columns.items()
+    }
 
 
 def epoch_rows(run: str, record: Mapping[str, Any]) -> list[dict[str, Any]]:

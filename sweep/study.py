@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version as installed
+from itertools import combinations
 from typing import Any
 
 from depth_loss_sweep import __version__
@@ -161,6 +162,7 @@ def examine(spec: StudySpec, session: Session) -> Prepared:
 
 def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session, group: str | None) -> dict[str, Any]:
     """Examine all that the study is made of, resolve what depends on the machine once, and write the study's row."""
+    session.store.check_measures(f"similarity_{one}_{other}" for one, other in combinations(spec.terms, 2))
     prepared, device = examine(spec, session), session.device
     data = json.dumps(prepared.summary())
     baselines = evaluate_baselines(

@@ -254,7 +254,11 @@ _FIFTH = Migration(
     columns={"sweep_trial": (_column("second_value", Float),)},  # by the second objective, where there are two
 )
 
-MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
+_SIXTH = Migration(
+    columns={"sweep_run": (_column("home", Text),)},  # of whoever finished it: below it lie its files, on its host
+)
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
 """Migration i brings a database from version i to version i + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

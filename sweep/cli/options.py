@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,10 +15,26 @@ from depth_loss_sweep.paths import Home
 if TYPE_CHECKING:
     from depth_loss_sweep.store import Store
 
+
+def no_secret(url: str | None) -> str | None:
+    """Say, once a command, that a password among its arguments is no secret; the URL is taken as it is."""
+    if url is not None and hide_password(url) != url:
+        print(
+            "sweep: whoever is on this machine reads the password in that URL (ps lists a command's arguments): give the URL in "
+            "SWEEP_STORAGE, or leave the password out and keep it in ~/.pgpass, or the file that PGPASSFILE names",
+            file=sys.stderr,
+        )
+    return url
+
+
 HomeOption = Annotated[Path | None, typer.Option("--home", help="Home folder; default: $SWEEP_HOME, else ./runs.")]
 StorageOption = Annotated[
     str | None,
-    typer.Option("--storage", help="Database URL or SQLite file; default: HOME/sweep.db. [env: SWEEP_STORAGE]"),
+    typer.Option(
+        "--storage",
+        help="Database URL or SQLite file; default: HOME/sweep.db. [env: SWEEP_STORAGE]",
+        callback=no_secret,
+    ),
 ]
 WorkersOption = Annotated[
     int | None,

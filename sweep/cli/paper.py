@@ -17,7 +17,7 @@ from depth_loss_sweep.cli.options import (
 )
 from depth_loss_sweep.cli.work import Stopper, print_group_end, work_on
 from depth_loss_sweep.executors import check_executor, make_executor
-from depth_loss_sweep.paths import absolute_source
+from depth_loss_sweep.paths import Home, absolute_source
 
 if TYPE_CHECKING:
     from depth_loss_sweep.session import Session, SessionResult
@@ -66,7 +66,7 @@ def paper(
             overrides["data.source"] = absolute_source(overrides["data.source"])
         claims = tuple(dict.fromkeys(claim[:1].upper() + claim[1:].lower() for claim in only or ()))  # h1B is H1b
         group = Group(name or f"paper-{scale}", scale, claims, overrides)
-        copies = Place.named(from_) if from_ is not None else None
+        copies = Place.named(from_, Home.choose(home)) if from_ is not None else None
 
         def work(session: "Session") -> "SessionResult":
             return start(group, copies, session)

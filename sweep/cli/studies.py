@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from depth_loss_sweep.cli.exit_codes import DONE, SOME_FAILED
-from depth_loss_sweep.cli.options import HomeOption, StorageOption, chosen_storage, open_store
+from depth_loss_sweep.cli.options import HomeOption, StorageOption, chosen_storage, no_secret, open_store
 from depth_loss_sweep.cli.printing import plain, print_json, trial_ahead
 from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.paths import Home
@@ -189,9 +189,12 @@ def copy(
         typer.Option(
             "--to",
             help="FILE.db, a home folder, a database URL, or a folder of text (a CSV a table). Default: this home.",
+            callback=no_secret,
         ),
     ] = None,
-    source: Annotated[str | None, typer.Option("--from", help="The same, to copy from. Default: this home.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", help="The same, to copy from. Default: this home.", callback=no_secret)
+    ] = None,
     new_name: Annotated[str | None, typer.Option("--name", help="Call the copy so.")] = None,
     files_: Annotated[bool, typer.Option("--files", help="Its runs' checkpoints and predictions, too.")] = False,
     home: HomeOption = None,
@@ -208,12 +211,12 @@ def copy(
             "say where the copy is to go (--to) or to come from (--from): FILE.db, a home folder, a URL or a folder"
         )
     here = Place(Home.choose(home), chosen_storage(storage))
-    target = Place.named(to) if to else here
-    done = copy_study(name, Place.named(source) if source else here, target, new_name, files_)
+    target = Place.named(to, here.home) if to else here
+    done = copy_study(name, Place.named(source, here.home) if source else here, target, new_name, files_)
     files = f", the files of {counted(done.files, 'run')}" if files_ else ""
-    print(
-        f"copied {new_name or name} to {target.shown}: {counted(done.trials, 'trial')}, {counted(done.runs, 'run')}{files}"
-    )
+    what = f"{counted(done.trials, 'trial')}, {counted(done.runs, 'run')}{files}"
+    verified = "" if target.text else "; read back, all is the same"
+    print(f"copied {new_name or name} to {target.shown}: {what}{verified}")
 
 
 def delete(

@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks [NAME...] [--quick]`: measure, print, and add what was found to tests/benchmarks/RESULTS.md.
 
-Names: cpu, overhead, growth, page, profiling, gpu, weightings, terms, answer, scenes, front, race, finals, confirm, claims, samplers,
-importance, peers; default: all. `--quick` tries out in small and keeps nothing.
+Names: cpu, overhead, growth, records, page, profiling, gpu, weightings, terms, answer, scenes, front, race, finals, confirm, claims,
+samplers, importance, peers; default: all. `--quick` tries out in small and keeps nothing.
 """
 
 import argparse
@@ -22,6 +22,7 @@ NAMES = (
     "cpu",
     "overhead",
     "growth",
+    "records",
     "page",
     "profiling",
     "gpu",

@@ -86,7 +86,7 @@ class InstantExecutor:
     def submit(self, request: RunRequest) -> None:
         """All epochs and the end of the run, at once."""
         for epoch in range(1, request.settings["train"]["epochs"] + 1):
-            self.events.append(Event(request.run, "epoch", _record(request.settings, epoch)))
+            self.events.append(Event(request.run, "epoch", made_up(request.settings, epoch)))
         self.events.append(
             Event(request.run, "finished", {"outcome": "learnt", "reason": "made up", "host": "here", "per_image": {}})
         )
@@ -103,7 +103,8 @@ class InstantExecutor:
         """Nothing to end."""
 
 
-def _record(settings: dict[str, Any], epoch: int) -> dict[str, Any]:
+def made_up(settings: dict[str, Any], epoch: int) -> dict[str, Any]:
+    """An epoch record with numbers that depend on weights, seed and epoch."""
     weights = settings["weights"]
     value = 1.0 + 0.3 * (weights["ssim"] - 0.4) ** 2 + 0.02 * settings["seed"] + 0.5 / epoch
     names = ("total", *(f"term_{t}" for t in TERMS), *(f"metric_{m}" for m in (*METRICS, *EXTRA_METRICS)))

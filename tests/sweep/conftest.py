@@ -6,9 +6,11 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -20,6 +22,9 @@ from depth_loss_sweep.paths import Home
 from depth_loss_sweep.results import epoch_frame, run_frame, trial_frame
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.tables import STUDY
+
+if TYPE_CHECKING:
+    from tests.sweep.postgresql import Server
 
 ROOT = Path(__file__).parent.parent.parent
 LINE = """
@@ -158,6 +163,17 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def new_lab(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Callable[[], Lab]:
     """Makes fresh homes."""
     return lambda: Lab(tmp_path_factory.mktemp("lab"), shared_cache)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator["Server"]:
+    """A server of PostgreSQL with password authentication."""
+    from tests.sweep.postgresql import Server
+
+    with TemporaryDirectory() as folder:  # pytest's own are closed to all but us, and the server may be another user's
+        server = Server(Path(folder))
+        yield server
+        server.stop()
 
 
 @pytest.fixture

@@ -6,11 +6,16 @@ import shutil
 import socket
 import threading
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
+
+from depth_loss_sweep.paths import Home
+from depth_loss_sweep.store import Store
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it asks for a folder of ours that it doesn't use here
@@ -52,13 +57,29 @@ class Server:
     def create(self) -> str:
         """A new, empty database; its name."""
         name = f"d{next(self.numbers)}"
-        with psycopg.connect(f"{self.url('postgres')}".replace("+psycopg", ""), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+        self._ask(f"CREATE DATABASE {name}")
         return name
 
-    def url(self, database: str, port: int | None = None) -> str:
-        """The URL of a database, by way of another port where one is given."""
-        return f"postgresql+psycopg://me:{PASSWORD}@127.0.0.1:{port or self.port}/{database}"
+    def terminate(self, database: str) -> int:
+        """End all connections to a database, as an administrator may; how many there were."""
+        others = f"FROM pg_stat_activity WHERE datname = '{database}' AND pid <> pg_backend_pid()"
+        return int(self._ask(f"SELECT count(pg_terminate_backend(pid)) {others}")[0][0])
+
+    def _ask(self, statement: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url("postgres").replace("+psycopg", ""), autocommit=True) as connection:
+            answer = connection.execute(statement)
+            return answer.fetchall() if answer.description else []
+
+    def url(self, database: str, port: int | None = None, password: str = PASSWORD) -> str:
+        """The URL of a database, by way of another port where one is given; without a password where it is empty."""
+        user = f"me:{password}" if password else "me"
+        return f"postgresql+psycopg://{user}@127.0.0.1:{port or self.port}/{database}"
+
+    def passfile(self, path: Path, database: str) -> Path:
+        """A file for PGPASSFILE that holds the password of a database; nobody else may read it."""
+        path.touch(0o600)
+        path.write_text(f"127.0.0.1:*:{database}:me:{PASSWORD}\n")
+        return path
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -71,6 +92,14 @@ class Server:
 
     def _control(self, *arguments: str) -> None:
         commands.pg_ctl(list(arguments), pgdata=self.data, user=self.user)
+
+
+@contextmanager
+def opened(home: Home, url: str, create: bool = False) -> Iterator[Store]:
+    """The database at a URL, for a while."""
+    store = Store.open(home, url, create=create)
+    yield store
+    store.engine.dispose()
 
 
 class Network:

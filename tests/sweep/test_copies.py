@@ -9,7 +9,7 @@ import pytest
 from depth_loss_sweep.copies import study_rows
 from depth_loss_sweep.store import Store
 
-NOT_COPIED = ("origin", "attempts")
+NOT_COPIED = ("origin", "attempts", "home")
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +78,20 @@ def test_what_was_copied_is_taken_up_instead_of_trained(trained, new_lab) -> Non
 
 
 def test_files_come_along_where_they_are_asked_for(trained, new_lab, capsys) -> None:
-    """With --files the model can be saved from the copy; without, it cannot, and one line says so."""
+    """With --files the model can be saved from the copy alone; without, from where it was trained, or one line says where that is."""
     bare, whole = new_lab(), new_lab()
     for lab, more in ((bare, []), (whole, ["--files"])):
         assert trained.run("copy", "line", "--to", str(lab.home.database), *more) == 0
-    assert bare.run("best", "line", "--checkpoint", str(bare.folder / "m.npz"), "--trial", "0") == 2
-    assert whole.run("best", "line", "--checkpoint", str(whole.folder / "m.npz"), "--trial", "0") == 0
+    assert bare.run("best", "line", "--checkpoint", str(bare.folder / "m.npz"), "--trial", "0") == 0
+    home, away = trained.home.root, trained.home.root.with_name("away")
+    home.rename(away)
+    try:
+        capsys.readouterr()
+        assert bare.run("best", "line", "--checkpoint", str(bare.folder / "n.npz"), "--trial", "0") == 2
+        assert str(home) in capsys.readouterr().err
+        assert whole.run("best", "line", "--checkpoint", str(whole.folder / "m.npz"), "--trial", "0") == 0
+    finally:
+        away.rename(home)
     assert numbers(whole.store) == numbers(trained.store)
 
 
@@ -101,6 +109,18 @@ def test_a_copy_never_replaces_what_is_there(trained, new_lab, capsys) -> None:
     assert trained.run("copy", "line", "--to", str(diary)) == 2
     assert "monday.txt" in capsys.readouterr().err
     assert [path.name for path in diary.iterdir()] == ["monday.txt"]
+
+
+def test_what_a_database_gives_back_otherwise_is_not_copied(trained, new_lab, capsys) -> None:
+    """A database that changes a number on its way in is found out, and is left as it was."""
+    target = new_lab()
+    with Store.open(target.home, create=True).begin() as connection:
+        change = "UPDATE sweep_epoch SET total = total + 1e-9 WHERE run = NEW.run AND epoch = NEW.epoch AND split = NEW.split"
+        connection.exec_driver_sql(f"CREATE TRIGGER t AFTER INSERT ON sweep_epoch BEGIN {change}; END")
+    assert trained.run("copy", "line", "--to", str(target.home.database)) == 2
+    said = capsys.readouterr().err
+    assert "gives back another row of sweep_epoch" in said and said.count("\n") == 1
+    assert target.store.studies() == [] and target.store.own_runs("line") == ([], [])
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """Databases that fail and come back: a session waits, does everything once, and can be stopped meanwhile."""
 
 import os
+import random
+import signal
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import optuna
 import pytest
@@ -23,7 +24,12 @@ from depth_loss_sweep.queries import NewRun
 from depth_loss_sweep.spec_file import load_spec
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.tables import EPOCH
-from tests.sweep.postgresql import PASSWORD, Network, Server
+from tests.sweep.postgresql import PASSWORD, Network, Server, opened
+
+OUTAGE_S = float(os.environ.get("SWEEP_STRESS_OUTAGE_S", "1"))
+IS_STRESS = "SWEEP_STRESS_OUTAGE_S" in os.environ
+CUTS, EPOCHS = (20, "300") if IS_STRESS else (2, "40")
+"""`make stress` has longer outages, more cuts, and a study that lasts long enough for all of it."""
 
 
 class Session:
@@ -50,14 +56,6 @@ class Session:
         self.store.engine.dispose()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with TemporaryDirectory() as folder:  # pytest's own are closed to all but us, and the server may be another user's
-        server = Server(Path(folder))
-        yield server
-        server.stop()
-
-
 @pytest.fixture
 def network(server: Server) -> Iterator[Network]:
     with closing(Network(server.port)) as network:
@@ -82,13 +80,6 @@ def session(home: Home, server: Server, network: Network, database: str) -> Iter
         session.store.outage.is_given_up = True  # however the network was left
 
 
-@contextmanager
-def opened(home: Home, url: str, create: bool = False) -> Iterator[Store]:
-    store = Store.open(home, url, create=create)
-    yield store
-    store.engine.dispose()
-
-
 def attempts(session: Session) -> int:
     return session.store.run("r")["attempts"]
 
@@ -103,13 +94,9 @@ def test_a_commit_whose_answer_is_lost_is_made_once(session: Session, network: N
     assert session.notes == []  # over before it is worth a line
 
 
-def test_connections_that_are_ended_and_a_crash_are_waited_for(
-    session: Session, server: Server, database: str, tmp_path: Path
-) -> None:
+def test_connections_that_are_ended_and_a_crash_are_waited_for(session: Session, server: Server, database: str) -> None:
     """An administrator ends all connections, then the server crashes and restarts: the same process goes on."""
-    with opened(Home(tmp_path), server.url(database)) as other, other.begin() as connection:
-        others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = 'me'"
-        assert connection.scalar(text(f"SELECT count(pg_terminate_backend(pid)) {others}")) >= 1
+    assert server.terminate(database) >= 1
     session.count()
     server.stop()
     starter = threading.Timer(1.0, server.start)
@@ -258,41 +245,60 @@ def test_a_stop_ends_the_wait_for_a_lock(home: Home) -> None:
     assert holder(Store.open(home), "s", home.lock("s")) is None
 
 
-@pytest.mark.slow
-def test_a_study_on_a_failing_server_equals_one_on_a_file(
-    new_lab, server: Server, network: Network, database: str
-) -> None:
-    """One process goes through cut commits, ended connections, a crash and a silence, and no password is seen of it anywhere."""
-    local, remote = new_lab(), new_lab()
-    spec = remote.spec()
-    assert local.run("start", local.spec(), "--workers", "1") == 0
-    environment = {**os.environ, "SWEEP_STORAGE": server.url(database, network.port)}
-    process = remote.spawn("start", spec, "--workers", "1", env=environment)
-    with opened(remote.home, server.url(database), create=True) as watched:
-        epochs = select(func.count()).select_from(EPOCH)
-        remote.wait_for(lambda: watched.rows(epochs)[0]["count_1"] > 0 or process.poll() is not None)
-    workers = [Path(f"/proc/{pid}") for pid in remote.descendants(process)]
-    told = b"".join((path / name).read_bytes() for path in workers for name in ("cmdline", "environ"))
-    told += Path(f"/proc/{process.pid}/cmdline").read_bytes()
-    rounds = 0
-    while process.poll() is None and rounds < 15:
-        network.cut = ("before", "after", "")[rounds % 3]
-        if rounds % 3 == 2:
-            network.sever()
-        if rounds == 4:
-            server.stop()
-            server.start()
-        network.is_swallowing = rounds in (6, 7, 8)
-        if rounds == 9:
-            network.sever()  # what was swallowed is lost
-        rounds += 1
-        time.sleep(0.3)
+def _troubles(server: Server, network: Network, database: str, chance: random.Random) -> Iterator[str]:
+    """All that befalls a database, one after the other, each over when the next is asked for."""
+    for number in range(1, CUTS + 1):
+        network.cut = chance.choice(("before", "after"))
+        yield f"commit {number} cut {network.cut} it is made"
     network.cut = ""
+    network.sever()
+    yield "all connections cut"
+    server.terminate(database)
+    yield "all backends terminated"
+    server.stop()
+    server.start()
+    yield "restarted in the midst of all"
+    server.stop()
+    time.sleep(OUTAGE_S)
+    server.start()
+    yield f"away for {OUTAGE_S:g} s"
+    network.is_swallowing = True
+    time.sleep(OUTAGE_S)
+    network.is_swallowing = False
+    if OUTAGE_S < outages.ANSWER_S:
+        network.sever()  # what was swallowed is lost, and this is noticed at once
+    yield f"silent for {OUTAGE_S:g} s"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_study_on_a_failing_server_equals_one_on_a_file(
+    new_lab, server: Server, network: Network, database: str, capsys
+) -> None:
+    """One process goes through cut commits, ended connections, crashes, an outage and a silence, and ends as on a file."""
+    local, remote = new_lab(), new_lab()
+    spec = {"epochs": EPOCHS}
+    assert local.run("start", local.spec(**spec), "--workers", "1") == 0
+    environment = {**os.environ, "SWEEP_STORAGE": server.url(database, network.port)}
+    process = remote.spawn("start", remote.spec(**spec), "--workers", "1", env=environment)
+    with opened(remote.home, server.url(database), create=True) as watched:
+        epochs, befell = select(func.count()).select_from(EPOCH), []
+        remote.wait_for(lambda: watched.rows(epochs)[0]["count_1"] > 0 or process.poll() is not None)
+        for trouble in _troubles(server, network, database, random.Random(0)):
+            begun = time.monotonic()
+            watched.engine.dispose()  # its own connection may be gone
+            before = watched.rows(epochs)[0]["count_1"]
+            remote.wait_for(lambda: watched.rows(epochs)[0]["count_1"] > before or process.poll() is not None)  # noqa: B023
+            if process.poll() is not None:
+                break
+            befell.append(f"{trouble}: goes on after {time.monotonic() - begun:.1f} s")
+    network.cut, network.is_swallowing = "", False
     output, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert workers and network.cuts > 0
-    files = b"".join(path.read_bytes() for path in remote.home.root.rglob("*") if path.is_file())
-    assert PASSWORD.encode() not in told + files
+    assert network.cuts > 0
+    with capsys.disabled():
+        if IS_STRESS:
+            print("\n" + "\n".join([*befell, f"{network.cuts} commits cut", errors]))  # noqa: T201  what make stress is for
     with opened(remote.home, server.url(database)) as store:
         assert remote.numbers("line", store) == local.numbers("line")
         assert PASSWORD not in f"{output}{errors}{store.require('line')}"
@@ -301,3 +307,26 @@ def test_a_study_on_a_failing_server_equals_one_on_a_file(
     assert [trial.value for trial in optuna.load_study(study_name="line", storage=optunas).trials] == values
     optunas.remove_session()
     optunas.engine.dispose()
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_session_whose_database_is_silent(
+    lab, server: Server, network: Network, database: str, capsys
+) -> None:
+    """It is not waited for: the session ends as an interrupted one, and says how to go on."""
+    environment = {**os.environ, "SWEEP_STORAGE": server.url(database, network.port)}
+    process = lab.spawn("start", lab.spec(epochs="5000"), "--workers", "1", env=environment)
+    with opened(lab.home, server.url(database), create=True) as watched:
+        epochs = select(func.count()).select_from(EPOCH)
+        lab.wait_for(lambda: watched.rows(epochs)[0]["count_1"] > 0 or process.poll() is not None)
+    network.is_swallowing = True
+    time.sleep(OUTAGE_S)
+    process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    _, errors = process.communicate()
+    with capsys.disabled():
+        if IS_STRESS:
+            print(f"\nCtrl-C in a silence of {OUTAGE_S:g} s: over after {time.monotonic() - begun:.2f} s")  # noqa: T201
+    assert process.returncode == 130
+    assert "the same command goes on" in errors or "go on with: sweep resume line" in errors, errors
+    assert "Traceback" not in errors

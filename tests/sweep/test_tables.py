@@ -17,7 +17,14 @@ from depth_loss_sweep.tables import METADATA, MIGRATIONS, SCHEMA_VERSION, TRIAL_
 
 ROOT = Path(__file__).parent.parent.parent
 
-FROZEN = ("4bbffda78b67feb4", "d132bde256548b19", "26191ca1e27e6f1b", "da2a0a5f0e5202ee", "ad6f4d937c48abb7")
+FROZEN = (
+    "4bbffda78b67feb4",
+    "d132bde256548b19",
+    "26191ca1e27e6f1b",
+    "da2a0a5f0e5202ee",
+    "ad6f4d937c48abb7",
+    "013adc55f6cae867",
+)
 
 
 def definitions(database: Database) -> str:
