@@ -1,5 +1,7 @@
 """What an executor says of itself, and what can be set of it."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import Field
 
@@ -22,7 +24,8 @@ def test_known_options_are_named_and_passed_on(monkeypatch) -> None:
     """An executor's line in the registry lists what can be set of it."""
     where = Entry(code="types:SimpleNamespace", options={"address": (str, Field("auto", description="where it is"))})
     monkeypatch.setitem(EXECUTORS, "elsewhere", where)
-    assert make_executor("elsewhere", 3, {"address": "there"}).address == "there"
+    assert make_executor("elsewhere", 3, {"address": "there"}, Path("home")).address == "there"
+    assert make_executor("elsewhere", 3).address == "auto"
     with pytest.raises(SweepError, match="expected one of address"):
         make_executor("elsewhere", 3, {"adress": "there"})
 
