@@ -192,7 +192,7 @@ class Study:
         code = f"import depth_loss_sweep as dls; dls.Study({self.name!r}, home={str(self.home.root)!r}{storage}).run()"
         command = shlex.join(["python", "-c", code])
         given = {key: str(value) for key, value in (options or {}).items()}
-        crew = make_executor(executor, workers, given, self.home.root)
+        crew = make_executor(executor, workers, given, self.home)
         with ProgressDisplay() as show:
             try:
                 return work(Session(self.home, self.storage, workers, device, crew, command, show, _never, on_record))

@@ -65,7 +65,7 @@ class Crew:
 
     def at(self, place: Home) -> Executor:
         """The executor, in a home."""
-        return make_executor(self.executor, self.workers, self.options, place.root)
+        return make_executor(self.executor, self.workers, self.options, place)
 
     @property
     def as_options(self) -> str:

@@ -6,7 +6,6 @@ An executor is handed requests and gives back events; it knows nothing of studie
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from depth_loss_sweep.model.runtime import (
         Machine,  # settings come with it, and the first worker is started before they are needed
     )
+    from depth_loss_sweep.paths import Home
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _typed(key: str, kind: Any, field: Any, options: Mapping[str, str]) -> Any:
 
 
 def make_executor(
-    name: str, workers: int | None, options: Mapping[str, str] | None = None, home: Path | None = None
+    name: str, workers: int | None, options: Mapping[str, str] | None = None, home: "Home | None" = None
 ) -> Executor:
     """The executor of that name for a home folder; `local` with no workers (0, not None) trains in this process."""
     taken = check_executor(name, options)

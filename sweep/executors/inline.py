@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depth_loss_sweep.executors import Event, RunRequest
@@ -10,12 +9,13 @@ from depth_loss_sweep.executors.worker import train_run
 
 if TYPE_CHECKING:
     from depth_loss_sweep.model.runtime import Machine
+    from depth_loss_sweep.paths import Home
 
 
 class InlineExecutor:
     """Trains in the coordinator's own process; the same numbers as any number of workers."""
 
-    def __init__(self, home: Path | None = None) -> None:
+    def __init__(self, home: "Home | None" = None) -> None:
         self.should_stop: Callable[[], bool] = lambda: False
         self.run: str | None = None
         self.cancelled = False

@@ -53,6 +53,21 @@ def _restored(value: dict[str, Any]) -> Any:
     return np.array(value["values"], value["dtype"]) if value.keys() == {"dtype", "values"} else value
 
 
+def attempts(folder: Path) -> list[tuple[str, int]]:
+    """The attempts that have said something: job and attempt, the newest last."""
+    parts = (path.name.split(".") for path in folder.glob("*.jsonl"))
+    return sorted(((job, int(attempt)) for job, attempt, _ in parts), key=lambda each: (int(each[0]), each[1]))
+
+
+def finished_attempt(folder: Path) -> tuple[str, int] | None:
+    """The newest attempt, if it came to the run's end."""
+    for job, attempt in attempts(folder)[-1:]:
+        lines = (folder / f"{job}.{attempt}.jsonl").read_bytes().splitlines(keepends=True)
+        if lines and lines[-1].endswith(b"\n") and decoded(lines[-1])[0] == "finished":
+            return job, attempt
+    return None
+
+
 class Attempt:
     """This job, since it was begun last: what it says, and what it is told."""
 

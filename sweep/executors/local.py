@@ -13,7 +13,6 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
 from multiprocessing.connection import Connection, Pipe, wait
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depth_loss_sweep.cores import usable_cores
@@ -23,6 +22,7 @@ from depth_loss_sweep.executors.forkserver import FORK, MESSAGE, WAIT
 
 if TYPE_CHECKING:
     from depth_loss_sweep.model.runtime import Machine
+    from depth_loss_sweep.paths import Home
 
 MAX_DEATHS = 3
 """So many workers killed before the first one is ready are no accident."""
@@ -105,7 +105,7 @@ class _Worker:
 class LocalExecutor:
     """Up to as many processes as it is opened for, started when needed; replaced when they die."""
 
-    def __init__(self, home: Path | None = None) -> None:
+    def __init__(self, home: "Home | None" = None) -> None:
         self.size = 1
         self.workers: list[_Worker] = []
         self.server: _ForkServer | None = None

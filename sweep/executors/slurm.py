@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from depth_loss_sweep import __version__
 from depth_loss_sweep.errors import SlurmAwayError, StudyError
 from depth_loss_sweep.executors import Event, RunRequest
-from depth_loss_sweep.executors.job import REQUEST, decoded
+from depth_loss_sweep.executors.job import REQUEST, attempts, decoded, finished_attempt
 from depth_loss_sweep.executors.slurm_commands import (
     OVER,
     QUEUED,
@@ -34,6 +34,7 @@ from depth_loss_sweep.executors.slurm_commands import (
     submit_job,
 )
 from depth_loss_sweep.files import write_whole
+from depth_loss_sweep.paths import SLURM, Home
 from depth_loss_sweep.words import counted
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class SlurmExecutor:
 
     def __init__(
         self,
-        home: Path,
+        home: Home,
         partition: str | None = None,
         account: str | None = None,
         qos: str | None = None,
@@ -132,6 +133,8 @@ class SlurmExecutor:
         """The attempts that were followed to their end: run -> job, attempt, when."""
         self.unwanted: dict[str, float] = {}
         """Jobs that were cancelled, and when; one that Slurm has all the same is cancelled again."""
+        self.dropped: set[str] = set()
+        """Runs that were cancelled before it was known whether they have a job."""
         self.taken: list[Path] = []
         """What was handed over whole at the last poll."""
         self.again, self.said = 0.0, set[str]()
@@ -152,13 +155,18 @@ class SlurmExecutor:
         """What a job finds on the first node that it is given; asked once a home and choice of nodes, and then kept there."""
         torch, nodes = version("torch"), json.dumps([self.options, self.exclude, self.python, self.setup])
         known = hashlib.sha256(f"{nodes} {__version__} {torch}".encode()).hexdigest()[:16]
-        file, log = self.home / "slurm" / f"{known}.json", self.home / "slurm" / f"{known}.log"
+        file, log = self.home.slurm / f"{known}.json", self.home.slurm / f"{known}.log"
         if (machine := _machine(file)) is not None:
             return machine
         file.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
         program = [self.python, "-P", "-m", "depth_loss_sweep.executors.job", "--machine", str(file)]
-        about = ["--job-name=sweep-machine", f"--output={literal(log)}", f"--chdir={self.home}", "--cpus-per-task=1"]
+        about = [
+            "--job-name=sweep-machine",
+            f"--output={literal(log)}",
+            f"--chdir={self.home.root}",
+            "--cpus-per-task=1",
+        ]
         try:
             job = submit_job(program, self.setup, [*self.options, *about], self.exclude)
         except SlurmAwayError as error:
@@ -186,7 +194,8 @@ class SlurmExecutor:
 
     def submit(self, request: RunRequest) -> None:
         """Have Slurm train the run, or follow the job that does already: once squeue has said which there are."""
-        self.jobs[request.run] = _Job(request, Path(request.folder) / "slurm")
+        self.dropped.discard(request.run)
+        self.jobs[request.run] = _Job(request, Path(request.folder) / SLURM)
 
     def poll(self, timeout: float) -> list[Event]:
         """What jobs have said, and what has become of those that say no more."""
@@ -203,10 +212,12 @@ class SlurmExecutor:
             time.sleep(max(0.0, min(TICK_S, end - time.monotonic())))
 
     def cancel(self, run: str) -> None:
-        """End the run's job."""
+        """End the run's job, one that an earlier session left, too."""
         job = self.jobs.pop(run, None)
         if job is not None and job.job is not None:
             self._unwant(job.job)
+        else:
+            self.dropped.add(run)
 
     def detach(self) -> str:
         """Jobs go on, and write down what comes of them."""
@@ -247,8 +258,8 @@ class SlurmExecutor:
             return
         if time.monotonic() < self.again:
             return
-        is_same, live = self._is_asked_for(job), queue.live.get(self._comment(request))
-        finished = _finished(job.folder) if is_same else None
+        is_same, live = self._is_asked_for(job), queue.live.get(self._comment(request.run))
+        finished = finished_attempt(job.folder) if is_same else None
         if finished is not None:
             job.job, job.attempt, job.heard = *finished, time.monotonic()
         elif live is None:
@@ -260,8 +271,7 @@ class SlurmExecutor:
 
     def _attach(self, job: _Job, live: Known) -> None:
         """Follow a job; one whose attempt was followed to its end, from its next attempt on."""
-        attempts = [attempt for each, attempt in _attempts(job.folder) if each == live.job]
-        attempt = max(attempts, default=0)
+        attempt = max((attempt for each, attempt in attempts(job.folder) if each == live.job), default=0)
         before, over, at = self.over.get(job.request.run, ("", 0, 0.0))
         if before == live.job and attempt <= over:
             if self.queue.at <= at or live.state not in QUEUED:
@@ -279,7 +289,7 @@ class SlurmExecutor:
         threads = int(request.settings["train"]["threads"])
         about = [
             f"--job-name={_name(request)}",
-            f"--comment={self._comment(request)}",
+            f"--comment={self._comment(request.run)}",
             f"--output={literal(job.folder / 'log')}",
             f"--chdir={job.folder}",
             f"--cpus-per-task={self.cpus or threads}",
@@ -313,9 +323,9 @@ class SlurmExecutor:
                 each["request"].pop(key, None)
         return bool(there == now)
 
-    def _comment(self, request: RunRequest) -> str:
+    def _comment(self, run: str) -> str:
         """What tells a run's job from all others of the user: another home may have the same run."""
-        return f"{request.run}@{hashlib.sha256(request.folder.encode()).hexdigest()[:8]}"
+        return f"{run}@{hashlib.sha256(str(self.home.root).encode()).hexdigest()[:8]}"
 
     # What becomes of it
 
@@ -419,7 +429,12 @@ class SlurmExecutor:
         self.unwanted[job] = time.monotonic()
 
     def _cancel_again(self) -> None:
-        """Cancel once more what Slurm has though it was cancelled: it may not have answered then."""
+        """Cancel once more what Slurm has though it was cancelled: it may not have answered, or not been asked, then."""
+        if self.queue.at >= 0:
+            for run in self.dropped:
+                if live := self.queue.live.get(self._comment(run)):
+                    self._unwant(live.job)
+            self.dropped.clear()
         for job, at in list(self.unwanted.items()):
             if self.queue.at <= at:
                 continue
@@ -472,18 +487,3 @@ def _last_line(log: Path) -> str:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
     return ""
-
-
-def _attempts(folder: Path) -> list[tuple[str, int]]:
-    """The attempts that have said something: job and attempt, the newest last."""
-    parts = (path.name.split(".") for path in folder.glob("*.jsonl"))
-    return sorted(((job, int(attempt)) for job, attempt, _ in parts), key=lambda each: (int(each[0]), each[1]))
-
-
-def _finished(folder: Path) -> tuple[str, int] | None:
-    """The newest attempt, if it came to the run's end."""
-    for job, attempt in _attempts(folder)[-1:]:
-        lines = (folder / f"{job}.{attempt}.jsonl").read_bytes().splitlines(keepends=True)
-        if lines and lines[-1].endswith(b"\n") and decoded(lines[-1])[0] == "finished":
-            return job, attempt
-    return None

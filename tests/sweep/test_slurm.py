@@ -1,17 +1,22 @@
 """Runs as jobs of a real Slurm: killed coordinators, preempted jobs, lost nodes change nothing. One cluster for all tests."""
 
+import json
 import math
 import os
+import signal
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from depth_loss_sweep.errors import SweepError
-from depth_loss_sweep.executors import make_executor
+from depth_loss_sweep.executors import RunRequest, make_executor
 from depth_loss_sweep.executors.job import decoded, encoded
 from depth_loss_sweep.executors.slurm_commands import seconds_of
+from depth_loss_sweep.paths import Home
 from tests.sweep.conftest import Lab
 from tests.sweep.slurm import Cluster, need_slurm
 
@@ -19,6 +24,23 @@ LOW = ("--executor", "slurm", "--option", "partition=low")
 QUIET = ("--option", f"setup=echo {os.nice(0)} > /proc/self/autogroup")
 """Jobs are as nice as whoever runs these tests."""
 SECRET = "s3cret-that-no-job-is-told"
+
+
+SLOW = """
+import time
+
+def slow(pred, target, mask):
+    time.sleep(0.1)
+    return ((pred - target).abs() * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3))
+"""
+"""A metric with which an epoch takes its time on the fastest machine, and little of a busy one's."""
+
+
+def slow_spec(lab: Lab, epochs: int, to: float = 0.6) -> str:
+    """The line under one seed, in epochs of about half a second."""
+    (lab.folder / "slow.py").write_text(SLOW)
+    text = lab.LINE + '[metrics.slow]\nfunction = "slow.py:slow"\n'
+    return lab.spec(text, seeds="[0]", epochs=str(epochs), w=f"{{ from = 0.0, to = {to}, step = 0.3 }}")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +74,7 @@ def begun(cluster: Cluster, lab: Lab) -> dict[str, str]:
 @pytest.mark.slow
 def test_a_study_goes_through_kills_preemption_a_time_limit_and_a_lost_node(cluster, lab, new_lab) -> None:
     """It ends with the numbers of the same study trained here; jobs outlive their coordinator, and the next one follows them."""
-    spec = lab.spec(seeds="[0]", epochs="300")
+    spec = slow_spec(lab, epochs=30)
     first = lab.spawn("start", spec, *LOW, *QUIET, env={**os.environ, "PGPASSWORD": SECRET, "SWEEP_TOKEN": SECRET})
     cluster.wait(lambda: bool(begun(cluster, lab)) or first.poll() is not None)
     first.kill()
@@ -79,12 +101,59 @@ def test_a_study_goes_through_kills_preemption_a_time_limit_and_a_lost_node(clus
     cluster.start(node)
     assert second.returncode == 0, said
     assert "had to make room" in said and "its time limit came on" in said and f"{node} was lost" in said, said
-    assert "failed" not in said and not at_work(cluster)
+    assert "failed" not in said
+    cluster.wait(lambda: not at_work(cluster))
 
     alone = new_lab()
-    assert alone.run("start", spec, "--workers", "0") == 0
+    assert alone.run("start", spec, "--workers", "3") == 0
     assert lab.numbers("line") == alone.numbers("line")
     assert not [path for path in lab.home.root.rglob("*") if path.suffix in (".pkl", ".pickle")]
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_jobs_to_the_next_session_and_a_cancelled_run_has_none(cluster, lab) -> None:
+    """The line says how to end them and how to go on; with another executor, too."""
+    spec = slow_spec(lab, epochs=15, to=0.3)
+    first = lab.spawn("start", spec, *LOW, *QUIET)
+    cluster.wait(lambda: bool(begun(cluster, lab)) or first.poll() is not None)
+    first.send_signal(signal.SIGINT)
+    _, said = first.communicate()
+    jobs = at_work(cluster)
+    assert first.returncode == 130 and len(jobs) == 2, said
+    assert "scancel --me --name=sweep-line" in said and "--executor slurm --option partition=low" in said
+
+    run = next(iter(jobs))
+    request = json.loads((lab.home.run(run) / "slurm" / "request.json").read_text())["request"]
+    with closing(make_executor("slurm", 2, {"partition": "low"}, lab.home)) as executor:
+        assert executor.open(2, "cpu", lambda: False) == 2
+        executor.submit(RunRequest(**request))
+        while not any(event.kind == "epoch" for event in executor.poll(1.0)):
+            assert at_work(cluster)[run] == jobs[run]
+        executor.cancel(run)
+        while run in at_work(cluster):
+            assert not executor.poll(1.0)
+    cluster.call("scancel", "--me", "--name=sweep-line")
+    cluster.wait(lambda: not at_work(cluster))
+    assert lab.run("resume", "line", "--workers", "2") == 0
+
+
+@pytest.mark.slow
+def test_a_node_that_cannot_train_is_avoided(cluster, lab) -> None:
+    """Its runs go elsewhere, and the study ends well; what Slurm refuses is one line, with nothing begun."""
+    python = lab.folder / "python"
+    fault = '[ "$SLURMD_NODENAME" != n1 ] && [ "$4" != --machine ] && { echo there is no sweep here; exit 1; }'
+    python.write_text(f'#!/bin/sh\n{fault}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    spec = lab.spec(seeds="[0]", epochs="1", w="{ from = 0.0, to = 0.3, step = 0.3 }")
+    refused = lab.spawn("start", spec, "--executor", "slurm", "--option", "partition=none")
+    _, said = refused.communicate()
+    assert refused.returncode == 2 and "invalid partition" in said and "Traceback" not in said
+    assert not lab.store.studies()
+
+    study = lab.spawn("start", spec, *LOW, *QUIET, "--option", f"python={python}")
+    _, said = study.communicate()
+    assert study.returncode == 0, said
+    assert "failed it (its job" in said and "there is no sweep here" in said and "it goes elsewhere" in said
 
 
 def holders_of(secret: str, told: int, *folders: Path) -> list[str]:
@@ -125,5 +194,5 @@ def test_a_machine_without_slurm_is_told_so(monkeypatch, tmp_path: Path) -> None
     """In one line, before anything is made."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SweepError, match=r"needs Slurm's sbatch.*login node"):
-        make_executor("slurm", None, {}, tmp_path / "home")
+        make_executor("slurm", None, {}, Home(tmp_path / "home"))
     assert not (tmp_path / "home").exists()
