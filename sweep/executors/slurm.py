@@ -62,6 +62,8 @@ STUCK = (
     "ReqNodeNotAvail",
 )
 """How the reason begins for which a job may wait for good."""
+NO_NODES = ("--time=", "--account=", "--qos=", "--mem=")
+"""What of sbatch's options makes no difference to which nodes a job is given."""
 LATER_ON = ("begin_from", "avoid", "label")
 """What of a request makes no difference to a job that is under way."""
 
@@ -153,7 +155,8 @@ class SlurmExecutor:
 
     def machine(self, device: str, on_wait: Callable[[str], None]) -> "Machine":
         """What a job finds on the first node that it is given; asked once a home and choice of nodes, and then kept there."""
-        torch, nodes = version("torch"), json.dumps([self.options, self.exclude, self.python, self.setup])
+        chosen = [option for option in self.options if not option.startswith(NO_NODES)]
+        torch, nodes = version("torch"), json.dumps([chosen, self.exclude, self.python, self.setup])
         known = hashlib.sha256(f"{nodes} {__version__} {torch}".encode()).hexdigest()[:16]
         file, log = self.home.slurm / f"{known}.json", self.home.slurm / f"{known}.log"
         if (machine := _machine(file)) is not None:
@@ -228,8 +231,8 @@ class SlurmExecutor:
             return ""
         names = ",".join(sorted({_name(job.request) for job in jobs}))
         return (
-            f"{counted(len(jobs), 'job')} of Slurm stay queued or at work, and the next session takes up what comes of that; to end "
-            f"what is there: scancel --me --name={names}"
+            f"{counted(len(jobs), 'job')} of Slurm {'goes' if len(jobs) == 1 else 'go'} on, and the next session follows; to end what is "
+            f"there: scancel --me --name={names}"
         )
 
     def close(self) -> None:

@@ -133,15 +133,14 @@ class Cluster:
 
     def close(self) -> None:
         """End all jobs, all nodes and the controller, by the ids in their files."""
-        subprocess.run(
-            ["scancel", "--me"], env={**os.environ, **self.environment}, capture_output=True, timeout=60, check=False
-        )
-        pids = [*(f"slurmd-{name}.pid" for name in self.names), "slurmctld.pid", "munge/pid"]
-        for file in pids:
-            try:
-                os.kill(self._process(file), signal.SIGTERM)
-            except (OSError, ValueError):  # it is gone
-                continue
+        with suppress(subprocess.SubprocessError):
+            self.call("scancel", "--me")
+        files = [*(f"slurmd-{name}.pid" for name in self.names), "slurmctld.pid", "munge/pid"]
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for file in files:
+                with suppress(OSError, ValueError):  # it is gone
+                    os.kill(self._process(file), number)
+            time.sleep(1)
 
     def _process(self, file: str) -> int:
         return int((self.folder / file).read_text())
