@@ -15,7 +15,9 @@ def presets(name: Annotated[str | None, typer.Argument(help="Print this preset's
 
     if name is not None:
         if name not in preset_names():
-            raise SpecError(f"no preset is called {name!r}{nearest(name, preset_names())}; expected one of {', '.join(preset_names())}")
+            raise SpecError(
+                f"no preset is called {name!r}{nearest(name, preset_names())}; expected one of {', '.join(preset_names())}"
+            )
         print(read_text(name), end="")
         return
     width = max(map(len, preset_names()))

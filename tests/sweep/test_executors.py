@@ -54,7 +54,7 @@ class Counted(InstantExecutor):
         return super().poll(timeout)
 
 
-@pytest.mark.parametrize(("spec", "most"), [(grid_spec(10, seeds=20), 64), (search_spec(10, seeds=2), 8)])
+@pytest.mark.parametrize(("spec", "most"), [(grid_spec(10, seeds=8), 64), (search_spec(10, seeds=2), 8)])
 def test_workers_are_kept_busy_where_that_changes_no_result(spec, most: int, tmp_path: Path) -> None:
     """A grid is asked ahead of search.parallel as far as there are workers; what a search asks depends on what was told."""
     executor = Counted(64)
