@@ -14,7 +14,6 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -143,11 +142,17 @@ class Study:
         return self
 
     def run(
-        self, workers: int | None = None, device: str = "auto", on_record: Callable[[Record], None] | None = None
+        self,
+        workers: int | None = None,
+        device: str = "auto",
+        on_record: Callable[[Record], None] | None = None,
+        executor: str = "local",
+        options: Mapping[str, Any] | None = None,
     ) -> "Study":
         """Train what is still to be trained; as `sweep start`, which goes on where an interrupted one stopped.
 
-        `workers` are processes: by default one a core; 0 trains in this one. `on_record` is handed each epoch once it is stored, and,
+        `workers` are processes: by default one a core; 0 trains in this one. `executor` and its `options` are those of the command
+        line: run(executor="slurm", options={"partition": "gpu"}). `on_record` is handed each epoch once it is stored, and,
         after an interruption, those again that checkpoints bring. StudyError where runs failed by an error.
         """
         from depth_loss_sweep.confirmation import follow
@@ -157,16 +162,22 @@ class Study:
             end = resume(self.name, None, session) if self.is_stored else start(self.spec, self.overrides, session)
             return follow(self.name, None, session, end)
 
-        result = self._work(work, workers, device, on_record)
+        result = self._work(work, workers, device, on_record, executor, options)
         if result.failed_runs:
             raise StudyError(f"{result.failed_runs} runs of {self.name!r} failed by an error: see study.runs['reason']")
         return self
 
-    def confirm(self, seeds: int | None = None, workers: int | None = None) -> "Study":
+    def confirm(
+        self,
+        seeds: int | None = None,
+        workers: int | None = None,
+        executor: str = "local",
+        options: Mapping[str, Any] | None = None,
+    ) -> "Study":
         """Train the winner and what it is held against under fresh seeds, and read the test pictures; as `sweep confirm`."""
         from depth_loss_sweep.confirmation import confirm
 
-        self._work(lambda session: confirm(self.name, seeds, None, session), workers, "auto", None)
+        self._work(lambda session: confirm(self.name, seeds, None, session), workers, "auto", None, executor, options)
         return self
 
     def _work(
@@ -175,14 +186,22 @@ class Study:
         workers: int | None,
         device: str,
         on_record: Callable[[Record], None] | None,
+        executor: str = "local",
+        options: Mapping[str, Any] | None = None,
     ) -> SessionResult:
         from depth_loss_sweep.display import ProgressDisplay
 
         storage = f", storage={hide_password(self.storage)!r}" if self.storage else ""
         code = f"import depth_loss_sweep as dls; dls.Study({self.name!r}, home={str(self.home.root)!r}{storage}).run()"
         command = shlex.join(["python", "-c", code])
-        with closing(make_executor("local", workers)) as executor, ProgressDisplay() as show:
-            return work(Session(self.home, self.storage, workers, device, executor, command, show, _never, on_record))
+        given = {key: str(value) for key, value in (options or {}).items()}
+        crew = make_executor(executor, workers, given, self.home)
+        with ProgressDisplay() as show:
+            try:
+                return work(Session(self.home, self.storage, workers, device, crew, command, show, _never, on_record))
+            finally:
+                if goes_on := crew.detach():
+                    show.note(goes_on)
 
     # What came of it
 

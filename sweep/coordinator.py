@@ -14,7 +14,7 @@ from typing import Any
 
 from depth_loss_sweep.answer import race_of, seed_values
 from depth_loss_sweep.errors import StorageError
-from depth_loss_sweep.executors import Event, RunRequest
+from depth_loss_sweep.executors import UNFIT, Event, RunRequest
 from depth_loss_sweep.model.checkpoint import CHECKPOINT, free_finished
 from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.progress import Progress
@@ -145,8 +145,18 @@ class Coordinator(Progress):
         most = self.spec.trial_count
         if self.spec.stages:
             self._ask_for(most - len(self.trials))
-        while len(self.trials) < most and len(self.trials) - self.told < self.spec.search.parallel:
+        while len(self.trials) < most and (
+            len(self.trials) - self.told < self.spec.search.parallel or self._has_idle_workers
+        ):
             self._ask_for(1)
+
+    @property
+    def _has_idle_workers(self) -> bool:
+        """Whether workers would wait though nothing is suggested or pruned, so that asking ahead changes no result."""
+        if self.spec.is_search or self.spec.search.pruner != "none":
+            return False
+        waiting = {run.key for trial in self.trials[self.told :] for run in trial.runs if run.state == "waiting"}
+        return self.executor.free() > len(waiting)
 
     def _ask_for(self, count: int) -> None:
         asked, rows = [], []
@@ -168,7 +178,7 @@ class Coordinator(Progress):
     def _begin_stage(self) -> bool:
         """Once all runs of a race's stage are stored, ask for those of the next; whether there is one."""
         waited_for = (run for trial in self.trials[self.told :] for run in trial.runs)
-        if not self._is_racing or not all(run.ended for run in waited_for):
+        if not self.is_racing or not all(run.ended for run in waited_for):
             return False
         self.race = race_of(self.store, self.spec)
         if self.race.next_seeds is None:
@@ -188,7 +198,7 @@ class Coordinator(Progress):
         for trial in self.trials[self.told :] if self.spec.is_halving else ():
             if trial.state != "running" or trial.n == len(self.spec.seeds) or len(trial.finished) < trial.n:
                 continue
-            if goes_on(self.spec, trial.values(objective), [t.values(objective) for t in self._told_before(trial)]):
+            if goes_on(self.spec, trial.values(objective), [t.values(objective) for t in self.told_before(trial)]):
                 plan = self._plan(trial.params, trial.n, next(rung for rung in self.spec.rungs if rung > trial.n))
                 self.store.ask_runs(self.spec.name, {trial.number: [new for _, new in plan.runs]})
                 self._begin(trial, plan)
@@ -196,11 +206,6 @@ class Coordinator(Progress):
                 trial.value, trial.state = trial.value_so_far(objective), "pruned"
             return True
         return False
-
-    @property
-    def _is_racing(self) -> bool:
-        """Whether a race may still ask for runs; until it is over, no trial of it is told."""
-        return self.race is not None and self.race.next_seeds is not None
 
     def _plan(self, params: Mapping[str, Any], first: int, end: int) -> TrialPlan:
         """The plan of a trial's runs under the seeds from the first, in their order, to before the end."""
@@ -272,11 +277,9 @@ class Coordinator(Progress):
         self.pace.begin(run.key)
         # The worker sends all records again, from its checkpoint.
         run.curve, run.epoch, run.seconds, run.images_per_second = [], 0, 0.0, 0.0
-        mixed = bool(row.get("mixed")) or row.get("environment", run.new.environment) != run.new.environment
         self._record(
             run,
             state="running",
-            mixed=mixed,
             reason=None,
             details=None,
             started=row.get("started") or now(),
@@ -297,6 +300,8 @@ class Coordinator(Progress):
                 runtime=self.runtime,
                 begin_from=self._shorter(run),
                 judge_test=self.planner.judges_test,
+                label=self.spec.name,
+                avoid=tuple(run.avoid),
             )
         )
 
@@ -319,9 +324,11 @@ class Coordinator(Progress):
         run = self.runs[event.run]
         if run.state == "dropped":
             return
-        if event.kind not in ("epoch", "note"):
+        if event.ends:
             self._store_epochs()
         match event.kind:
+            case "begun":
+                self._begun(run, event.payload)
             case "epoch":
                 self._take_in(run, event.payload)
             case "note":
@@ -335,8 +342,29 @@ class Coordinator(Progress):
                 run.state = "waiting"
             case "died":
                 self._retry(run, event.payload["reason"])
+            case "preempted":
+                self._go_on(run, event.payload["reason"])
+            case "lost":
+                self._go_on(run, f"{event.payload['node']} was lost")
             case "failed":
                 self._fail(run, event.payload)
+
+    def _begun(self, run: Run, payload: Mapping[str, Any]) -> None:
+        """Its time begins now; where the worker is on another machine than the run was asked for, that is marked."""
+        self.pace.begin(run.key)
+        there = json.dumps(payload["environment"], sort_keys=True)
+        if there != (self.store.run(run.key) or {}).get("environment", there):
+            self._record(run, mixed=True)
+            self.session.note_once(
+                f"note: {payload['host']} is another machine than runs were asked for ({payload['environment']['model']}): they "
+                f"are marked as of mixed environment"
+            )
+
+    def _go_on(self, run: Run, why: str) -> None:
+        """What was no fault of the run's, nor of its worker's, is counted against neither."""
+        run.state = "waiting"
+        self._record(run, state="waiting", reason=why)
+        self.display.note(f"run {run.key[:8]}: {why}; it goes on from its checkpoint")
 
     def _take_in(self, run: Run, record: Mapping[str, Any]) -> None:
         if record["epoch"] > run.epochs:
@@ -398,10 +426,17 @@ class Coordinator(Progress):
         )
 
     def _fail(self, run: Run, payload: Mapping[str, Any]) -> None:
-        if payload["kind"] in ("disk", "data"):
+        if payload["kind"] in UNFIT:
             self._record(run, state="waiting", reason=payload["reason"])
-            what = "the disk failed a run" if payload["kind"] == "disk" else "a run cannot read its pictures"
-            raise StorageError(f"{what} ({payload['reason']}): mend it, then: sweep resume {self.spec.name}")
+            run.avoid += [node for node in (payload.get("node"),) if node]
+            if not payload.get("node") or len(run.avoid) == MAX_ATTEMPTS:
+                what = UNFIT[payload["kind"]]
+                raise StorageError(f"{what} ({payload['reason']}): mend it, then: sweep resume {self.spec.name}")
+            run.state = "waiting"
+            self.display.note(
+                f"run {run.key[:8]}: {payload['node']} failed it ({payload['reason']}); it goes elsewhere"
+            )
+            return
         if payload["kind"] == "memory" and not run.memory_retries:
             run.memory_retries += 1
             run.state = "waiting"
@@ -423,16 +458,11 @@ class Coordinator(Progress):
         """
         if not self._pruning:
             return
-        curves = [self._first_curve(t) for t in self._told_before(trial)]
+        curves = [self._first_curve(t) for t in self.told_before(trial)]
         epoch = pruned_at(self.spec, trial.runs[0].curve, curves)
         if epoch is not None:
             trial.state, trial.value, trial.epochs = "pruned", trial.runs[0].curve[epoch - 1], epoch
             self._drop(trial)
-
-    def _told_before(self, trial: Trial) -> list[Trial]:
-        """The trials with a value that were told when this one was asked: what judges it depends on nothing else."""
-        told = self.trials[: max(0, trial.number - self.spec.search.parallel + 1)]
-        return [t for t in told if t.state in ("complete", "pruned")]
 
     def _first_curve(self, trial: Trial) -> list[float]:
         """The first seed's curve of a told trial; after a resume, from the tables."""
@@ -453,7 +483,7 @@ class Coordinator(Progress):
 
     def _tell(self) -> bool:
         """Tell the next trial in order, if it has ended; whether it had."""
-        if self.told >= len(self.trials) or self._is_racing:
+        if self.told >= len(self.trials) or self.is_racing:
             return False
         trial = self.trials[self.told]
         if trial.state == "running" and not all(run.ended for run in trial.runs):

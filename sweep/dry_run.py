@@ -89,16 +89,20 @@ def main() -> None:
     die_with_parent(int(sys.argv[1]))
     from depth_loss_sweep.data.prepare import open_prepared
     from depth_loss_sweep.data.settings import DataSettings
+    from depth_loss_sweep.model.backend import this_machine
     from depth_loss_sweep.model.network import DepthNetwork, shapes_in
     from depth_loss_sweep.model.rehearsal import rehearse
 
     request = json.load(sys.stdin)
+    runtime = Runtime(**request["runtime"])
+    if runtime.kind == "cuda" and not this_machine(runtime.device).cards:  # which the machines have that will train
+        runtime = Runtime("cpu")
     data = DataSettings.model_validate(request["data"])
     prepared = open_prepared(data, Path(request["cache"]), request["fingerprint"])
     faults: list[str] = []
     for settings in map(RunSettings.model_validate, request["settings"]):
         usercode.allow(settings.code, Path(request["code"]))
-        found = rehearse(settings, prepared, Runtime(**request["runtime"]), Path(request["weights"]))
+        found = rehearse(settings, prepared, runtime, Path(request["weights"]))
         faults += [fault for fault in found if fault not in faults]
         if settings.model.is_own and not faults:
             size = data.image_size

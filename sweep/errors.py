@@ -6,6 +6,7 @@ SweepError
 │   └── StudyHeldError    another coordinator holds it
 ├── StorageError          the database or the home folder cannot be used
 │   └── DatabaseAwayError it is locked, or its server is away: it may be back by itself
+├── SlurmAwayError        Slurm does not answer, or takes no more jobs now
 ├── OutputError           an output cannot be written where it was asked for
 ├── CodeError             the user's own code is missing, faulty, or not allowed to be imported
 ├── LeaseLostError        another coordinator has taken the study over: stop before writing
@@ -45,6 +46,10 @@ class StorageError(SweepError):
 
 class DatabaseAwayError(StorageError):
     """The database is locked, or its server is away: asking again later may help."""
+
+
+class SlurmAwayError(SweepError):
+    """Slurm does not answer, or takes no more jobs now: asking again later may help."""
 
 
 class OutputError(SweepError):

@@ -7,6 +7,7 @@ The kernel frees a lock when its holder dies, so what a killed process leaves is
 import contextlib
 import fcntl
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,11 +53,15 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def prepare_whole(path: Path, write: Callable[[IO[bytes]], None]) -> Path:
-    """Write and sync what is to take a file's place, and leave it beside it for the caller, its folder's only writer, to rename."""
-    with naming(path), _alone(temporary_of(path)) as stream, _removed_if_it_fails(temporary_of(path)):
+    """Write and sync what is to take a file's place, and leave it beside it for the caller, its folder's only writer, to rename.
+
+    Its name is this host's: on a shared disk without locks, a writer elsewhere that was taken for lost tears nothing.
+    """
+    temporary = temporary_of(path.with_name(f"{path.name}.{socket.gethostname()}"))
+    with naming(path), _alone(temporary) as stream, _removed_if_it_fails(temporary):
         write(stream)
         _sync(stream)
-    return temporary_of(path)
+    return temporary
 
 
 def _sync(stream: IO[bytes]) -> None:

@@ -15,6 +15,9 @@ RACED, CONFIRMED = "+raced", "+confirmed"
 """How the name of a study ends that races the best of a search, or confirms another study; no name that is given can."""
 COMPANIONS = (RACED, CONFIRMED)
 
+SLURM = "slurm"
+"""The folder of what Slurm's jobs write: in the home what machine its nodes are, in a run's folder what becomes of it."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LONGEST_PARENT = 100 - len(CONFIRMED)
 """So long may the name of a study be beside which others stand: theirs begin with it."""
@@ -113,6 +116,11 @@ class Home:
     def code(self) -> Path:
         """Copies of the user's own code, each in a folder called by its digest."""
         return self.root / "code"
+
+    @property
+    def slurm(self) -> Path:
+        """What Slurm's nodes say of themselves."""
+        return self.root / SLURM
 
     @property
     def shared(self) -> dict[str, str]:

@@ -68,3 +68,13 @@ class Progress:
         left = self.race.alive if self.race else ()
         asked = [t for t in self.trials if (t.number in left or not left) and (self.race or t.state == "complete")]
         return best_of(asked, self.spec.objective)
+
+    @property
+    def is_racing(self) -> bool:
+        """Whether a race may still ask for runs; until it is over, no trial of it is told."""
+        return self.race is not None and self.race.next_seeds is not None
+
+    def told_before(self, trial: Trial) -> list[Trial]:
+        """The trials with a value that were told when this one was asked: what judges it depends on nothing else."""
+        told = self.trials[: max(0, trial.number - self.spec.search.parallel + 1)]
+        return [t for t in told if t.state in ("complete", "pruned")]

@@ -50,6 +50,8 @@ class Run:
     deaths: int = 0  # since it last got further
     furthest: int = 0
     memory_retries: int = 0
+    avoid: list[str] = field(default_factory=list)
+    """The machines that are not fit to train it."""
     wait_polls: int = 0
     curve: list[float] = field(default_factory=list)
     epoch: int = 0

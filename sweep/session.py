@@ -134,6 +134,11 @@ class Session:
         if self.should_stop():
             raise KeyboardInterrupt
 
+    def _waiting(self, why: str) -> None:
+        if why:
+            self.note_once(why)
+        self.keep_alive()
+
     def is_to_stop(self) -> bool:
         """Whether the work is to end; asked at every step, so that one epoch may take longer than the lease's grace time."""
         self.renew()
@@ -151,4 +156,4 @@ class Session:
 
     def machine(self, device: str) -> "Machine":
         """What torch finds where runs are trained; the wait for its import is interruptible, and keeps the lease alive."""
-        return self.executor.machine(device, self.keep_alive)
+        return self.executor.machine(device, self._waiting)

@@ -3,6 +3,8 @@
 import os
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +12,7 @@ import typer
 
 from depth_loss_sweep.data.registry import source_forms
 from depth_loss_sweep.errors import hide_password
+from depth_loss_sweep.executors import EXECUTORS, Executor, check_executor, make_executor, parse_options
 from depth_loss_sweep.paths import Home
 
 if TYPE_CHECKING:
@@ -51,8 +54,44 @@ BudgetOption = Annotated[
 ]
 DataOption = Annotated[str | None, typer.Option("--data", help=f"Source: {source_forms()}.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-ExecutorOption = Annotated[str, typer.Option("--executor", help="Where runs are trained: local.")]
+ExecutorOption = Annotated[
+    str,
+    typer.Option("--executor", help=f"Where runs are trained: {' or '.join(n for n in EXECUTORS if n != 'inline')}."),
+]
+ExecutorOptions = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="Of the executor: key=value, such as partition=gpu. Repeatable; see docs/scale.md."),
+]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: section.key=value. Repeatable.")]
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who trains a session's runs: an executor by name, its options, how many workers."""
+
+    executor: str
+    options: Mapping[str, str]
+    workers: int | None
+
+    @classmethod
+    def chosen(cls, executor: str, options: Sequence[str] | None, workers: int | None) -> "Crew":
+        """As the command line has it; `SweepError` for what is none, before anything else is done."""
+        crew = cls(executor, parse_options(options or ()), workers)
+        check_executor(executor, crew.options)
+        return crew
+
+    def at(self, place: Home) -> Executor:
+        """The executor, in a home."""
+        return make_executor(self.executor, self.workers, self.options, place)
+
+    @property
+    def as_options(self) -> str:
+        """What chooses the same executor again, to be put behind a command; the default goes unsaid."""
+        given = [] if self.executor == "local" else ["--executor", self.executor]
+        return "".join(
+            f" {shlex.quote(each)}"
+            for each in (*given, *(x for k, v in self.options.items() for x in ("--option", f"{k}={v}")))
+        )
 
 
 def chosen_storage(given: str | None) -> str | None:

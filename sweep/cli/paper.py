@@ -7,16 +7,17 @@ import typer
 
 from depth_loss_sweep.cli.options import (
     BudgetOption,
+    Crew,
     DataOption,
     DeviceOption,
     ExecutorOption,
+    ExecutorOptions,
     HomeOption,
     SetOption,
     StorageOption,
     WorkersOption,
 )
 from depth_loss_sweep.cli.work import Stopper, print_group_end, work_on
-from depth_loss_sweep.executors import check_executor, make_executor
 from depth_loss_sweep.paths import Home, absolute_source
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def paper(
     workers: WorkersOption = None,
     device: DeviceOption = "auto",
     executor_: ExecutorOption = "local",
+    option: ExecutorOptions = None,
     budget: BudgetOption = None,
     home: HomeOption = None,
     storage: StorageOption = None,
@@ -53,8 +55,8 @@ def paper(
 
     Runs that studies share are trained once. Identical runs that were trained elsewhere are taken up from a copy, and marked.
     """
-    check_executor(executor_)
-    with Stopper(budget) as stop, closing(make_executor(executor_, workers)) as executor:
+    crew = Crew.chosen(executor_, option, workers)
+    with Stopper(budget) as stop, closing(crew.at(Home.choose(home))) as executor:
         from depth_loss_sweep.copies import Place
         from depth_loss_sweep.paper import Group, start
         from depth_loss_sweep.spec_file import parse_override
@@ -71,4 +73,4 @@ def paper(
         def work(session: "Session") -> "SessionResult":
             return start(group, copies, session)
 
-        return work_on(group.name, work, print_group_end, stop, executor, workers, device, home, storage)
+        return work_on(group.name, work, print_group_end, stop, executor, crew, device, home, storage)

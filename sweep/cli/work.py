@@ -16,9 +16,11 @@ from depth_loss_sweep.cli.confirmed import print_confirmation
 from depth_loss_sweep.cli.exit_codes import DONE, INTERRUPTED, SOME_FAILED
 from depth_loss_sweep.cli.options import (
     BudgetOption,
+    Crew,
     DataOption,
     DeviceOption,
     ExecutorOption,
+    ExecutorOptions,
     HomeOption,
     SetOption,
     StorageOption,
@@ -29,7 +31,7 @@ from depth_loss_sweep.cli.options import (
 )
 from depth_loss_sweep.cli.printing import as_text, trial_ahead
 from depth_loss_sweep.errors import hide_password
-from depth_loss_sweep.executors import Executor, check_executor, make_executor
+from depth_loss_sweep.executors import Executor
 from depth_loss_sweep.paths import Home, absolute_source
 from depth_loss_sweep.words import counted, parse_budget
 
@@ -44,7 +46,7 @@ class Stopper:
     """The first Ctrl-C or SIGTERM asks for a stop, and so does the end of the budget; a second signal insists."""
 
     def __init__(self, budget: str | None = None) -> None:
-        self.asked, self.budget = False, budget
+        self.asked, self.insisted, self.budget = False, False, budget
         self.end = time.monotonic() + parse_budget(budget) if budget is not None else math.inf
 
     def __call__(self) -> bool:
@@ -66,6 +68,7 @@ class Stopper:
 
     def _handle(self, _number: int, _frame: object) -> None:
         if self.asked:
+            self.insisted = True
             raise KeyboardInterrupt
         self.asked = True
 
@@ -79,14 +82,15 @@ def start(
     workers: WorkersOption = None,
     device: DeviceOption = "auto",
     executor_: ExecutorOption = "local",
+    option: ExecutorOptions = None,
     budget: BudgetOption = None,
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> int:
     """Start a study; one that exists with the same spec is resumed, with a larger spec grown."""
-    check_executor(executor_)
+    crew = Crew.chosen(executor_, option, workers)
     # The handlers first, for an interrupt is lost in some libraries' imports; then workers, which import torch meanwhile.
-    with Stopper(budget) as stop, closing(make_executor(executor_, workers)) as executor:
+    with Stopper(budget) as stop, closing(crew.at(Home.choose(home))) as executor:
         from depth_loss_sweep.spec_file import load_placed, override_seeds, parse_override
 
         overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
@@ -104,7 +108,7 @@ def start(
 
             return follow(study.name, None, session, start_study(study, overrides, session))
 
-        return work_on(study.name, work, print_end, stop, executor, workers, device, home, storage)
+        return work_on(study.name, work, print_end, stop, executor, crew, device, home, storage)
 
 
 def resume(
@@ -112,14 +116,15 @@ def resume(
     data: Annotated[str | None, typer.Option("--data", help="Where the same pictures lie now.")] = None,
     workers: WorkersOption = None,
     executor_: ExecutorOption = "local",
+    option: ExecutorOptions = None,
     budget: BudgetOption = None,
     home: HomeOption = None,
     storage: StorageOption = None,
 ) -> int:
     """Go on exactly where a study or group stopped; nothing that would change its results can be set."""
-    check_executor(executor_)
+    crew = Crew.chosen(executor_, option, workers)
     moved = absolute_source(data) if data is not None else None
-    with Stopper(budget) as stop, closing(make_executor(executor_, workers)) as executor:
+    with Stopper(budget) as stop, closing(crew.at(Home.choose(home))) as executor:
         store = open_store(Home.choose(home), storage)
         is_group = store.group(name) is not None
         if not is_group:
@@ -134,7 +139,7 @@ def resume(
             return follow(name, moved, session, study.resume(name, moved, session))
 
         end = print_group_end if is_group else print_end
-        return work_on(name, work, end, stop, executor, workers, "auto", home, storage)
+        return work_on(name, work, end, stop, executor, crew, "auto", home, storage)
 
 
 def confirm(
@@ -145,6 +150,7 @@ def confirm(
     data: Annotated[str | None, typer.Option("--data", help="Where the same pictures lie now.")] = None,
     workers: WorkersOption = None,
     executor_: ExecutorOption = "local",
+    option: ExecutorOptions = None,
     budget: BudgetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     home: HomeOption = None,
@@ -154,9 +160,9 @@ def confirm(
 
     Only these numbers are fit to be quoted. The same command goes on where it was stopped.
     """
-    check_executor(executor_)
+    crew = Crew.chosen(executor_, option, workers)
     moved = absolute_source(data) if data is not None else None
-    with Stopper(budget) as stop, closing(make_executor(executor_, workers)) as executor:
+    with Stopper(budget) as stop, closing(crew.at(Home.choose(home))) as executor:
         open_store(Home.choose(home), storage).require(name)
 
         def work(session: "Session") -> "SessionResult":
@@ -167,7 +173,7 @@ def confirm(
         def end(store: "Store", _place: Home, name: str, _where: str) -> None:
             print_confirmation(store, name, as_json)
 
-        return work_on(name, work, end, stop, executor, workers, "auto", home, storage, verb="confirm")
+        return work_on(name, work, end, stop, executor, crew, "auto", home, storage, verb="confirm")
 
 
 def work_on(
@@ -176,7 +182,7 @@ def work_on(
     end: "Callable[[Store, Home, str, str], None]",
     stop: Stopper,
     executor: Executor,
-    workers: int | None,
+    crew: Crew,
     device: str,
     home: Path | None,
     storage: str | None,
@@ -187,29 +193,39 @@ def work_on(
     `end` is given the database, the home, the name, and the options that say where they are; `verb` is the command that goes on.
     """
     place = Home.choose(home)
-    with closing(executor):
+    try:
         from depth_loss_sweep.display import ProgressDisplay
         from depth_loss_sweep.session import Session
 
         command = as_text(shlex.join(["sweep", *map(hide_password, sys.argv[1:])]))
         try:
             with ProgressDisplay() as show:
-                session = Session(place, chosen_storage(storage), workers, device, executor, command, show, stop)
+                session = Session(place, chosen_storage(storage), crew.workers, device, executor, command, show, stop)
                 result = work(session)
         except KeyboardInterrupt:  # in the midst of what comes before training
             if not stop.is_spent:
                 raise
             print(f"sweep: the budget of {stop.budget} is spent; {SAME_COMMAND}", file=sys.stderr)
             return INTERRUPTED
+    finally:
+        _let_go(executor, stop)
     where = where_options(home, storage)
     if not result.finished:
         why = f"the budget of {stop.budget} is spent" if stop.is_spent else "interrupted"
-        print(f"{why}; go on with: sweep {verb} {name}{where}", file=sys.stderr)
+        print(f"{why}; go on with: sweep {verb} {name}{where}{crew.as_options}", file=sys.stderr)
         return INTERRUPTED
     end(session.store, place, name, where)
     if result.failed_runs:
         print(f"sweep: {counted(result.failed_runs, 'run')} failed; see: sweep status {name}{where}", file=sys.stderr)
     return SOME_FAILED if result.failed_runs else DONE
+
+
+def _let_go(executor: Executor, stop: Stopper) -> None:
+    """Leave what can go on without this process, and say so; a second signal ends that, too."""
+    if stop.insisted:
+        executor.close()
+    elif goes_on := executor.detach():
+        print(goes_on, file=sys.stderr)
 
 
 def print_end(store: "Store", place: Home, name: str, where: str) -> None:

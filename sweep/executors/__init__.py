@@ -3,18 +3,21 @@
 An executor is handed requests and gives back events; it knows nothing of studies, databases or Optuna.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from depth_loss_sweep.errors import SweepError
-from depth_loss_sweep.registry import Entry
+from depth_loss_sweep.registry import Entry, nearest
 
 if TYPE_CHECKING:
     from depth_loss_sweep.model.runtime import (
         Machine,  # settings come with it, and the first worker is started before they are needed
     )
+    from depth_loss_sweep.paths import Home
 
 
 @dataclass(frozen=True)
@@ -32,26 +35,48 @@ class RunRequest:
     begin_from: str | None = None  # the folder of the same run, shorter: a longer one goes on from its checkpoint
     judge_test: bool = False  # the finished run on the test pictures, too
     code: str = ""  # where the copies of the user's own code lie that the settings name; whoever asks trusts it
+    label: str = ""  # what whoever looks at the machines calls it by
+    avoid: tuple[str, ...] = ()  # nodes whose disk or installation has failed it
+
+
+UNFIT = {
+    "disk": "the disk failed a run",
+    "data": "a run cannot read its pictures",
+    "device": "a run does not find its device",
+    "installation": "a run does not find this version of sweep",
+}
+"""The kinds of failure that every run on the machine would suffer, in words."""
 
 
 @dataclass(frozen=True)
 class Event:
     """What became of a run.
 
-    epoch: payload is an epoch record. note: payload["text"]. finished: payload is the result, with payload["per_image"]:
-    split -> keys and scenes of its pictures, and values by measure (`store.image_rows`), and payload["test"]: its means on
-    the test pictures, None where they weren't to be judged, or there are none. stopped: it was cancelled. busy: another
-    process trains it. died: its worker vanished, payload["reason"]. failed: payload["reason"] and ["traceback"];
-    payload["kind"] is "memory", "disk", "data" or "error": disk and data would fail every run.
+    begun: a worker has it, payload["host"] and ["environment"], which is `environment_key` there. epoch: payload is an epoch
+    record. note: payload["text"]. finished: payload is the result, with payload["per_image"]: split -> keys and scenes of its
+    pictures, and values by measure (`store.image_rows`), and payload["test"]: its means on the test pictures, None where they
+    weren't to be judged, or there are none. stopped: it was cancelled. busy: another process trains it. died: its worker
+    vanished, payload["reason"]. preempted: it had to make room, or its time on the machine was over, payload["reason"]; lost:
+    the machine itself went, payload["node"]. Neither is the run's fault: submitted again, it goes on from its checkpoint.
+    failed: payload["reason"] and ["traceback"]; payload["kind"] is "memory", "error" or one of `UNFIT`; payload["node"] is
+    where, if it can be trained elsewhere.
     """
 
     run: str
-    kind: Literal["epoch", "note", "finished", "stopped", "busy", "died", "failed"]
+    kind: Literal["begun", "epoch", "note", "finished", "stopped", "busy", "died", "preempted", "lost", "failed"]
     payload: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ends(self) -> bool:
+        """Whether the run's worker is free again."""
+        return self.kind not in ("begun", "epoch", "note")
 
 
 class Executor(Protocol):
-    """Trains runs somewhere. Made before a study is opened, so that what takes long to start can start meanwhile."""
+    """Trains runs somewhere. Made before a study is opened, so that what takes long to start can start meanwhile.
+
+    It is made with the home folder and its options as keyword arguments.
+    """
 
     def open(self, workers: int | None, device: str, should_stop: Callable[[], bool]) -> int:
         """Set how many runs may be trained at once (None: as many as are right for the device), and return it.
@@ -62,20 +87,27 @@ class Executor(Protocol):
     def describe(self) -> str:
         """How many workers it was opened for, in words, and what limits them."""
 
-    def machine(self, device: str, on_wait: Callable[[], None]) -> "Machine":
-        """What torch finds where runs are trained, cards only where `device` may be one; calls `on_wait` while it waits."""
+    def machine(self, device: str, on_wait: Callable[[str], None]) -> "Machine":
+        """What torch finds where runs are trained, cards only where `device` may be one.
+
+        While it waits, it calls `on_wait` with what it waits for, if that is worth a word. Where workers are on many machines,
+        this is one of them; each says by `begun` what it is.
+        """
 
     def free(self) -> int:
         """How many more runs can be submitted now."""
 
     def submit(self, request: RunRequest) -> None:
-        """Begin to train a run; only while `free()` is positive."""
+        """Begin to train a run, or follow it where it is under way already; only while `free()` is positive."""
 
     def poll(self, timeout: float) -> list[Event]:
         """Events since the last call, waiting up to `timeout` seconds for the first."""
 
     def cancel(self, run: str) -> None:
-        """Stop a run at its next step; its checkpoint stays."""
+        """Stop a run at its next step; its checkpoint stays. It may say no more."""
+
+    def detach(self) -> str:
+        """Let go of all runs. Those that can go on by themselves do; says so in a line, empty where none does."""
 
     def close(self) -> None:
         """End all workers at once; what they had finished is in their checkpoints."""
@@ -84,12 +116,44 @@ class Executor(Protocol):
 EXECUTORS: dict[str, Entry] = {
     "inline": Entry(code="depth_loss_sweep.executors.inline:InlineExecutor"),
     "local": Entry(code="depth_loss_sweep.executors.local:LocalExecutor"),
+    "slurm": Entry(
+        code="depth_loss_sweep.executors.slurm:SlurmExecutor",
+        options={
+            "partition": (str, Field(None, description="the partition of its jobs")),
+            "account": (str, Field(None, description="the account that pays for them")),
+            "qos": (str, Field(None, description="their quality of service")),
+            "time": (str, Field(None, pattern=r"[\d:-]+", description="their time limit, such as 30, 2:00:00 or 1-0")),
+            "gpus": (str, Field(None, description="the GPUs of a job: 1, or with a model, a100:1")),
+            "cpus": (int, Field(None, ge=1, description="the cores of a job; default: train.threads")),
+            "memory": (str, Field(None, description="the memory of a job, such as 8G")),
+            "constraint": (str, Field(None, description="features of the nodes, such as one model of GPU")),
+            "exclude": (str, Field(None, description="nodes that aren't used")),
+            "grace": (int, Field(60, ge=1, description="seconds before the time limit at which a run saves its work")),
+            "python": (str, Field(None, description="the nodes' Python that has sweep; default: this one's path")),
+            "setup": (str, Field("", description="lines of a shell before it, such as 'module load cuda'")),
+            "arguments": (str, Field("", description="further arguments of sbatch, as in a shell")),
+        },
+    ),
 }
-"""The code is an `Executor`; the options are keyword arguments that it is made with."""
+"""The code is an `Executor`; the options are keyword arguments that it is made with. They are the session's, no part of a study."""
 
 
-def check_executor(name: str, options: Mapping[str, str] | None = None) -> None:
-    """Raise `SweepError` for a name that is no executor's, or an option that it does not have, before anything else is done."""
+def parse_options(texts: Sequence[str]) -> dict[str, str]:
+    """What `--option` was given, by key; `SweepError` for what is no key=value."""
+    options: dict[str, str] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not (key and sign):
+            raise SweepError(f"--option {text!r}: expected key=value, such as partition=gpu")
+        options[key] = value
+    return options
+
+
+def check_executor(name: str, options: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The options as an executor takes them, defaults included.
+
+    Raises `SweepError` for a name that is no executor's, or an option that it does not have, before anything else is done.
+    """
     import_module("fcntl")  # what all locks are made of; where there is none, no worker is started
     if name not in EXECUTORS:
         raise SweepError(f"the executor {name!r} is unknown: expected one of {', '.join(sorted(EXECUTORS))}")
@@ -97,11 +161,25 @@ def check_executor(name: str, options: Mapping[str, str] | None = None) -> None:
     for option in options or {}:
         if option not in known:
             expected = f"expected one of {', '.join(known)}" if known else "it has none"
-            raise SweepError(f"the option {option!r} is unknown to the executor {name!r}: {expected}")
+            hint = nearest(option, known)
+            raise SweepError(f"the option {option!r} is unknown to the executor {name!r}{hint}: {expected}")
+    return {key: _typed(key, kind, field, options or {}) for key, (kind, field) in known.items()}
 
 
-def make_executor(name: str, workers: int | None, options: Mapping[str, str] | None = None) -> Executor:
-    """The executor of that name; `local` with no workers (0, not None) trains in this process."""
-    check_executor(name, options)
+def _typed(key: str, kind: Any, field: Any, options: Mapping[str, str]) -> Any:
+    if key not in options:
+        return field.default
+    try:
+        return TypeAdapter(Annotated[kind, field]).validate_python(options[key])
+    except ValidationError as error:
+        said = error.errors(include_url=False)[0]["msg"]
+        raise SweepError(f"--option {key}={options[key]}: {said[0].lower()}{said[1:]} ({field.description})") from error
+
+
+def make_executor(
+    name: str, workers: int | None, options: Mapping[str, str] | None = None, home: "Home | None" = None
+) -> Executor:
+    """The executor of that name for a home folder; `local` with no workers (0, not None) trains in this process."""
+    taken = check_executor(name, options)
     kind: type[Executor] = EXECUTORS["inline" if name == "local" and workers == 0 else name].load()
-    return kind(**(options or {}))
+    return kind(home=home, **taken)  # type: ignore[call-arg]

@@ -9,12 +9,13 @@ from depth_loss_sweep.executors.worker import train_run
 
 if TYPE_CHECKING:
     from depth_loss_sweep.model.runtime import Machine
+    from depth_loss_sweep.paths import Home
 
 
 class InlineExecutor:
     """Trains in the coordinator's own process; the same numbers as any number of workers."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: "Home | None" = None) -> None:
         self.should_stop: Callable[[], bool] = lambda: False
         self.run: str | None = None
         self.cancelled = False
@@ -29,7 +30,7 @@ class InlineExecutor:
         """This process."""
         return "in this process"
 
-    def machine(self, device: str, on_wait: Callable[[], None]) -> "Machine":
+    def machine(self, device: str, on_wait: Callable[[str], None]) -> "Machine":
         """This one."""
         from depth_loss_sweep.model.backend import this_machine
 
@@ -49,13 +50,18 @@ class InlineExecutor:
         if self.run is None:
             time.sleep(timeout)  # waiting for a run that another process trains
         event = next(self.events, None)
-        if event is None or event.kind not in ("epoch", "note"):
+        if event is None or event.ends:
             self.run = None
         return [event] if event is not None else []
 
     def cancel(self, run: str) -> None:
         """Stop the run at its next step."""
         self.cancelled = self.cancelled or run == self.run
+
+    def detach(self) -> str:
+        """Nothing goes on without this process."""
+        self.close()
+        return ""
 
     def close(self) -> None:
         """Let go of the run; its checkpoint stays."""

@@ -22,6 +22,7 @@ from depth_loss_sweep.executors.forkserver import FORK, MESSAGE, WAIT
 
 if TYPE_CHECKING:
     from depth_loss_sweep.model.runtime import Machine
+    from depth_loss_sweep.paths import Home
 
 MAX_DEATHS = 3
 """So many workers killed before the first one is ready are no accident."""
@@ -104,7 +105,7 @@ class _Worker:
 class LocalExecutor:
     """Up to as many processes as it is opened for, started when needed; replaced when they die."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: "Home | None" = None) -> None:
         self.size = 1
         self.workers: list[_Worker] = []
         self.server: _ForkServer | None = None
@@ -124,7 +125,7 @@ class LocalExecutor:
         """How many processes, and the quota that made them fewer."""
         return usable_cores().workers(self.size)
 
-    def machine(self, device: str, on_wait: Callable[[], None]) -> "Machine":
+    def machine(self, device: str, on_wait: Callable[[str], None]) -> "Machine":
         """What an idle worker finds, the first one as a rule; asked once."""
         deaths = 0
         while device not in self.machines:
@@ -135,7 +136,7 @@ class LocalExecutor:
                     if worker.pipe.poll(WAIT_S):
                         self._received(worker)
                     else:
-                        on_wait()
+                        on_wait("")
             except (EOFError, OSError):
                 self._buried(worker)
                 deaths += 1
@@ -173,6 +174,11 @@ class LocalExecutor:
             if worker.run == run:
                 with suppress(OSError):  # already dead; poll reports it
                     worker.pipe.send("cancel")
+
+    def detach(self) -> str:
+        """No worker outlives its coordinator."""
+        self.close()
+        return ""
 
     def close(self) -> None:
         """Kill all workers: what they had finished is in their checkpoints, which are written atomically."""
@@ -213,7 +219,7 @@ class LocalExecutor:
         if isinstance(said, tuple):
             device, self.machines[device] = said
             return []
-        if said.kind not in ("epoch", "note"):
+        if said.ends:
             worker.run = None
         return [said]
 

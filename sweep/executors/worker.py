@@ -61,8 +61,10 @@ def train_run(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[
 
 
 def _events(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Event]:
+    from depth_loss_sweep.model.backend import this_machine
     from depth_loss_sweep.model.checkpoint import adopt_checkpoint
-    from depth_loss_sweep.model.runtime import Runtime
+    from depth_loss_sweep.model.errors import ModelError
+    from depth_loss_sweep.model.runtime import Runtime, environment_key, resolve_runtime
     from depth_loss_sweep.model.settings import RunSettings
     from depth_loss_sweep.model.training import train
 
@@ -71,13 +73,21 @@ def _events(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[Ev
 
     settings = RunSettings.model_validate(request.settings)
     usercode.allow(settings.code, Path(request.code))
+    runtime, machine = Runtime(**request.runtime), this_machine(request.runtime["device"])
+    try:
+        resolve_runtime(runtime.device, settings.train, machine)
+    except ModelError as error:
+        yield Event(request.run, "failed", {"kind": "device", "reason": str(error)})
+        return
+    environment = environment_key(runtime, settings.train, machine, settings.model, settings.code)
+    yield Event(request.run, "begun", {"host": socket.gethostname(), "environment": environment})
     prepared = _prepared(json.dumps(request.data, sort_keys=True), request.cache, request.fingerprint)
     notes: list[str] = []
     training = train(
         settings,
         prepared,
         Path(request.folder),
-        Runtime(**request.runtime),
+        runtime,
         should_stop=should_stop,
         on_note=notes.append,
         judge_test=request.judge_test,

@@ -75,7 +75,7 @@ class InstantExecutor:
         """As workers."""
         return f"{self.slots} workers"
 
-    def machine(self, device: str, on_wait: Callable[[], None]) -> Machine:
+    def machine(self, device: str, on_wait: Callable[[str], None]) -> Machine:
         """This one."""
         return this_machine(device)
 
@@ -98,6 +98,10 @@ class InstantExecutor:
 
     def cancel(self, run: str) -> None:
         """It is over already."""
+
+    def detach(self) -> str:
+        """Nothing goes on."""
+        return ""
 
     def close(self) -> None:
         """Nothing to end."""
