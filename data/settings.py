@@ -33,7 +33,8 @@ class Settings(BaseModel):
         for part in value if isinstance(value, list | tuple) else [value]:
             is_text_for_a_number = isinstance(part, str) and kinds <= {int, float, bool, type(None)}
             if is_text_for_a_number or (isinstance(part, bool) and bool not in kinds and kinds & {int, float}):
-                raise ValueError("expected a number, not a text" if isinstance(part, str) else "expected a number")
+                expected = "a number" if kinds & {int, float} else "true or false"
+                raise ValueError(f"expected {expected}{', not a text' * isinstance(part, str)}")
         return value
 
     def __hash__(self) -> int:

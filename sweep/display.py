@@ -161,7 +161,9 @@ def _parts(coordinator: Coordinator) -> tuple[str, ...]:
     training, taken = len(coordinator.training), coordinator.taken_over
     parts = [f"{done} of {counted(total, 'run')} done" + (f", {training} training" if training else "")]
     if taken:
-        parts.append(f"{taken} of {counted(total, 'run')} {'was' if taken == 1 else 'were'} taken over from elsewhere")
+        parts.append(
+            f"{taken} of {counted(total, 'run')} {'was' if taken == 1 else 'were'} taken over from other studies"
+        )
     return (*parts, *_stage(coordinator), _best(coordinator), *_left(coordinator))
 
 

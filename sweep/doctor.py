@@ -162,7 +162,10 @@ def _leases(examination: _Examination) -> Iterator[Finding]:
         if who and study not in known:
             yield Finding("ok", f"study {study}: being begun ({who})")
         elif not who and study not in known:
-            yield _lease_of_none(examination, row)
+            if (
+                row["renewed"] > 0 or examination.repair
+            ):  # given back, it only keeps the count of a study that was deleted
+                yield _lease_of_none(examination, row)
         elif not who and row["renewed"] > 0:
             yield Finding(
                 "note",

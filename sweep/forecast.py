@@ -63,7 +63,7 @@ class Forecast:
         if self.most == self.done:
             return []
         name, keep = self.spec.name, self.spec.train.keep
-        others = f" ({self.taken_over} taken over from elsewhere)" if self.taken_over else ""
+        others = f" ({self.taken_over} taken over from other studies)" if self.taken_over else ""
         done = f", {self.done} done already{others}" if self.done else ""
         with_ = counted(self.workers, "worker") if self.workers else "this process"
         more = self.disk_bytes(keep)

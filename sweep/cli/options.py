@@ -1,6 +1,7 @@
 """Options that several commands have, and what is made of them."""
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -110,6 +111,17 @@ def open_store(place: Home, storage: str | None) -> "Store":
     from depth_loss_sweep.store import Store
 
     return Store.open(place, chosen_storage(storage))
+
+
+def at_place(advice: str, arguments: Sequence[str]) -> str:
+    """Advice with the place that a command line names behind each command of a study in it, so that it can be pasted."""
+    given = {"--home": None, "--storage": None}
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, rest = option.partition("=")
+        if name in given:
+            given[name] = rest if equals else value
+    where = where_options(Path(given["--home"]) if given["--home"] else None, given["--storage"])
+    return re.sub(r"sweep (?:resume|confirm|status|delete) [\w.+-]*\w(?! --)", lambda found: found[0] + where, advice)
 
 
 def where_options(home: Path | None, storage: str | None) -> str:

@@ -97,7 +97,12 @@ def best(
         beside = {"confirmation": confirmed, "front": front, "cost": analysis.cost.as_dict(), "importance": matters}
         print_json({**about, **decision.as_dict(), **beside})
     else:
-        of_trial = (_named_lines(analysis), reasons(decision, measure), _confirmed_lines(analysis))
+        of_trial = (
+            _named_lines(analysis),
+            _unlearnt_lines(analysis),
+            reasons(decision, measure),
+            _confirmed_lines(analysis),
+        )
         parts = (*of_trial, _front_lines(analysis), _cost_lines(analysis))
         print("\n".join([said, *(line for part in parts for line in part)]))
     if targets and chosen is not None:
@@ -135,6 +140,24 @@ def _named_lines(analysis: "Analysis") -> list[str]:
     return [
         f"trial {named.number}, {verdict(decision)}{value}",
         *(f"{name:{width}} {value}" for name, value in parts.items()),
+    ]
+
+
+def _unlearnt_lines(analysis: "Analysis") -> list[str]:
+    """What was to be beaten, by how much it was missed, and what to do, where nothing was learnt."""
+    from depth_loss_sweep.reports.measures import WRITTEN_UNITS, number
+
+    measure, ranked = analysis.ranking, analysis.ranked
+    if analysis.decision.state != "not_learnt" or not ranked:
+        return []
+    known = analysis.baselines(measure)
+    unit = f" {measure.unit}" if measure.unit in WRITTEN_UNITS else ""
+    predictors = ", ".join(
+        f"the {label} {number(known[n])}{unit}" for n, label in analysis.record.predictors.items() if n in known
+    )
+    return [
+        f"The best mean {measure.label} is {number(ranked[0].mean)}{unit}; {predictors}.",
+        "Train longer, or at another rate (train.epochs, train.learning_rate), as a study of its own (--name).",
     ]
 
 

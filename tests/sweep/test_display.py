@@ -81,7 +81,7 @@ def test_a_view_is_whole_at_any_width(width: int, name: str) -> None:
     """Trials, runs, best and time left stand there with no word cut; a long name loses its middle, nothing else."""
     parts = (
         "12 of 30 runs done, 2 training",
-        "8 of 30 runs were taken over from elsewhere",
+        "8 of 30 runs were taken over from other studies",
         "lowest val_abs_rel_scaled 1.098 at train.learning_rate 0.0002, model.width 64, silog 0.25, ssim 0.25, edge 0.25",
         "about 3 h 05 min left",
     )

@@ -35,14 +35,14 @@ def test_what_others_did_is_said_and_not_trained(lab, capsys) -> None:
     """Runs of another study are counted apart from those that this one did before it grew."""
     said(lab, capsys, lab.spec(w="[0.0]"), "--name", "other")
     lines = said(lab, capsys, lab.spec(w="[0.0, 0.3]"))
-    assert "line: 4 runs (2 trials x 2 seeds), 2 done already (2 taken over from elsewhere); " in "\n".join(lines)
-    assert "2 of 4 runs were taken over from elsewhere" in lines[-1]
+    assert "line: 4 runs (2 trials x 2 seeds), 2 done already (2 taken over from other studies); " in "\n".join(lines)
+    assert "2 of 4 runs were taken over from other studies" in lines[-1]
     lines = said(lab, capsys, lab.spec(w="[0.0, 0.3, 0.6]"))
-    assert "line: 6 runs (3 trials x 2 seeds), 4 done already (2 taken over from elsewhere); " in "\n".join(lines)
-    assert "2 of 6 runs were taken over from elsewhere" in lines[-1]
+    assert "line: 6 runs (3 trials x 2 seeds), 4 done already (2 taken over from other studies); " in "\n".join(lines)
+    assert "2 of 6 runs were taken over from other studies" in lines[-1]
     assert [row["attempts"] for row in lab.store.runs("line")] == [1] * 6
     lines = said(lab, capsys, lab.spec(w="[0.0, 0.3, 0.6]"), "--name", "third")
-    assert "6 of 6 runs were taken over from elsewhere" in lines[-1]
+    assert "6 of 6 runs were taken over from other studies" in lines[-1]
     assert lab.store.taken_over("line") == 2 and lab.store.taken_over("third") == 6
 
 
