@@ -202,9 +202,7 @@ class SlurmExecutor:
 
     def poll(self, timeout: float) -> list[Event]:
         """What jobs have said, and what has become of those that say no more."""
-        for folder in self.taken:
-            shutil.rmtree(folder, ignore_errors=True)
-        self.taken.clear()
+        self._clear()
         end = time.monotonic() + timeout
         while True:
             self.queue.refresh()
@@ -228,6 +226,7 @@ class SlurmExecutor:
         self.jobs.clear()
         self.queue.stop()
         if not jobs:
+            self._clear()
             return ""
         names = ",".join(sorted({_name(job.request) for job in jobs}))
         return (
@@ -240,6 +239,12 @@ class SlurmExecutor:
         cancel_jobs([job.job for job in self.jobs.values() if job.job is not None])
         self.jobs.clear()
         self.queue.stop()
+
+    def _clear(self) -> None:
+        """Remove what jobs have written that was handed over whole, and is stored by now."""
+        for folder in self.taken:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.taken.clear()
 
     # Which job
 

@@ -107,7 +107,7 @@ def test_a_study_goes_through_kills_preemption_a_time_limit_and_a_lost_node(clus
     alone = new_lab()
     assert alone.run("start", spec, "--workers", "3") == 0
     assert lab.numbers("line") == alone.numbers("line")
-    assert not [path for path in lab.home.root.rglob("*") if path.suffix in (".pkl", ".pickle")]
+    assert not [path for path in lab.home.root.rglob("*") if path.suffix in (".pkl", ".pickle", ".jsonl")]
 
 
 @pytest.mark.slow
