@@ -135,11 +135,14 @@ class Cluster:
         """End all jobs, all nodes and the controller, by the ids in their files."""
         with suppress(subprocess.SubprocessError):
             self.call("scancel", "--me")
-        files = [*(f"slurmd-{name}.pid" for name in self.names), "slurmctld.pid", "munge/pid"]
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            for file in files:
-                with suppress(OSError, ValueError):  # it is gone
-                    os.kill(self._process(file), number)
+        ids: list[int] = []
+        for file in (*(f"slurmd-{name}.pid" for name in self.names), "slurmctld.pid", "munge/pid"):
+            with suppress(OSError, ValueError):  # it is gone
+                ids.append(self._process(file))
+        for number in (signal.SIGTERM, signal.SIGKILL):  # a node that waits for its controller takes no other
+            for process in ids:
+                with suppress(ProcessLookupError):
+                    os.kill(process, number)
             time.sleep(1)
 
     def _process(self, file: str) -> int:
