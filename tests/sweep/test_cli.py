@@ -77,7 +77,7 @@ def test_depth_of_another_size_is_named(lab, capsys, pairs: Path) -> None:
         (["start", "demo", "--set", 'weights={ silog = "w" }'], ["section.key"]),
         (["start", "demo", "--set", "weights.silog=w", "--set", "weights.ssim=0", "--set", "weights.edge=0",
           "--set", "weights.l1=0"], ["sum to nothing at w = 0"]),
-        (["start", "demo", "--storage", "postgresql://me:s3cret@127.0.0.1:1/db"], ["127.0.0.1"]),
+        (["start", "demo", "--storage", "postgresql://me@127.0.0.1:1/db"], ["127.0.0.1"]),
         (["resume", "nothing"], ["no database"]),
         (["status", "nothing"], ["no database"]),
         (["report", "nothing"], ["no database"]),

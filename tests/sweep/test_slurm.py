@@ -28,19 +28,26 @@ SECRET = "s3cret-that-no-job-is-told"
 
 SLOW = """
 import time
+from pathlib import Path
 
 def slow(pred, target, mask):
-    time.sleep(0.1)
+    time.sleep(0.5 if Path({hold!r}).exists() else 0.0)
     return ((pred - target).abs() * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3))
 """
-"""A metric with which an epoch takes its time on the fastest machine, and little of a busy one's."""
+"""A metric with which an epoch takes a second on the fastest machine, and little of a busy one's time, while a file is there."""
 
 
 def slow_spec(lab: Lab, epochs: int, to: float = 0.6) -> str:
-    """The line under one seed, in epochs of about half a second."""
-    (lab.folder / "slow.py").write_text(SLOW)
+    """The line under one seed: no run ends in a minute or two before `hurry`."""
+    (lab.folder / "hold").touch()
+    (lab.folder / "slow.py").write_text(SLOW.format(hold=str(lab.folder / "hold")))
     text = lab.LINE + '[metrics.slow]\nfunction = "slow.py:slow"\n'
     return lab.spec(text, seeds="[0]", epochs=str(epochs), w=f"{{ from = 0.0, to = {to}, step = 0.3 }}")
+
+
+def hurry(lab: Lab) -> None:
+    """Let the runs of `slow_spec` go as fast as they can."""
+    (lab.folder / "hold").unlink()
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +81,7 @@ def begun(cluster: Cluster, lab: Lab) -> dict[str, str]:
 @pytest.mark.slow
 def test_a_study_goes_through_kills_preemption_a_time_limit_and_a_lost_node(cluster, lab, new_lab) -> None:
     """It ends with the numbers of the same study trained here; jobs outlive their coordinator, and the next one follows them."""
-    spec = slow_spec(lab, epochs=30)
+    spec = slow_spec(lab, epochs=120)
     first = lab.spawn("start", spec, *LOW, *QUIET, env={**os.environ, "PGPASSWORD": SECRET, "SWEEP_TOKEN": SECRET})
     cluster.wait(lambda: bool(begun(cluster, lab)) or first.poll() is not None)
     first.kill()
@@ -97,6 +104,7 @@ def test_a_study_goes_through_kills_preemption_a_time_limit_and_a_lost_node(clus
     victim = next(job for job in begun(cluster, lab).values() if job != limited)
     node = cluster.node_of(victim)
     cluster.kill(node)
+    hurry(lab)
     _, said = second.communicate()
     cluster.start(node)
     assert second.returncode == 0, said
@@ -113,7 +121,7 @@ def test_a_study_goes_through_kills_preemption_a_time_limit_and_a_lost_node(clus
 @pytest.mark.slow
 def test_ctrl_c_leaves_jobs_to_the_next_session_and_a_cancelled_run_has_none(cluster, lab) -> None:
     """The line says how to end them and how to go on; with another executor, too."""
-    spec = slow_spec(lab, epochs=15, to=0.3)
+    spec = slow_spec(lab, epochs=60, to=0.3)
     first = lab.spawn("start", spec, *LOW, *QUIET)
     cluster.wait(lambda: bool(begun(cluster, lab)) or first.poll() is not None)
     first.send_signal(signal.SIGINT)
@@ -134,6 +142,7 @@ def test_ctrl_c_leaves_jobs_to_the_next_session_and_a_cancelled_run_has_none(clu
             assert not executor.poll(1.0)
     cluster.call("scancel", "--me", "--name=sweep-line")
     cluster.wait(lambda: not at_work(cluster))
+    hurry(lab)
     assert lab.run("resume", "line", "--workers", "2") == 0
 
 
