@@ -115,7 +115,7 @@ def open_store(place: Home, storage: str | None) -> "Store":
 
 def at_place(advice: str, arguments: Sequence[str]) -> str:
     """Advice with the place that a command line names behind each command of a study in it, so that it can be pasted."""
-    given = {"--home": None, "--storage": None}
+    given: dict[str, str | None] = {"--home": None, "--storage": None}
     for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
         name, equals, rest = option.partition("=")
         if name in given:
