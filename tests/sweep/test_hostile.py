@@ -49,14 +49,15 @@ NAMES = (
 @pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize("command", [["start", "demo"], ["status"], ["report", "line"]])
 def test_a_password_is_never_shown(url: str, command: list[str], tmp_path: Path, monkeypatch, capfd) -> None:
-    """Given as an option or in the environment, in any spelling: one line without it, and nothing of it in the home."""
+    """In any spelling: one line without it, before that, of an option, that others see it; and nothing of it in the home."""
     home = ["--home", str(tmp_path / "home")]
     assert run([*command, *home, "--storage", url]) == 2
     monkeypatch.setenv("SWEEP_STORAGE", url)
     assert run([*command, *home]) == 2
     captured = capfd.readouterr()
     assert not SECRET.search(captured.out + captured.err)
-    assert len(captured.err.splitlines()) == 2, captured.err
+    warned, *refused = captured.err.splitlines()
+    assert "ps lists a command's arguments" in warned and len(refused) == 2, captured.err
     assert not any(SECRET.search(path.read_text(errors="replace")) for path in tmp_path.rglob("*") if path.is_file())
 
 
