@@ -88,6 +88,7 @@ class PairsSource:
         self._files = _find(root, listing.files)
         left_over = [path for files in self._files.values() for path in files.settle()]
         beside = [path for files in self._files.values() for path in files.choose()]
+        alone = self._without_depth()
         depths = {files.depth for files in self._files.values()}
         listing.files = [path for path in listing.files if path not in depths and path not in left_over]
         listing.note_unread(root, PICTURES)
@@ -95,6 +96,7 @@ class PairsSource:
         for paths, what in (
             (left_over, "depth files are not read, since there is a NAME_depth.png"),
             (beside, "pictures are not read, since there is a JPEG or PNG of that name"),
+            (alone, "pictures are not read, since they have no depth beside them"),
         ):
             if paths:
                 names = names_of([path.relative_to(root).as_posix() for path in paths])
@@ -107,6 +109,18 @@ class PairsSource:
             refuse_faults(self)
             there = "; ".join(["", *self.notes])
             raise DataError(f"{root} holds no pictures; expected SCENE/NAME.jpg beside SCENE/NAME{DEPTH_ENDING}{there}")
+
+    def _without_depth(self) -> list[Path]:
+        """Leave out what lies about among JPEGs and PNGs, such as a preview: pictures of other kinds that no depth goes with."""
+        kinds = {name: {path.suffix.lower() for path in files.pictures} for name, files in self._files.items()}
+        if not any(each & {*FIRST} for each in kinds.values()):
+            return []
+        names = [
+            n
+            for n, f in self._files.items()
+            if kinds[n] and not kinds[n] & {*FIRST} and f.depth is None and not f.others
+        ]
+        return [path for name in names for path in self._files.pop(name).pictures]
 
     def items(self) -> Sequence[Item]:
         """One item for each name, whether or not both of its files are there."""

@@ -1,8 +1,8 @@
 """One coordinator a study: asks for trials in order, hands their runs to an executor, judges, tells; the only writer.
 
-Trial n is asked exactly when n - parallel + 1 trials were told, and trials are told in order, so no result depends on
-which run ends first. Our row is committed first and Optuna told second. All that matters is in the database and in
-checkpoints: this object can die at any line, and the next one, built from the tables, goes on.
+Trial n is asked when n - parallel + 1 trials were told (sooner where nothing goes by them and workers are idle), and trials are
+told in order, so no result depends on which run ends first. Our row is committed first and Optuna told second. All that matters is
+in the database and in checkpoints: this object can die at any line, and the next one, built from the tables, goes on.
 """
 
 import json
@@ -428,14 +428,13 @@ class Coordinator(Progress):
     def _fail(self, run: Run, payload: Mapping[str, Any]) -> None:
         if payload["kind"] in UNFIT:
             self._record(run, state="waiting", reason=payload["reason"])
-            run.avoid += [node for node in (payload.get("node"),) if node]
-            if not payload.get("node") or len(run.avoid) == MAX_ATTEMPTS:
+            node = payload.get("node")
+            run.avoid += [node] if node else []
+            if not node or len(run.avoid) == MAX_ATTEMPTS:
                 what = UNFIT[payload["kind"]]
                 raise StorageError(f"{what} ({payload['reason']}): mend it, then: sweep resume {self.spec.name}")
             run.state = "waiting"
-            self.display.note(
-                f"run {run.key[:8]}: {payload['node']} failed it ({payload['reason']}); it goes elsewhere"
-            )
+            self.display.note(f"run {run.key[:8]}: {node} failed it ({payload['reason']}); it goes elsewhere")
             return
         if payload["kind"] == "memory" and not run.memory_retries:
             run.memory_retries += 1

@@ -303,7 +303,8 @@ def _insert_runs(store: Store, connection: Connection, runs: list[dict[str, Any]
     for row in new:
         is_ended = row["state"] in ("finished", "failed", "dropped")
         columns = {"origin": row["origin"] or origin} if is_ended else {"state": "waiting"}
-        connection.execute(delete(RUN).where(RUN.c.run == row["run"]))
+        for table in (store.epoch_table, PER_IMAGE, RUN):  # what another session had begun of it goes
+            connection.execute(delete(table).where(table.c.run == row["run"]))
         connection.execute(insert(RUN).values(**{**row, **columns}))
     return {row["run"] for row in new}
 

@@ -115,13 +115,16 @@ def open_store(place: Home, storage: str | None) -> "Store":
 
 def at_place(advice: str, arguments: Sequence[str]) -> str:
     """Advice with the place that a command line names behind each command of a study in it, so that it can be pasted."""
-    given: dict[str, str | None] = {"--home": None, "--storage": None}
+    given: dict[str, list[str]] = {"--home": [], "--storage": [], "--executor": [], "--option": []}
     for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
         name, equals, rest = option.partition("=")
         if name in given:
-            given[name] = rest if equals else value
-    where = where_options(Path(given["--home"]) if given["--home"] else None, given["--storage"])
-    return re.sub(r"sweep (?:resume|confirm|status|delete) [\w.+-]*\w(?! --)", lambda found: found[0] + where, advice)
+            given[name].append(rest if equals else value)
+    home, storage = (given[name][-1] if given[name] else None for name in ("--home", "--storage"))
+    where = where_options(Path(home) if home else None, storage)
+    crew = "".join(f" {name} {shlex.quote(each)}" for name in ("--executor", "--option") for each in given[name])
+    command = r"sweep (resume|confirm|status|delete) [\w.+-]*\w(?![\w.+-]*\w)(?! --)"
+    return re.sub(command, lambda found: found[0] + where + crew * (found[1] in ("resume", "confirm")), advice)
 
 
 def where_options(home: Path | None, storage: str | None) -> str:

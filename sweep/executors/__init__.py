@@ -128,6 +128,10 @@ EXECUTORS: dict[str, Entry] = {
             "memory": (str, Field(None, description="the memory of a job, such as 8G")),
             "constraint": (str, Field(None, description="features of the nodes, such as one model of GPU")),
             "exclude": (str, Field(None, description="nodes that aren't used")),
+            "patience": (
+                int,
+                Field(70, ge=1, description="seconds that a shared disk may take to show what a job has written"),
+            ),
             "grace": (int, Field(60, ge=1, description="seconds before the time limit at which a run saves its work")),
             "python": (str, Field(None, description="the nodes' Python that has sweep; default: this one's path")),
             "setup": (str, Field("", description="lines of a shell before it, such as 'module load cuda'")),

@@ -16,13 +16,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from depth_loss_sweep import __version__
 from depth_loss_sweep.executors import RunRequest
 from depth_loss_sweep.files import write_whole
+
+if TYPE_CHECKING:
+    from depth_loss_sweep.model.runtime import Machine
 
 REQUEST = "request.json"
 BUSY_WAIT_S, BUSY_LOOK_S = 120.0, 2.0
@@ -141,6 +144,18 @@ class Attempt:
         self.out.write(encoded(kind, payload))
         self.out.flush()
         os.fsync(self.out.fileno())
+
+
+def machine_in(file: Path) -> "Machine | None":
+    """What a job has found."""
+    from depth_loss_sweep.model.runtime import Machine
+
+    try:
+        found = json.loads(file.read_bytes())["machine"]
+    except OSError:
+        return None
+    pairs = tuple((name, value) for name, value in found["instructions"])
+    return Machine(**{**found, "cards": tuple(found["cards"]), "instructions": pairs})
 
 
 def main() -> None:

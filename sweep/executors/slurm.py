@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from depth_loss_sweep import __version__
 from depth_loss_sweep.errors import SlurmAwayError, StudyError
 from depth_loss_sweep.executors import Event, RunRequest
-from depth_loss_sweep.executors.job import REQUEST, attempts, decoded, finished_attempt
+from depth_loss_sweep.executors.job import REQUEST, attempts, decoded, finished_attempt, machine_in
 from depth_loss_sweep.executors.slurm_commands import (
     OVER,
     QUEUED,
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 MOST_JOBS = 64
 """So many are in Slurm at once, unless --workers says otherwise."""
 TICK_S = 0.2
-GONE_S = 10.0
-"""A job that is gone may have said something that a shared disk shows only later."""
+PATIENCE_S = 70
+"""A job that is gone may have said something that a shared disk shows only later: NFS up to a minute (nfs(5), acdirmax)."""
 AGAIN_S = 15.0
 """How long nothing is submitted after Slurm took no job."""
 SILENT_S = 60.0
@@ -107,6 +107,7 @@ class SlurmExecutor:
         constraint: str | None = None,
         exclude: str | None = None,
         grace: int = 60,
+        patience: int = PATIENCE_S,
         python: str | None = None,
         setup: str = "",
         arguments: str = "",
@@ -125,7 +126,7 @@ class SlurmExecutor:
         self.options += requests(arguments)
         limit = seconds_of(time) if time else None
         self.grace = min(grace, limit // GRACE) if limit else grace
-        self.exclude = [exclude] if exclude else []
+        self.exclude, self.patience = [exclude] if exclude else [], patience
         self.cpus, self.setup, self.python = cpus, setup, python or sys.executable
         self.where = f"partition {partition}" if partition else "the default partition"
         self.home, self.size = home, MOST_JOBS
@@ -135,8 +136,8 @@ class SlurmExecutor:
         """The attempts that were followed to their end: run -> job, attempt, when."""
         self.unwanted: dict[str, float] = {}
         """Jobs that were cancelled, and when; one that Slurm has all the same is cancelled again."""
-        self.dropped: set[str] = set()
-        """Runs that were cancelled before it was known whether they have a job."""
+        self.dropped: dict[str, float] = {}
+        """Runs that were cancelled before it was known whether they have a job, and when."""
         self.taken: list[Path] = []
         """What was handed over whole at the last poll."""
         self.again, self.said = 0.0, set[str]()
@@ -159,7 +160,7 @@ class SlurmExecutor:
         torch, nodes = version("torch"), json.dumps([chosen, self.exclude, self.python, self.setup])
         known = hashlib.sha256(f"{nodes} {__version__} {torch}".encode()).hexdigest()[:16]
         file, log = self.home.slurm / f"{known}.json", self.home.slurm / f"{known}.log"
-        if (machine := _machine(file)) is not None:
+        if (machine := machine_in(file)) is not None:
             return machine
         file.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
@@ -177,13 +178,13 @@ class SlurmExecutor:
         on_wait(f"job {job} of Slurm is to say what machine runs are trained on; waiting for it")
         begun, gone = time.monotonic(), None
         try:
-            while (machine := _machine(file)) is None:
+            while (machine := machine_in(file)) is None:
                 on_wait("")
                 time.sleep(TICK_S)
                 self.queue.refresh()
                 if self.queue.at > begun and job not in {each.job for each in self.queue.live.values()}:
                     gone = gone or time.monotonic()
-                    if time.monotonic() - gone > GONE_S or _last_line(log):
+                    if time.monotonic() - gone > self.patience:
                         raise StudyError(_never_said(job, log, file.parent, self.queue.jobs.get(job)))
         except BaseException:
             cancel_jobs([job])
@@ -197,8 +198,8 @@ class SlurmExecutor:
 
     def submit(self, request: RunRequest) -> None:
         """Have Slurm train the run, or follow the job that does already: once squeue has said which there are."""
-        self.dropped.discard(request.run)
-        self.jobs[request.run] = _Job(request, Path(request.folder) / SLURM)
+        self.dropped.pop(request.run, None)
+        self.jobs[request.run] = _Job(request, Path(request.folder) / SLURM, not_before=time.monotonic())
 
     def poll(self, timeout: float) -> list[Event]:
         """What jobs have said, and what has become of those that say no more."""
@@ -218,7 +219,7 @@ class SlurmExecutor:
         if job is not None and job.job is not None:
             self._unwant(job.job)
         else:
-            self.dropped.add(run)
+            self.dropped[run] = time.monotonic()
 
     def detach(self) -> str:
         """Jobs go on, and write down what comes of them."""
@@ -272,6 +273,9 @@ class SlurmExecutor:
             job.job, job.attempt, job.heard = *finished, time.monotonic()
         elif live is None:
             yield from self._submit(job)
+        elif not is_same and self._asker(job) not in ("", request.label):
+            del self.jobs[request.run]
+            yield Event(request.run, "busy")
         elif not is_same and live.job not in self.unwanted:
             self._unwant(live.job)
         elif live.state != "COMPLETING" and live.job not in self.unwanted:
@@ -331,9 +335,16 @@ class SlurmExecutor:
                 each["request"].pop(key, None)
         return bool(there == now)
 
+    def _asker(self, job: _Job) -> str:
+        """Which study's request lies in a run's folder; empty where none does."""
+        try:
+            return str(json.loads((job.folder / REQUEST).read_bytes())["request"]["label"])
+        except (OSError, ValueError, KeyError):
+            return ""
+
     def _comment(self, run: str) -> str:
         """What tells a run's job from all others of the user: another home may have the same run."""
-        return f"{run}@{hashlib.sha256(str(self.home.root).encode()).hexdigest()[:8]}"
+        return f"{run}@{hashlib.sha256(str(self.home.root.resolve()).encode()).hexdigest()[:8]}"
 
     # What becomes of it
 
@@ -375,6 +386,7 @@ class SlurmExecutor:
         if self.queue.at <= job.heard and not is_next:
             yield from self._say_silence(run)
             return
+        is_next = is_next or any(each == job.job and n > job.attempt for each, n in attempts(job.folder))
         state = known.state if known else ""
         has_begun = bool(job.node or job.leaving)
         if is_next or (state in QUEUED and has_begun):
@@ -386,7 +398,7 @@ class SlurmExecutor:
                 yield from self._note(run, f"its job {job.job} waits in Slurm ({known.reason})")
         else:
             job.gone = job.gone or time.monotonic()
-            if time.monotonic() - job.gone > GONE_S:
+            if time.monotonic() - job.gone > self.patience:
                 self._end(job)
                 yield self._ended(job, state, known.node if known else "")
 
@@ -438,11 +450,11 @@ class SlurmExecutor:
 
     def _cancel_again(self) -> None:
         """Cancel once more what Slurm has though it was cancelled: it may not have answered, or not been asked, then."""
-        if self.queue.at >= 0:
-            for run in self.dropped:
+        for run, at in list(self.dropped.items()):
+            if self.queue.at > at:
+                del self.dropped[run]
                 if live := self.queue.live.get(self._comment(run)):
                     self._unwant(live.job)
-            self.dropped.clear()
         for job, at in list(self.unwanted.items()):
             if self.queue.at <= at:
                 continue
@@ -466,18 +478,6 @@ class SlurmExecutor:
 def _name(request: RunRequest) -> str:
     """What the run's job is called in squeue."""
     return f"sweep-{request.label}" if request.label else "sweep"
-
-
-def _machine(file: Path) -> "Machine | None":
-    """What a job has found."""
-    from depth_loss_sweep.model.runtime import Machine
-
-    try:
-        found = json.loads(file.read_bytes())["machine"]
-    except OSError:
-        return None
-    pairs = tuple((name, value) for name, value in found["instructions"])
-    return Machine(**{**found, "cards": tuple(found["cards"]), "instructions": pairs})
 
 
 def _never_said(job: str, log: Path, folder: Path, known: Known | None) -> str:

@@ -33,7 +33,7 @@ LATER = (
         "Zero Bytes",
         "Transport endpoint",
     ),
-    *("Communication connection", "backup controller", "Limit", "MaxJobCount", "queue is full", "temporarily"),
+    *("Communication connection", "backup controller", "SubmitJob", "MaxJobCount", "queue is full", "temporarily"),
 )
 """How it sounds where sbatch may take the same job later."""
 
@@ -42,8 +42,11 @@ NAMES = re.compile(
     r"XDG_CACHE_HOME|(OMP|MKL|KMP|GOMP|ONEDNN|DNNL|ATEN|CUBLAS|CUDNN|NCCL|CUDA)_(?!VISIBLE_DEVICES)\w+"
 )
 """The variables that a job is given: those by which programs are found and torch computes. No other, so no password."""
-SLURM_NAMES = re.compile(r"SLURM_CONF|(SBATCH|SQUEUE|SCANCEL|MUNGE)_\w+")
-"""What Slurm's own commands are told besides. If we are a job ourselves, what that is called is no business of theirs."""
+SLURM_NAMES = re.compile(r"SLURM_CONF|(SBATCH|MUNGE)_\w+")
+"""What Slurm's own commands are told besides, and not what a user would rather see in squeue.
+
+If we are a job ourselves, what that is called is no business of theirs.
+"""
 
 
 def require_slurm() -> None:
@@ -127,7 +130,10 @@ def cancel_jobs(jobs: Sequence[str]) -> None:
     """Ask Slurm to end jobs; where it does not answer, nothing happens."""
     if jobs:
         with suppress(subprocess.TimeoutExpired):
-            subprocess.run(["scancel", *jobs], capture_output=True, timeout=COMMAND_S, env=_environment(), check=False)
+            subprocess.run(
+                ["scancel", *jobs],
+                stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_S, env=_environment(), check=False,
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -273,6 +273,18 @@ def test_what_255_stands_for_is_part_of_what_a_png_says(tmp_path):
     assert DepthCoding(at_255=10).png != DepthCoding(at_255=80).png != DepthCoding().png == "0.001:0"
 
 
+def test_a_preview_that_lies_about_is_no_fault(tmp_path, ramp):
+    """Among JPEGs and PNGs a WebP without depth is left out, which is said; alone it is a picture that lacks its depth."""
+    (tmp_path / "scene").mkdir()
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "scene" / "preview.webp")
+    alone = open_source(DataSettings(source=f"pairs:{tmp_path}"))
+    assert [item.key for item in alone.items()] == ["scene/preview"]
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "scene" / "1.png")
+    source = open_source(DataSettings(source=f"pairs:{tmp_path}"))
+    assert [item.key for item in source.items()] == ["scene/1"]
+    assert source.notes == ["1 pictures are not read, since they have no depth beside them (scene/preview.webp)"]
+
+
 def test_webp_and_pfm_are_found_by_their_names(tmp_path, ramp):
     """In a folder of pairs, in a list and by two patterns; and what lies there is guessed."""
     for scene in range(3):

@@ -20,7 +20,7 @@ from depth_loss_sweep.paths import Home
 from tests.sweep.conftest import Lab
 from tests.sweep.slurm import Cluster, need_slurm
 
-LOW = ("--executor", "slurm", "--option", "partition=low")
+LOW = ("--executor", "slurm", "--option", "partition=low", "--option", "patience=10")
 QUIET = ("--option", f"setup=echo {os.nice(0)} > /proc/self/autogroup")
 """Jobs are as nice as whoever runs these tests."""
 SECRET = "s3cret-that-no-job-is-told"
