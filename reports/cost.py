@@ -49,13 +49,13 @@ class Cost:
 
     @property
     def text(self) -> str:
-        """Such as "2.1 CPU-hours for 62 runs, 12 of them taken over from other studies"; empty where nothing was trained.
+        """Such as "2.1 CPU-hours for 62 runs, 12 of them taken over"; empty where nothing was trained.
 
         How many runs shared a card at a time isn't known, so what is said of one is each run's own time.
         """
         if not self.spent:
             return ""
-        elsewhere = f", {self.elsewhere} of them taken over from other studies" if self.elsewhere else ""
+        elsewhere = f", {self.elsewhere} of them taken over" if self.elsewhere else ""
         own_time = ", each by its own clock" if self.gpu_seconds and self.runs > 1 else ""
         return f"{self.spent} for {counted(self.runs, 'run')}{elsewhere}{own_time}"
 
