@@ -11,29 +11,23 @@ TRAINING = {
         "test_budget",
         "test_confirmation",
         "test_coordinator",
+        "test_copies",
+        "test_doctor",
         "test_failures",
-        "test_finals",
-        "test_fuzz",
-        "test_halving",
     ),
-    *(
-        "test_lease",
-        "test_networks",
-        "test_outage",
-        "test_own_code",
-        "test_pages",
-        "test_race",
-        "test_retention",
-        "test_shared_database",
-    ),
-    *("test_slurm", "test_stress", "test_two_objectives", "test_value", "test_weightings"),
+    *("test_finals", "test_forecast", "test_fuzz", "test_halving", "test_homes", "test_inference", "test_lease"),
+    *("test_networks", "test_outage", "test_outputs", "test_own_code", "test_pages", "test_paper", "test_race"),
+    *("test_retention", "test_shared_database", "test_slurm", "test_status", "test_stress", "test_surroundings"),
+    *("test_two_objectives", "test_value", "test_weightings"),
 }
 """Modules of tests/sweep whose tests train in processes of their own, one after the other: all of it is slow."""
-BROWSERS = "test_browser"
+WHOLE_PAGES = ("test_browser", "test_paper", "test_slides", "test_ten_studies")
+"""How modules of tests/reports begin that make or open whole pages, or whole groups of studies."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What `make quick` leaves out: whole modules whose tests each take a second or two, beside those that are marked one by one."""
     for item in items:
-        if (item.path.parent.name == "sweep" and item.path.stem in TRAINING) or item.path.stem.startswith(BROWSERS):
+        folder, module = item.path.parent.name, item.path.stem
+        if (folder == "sweep" and module in TRAINING) or (folder == "reports" and module.startswith(WHOLE_PAGES)):
             item.add_marker("slow")
