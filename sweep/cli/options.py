@@ -88,11 +88,8 @@ class Crew:
     @property
     def as_options(self) -> str:
         """What chooses the same executor again, to be put behind a command; the default goes unsaid."""
-        given = [] if self.executor == "local" else ["--executor", self.executor]
-        return "".join(
-            f" {shlex.quote(each)}"
-            for each in (*given, *(x for k, v in self.options.items() for x in ("--option", f"{k}={v}")))
-        )
+        executor = [] if self.executor == "local" else [self.executor]
+        return _written("--executor", executor) + _written("--option", [f"{k}={v}" for k, v in self.options.items()])
 
 
 def chosen_storage(given: str | None) -> str | None:
@@ -113,6 +110,11 @@ def open_store(place: Home, storage: str | None) -> "Store":
     return Store.open(place, chosen_storage(storage))
 
 
+def _written(option: str, values: Sequence[str]) -> str:
+    """An option with each of its values, to be put behind a command."""
+    return "".join(f" {option} {shlex.quote(value)}" for value in values)
+
+
 def at_place(advice: str, arguments: Sequence[str]) -> str:
     """Advice with the place that a command line names behind each command of a study in it, so that it can be pasted."""
     given: dict[str, list[str]] = {"--home": [], "--storage": [], "--executor": [], "--option": []}
@@ -122,7 +124,7 @@ def at_place(advice: str, arguments: Sequence[str]) -> str:
             given[name].append(rest if equals else value)
     home, storage = (given[name][-1] if given[name] else None for name in ("--home", "--storage"))
     where = where_options(Path(home) if home else None, storage)
-    crew = "".join(f" {name} {shlex.quote(each)}" for name in ("--executor", "--option") for each in given[name])
+    crew = "".join(_written(name, given[name]) for name in ("--executor", "--option"))
     command = r"sweep (resume|confirm|status|delete) [\w.+-]*\w(?![\w.+-]*\w)(?! --)"
     return re.sub(command, lambda found: found[0] + where + crew * (found[1] in ("resume", "confirm")), advice)
 

@@ -145,18 +145,19 @@ def _named_lines(analysis: "Analysis") -> list[str]:
 
 def _unlearnt_lines(analysis: "Analysis") -> list[str]:
     """What was to be beaten, by how much it was missed, and what to do, where nothing was learnt."""
-    from depth_loss_sweep.reports.measures import WRITTEN_UNITS, number
+    from depth_loss_sweep.reports.measures import quantity
 
     measure, ranked = analysis.ranking, analysis.ranked
     if analysis.decision.state != "not_learnt" or not ranked:
         return []
     known = analysis.baselines(measure)
-    unit = f" {measure.unit}" if measure.unit in WRITTEN_UNITS else ""
     predictors = ", ".join(
-        f"the {label} {number(known[n])}{unit}" for n, label in analysis.record.predictors.items() if n in known
+        f"the {label} {quantity(known[n], measure.unit)}"
+        for n, label in analysis.record.predictors.items()
+        if n in known
     )
     return [
-        f"The best mean {measure.label} is {number(ranked[0].mean)}{unit}; {predictors}.",
+        f"The best mean {measure.label} is {quantity(ranked[0].mean, measure.unit)}; {predictors}.",
         "Train longer, or at another rate (train.epochs, train.learning_rate), as a study of its own (--name).",
     ]
 

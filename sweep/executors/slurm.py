@@ -273,7 +273,7 @@ class SlurmExecutor:
             job.job, job.attempt, job.heard = *finished, time.monotonic()
         elif live is None:
             yield from self._submit(job)
-        elif not is_same and self._asker(job) not in ("", request.label):
+        elif not is_same and self._is_anothers(job):
             del self.jobs[request.run]
             yield Event(request.run, "busy")
         elif not is_same and live.job not in self.unwanted:
@@ -325,22 +325,24 @@ class SlurmExecutor:
 
     def _is_asked_for(self, job: _Job) -> bool:
         """Whether what a job of the run was asked for is what is asked for now."""
-        try:
-            there = json.loads((job.folder / REQUEST).read_bytes())
-        except (OSError, ValueError):
-            return False
+        there = self._asked_before(job) or {"request": {}}
         now = json.loads(json.dumps({"version": __version__, "request": asdict(job.request)}))
         for each in (there, now):
             for key in LATER_ON:
                 each["request"].pop(key, None)
         return bool(there == now)
 
-    def _asker(self, job: _Job) -> str:
-        """Which study's request lies in a run's folder; empty where none does."""
+    def _is_anothers(self, job: _Job) -> bool:
+        """Whether another study asked for what lies in a run's folder."""
+        there = self._asked_before(job)
+        return there is not None and there["request"].get("label") not in ("", job.request.label)
+
+    def _asked_before(self, job: _Job) -> dict[str, Any] | None:
+        """What a job of the run was asked for; None where that isn't known."""
         try:
-            return str(json.loads((job.folder / REQUEST).read_bytes())["request"]["label"])
-        except (OSError, ValueError, KeyError):
-            return ""
+            return dict(json.loads((job.folder / REQUEST).read_bytes()))
+        except (OSError, ValueError):
+            return None
 
     def _comment(self, run: str) -> str:
         """What tells a run's job from all others of the user: another home may have the same run."""
