@@ -101,7 +101,13 @@ def clean(text: object) -> str:
 
 def rounded(values: Sequence[float]) -> list[float | None]:
     """Five significant digits, which is more than a screen shows, and None for what is not finite."""
-    return [float(f"{v:.5g}") if math.isfinite(v) else None for v in values]
+    array = np.asarray(values, dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        powers = np.nan_to_num(4 - np.floor(np.log10(np.abs(array))), posinf=0.0, neginf=0.0)
+    # A quotient of two whole numbers is the float nearest to that decimal, so it is written as short as it is.
+    up, down = 10.0 ** np.clip(powers, 0, 300), 10.0 ** np.clip(-powers, 0, 300)
+    shown = np.round(array * up / down) / up * down
+    return [v if math.isfinite(v) else None for v in shown.tolist()]
 
 
 def term_colours(terms: Iterable[str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from functools import cache
 
 import numpy as np
 from scipy import special
+from scipy.optimize import brentq
 
 LEVEL = 0.05
 TREND_SHARE = (
@@ -24,6 +25,7 @@ ROUGH_SHARE = 40
 """Prior weight of a curve without any smoothness, beside one of a smooth one; simulated in benchmarks/race.py."""
 LEAST_OF_OWN_SPREAD = 4  # weights: the residuals of fewer don't tell whose spread is whose
 TINY = 1e-12
+MOST_QUANTILE = 200.0
 
 _Z = np.linspace(-9, 9, 301)
 _DENSITY = np.exp(-(_Z**2) / 2) / math.sqrt(2 * math.pi) * (_Z[1] - _Z[0])
@@ -50,13 +52,10 @@ def tukey(count: int, df: int, level: float = LEVEL) -> float:
 
 def _quantile(covered: Callable[[np.ndarray], np.ndarray], df: int, level: float, nodes: int = 160) -> float:
     """Where the coverage is 1 - level: `covered` is integrated over the normal and over the estimated spread."""
-    spread = np.sqrt(2 * special.gammaincinv(df / 2, (np.arange(nodes) + 0.5) / nodes) / df)
-    low, high = 0.0, 200.0
-    for _ in range(32):
-        middle = (low + high) / 2
-        coverage = float((covered(middle * spread[:, None]) * _DENSITY).sum(axis=1).mean())
-        low, high = (middle, high) if coverage < 1 - level else (low, middle)
-    return (low + high) / 2
+    spread = np.sqrt(2 * special.gammaincinv(df / 2, (np.arange(nodes) + 0.5) / nodes) / df)[:, None]
+    return float(
+        brentq(lambda d: float((covered(d * spread) * _DENSITY).sum(axis=1).mean()) - (1 - level), 0.0, MOST_QUANTILE)
+    )
 
 
 def _t(df: np.ndarray | float, level: np.ndarray | float) -> np.ndarray:

@@ -28,6 +28,7 @@ OBJECTIONS = {
     "runs are used again.",
 }
 MOST_NAMED = 8
+MOST_PERCENT = 1000  # beyond, an interval is as good as none
 
 
 def verdict(decision: Decision) -> str:
@@ -104,7 +105,10 @@ def amount(value: float, decision: Decision, measure: Measure) -> str:
         step = 10.0 ** (math.floor(math.log10(size)) - 1)
         size = math.ceil(round(size / step, 6)) * step
     sign = "−" if value < 0 and size else ""
-    return f"{sign}{size:.3g}{NO_BREAK}%" if decision.is_relative else f"{sign}{rough(size, measure.unit)}"
+    if not decision.is_relative:
+        return f"{sign}{rough(size, measure.unit)}"
+    shown = f">{NO_BREAK}{MOST_PERCENT}" if size > MOST_PERCENT else f"{size:.0f}" if size >= 100 else f"{size:.3g}"
+    return f"{sign}{shown}{NO_BREAK}%"
 
 
 def _within(decision: Decision, measure: Measure) -> str:
@@ -289,7 +293,8 @@ def left_out(found: Decision | Front) -> tuple[str, ...]:
     reasons_: dict[str, list[int]] = {}
     for number, why in found.left.items():
         reasons_.setdefault(why, []).append(number)
-    return tuple(f"Not compared: {_trials(numbers)} ({why})." for why, numbers in reasons_.items())
+    named = "; ".join(f"{_trials(numbers)} ({why})" for why, numbers in reasons_.items())
+    return (f"Not compared: {named}.",) if named else ()
 
 
 def _trials(numbers: Sequence[int]) -> str:

@@ -138,3 +138,10 @@ def test_no_sentence_says_more_than_the_state_allows(name: str) -> None:
         assert "nothing is said of other pictures" in said and "on other scenes" not in said
     for number in decision.left:
         assert f"trial {number} (" in said or f"trials {number}" in said
+
+
+def test_an_interval_that_says_nothing_shows_no_powers_of_ten() -> None:
+    """Three seeds and a thousand pairs allow anything: that is more than 1000 %, not 1.3e+22 %."""
+    analysis = Analysis(made_up((0.5, 0.6), 4))
+    said = [amount(value, analysis.decision, analysis.ranking) for value in (1.3e20, 9.99, -0.5)]
+    assert said == ["> 1000 %".replace(" ", "\u00a0"), "1000\u00a0%", "−50\u00a0%"]
