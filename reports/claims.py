@@ -166,13 +166,18 @@ def _gains(a: np.ndarray, b: np.ndarray, is_relative: bool, higher_is_better: bo
     if is_relative:
         a, b = np.log(a), np.log(b)
     gaps = a - b if higher_is_better else b - a
-    return _of(gaps, float(np.abs([a, b]).max(initial=0.0)), math.expm1 if is_relative else float)
+    return _of(gaps, float(np.abs([a, b]).max(initial=0.0)), _share if is_relative else float)
 
 
 def _of(gains: np.ndarray, scale: float, told: Callable[[float], float]) -> _Gains:
     if not np.isfinite(gains).all():
         raise ValueError("pairs of seeds need finite values")
     return _Gains(_mean(gains, scale), float(gains.std(ddof=1)) if len(gains) > 1 else math.nan, told)
+
+
+def _share(gain: float) -> float:
+    """A gain in logs as the share of b by which a is less."""
+    return -math.expm1(-gain) if gain > -700 else -math.inf
 
 
 def _bound(margin: float, is_relative: bool) -> float:
@@ -196,7 +201,7 @@ def _mean(values: np.ndarray, scale: float) -> _Mean:
 def difference(a: np.ndarray, b: np.ndarray, *, is_relative: bool, higher_is_better: bool = False) -> Test:
     """That a is better than b, by values (seeds,) of the same seeds; against it: that a is worse.
 
-    The effect is a's gain: by which share b is worse (a positive measure's, in logs), or how much (a fraction's).
+    The effect is a's gain: by which share of b a is less (a positive measure's, tested in logs), or how much better (a fraction's).
     """
     return _gains(a, b, is_relative, higher_is_better).beyond(0.0)
 

@@ -146,6 +146,15 @@ class Evidence:
             return None
         return dose.onset([w for _, w in runs], [seed for seed, _ in runs], [bool(broke) for broke in runs.values()])
 
+    def environments_of(self, arm: Arm) -> dict[int, str]:
+        """Seed -> where that run of an arm was trained."""
+        trial = self.trial(arm)
+        if trial is None:
+            return {}
+        runs = self.analyses[arm.key].record.runs
+        own = runs[runs["trial"] == trial.number]
+        return dict(zip(own["seed"].astype(int), own.get("environment", own["run"]).astype(str), strict=True))
+
     @cached_property
     def environments(self) -> Mapping[str, frozenset[str]]:
         """Member -> where its runs were trained."""

@@ -6,7 +6,6 @@ shown beside it.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from depth_loss_sweep.reports import claims, comparisons, dose
 from depth_loss_sweep.reports.claims import LOOKS, ONCE, Looks, Test
 from depth_loss_sweep.reports.comparisons import LEVEL
 from depth_loss_sweep.reports.confirmation import EQUAL_WEIGHTS, WINNER
-from depth_loss_sweep.reports.evidence import COMBINED, F1, RMSE, Arm, Beside, Evidence, Member, required
+from depth_loss_sweep.reports.evidence import COMBINED, F1, RMSE, Arm, Evidence, Member, required
 from depth_loss_sweep.reports.references import PAPER
 
 MARGIN = 0.02
@@ -56,17 +55,13 @@ def _all(tests: Sequence[Test | None]) -> Test | None:
     return claims.all_of(known) if known and len(known) == len(tests) else None
 
 
-def _shown(*rows: tuple[str, Test | None, str]) -> tuple[Beside, ...]:
-    return tuple(Beside(words, test, unit) for words, test, unit in rows if test)
-
-
 def _first(n: int, start: int = 0) -> tuple[int, ...]:
     return tuple(range(start, start + n))
 
 
 # H1: SILog against SSIM
 
-_SSIM, _SILOG = Arm("eq-11-ends", {"w": 0.9}), Arm("eq-11-ends", {"w": 0.0})
+SSIM_ARM, SILOG_ARM = Arm("eq-11-ends", {"w": 0.9}), Arm("eq-11-ends", {"w": 0.0})
 
 
 def eq_11(_: Evidence, n: int) -> tuple[Member, ...]:
@@ -81,29 +76,13 @@ def eq_11(_: Evidence, n: int) -> tuple[Member, ...]:
 
 def more_ssim(split: str) -> Callable[[Evidence], Looks]:
     """SSIM .9 against SILog .9 in RMSE on a split."""
-    return lambda e: _at_looks(lambda n: e.paired(claims.difference, _SSIM, _SILOG, _first(n), split=split))
-
-
-def more_ssim_beside(split: str) -> Callable[[Evidence], tuple[Beside, ...]]:
-    """The same with the bounded head, and by each term."""
-    ssim, silog = (replace(arm, key="eq-11-ends-bounded") for arm in (_SSIM, _SILOG))
-    return lambda e: _shown(
-        ("bounded head: gain in RMSE", e.paired(claims.difference, ssim, silog, FIGURE, split=split), "share"),
-        *(
-            (
-                f"gain in the {term} term",
-                e.paired(claims.difference, _SSIM, _SILOG, FIGURE, f"term_{term}", split),
-                "share",
-            )
-            for term in ("silog", "ssim", "edge", "l1")
-        ),
-    )
+    return lambda e: _at_looks(lambda n: e.paired(claims.difference, SSIM_ARM, SILOG_ARM, _first(n), split=split))
 
 
 # H2: SILog beside the best of Eq. 12
 
 
-def _chosen(evidence: Evidence) -> float | None:
+def chosen(evidence: Evidence) -> float | None:
     """The weight of Eq. 12 that is least by the smoother over the seeds that choose."""
     values = evidence.line("eq-12", CHOOSING)
     if values is None:
@@ -116,7 +95,7 @@ def _chosen(evidence: Evidence) -> float | None:
 def silog_added(evidence: Evidence, n: int) -> tuple[Member, ...]:
     """The best weight of Eq. 12 without SILog and with a little, on seeds that did not choose it; and SILog's forms."""
     found = (_eq_12(), *_silog_forms())
-    best = _chosen(evidence)
+    best = chosen(evidence)
     if best is None:
         return found
     sweep = {"search.w": [best], "search.s": [0.0, 0.05], "weights.silog": "s"}
@@ -154,16 +133,25 @@ def line_again(_: Evidence, n: int) -> tuple[Member, ...]:
     return (_eq_12(), again)
 
 
+def chosen_between(evidence: Evidence) -> float | None:
+    """The weight between the ends of Eq. 12 that is least by the smoother over the seeds that choose."""
+    values = evidence.line("eq-12", CHOOSING)
+    if values is None:
+        return None
+    places = evidence.places("eq-12")
+    return float(places[claims.interior(values, places, is_relative=True)])
+
+
 def trade_off(evidence: Evidence) -> Looks:
     """A weight between the ends of Eq. 12 beats both."""
-    choosing = evidence.line("eq-12", CHOOSING)
-    if choosing is None:
+    between = chosen_between(evidence)
+    if between is None:
         return Looks(())
-    chosen = claims.interior(choosing, evidence.places("eq-12"), is_relative=True)
+    index = int(np.argmin(np.abs(evidence.places("eq-12") - between)))
 
     def look(n: int) -> Test | None:
         values = evidence.line("eq-12-again", _first(n, len(CHOOSING)))
-        return None if values is None else claims.trade_off(chosen, values, MARGIN, is_relative=True)
+        return None if values is None else claims.trade_off(index, values, MARGIN, is_relative=True)
 
     return _at_looks(look)
 
@@ -194,23 +182,6 @@ def instability(evidence: Evidence) -> Looks:
     return _once(dose.instability(found, BROKEN_BEYOND, ONSET_WITHIN, CALM) if found else None)
 
 
-def other_doses(evidence: Evidence) -> tuple[Beside, ...]:
-    """Whether runs break more often above .5 with the other forms, and on Eq. 12."""
-    named = {
-        "Eq. 9, bounded head": "edge-instability-bounded",
-        "Eq. 4, linear head": "edge-instability-smoothness",
-        "Eq. 4, bounded head": "edge-instability-smoothness-bounded",
-        "Eq. 12's own line": "eq-12",
-    }
-    found = {words: evidence.breaks(key) for words, key in named.items()}
-    return _shown(
-        *(
-            (f"{words}: odds to break above .5", dose.exceeds(o, BROKEN_BEYOND) if o else None, "odds")
-            for words, o in found.items()
-        )
-    )
-
-
 # H5: Table 2 under fresh seeds
 
 
@@ -223,7 +194,7 @@ def table_2(_: Evidence, _n: int) -> tuple[Member, ...]:
     )
 
 
-def _fresh(evidence: Evidence, called: str) -> np.ndarray | None:
+def fresh(evidence: Evidence, called: str) -> np.ndarray | None:
     """The values of a confirmed candidate, by its name or role, by fresh seed, on the test pictures where there are any."""
     analysis = evidence.analyses.get("eq-12")
     record = analysis.record.confirmation if analysis else None
@@ -241,24 +212,16 @@ def _fresh(evidence: Evidence, called: str) -> np.ndarray | None:
 
 def table_2_is_good(evidence: Evidence) -> Looks:
     """Table 2 is within the margin of the winner, and better than equal weights."""
-    winner, equal, table_2 = (_fresh(evidence, role) for role in (WINNER, EQUAL_WEIGHTS, PAPER))
+    winner, equal, table_2 = (fresh(evidence, role) for role in (WINNER, EQUAL_WEIGHTS, PAPER))
     if winner is None or equal is None or table_2 is None:
         return Looks((), ONCE)
     near = claims.non_inferiority(table_2, winner, MARGIN, is_relative=True)
     return _once(claims.all_of([near, claims.difference(table_2, equal, is_relative=True)]))
 
 
-def table_2_beside(evidence: Evidence) -> tuple[Beside, ...]:
-    """Table 2 against L1 alone."""
-    l1, table_2 = _fresh(evidence, "l1"), _fresh(evidence, PAPER)
-    if l1 is None or table_2 is None:
-        return ()
-    return _shown(("gain of Table 2 over L1 alone in RMSE", claims.difference(table_2, l1, is_relative=True), "share"))
-
-
 # H6 and H7: batch norm, and the small validation set
 
-_OFF, _ON = Arm("batch-norm-off"), Arm("batch-norm-on")
+OFF, ON = Arm("batch-norm-off"), Arm("batch-norm-on")
 BY_PICTURE = frozenset({"batch-norm-rates"})
 """The members of which a claim wants the terms of every picture."""
 
@@ -272,7 +235,7 @@ def norm_rates(_: Evidence, _n: int) -> tuple[Member, ...]:
     )
 
 
-def _best_rates(evidence: Evidence) -> dict[bool, float] | None:
+def best_rates(evidence: Evidence) -> dict[bool, float] | None:
     """The rate of least mean RMSE without batch norm and with it."""
     if not evidence.is_there("batch-norm-rates", RATE_SEEDS):
         return None
@@ -286,7 +249,7 @@ def _best_rates(evidence: Evidence) -> dict[bool, float] | None:
 
 def batch_norm(evidence: Evidence, n: int) -> tuple[Member, ...]:
     """Each with its best rate, on seeds that did not choose it."""
-    rates = _best_rates(evidence)
+    rates = best_rates(evidence)
     if rates is None:
         return norm_rates(evidence, n)
     seeds = _first(n, len(RATE_SEEDS))
@@ -299,7 +262,7 @@ def batch_norm(evidence: Evidence, n: int) -> tuple[Member, ...]:
             ("H6",),
             most=LOOKS[-1],
         )
-        for arm, on in ((_OFF, False), (_ON, True))
+        for arm, on in ((OFF, False), (ON, True))
     )
     return (*norm_rates(evidence, n), *arms)
 
@@ -310,7 +273,7 @@ def batch_norm_changes_nothing(evidence: Evidence) -> Looks:
     def look(n: int) -> Test | None:
         seeds = _first(n, len(RATE_SEEDS))
         measures = ((COMBINED, "train"), (RMSE, "val"))
-        return _all([evidence.paired(claims.equivalence, _ON, _OFF, seeds, *m, margin=MARGIN) for m in measures])
+        return _all([evidence.paired(claims.equivalence, ON, OFF, seeds, *m, margin=MARGIN) for m in measures])
 
     return _at_looks(look)
 
@@ -347,7 +310,7 @@ def small_set(evidence: Evidence) -> Looks:
 ALL = "brightness+contrast+flip_h+flip_v"
 
 
-def _augmented(key: str) -> tuple[Arm, Arm, Arm]:
+def augmented(key: str) -> tuple[Arm, Arm, Arm]:
     """None, all drawn at each step, and the enlarged set."""
     return (
         Arm(f"augmentation-{key}", {"train.augment": "none"}),
@@ -380,20 +343,8 @@ def _generalises(evidence: Evidence, arm: Arm, none: Arm, seeds: Sequence[int]) 
 
 def augmentation_generalises(evidence: Evidence) -> Looks:
     """The enlarged set against none, at 10 epochs."""
-    none, _, enlarged = _augmented("10")
+    none, _, enlarged = augmented("10")
     return _at_looks(lambda n: _generalises(evidence, enlarged, none, _first(n)))
-
-
-def augmentation_beside(evidence: Evidence) -> tuple[Beside, ...]:
-    """Changes drawn at each step, and both at 40 epochs."""
-    rows = []
-    for epochs in ("10", str(LONG)):
-        none, drawn, enlarged = _augmented(epochs)
-        arms = {"drawn anew at each step": drawn} | ({"the enlarged set": enlarged} if epochs != "10" else {})
-        for words, arm in arms.items():
-            gain = evidence.paired(claims.difference, arm, none, FIGURE)
-            rows.append((f"{words}, {epochs} epochs: gain in RMSE", gain, "share"))
-    return _shown(*rows)
 
 
 # H9: edges
@@ -455,7 +406,7 @@ CONDITIONS: Mapping[str, tuple[str, Mapping[str, Any], int]] = {
 LINES = {"eq-11": ("silog-vs-ssim", FIGURE), "eq-12": ("ssim-vs-edge", CHOOSING)}
 
 
-def _decided(evidence: Evidence) -> dict[str, Test] | None:
+def decided(evidence: Evidence) -> dict[str, Test] | None:
     """The lines whose ends differ in RMSE on validation, by themselves; None where that isn't known of both yet."""
     start, end = ({"w": w} for w in ENDS)
     tests = {
@@ -471,29 +422,24 @@ def conditions(evidence: Evidence, n: int) -> tuple[Member, ...]:
     """The ends of each line that differ, under other conditions."""
     return lines(evidence, n) + tuple(
         Member(f"{key}-{name}", LINES[key][0], {"search.w": [*ENDS], **overrides}, FIGURE, ("H11",), size=size)
-        for key in _decided(evidence) or ()
+        for key in decided(evidence) or ()
         for name, (_, overrides, size) in CONDITIONS.items()
     )
 
 
 def survives(evidence: Evidence) -> Looks | None:
     """They differ in the same direction under each; None where no line's ends differ."""
-    decided = _decided(evidence)
-    return _once(_all([test for _, test in _under_conditions(evidence, decided or {})])) if decided != {} else None
+    lines_ = decided(evidence)
+    return _once(_all([test for _, test in under_conditions(evidence, lines_ or {})])) if lines_ != {} else None
 
 
-def _under_conditions(evidence: Evidence, decided: Mapping[str, Test]) -> list[tuple[str, Test | None]]:
+def under_conditions(evidence: Evidence, lines_: Mapping[str, Test]) -> list[tuple[str, Test | None]]:
     """The ends under each condition, in the direction that they have under the paper's."""
     start, end = ({"w": w} for w in ENDS)
     found = []
-    for key, test in decided.items():
+    for key, test in lines_.items():
         better, worse = (end, start) if test.effect > 0 else (start, end)
         for name, (words, _, _) in CONDITIONS.items():
             arms = Arm(f"{key}-{name}", better), Arm(f"{key}-{name}", worse)
             found.append((f"{key}, {words}", evidence.paired(claims.difference, *arms, FIGURE)))
     return found
-
-
-def conditions_beside(evidence: Evidence) -> tuple[Beside, ...]:
-    """The same, condition by condition."""
-    return _shown(*((words, test, "share") for words, test in _under_conditions(evidence, _decided(evidence) or {})))

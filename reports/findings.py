@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from depth_loss_sweep.reports.claims import LOOKS, Estimate, Test, seeds_needed
+from depth_loss_sweep.reports.compared import crossing, levels
 from depth_loss_sweep.reports.comparisons import LEVEL, POWER
 from depth_loss_sweep.reports.cost import total
 from depth_loss_sweep.reports.evidence import Evidence
@@ -27,6 +28,12 @@ VERDICTS_MEAN = (
     "Supported: the interval lies wholly in what the claim says. Contradicted: wholly in what contradicts it. Undecided: neither, "
     "which supports nothing."
 )
+GAINS_MEAN = "A gain is by which share of the other's the named one's value is less: −10 % is 10 % worse (of boundary F1: how much more)."
+SURE_MEAN = (
+    "Intervals are as sure as all claims together ask for: what the looks at a claim and the other claims beside it (Holm) leave of 5 %, "
+    "hence 99.9 %."
+)
+LEGEND = f"{VERDICTS_MEAN} {GAINS_MEAN} {SURE_MEAN} Runs taken over were trained before, some elsewhere, and taken up as they were.\n"
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,12 @@ class Told:
     """Why it is undecided, or can't be tested; empty where it is decided."""
     cost: str
     """What its studies took; those that claims share count for each."""
+    levels: tuple[str, ...] = ()
+    """What was compared, in the measure's own unit."""
+    notes: tuple[str, ...] = ()
+    """What else there is to say of its runs."""
+    crossed: tuple[int, int] | None = None
+    """How many pairs of seeds, of how many, are of runs of several environments; None where nothing is compared by pairs."""
 
     @property
     def claim(self) -> Claim:
@@ -115,11 +128,17 @@ class Told:
 
     @property
     def mixed(self) -> str:
-        """That its runs were trained in several environments, and in which; empty where it was one."""
+        """That its runs were trained in several environments, in which, and whether they are compared across; empty where it was one."""
         found = self.judged.environments
         if len(found) < 2:
             return ""
-        return f"Trained in {len(found)} environments: {'; '.join(map(environment, found))}."
+        where = f"Trained in {len(found)} environments: {'; '.join(map(environment, found))}"
+        if self.crossed is None:
+            return f"{where}."
+        crossed, of = self.crossed
+        if not crossed:
+            return f"{where}; each seed's pair in one of them."
+        return f"{where}; {crossed} of {of} pairs compare one with another, so that its effect holds what differs between them."
 
 
 PAPERS: Mapping[str, Any] = {"side": "256×256", "width": 64, "epochs": 10, "batch": 24}
@@ -227,7 +246,20 @@ def _told(judged: Judged, evidence: Evidence, only: Collection[str]) -> Told:
     )
     keys = (member.key for member in judged.claim.members(evidence, LOOKS[0]))
     own = cost(evidence.analyses[key].record for key in dict.fromkeys(keys) if key in evidence.analyses)
-    return Told(judged, effects, tuple(beside), _reason(judged, effects, evidence, only), own)
+    looked = judged.looks.tests if judged.looks else ()
+    most = looked[-1].n if looked else LOOKS[0]
+    compared = judged.claim.compared(evidence) if looked else ()
+    found = [crossing(evidence, each, most) for each in compared]
+    return Told(
+        judged,
+        effects,
+        tuple(beside),
+        _reason(judged, effects, evidence, only),
+        own,
+        tuple(filter(None, (levels(evidence, each, most) for each in compared))),
+        judged.claim.notes(evidence),
+        max(found) if found else None,
+    )
 
 
 def _effects(judged: Judged) -> tuple[Effect, ...]:
@@ -238,9 +270,10 @@ def _effects(judged: Judged) -> tuple[Effect, ...]:
     found = []
     for i, statement in enumerate(claim.statements):
         estimate, test = rows[i]
-        if statement.sums_up:
-            effects = [estimate.effect for estimate, _ in rows[i:]]
-            estimate, test = rows[i + effects.index(statement.sums_up(effects))]
+        if statement.sums_up == "least":
+            estimate, test = min(rows[i:], key=lambda row: row[0].low)
+        elif statement.sums_up == "largest":
+            estimate, test = max(rows[i:], key=lambda row: row[0].high)
         found.append(Effect(statement, estimate, test, "scenes" if claim.number == "H7" else "seeds"))
     return tuple(found)
 
@@ -344,6 +377,22 @@ def _scale(record: StudyRecord) -> Scale:
     )
 
 
+def pictures(found: Account) -> dict[str, str]:
+    """The pictures that were trained on: kind of source and fingerprint -> how many in each part."""
+    told = {}
+    for record in found.records.values():
+        data = record.data
+        if data.get("source"):
+            scenes = data.get("scenes") or {}
+            parts = ", ".join(
+                f"{n} {part}{f' of {scenes[part]} scenes' if scenes.get(part) else ''}"
+                for part, n in (data.get("images") or {}).items()
+            )
+            print_ = str(data.get("fingerprint") or "")[:12]
+            told[f"{str(data['source']).partition(':')[0]}{f', fingerprint {print_}' if print_ else ''}"] = parts
+    return told
+
+
 # The text
 
 
@@ -384,7 +433,7 @@ def paper_text(told: Account, made: Made) -> str:
     """All findings as Markdown: each with its rule, statements, what is beside it, and at the end what made it."""
     warning = f"**{_escaped(told.warning)}**\n\n" if told.warning else ""
     parts = [
-        f"{TITLE}{_escaped(told.name)}\n\n{warning}{paper_table(told)}",
+        f"{TITLE}{_escaped(told.name)}\n\n{warning}{paper_table(told)}\n{LEGEND}",
         *(_claim_text(each, told.where, made) for each in told.told),
         _origin_text(told, made),
     ]
@@ -399,7 +448,9 @@ def _claim_text(each: Told, where: str, made: Made) -> str:
         f"- Place: {claim.place}",
         f"- Rule: {claim.rule}",
         *([f"- Took: {each.cost}"] if each.cost else []),
-        *([f"- Again: `{made.command} --only {claim.number}`"] if made.command else []),
+        *([f"- Run it again: `{made.command} --only {claim.number}`"] if made.command else []),
+        *(f"- Compared: {_escaped(line)}" for line in each.levels),
+        *(f"- Runs: {_escaped(line)}" for line in each.notes),
         *(f"- Beside it: {_escaped(s.words)}: {s.text}" for s in each.beside),
     ]
     return "\n".join(lines) + "\n"
@@ -409,9 +460,10 @@ def _origin_text(told: Account, made: Made) -> str:
     versions = sorted({record.version for record in told.records.values() if record.version})
     rows = {
         "Command": f"`{made.command}`" if made.command else "",
-        "Commit": made.commit,
+        "Text made at commit": made.commit,
         "Version": ", ".join(versions),
         "Took": told.cost,
+        "Pictures": "; ".join(f"{source}: {parts}" for source, parts in pictures(told).items()),
         "Trained in": "; ".join(told.environments),
     }
     return "## What made it\n\n" + "".join(f"- {key}: {_escaped(text)}\n" for key, text in rows.items() if text)

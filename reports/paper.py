@@ -4,13 +4,15 @@ What rules say of noise, looks and families is `reports.claims`'s, where trainin
 studies nothing is stored but its studies: what is to be trained next follows from what has been, so that going on is asking again.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from depth_loss_sweep.reports import compared
 from depth_loss_sweep.reports import experiments as x
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.claims import LOOKS, Finding, Looks, family
+from depth_loss_sweep.reports.compared import Comparisons, Notes
 from depth_loss_sweep.reports.evidence import Beside, Evidence, Member
 from depth_loss_sweep.reports.experiments import BY_PICTURE
 from depth_loss_sweep.reports.records import StudyRecord
@@ -22,13 +24,14 @@ __all__ = ["BY_PICTURE", "CLAIMS", "Claim", "Judged", "Member", "examine", "memb
 class Statement:
     """One of a claim's statements: what its effect is of, and in which unit.
 
-    It speaks for the claim, against it, or as it turns out. `sums_up` chooses one of all estimates that are left.
+    It speaks for the claim, against it, or as it turns out. `sums_up` says which of all estimates that are left it is of: that of the
+    least lower end, or of the largest upper one, as the rule has it.
     """
 
     words: str
     unit: str = "share"
     speaks: Literal["for", "against", "either"] = "either"
-    sums_up: Callable[[Iterable[float]], float] | None = None
+    sums_up: Literal["least", "largest"] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Claim:
     """A claim, the rule by which it is judged, what is trained for it, and its tests.
 
     `statements` name the tests' estimates, in their order. `members` takes how many seeds are asked for by its looks so far; `looks`
-    are its tests, None where it can't be tested here.
+    are its tests, None where it can't be tested here; `compared` are its arms, `notes` what else there is to say of its runs.
     """
 
     number: str
@@ -47,6 +50,8 @@ class Claim:
     members: Callable[["Evidence", int], tuple[Member, ...]]
     looks: Callable[["Evidence"], Looks | None]
     beside: Callable[["Evidence"], tuple[Beside, ...]] = lambda _: ()
+    compared: Comparisons = lambda _: ()
+    notes: Notes = lambda _: ()
     is_ours: bool = False
 
 
@@ -63,7 +68,8 @@ CLAIMS: Mapping[str, Claim] = {
             (Statement("gain of SSIM .9 over SILog .9 in RMSE of the training pictures"),),
             x.eq_11,
             x.more_ssim("train"),
-            x.more_ssim_beside("train"),
+            compared.more_ssim_beside("train"),
+            compared.ssim_and_silog("train"),
         ),
         Claim(
             "H1b",
@@ -73,7 +79,8 @@ CLAIMS: Mapping[str, Claim] = {
             (Statement("gain of SSIM .9 over SILog .9 in RMSE on validation"),),
             x.eq_11,
             x.more_ssim("val"),
-            x.more_ssim_beside("val"),
+            compared.more_ssim_beside("val"),
+            compared.ssim_and_silog("val"),
         ),
         Claim(
             "H2",
@@ -84,6 +91,7 @@ CLAIMS: Mapping[str, Claim] = {
             (Statement("gain of SILog 0 over SILog .05 in RMSE"),),
             x.silog_added,
             x.silog_not_critical,
+            compared=compared.silog_added,
         ),
         Claim(
             "H3",
@@ -95,27 +103,33 @@ CLAIMS: Mapping[str, Claim] = {
                 Statement("gain of the chosen weight over w = 0 in RMSE", speaks="for"),
                 Statement("gain of the chosen weight over w = .9 in RMSE", speaks="for"),
                 Statement(
-                    "largest gain of any weight between over its nearer end in RMSE", speaks="against", sums_up=max
+                    "gain of the weight between that may gain most, over the end where it gains less,",
+                    speaks="against",
+                    sums_up="largest",
                 ),
             ),
             x.line_again,
             x.trade_off,
+            compared=compared.ends_and_between,
         ),
         Claim(
             "H4",
             "Training becomes unstable if the edge weight goes beyond .5.",
             "after Eq. 12",
-            "SSIM .55, L1 .05, edge from 0 to 1.5 (Eq. 9, linear head): runs break more often above .5 than below, and the onset (10 % "
-            "of seeds break) lies in .35 to .75; contradicted where less than 10 % break at .6 and .75. Twelve seeds, at .45, .6 and .75 "
+            "SSIM .55, L1 .05, edge from 0 to 1.5 (a dose of ours; Eq. 9, linear head): runs end non-finite, spiking or flat more "
+            "often above .5 than below, and the onset (10 % of seeds break) lies in .35 to .75; contradicted where less than 10 % break at "
+            ".6 and .75. Twelve seeds, at .45, .6 and .75 "
             f"{x.MIDDLE_SEEDS}: as many as can show that at this table's level.",
             (
                 Statement("odds ratio to break above .5 against below", "odds", "for"),
                 Statement("edge weight from which on 10 % of seeds break", "weight", "for"),
-                Statement("share of seeds that break at .6 or .75", "probability", "against"),
+                Statement(
+                    "share of seeds that end non-finite, spiking or flat at edge .6 or .75", "probability", "against"
+                ),
             ),
             x.doses,
             x.instability,
-            x.other_doses,
+            notes=compared.outcomes,
         ),
         Claim(
             "H5",
@@ -128,11 +142,12 @@ CLAIMS: Mapping[str, Claim] = {
             ),
             x.table_2,
             x.table_2_is_good,
-            x.table_2_beside,
+            compared.table_2_beside,
+            notes=compared.confirmed,
         ),
         Claim(
             "H6",
-            "Batch norm changes nothing.",
+            "Performance remains similar with batch norm.",
             "4.2, Fig. 5",
             "Table 2's weights, each with the best of five rates (chosen on seeds 0 to 2): the training loss and RMSE on validation are "
             f"within 2 % of each other; contradicted where one is further apart. {_LOOKED}",
@@ -142,6 +157,8 @@ CLAIMS: Mapping[str, Claim] = {
             ),
             x.batch_norm,
             x.batch_norm_changes_nothing,
+            compared.batch_norm_beside,
+            compared.norms,
         ),
         Claim(
             "H7",
@@ -161,15 +178,17 @@ CLAIMS: Mapping[str, Claim] = {
             "H8",
             "Augmentation enhances generalisation.",
             "4.3, Fig. 6, conclusion",
-            "Table 2's weights, 10 epochs, equal steps: with the enlarged set (the original and 4 copies) RMSE on validation is less than "
-            f"without, and so is its ratio to that of the training pictures. {_LOOKED}",
+            "Table 2's weights, 10 epochs, equal steps (as many as without, so that each original is seen twice, beside its copies): with "
+            "the enlarged set (the original and 4 copies) RMSE on validation is less than without, and so is its ratio to that of the "
+            f"training pictures. {_LOOKED}",
             (
                 Statement("gain by augmentation in RMSE on validation"),
                 Statement("gain by augmentation in its ratio to that of the training pictures"),
             ),
             x.augmentation,
             x.augmentation_generalises,
-            x.augmentation_beside,
+            compared.augmentation_beside,
+            compared.augmented,
         ),
         Claim(
             "H9",
@@ -183,6 +202,7 @@ CLAIMS: Mapping[str, Claim] = {
             ),
             x.edges,
             x.sharper,
+            compared=compared.edge_weights,
         ),
         Claim(
             "H10",
@@ -193,10 +213,11 @@ CLAIMS: Mapping[str, Claim] = {
             (
                 Statement("R² of one network's curve on Eq. 11", "R²"),
                 Statement("R² of one network's curve on Eq. 12", "R²"),
-                Statement("least gain of another weight over that of the least combined loss in RMSE", sums_up=min),
+                Statement("least gain of another weight over that of the least combined loss in RMSE", sums_up="least"),
             ),
             x.lines,
             x.misranks,
+            compared=compared.both_lines,
             is_ours=True,
         ),
         Claim(
@@ -205,10 +226,10 @@ CLAIMS: Mapping[str, Claim] = {
             "ours",
             "Each line whose ends differ in RMSE on validation: so they do, in the same direction, at half and twice the rate, four times "
             "the epochs and twice the side. Five seeds.",
-            (Statement("gain of the better end in RMSE, under the condition where it is least", sums_up=min),),
+            (Statement("gain of the better end in RMSE, under the condition where it may be least", sums_up="least"),),
             x.conditions,
             x.survives,
-            x.conditions_beside,
+            compared.conditions_beside,
             is_ours=True,
         ),
     )

@@ -15,7 +15,18 @@ from depth_loss_sweep.reports.dose import ONSET
 from depth_loss_sweep.reports.evidence import Evidence, Member
 from depth_loss_sweep.reports.exhibits import EXHIBITS, Exhibit
 from depth_loss_sweep.reports.experiments import MARGIN, ONSET_WITHIN
-from depth_loss_sweep.reports.findings import PAPER, VERDICTS_MEAN, Account, Effect, Made, Told, account, environment
+from depth_loss_sweep.reports.findings import (
+    GAINS_MEAN,
+    PAPER,
+    VERDICTS_MEAN,
+    Account,
+    Effect,
+    Made,
+    Told,
+    account,
+    environment,
+    pictures,
+)
 from depth_loss_sweep.reports.layout import Figure
 from depth_loss_sweep.reports.measures import short
 from depth_loss_sweep.reports.page import Cell, Table, confirmed_table, document, write_document
@@ -78,13 +89,14 @@ def render_paper(name: str, records: Mapping[str, StudyRecord], only: Collection
         rows=[row for row in rows.values() if not row.told.claim.is_ours],
         ours=[row for row in rows.values() if row.told.claim.is_ours],
         studies=_all_studies(found),
-        pictures=_pictures(found),
+        pictures=pictures(found),
         versions=sorted({record.version for record in records.values() if record.version}),
         is_unfinished=any(t.judged.finding.is_open and (not only or t.claim.number in only) for t in found.told),
         level=LEVEL,
         margin=MARGIN,
         paper=PAPER,
         verdicts_mean=VERDICTS_MEAN,
+        gains_mean=GAINS_MEAN,
     )
 
 
@@ -176,15 +188,3 @@ def _said(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_said, value))}]"
     return short(value) if isinstance(value, float) else str(value)
-
-
-def _pictures(found: Account) -> dict[str, str]:
-    """The pictures that were trained on: source -> how many in each part, and their fingerprint."""
-    told = {}
-    for record in found.records.values():
-        data = record.data
-        if data.get("source"):
-            parts = ", ".join(f"{n} {part}" for part, n in (data.get("images") or {}).items())
-            print_ = str(data.get("fingerprint") or "")[:12]
-            told[f"{data['source']} {print_}".strip()] = parts
-    return told

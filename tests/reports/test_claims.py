@@ -31,10 +31,11 @@ def test_a_difference_by_hand():
 
 
 def test_a_difference_of_a_positive_measure_is_a_share():
-    """b is 2 % worse, in logs, which is what the effect says; higher is better turns it round."""
+    """a is 1 - 1 / 1.02 of b less, as the mean of logs has it; turned round, 2 % of it worse, as higher is better takes it, too."""
     a, b = gains(math.log(1.02) + 0.01 * (GAPS - 3))
-    assert difference(a, b, is_relative=True).effect == pytest.approx(0.02)
-    assert difference(a, b, is_relative=True, higher_is_better=True).effect == pytest.approx(1 / 1.02 - 1)
+    assert difference(a, b, is_relative=True).effect == pytest.approx(1 - 1 / 1.02)
+    assert difference(b, a, is_relative=True).effect == pytest.approx(-0.02)
+    assert difference(a, b, is_relative=True, higher_is_better=True).effect == pytest.approx(-0.02)
     with pytest.raises(ValueError, match="positive"):
         difference(-a, b, is_relative=True)
     with pytest.raises(ValueError, match="same length"):
@@ -79,7 +80,7 @@ def test_one_pair_says_nothing():
     """Nor does none."""
     for n in (0, 1):
         found = difference(np.ones(n), np.full(n, 2.0), is_relative=True)
-        assert found.p == 1 and found.n == n and (found.low, found.high) == (-1, math.inf)
+        assert found.p == 1 and found.n == n and (found.low, found.high) == (-math.inf, 1)
 
 
 def test_all_of_several_tests():
@@ -167,7 +168,7 @@ def test_not_rejecting_is_never_support():
 def test_intervals_say_what_verdicts_say():
     """In made-up families of four kinds of claims: supported just where the shown intervals lie in what is claimed, and so on."""
     random, seen = np.random.default_rng(3), set()
-    low, high = 1 / 1.02 - 1, 0.02
+    low, high = -0.02, 1 - 1 / 1.02
     for _ in range(150):
         made = {}
         for i in range(9):

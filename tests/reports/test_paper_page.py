@@ -125,9 +125,32 @@ def test_a_group_in_two_environments_names_them(groups):
     card = {"device": "cuda", "model": "NVIDIA H100", "torch": "2.13.0"}
     runs.loc[runs["seed"] > 2, "environment"] = json.dumps(card)
     found = told(groups["effects"] | {"eq-11-ends": dataclasses.replace(record, runs=runs)})
-    said = "Trained in 2 environments: one CPU; NVIDIA H100, torch 2.13.0."
-    assert found["H1"].mixed in (said, "Trained in 2 environments: NVIDIA H100, torch 2.13.0; one CPU.")
+    said = "Trained in 2 environments: {}; each seed's pair in one of them."
+    where = ("one CPU; NVIDIA H100, torch 2.13.0", "NVIDIA H100, torch 2.13.0; one CPU")
+    assert found["H1"].mixed in map(said.format, where)
     assert found["H1"].mixed in found["H1"].sentence("") and found["H9"].mixed == ""
+    runs.loc[(runs["seed"] > 2) & (runs["trial"] == 0), "environment"] = "one CPU"
+    crossed = told(groups["effects"] | {"eq-11-ends": dataclasses.replace(record, runs=runs)})["H1"]
+    assert crossed.crossed == (2, 5)
+    assert (
+        "2 of 5 pairs compare one with another, so that its effect holds what differs between them."
+        in crossed.sentence("")
+    )
+
+
+def test_a_claim_says_in_metres_what_it_compares(groups):
+    """Each arm by its weights, with its mean over the seeds that count; how runs of a dose ended, and what was confirmed."""
+    found = told(groups["effects"])
+    record = groups["effects"]["edge-45"]
+    last = record.epochs.query("epoch == epoch.max() and split == 'val'").set_index("run")["metric_rmse"]
+    trial = record.trials.loc[record.trials["weight_edge"].idxmax(), "number"]
+    own = record.runs[(record.runs["trial"] == trial) & (record.runs["seed"] < 5)]["run"]
+    assert f"edge 0.45: {last[own].mean():.3f}" in found["H9"].levels[1].replace("\u00a0", " ")
+    assert "(5 seeds)" in found["H9"].levels[1] and "on validation" in found["H9"].levels[1]
+    assert "the training pictures (5 seeds): SSIM .9: " in found["H1"].levels[0]
+    assert "at rate" in found["H6"].levels[0]
+    assert any("edge above .5: " in line and "runs broke" in line for line in found["H4"].notes)
+    assert "12 fresh seeds" in found["H5"].notes[0] and "equal weights" in found["H5"].notes[0]
 
 
 def test_what_it_took_counts_runs_that_studies_share_once(groups):
