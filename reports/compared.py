@@ -116,7 +116,7 @@ def norms(evidence: Evidence) -> tuple[Compared, ...]:
     if rates is None:
         return ()
     ends = (x.RATES[0], x.RATES[-1])
-    named = {on: f"at rate {short(r)}{', the last that was tried,' if r in ends else ''}" for on, r in rates.items()}
+    named = {on: f"at rate {short(r)}{' (the last that was tried)' if r in ends else ''}" for on, r in rates.items()}
     arms = {f"with batch norm {named[True]}": x.ON, f"without {named[False]}": x.OFF}
     return (Compared(arms, COMBINED, "train"), Compared(arms))
 

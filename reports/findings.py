@@ -333,6 +333,8 @@ def written(value: float, unit: str) -> str:
     """An effect with its unit; a dose that lies outside the line is said to."""
     if unit == "weight" and math.isinf(value):
         return "beyond the last dose" if value > 0 else "before the first dose"
+    if math.isnan(value):
+        return "not known"
     if unit in ("share", "probability"):
         return f"{_digits(100 * value)}{NO_BREAK}%"
     return f"{value:.4f}" if unit == "R²" and value > 0 else _digits(value)

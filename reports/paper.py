@@ -118,8 +118,7 @@ CLAIMS: Mapping[str, Claim] = {
             "after Eq. 12",
             "SSIM .55, L1 .05, edge from 0 to 1.5 (a dose of ours; Eq. 9, linear head): runs end non-finite, spiking or flat more "
             "often above .5 than below, and the onset (10 % of seeds break) lies in .35 to .75; contradicted where less than 10 % break at "
-            ".6 and .75. Twelve seeds, at .45, .6 and .75 "
-            f"{x.MIDDLE_SEEDS}: as many as can show that at this table's level.",
+            f".6 and .75. Twelve seeds; {x.MIDDLE_SEEDS} at .45, .6 and .75: as many as can show that at this table's level.",
             (
                 Statement("odds ratio to break above .5 against below", "odds", "for"),
                 Statement("edge weight from which on 10 % of seeds break", "weight", "for"),
