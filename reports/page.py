@@ -1,7 +1,7 @@
 """Study records in, one HTML file out: it opens offline, asks nobody for anything, and runs only its own script.
 
-from depth_loss_sweep.reports.page import write_report
-write_report([record], Path("report.html"))
+from depth_loss_sweep.reports.page import render, write_document
+write_document(render([record]), Path("report.html"))
 """
 
 import base64
@@ -139,13 +139,8 @@ def document(
     return found
 
 
-def write_report(records: Sequence[StudyRecord], path: Path) -> Path:
-    """Write the page to a file, atomically: a reader sees the old page or the new one. Returns the path."""
-    return write_document(render(records), path)
-
-
 def write_document(content: str, path: Path) -> Path:
-    """The same for a page that is rendered already."""
+    """Write a page to a file, atomically: a reader sees the old page or the new one. Returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, content.encode("utf-8", errors="backslashreplace"))
     return path
