@@ -11,6 +11,7 @@ from depth_loss_sweep.data.depth import DECODER_VERSION, DepthCoding, load_pair
 from depth_loss_sweep.data.errors import BadFileError, DataError
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import FOLDERS, Item, file_digest, refuse_faults
+from depth_loss_sweep.words import counted
 
 TOKEN = re.compile(r"(\{\w*\}|\*\*/|\*|[{}])")
 
@@ -50,7 +51,7 @@ class FilePairs:
             if first != pair:
                 self.faults.append(f"{pair.picture} {_difference(first, pair)}; keep one of the two")
         if repeated:
-            self.notes.append(f"{repeated} pairs are listed more than once, and count once")
+            self.notes.append(f"{counted(repeated, 'pair', 'is', 'are')} listed more than once, and taken once")
         if not self._pairs:
             refuse_faults(self)
             raise DataError("; ".join([found.expected, *self.notes]))

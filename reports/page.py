@@ -41,6 +41,7 @@ from depth_loss_sweep.reports.sections import study_sections
 from depth_loss_sweep.reports.slider import Slider, slider
 from depth_loss_sweep.reports.tables import Cell, Table, between, numeric
 from depth_loss_sweep.reports.trials import TrialResult
+from depth_loss_sweep.words import counted
 
 MARK = "· Depth Loss Sweep</title>".encode()
 """How the title of every page ends."""
@@ -175,6 +176,7 @@ def _templates() -> Environment:
     )
     own: dict[str, Any] = {
         "number": number,
+        "counted": counted,
         "short": short,
         "rough": rough,
         "readable": readable,

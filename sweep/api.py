@@ -38,6 +38,7 @@ from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import load_placed, override_seeds, stored_overrides, stored_spec
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.usercode import Reference
+from depth_loss_sweep.words import counted
 
 if TYPE_CHECKING:
     import optuna
@@ -164,7 +165,9 @@ class Study:
 
         result = self._work(work, workers, device, on_record, executor, options)
         if result.failed_runs:
-            raise StudyError(f"{result.failed_runs} runs of {self.name!r} failed by an error: see study.runs['reason']")
+            raise StudyError(
+                f"{counted(result.failed_runs, 'run')} of {self.name!r} failed by an error: see study.runs['reason']"
+            )
         return self
 
     def confirm(
@@ -279,7 +282,8 @@ class Study:
 
     def _repr_html_(self) -> str:
         if not self._is_begun:
-            return f"<p><b>{html.escape(self.name)}</b>: not begun; {self.spec.trial_count} trials, {len(self.spec.seeds)} seeds</p>"
+            asked = f"{counted(self.spec.trial_count, 'trial')}, {counted(len(self.spec.seeds), 'seed')}"
+            return f"<p><b>{html.escape(self.name)}</b>: not begun; {asked}</p>"
         trials, said = self.trials, "unfinished"
         if (trials["state"] == "complete").any():
             analysis = Analysis(study_numbers(self._store, self.name))

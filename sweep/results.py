@@ -212,7 +212,7 @@ def _notes(row: Mapping[str, Any], spec: StudySpec, trials: pd.DataFrame, runs: 
     told = int((trials["state"] != "running").sum()) if len(trials) else 0
     if told < spec.trial_count:
         notes.append(
-            f"Unfinished: {told} of {spec.trial_count} trials are done. Go on with: sweep resume {row['name']}"
+            f"Unfinished: {told} of {counted(spec.trial_count, 'trial')} done. Go on with: sweep resume {row['name']}"
         )
     if runs["mixed"].fillna(False).astype(bool).any():
         notes.append(
