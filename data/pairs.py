@@ -18,7 +18,7 @@ import numpy as np
 
 from depth_loss_sweep.data import depth
 from depth_loss_sweep.data.depth import DepthCoding, load_pair
-from depth_loss_sweep.data.errors import BadFileError, DataError
+from depth_loss_sweep.data.errors import DataError, MissingFileError
 from depth_loss_sweep.data.pictures import is_depth_png
 from depth_loss_sweep.data.registry import DEPTHS, PICTURES
 from depth_loss_sweep.data.settings import DataSettings
@@ -143,7 +143,7 @@ class PairsSource:
         if len(files.pictures) == 1 and files.depth:
             return files.pictures[0], files.depth
         first = next(path for path in (*files.pictures, files.depth, *files.others) if path)
-        raise BadFileError(first, files.fault(), item.key.rpartition("/")[2])
+        raise MissingFileError(first, files.fault(), item.key.rpartition("/")[2])
 
 
 def _find(root: Path, paths: Sequence[Path]) -> dict[str, _Files]:

@@ -398,6 +398,23 @@ def test_a_wrong_source_is_told_the_right_one(tmp_path):
         check_source(DataSettings(source=f"kitti:{tmp_path / 't'}"))
 
 
+def test_damage_is_no_sign_of_another_layout(tmp_path):
+    """A file that isn't where the source expects it is."""
+    root = tmp_path / "pictures"
+    write_scannet(root)
+    files = {"rgb_files": "{scene}/color/{name}.jpg", "depth_files": "{scene}/depth/{name}.png"}
+    settings = DataSettings(source=f"list:{root}", split="random", **files)
+    depth, hint = root / "scene0000_00" / "depth" / "0.png", f"this looks like ScanNet: use scannet:{root}"
+    depth.write_bytes(b"no")
+    with pytest.raises(DataError, match=re.escape(str(depth))) as damaged:
+        prepare(settings, tmp_path / "cache")
+    assert hint not in str(damaged.value) and hint not in check_source(settings).notes
+    depth.unlink()
+    with pytest.raises(DataError, match=re.escape(hint)):
+        prepare(settings, tmp_path / "cache")
+    assert hint in check_source(settings).notes
+
+
 def test_a_source_without_a_path_is_not_guessed_at(tmp_path, monkeypatch):
     """The working folder is nobody's pictures unless it is named."""
     write_scannet(tmp_path)
