@@ -74,8 +74,9 @@ def study_decision(store: Store, row: Mapping[str, Any], spec: StudySpec) -> Stu
     decision = confirmed_decision(own, confirmation)
     named = next((t for t in trials if t.number == decision.trial), None)
     if named is None:
-        return StudyAnswer(decision, None, confirmation, trials)
-    about = {"trial": named.number, "verdict": verdict(decision), "value": decision.mean}
+        return StudyAnswer(decision, None, confirmation, trials, question)
+    said = None if decision.mean is None else measures.saying(spec)(decision.mean)
+    about = {"trial": named.number, "verdict": verdict(decision), "value": decision.mean, "said": said}
     made_of = {"params": dict(named.params), "weights": dict(named.weights)}
     return StudyAnswer(decision, about | made_of, confirmation, trials)
 

@@ -1,6 +1,7 @@
 """The command line as a user meets it: bad input in one line and exit 2, results on stdout."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -236,7 +237,7 @@ def test_the_margin_may_change_and_trains_nothing(lab, capsys) -> None:
 
 
 def test_a_swept_field_is_named_wherever_a_trial_is(lab, capsys) -> None:
-    """A sweep over the learning rate is answered with a rate: by status, as by start, and by best."""
+    """A sweep over the learning rate is answered with a rate, and its value with its unit: by status, as by start, and by best."""
     text = lab.LINE.replace("w = { from = 0.0, to = 0.6, step = 0.3 }", '"train.learning_rate" = [0.001, 0.02]')
     text = text.replace('"0.9 - w"', "0.9").replace('ssim = "w"', "ssim = 0")
     assert lab.run("start", lab.spec(text, epochs="1", seeds="[0]"), "--workers", "0") == 0
@@ -244,7 +245,9 @@ def test_a_swept_field_is_named_wherever_a_trial_is(lab, capsys) -> None:
     capsys.readouterr()
     for command in ("status", "best"):
         assert lab.run(command, "line") == 0
-        assert "train.learning_rate 0.0" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "train.learning_rate 0.0" in said
+        assert re.search(r"trial [01], ahead, an anecdote: val_rmse [0-9.]+\xa0m\b", said)
     assert lab.run("best", "line", "--json") == 0
     assert json.loads(capsys.readouterr().out)["params"]["train.learning_rate"] in (0.001, 0.02)
 
