@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 from contextlib import closing
@@ -139,6 +140,20 @@ def test_what_cannot_be_confirmed_is_refused_in_a_line(lab, capsys, name: str) -
     assert lab.run("confirm", name, "--workers", "0") == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert [row["name"] for row in lab.store.studies()] == ["line"]
+
+
+def test_what_is_confirmed_is_said_before_it_begins(lab, capsys) -> None:
+    """Who, beside how many, and that one seed chose it; nothing where all is trained."""
+    begin(lab, seeds="[0]")
+    for errors in (
+        r"line: trial [01] \(.*\) and [67] others are trained under 2 fresh seeds; it was chosen under 1 seed, an ane",
+        "",
+    ):
+        capsys.readouterr()
+        assert lab.run("confirm", "line", "--seeds", "2", "--workers", "0") == 0
+        said = capsys.readouterr().err
+        assert re.search(errors, said) if errors else not said
+        made_learnt(lab)
 
 
 @pytest.mark.parametrize("command", [("confirm", "line", "--seeds", "2"), ("resume", "line")])
