@@ -153,8 +153,9 @@ class Study:
         """Train what is still to be trained; as `sweep start`, which goes on where an interrupted one stopped.
 
         `workers` are processes: by default one a core; 0 trains in this one. `executor` and its `options` are those of the command
-        line: run(executor="slurm", options={"partition": "gpu"}). `on_record` is handed each epoch once it is stored, and,
-        after an interruption, those again that checkpoints bring. StudyError where runs failed by an error.
+        line: run(executor="slurm", options={"partition": "gpu"}). `on_record` is handed each epoch once it is stored, those of
+        runs that other studies have trained, too, and, after an interruption, those again that checkpoints bring. StudyError where
+        runs failed by an error.
         """
         from depth_loss_sweep.confirmation import follow
         from depth_loss_sweep.study import resume, start
