@@ -1,7 +1,6 @@
 """The command line as a user meets it: bad input in one line and exit 2, results on stdout."""
 
 import json
-import re
 from pathlib import Path
 
 import cv2
@@ -42,6 +41,14 @@ def test_a_missing_folder_is_named(lab, capsys) -> None:
     """--data pairs:/nowhere ends in one line and exit 2."""
     assert lab.run("start", "demo", "--data", "pairs:/nowhere/at/all", "--workers", "0") == 2
     one_line(capsys, "/nowhere/at/all")
+
+
+@pytest.mark.parametrize("command", [("start", "demo", "--workers", "0"), ("status",), ("resume", "demo")])
+def test_a_home_that_is_a_file_is_said(tmp_path: Path, capsys, command: tuple[str, ...]) -> None:
+    """Whether the command would make the home or look into it."""
+    (tmp_path / "home").write_text("mine")
+    assert run([*command, "--home", str(tmp_path / "home")]) == 2
+    one_line(capsys, str(tmp_path / "home"), "file", "--home")
 
 
 def test_a_truncated_picture_is_named(lab, capsys, pairs: Path) -> None:
@@ -237,7 +244,7 @@ def test_the_margin_may_change_and_trains_nothing(lab, capsys) -> None:
 
 
 def test_a_swept_field_is_named_wherever_a_trial_is(lab, capsys) -> None:
-    """A sweep over the learning rate is answered with a rate, and its value with its unit: by status, as by start, and by best."""
+    """A sweep over the learning rate is answered with a rate: by status, as by start, and by best."""
     text = lab.LINE.replace("w = { from = 0.0, to = 0.6, step = 0.3 }", '"train.learning_rate" = [0.001, 0.02]')
     text = text.replace('"0.9 - w"', "0.9").replace('ssim = "w"', "ssim = 0")
     assert lab.run("start", lab.spec(text, epochs="1", seeds="[0]"), "--workers", "0") == 0
@@ -245,9 +252,7 @@ def test_a_swept_field_is_named_wherever_a_trial_is(lab, capsys) -> None:
     capsys.readouterr()
     for command in ("status", "best"):
         assert lab.run(command, "line") == 0
-        said = capsys.readouterr().out
-        assert "train.learning_rate 0.0" in said
-        assert re.search(r"trial [01], ahead, an anecdote: val_rmse [0-9.]+\xa0m\b", said)
+        assert "train.learning_rate 0.0" in capsys.readouterr().out
     assert lab.run("best", "line", "--json") == 0
     assert json.loads(capsys.readouterr().out)["params"]["train.learning_rate"] in (0.001, 0.02)
 
