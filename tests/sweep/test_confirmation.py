@@ -76,14 +76,16 @@ def test_the_winner_is_held_against_equal_weights_single_terms_and_reference_poi
 
 
 def test_status_best_page_and_export_say_the_same(confirmed, capsys, tmp_path) -> None:
-    """One sentence, from one function; the confirming study itself is not listed."""
+    """One sentence, from one function, values with their unit; the confirming study itself is not listed."""
     found = shown(confirmed, capsys, "confirm", "line")
     said = found["confirmed"]
     assert "better than equal weights" in said or "no difference from equal weights" in said or "worse" in said
     assert shown(confirmed, capsys, "status", "line")["confirmed"] == said
     assert shown(confirmed, capsys, "best", "line")["confirmation"]["quoted"]
-    assert confirmed.run("best", "line") == 0
-    assert said in capsys.readouterr().out
+    for command in ("status", "best"):
+        assert confirmed.run(command, "line") == 0
+        out = capsys.readouterr().out
+        assert said in out and re.search(r"trial [01], [a-z ,]+: val_rmse [0-9.]+\xa0m\b", out)
     assert confirmed.run("report", "line") == 0
     page = confirmed.home.report("line").read_text(encoding="utf-8")
     assert "What may be quoted?" in page and "study-1-confirmed" in page
