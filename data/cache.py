@@ -25,6 +25,7 @@ from depth_loss_sweep.data.resize import DepthResize, resize_depth, resize_image
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import DIGEST_CHUNK, Item, Source, file_digest
 from depth_loss_sweep.files import lock_in_turn, sync_folder, write_whole
+from depth_loss_sweep.words import counted
 
 PREPROCESSING_VERSION = 1
 """Raise it when the same files would give other arrays."""
@@ -191,7 +192,7 @@ def _require_room(cache_root: Path, count: int, size: tuple[int, int]) -> None:
     needed, usage = count * size[0] * size[1] * (3 + 4), shutil.disk_usage(cache_root)
     if usage.total and usage.free < needed:  # some network disks tell nothing
         raise DataError(
-            f"the cache in {cache_root} needs {needed / 1e6:,.0f} MB for {count} pictures of {size[0]}x{size[1]}, and "
+            f"the cache in {cache_root} needs {needed / 1e6:,.0f} MB for {counted(count, 'picture')} of {size[0]}x{size[1]}, and "
             f"{usage.free / 1e6:,.0f} MB are free; make room, or choose a smaller data.image_size or another --home"
         )
 

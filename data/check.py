@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from depth_loss_sweep.data.cache import Progress
-from depth_loss_sweep.data.errors import BadFileError, DataError
+from depth_loss_sweep.data.errors import BadFileError, DataError, MissingFileError
 from depth_loss_sweep.data.guess import suggesting, suggestion
 from depth_loss_sweep.data.png import encode_png, is_our_png
 from depth_loss_sweep.data.resize import DepthResize, resize_depth, resize_image
@@ -103,6 +103,8 @@ class _Tally:
     depth_sizes: Counter[str] = field(default_factory=Counter)
     """Of depth that differs in size from its picture."""
     samples: list[np.ndarray] = field(default_factory=list)
+    is_misplaced: bool = False
+    """Whether a file isn't where the source expects it."""
 
     def add(self, item: Item, image: np.ndarray, depth: np.ndarray) -> None:
         values = depth[depth > 0]
@@ -114,6 +116,7 @@ class _Tally:
 
     def add_bad(self, item: Item, error: DataError) -> None:
         self.bad.append((item.key, str(error)))
+        self.is_misplaced |= isinstance(error, MissingFileError)
         self.kinds.setdefault(error.kind if isinstance(error, BadFileError) else str(error), []).append(item.key)
 
     def total(self, count: Callable[[Look], int]) -> int:
@@ -229,8 +232,8 @@ def _notes(tally: _Tally, how: DepthResize) -> list[str]:
 
 
 def _hints(tally: _Tally) -> list[str]:
-    """What a source with bad files looks like, where that is another."""
-    hint = suggestion(tally.settings.source) if tally.bad else None
+    """What a source whose files aren't where it expects them looks like, where that is another."""
+    hint = suggestion(tally.settings.source) if tally.is_misplaced else None
     return [hint] if hint else []
 
 

@@ -41,7 +41,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise BadFileError(path, "is missing") from None
+        raise MissingFileError(path, "is missing") from None
     except OSError as error:
         raise BadFileError(path, f"cannot be read: {error.strerror}") from None
 
@@ -53,3 +53,7 @@ class BadFileError(DataError):
         """Take what is wrong in words that follow the file's path; NAME in them stands for `name`."""
         super().__init__(f"{path} {kind if name is None else kind.replace('NAME', name)}")
         self.kind = kind
+
+
+class MissingFileError(BadFileError):
+    """A picture, or what goes with it, isn't where its source expects it: the source may be another's."""

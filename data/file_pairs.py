@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from depth_loss_sweep.data.depth import DECODER_VERSION, DepthCoding, load_pair
-from depth_loss_sweep.data.errors import BadFileError, DataError
+from depth_loss_sweep.data.errors import DataError, MissingFileError
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import FOLDERS, Item, file_digest, refuse_faults
+from depth_loss_sweep.words import counted
 
 TOKEN = re.compile(r"(\{\w*\}|\*\*/|\*|[{}])")
 
@@ -50,7 +51,7 @@ class FilePairs:
             if first != pair:
                 self.faults.append(f"{pair.picture} {_difference(first, pair)}; keep one of the two")
         if repeated:
-            self.notes.append(f"{repeated} pairs are listed more than once, and count once")
+            self.notes.append(f"{counted(repeated, 'pair', 'is', 'are')} listed more than once, and taken once")
         if not self._pairs:
             refuse_faults(self)
             raise DataError("; ".join([found.expected, *self.notes]))
@@ -72,7 +73,7 @@ class FilePairs:
         pair = self._pairs[item.key]
         if pair.picture and pair.depth:
             return pair.picture, pair.depth
-        raise BadFileError(pair.picture or pair.depth or Path(item.key), pair.fault)
+        raise MissingFileError(pair.picture or pair.depth or Path(item.key), pair.fault)
 
 
 def _difference(one: FilePair, other: FilePair) -> str:

@@ -16,11 +16,11 @@ DEPTH = re.compile(f"(?i)[^/]{ending(DEPTHS)}")
 
 
 @contextlib.contextmanager
-def suggesting(source: str) -> Iterator[None]:
-    """A DataError in here goes on to say which source to use, where the path looks like that of another."""
+def suggesting(source: str, at: type[DataError] = DataError) -> Iterator[None]:
+    """Such an error in here goes on to say which source to use, where the path looks like that of another."""
     try:
         yield
-    except DataError as error:
+    except at as error:
         if hint := suggestion(source):
             raise DataError(f"{error}; {hint}") from None
         raise

@@ -12,6 +12,7 @@ from depth_loss_sweep.data.file_pairs import FilePair, FilePairs, Found, folder_
 from depth_loss_sweep.data.registry import PICTURES
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import Item, list_files, names_of
+from depth_loss_sweep.words import counted
 
 APART_S = 0.02
 """A picture and a depth map were taken together if they are no further apart (TUM's associate.py)."""
@@ -48,7 +49,9 @@ class TumSource(FilePairs):
             for picture, depth in found:
                 pairs.append(_pair(root, picture, depth, sequence.relative_to(root).as_posix()))
         if alone:
-            notes.append(f"{alone} pictures are left out, since no depth was taken within {APART_S} s of them")
+            notes.append(
+                f"{counted(alone, 'picture', 'is', 'are')} left out, since no depth was taken within {APART_S} s"
+            )
         expected = f"{root} holds no sequence of TUM RGB-D; expected rgb/ and depth/ in it, or in the folders below it"
         super().__init__(Found(pairs, expected, listing.faults, [*listing.notes, *notes]), settings)
 
@@ -183,7 +186,8 @@ def _without_picture(root: Path, depth: Path, scene: str) -> FilePair:
 
 def _left_out(root: Path, pictures: Iterable[Path]) -> list[str]:
     names = [_key(root, path) for path in pictures]
-    return [f"{len(names)} pictures are left out, since they have no depth ({names_of(names)})"] if names else []
+    words = counted(len(names), "picture", "is", "are")
+    return [f"{words} left out, since there is no depth ({names_of(names)})"] if names else []
 
 
 def _key(root: Path, path: Path) -> str:

@@ -20,6 +20,7 @@ from depth_loss_sweep.data.errors import DataError, reading
 from depth_loss_sweep.data.file_pairs import FilePair, FilePairs, Found, match_files
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import Item, list_files, part_called
+from depth_loss_sweep.words import counted
 
 HEADS = {
     "rgb": r"(rgb|image|img|picture|colou?r)([ _]?(path|file|name))?s?",
@@ -93,7 +94,7 @@ def _by_lines(place: Path, settings: Any) -> Found:
         item = Item(key.as_posix(), line.scene or drive_of(path) or key.parent.as_posix(), line.split)
         pairs.append(FilePair(item, pictures.path(line.rgb), depths.path(line.depth)))
     left_out = len(lines) - len(kept)
-    notes = [f"{left_out} lines are left out, since their depth is None"] if left_out else []
+    notes = [f"{counted(left_out, 'line', 'is', 'are')} left out, with None for depth"] if left_out else []
     notes += [f"{what}: {each.note()}" for what, each in (("pictures", pictures), ("depth", depths)) if each.dropped]
     return Found(pairs, f"{place} names no pictures; expected lines of RGB DEPTH", (), notes)
 

@@ -18,11 +18,12 @@ import numpy as np
 
 from depth_loss_sweep.data import depth
 from depth_loss_sweep.data.depth import DepthCoding, load_pair
-from depth_loss_sweep.data.errors import BadFileError, DataError
+from depth_loss_sweep.data.errors import DataError, MissingFileError
 from depth_loss_sweep.data.pictures import is_depth_png
 from depth_loss_sweep.data.registry import DEPTHS, PICTURES
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import FOLDERS, Item, file_digest, list_files, names_of, refuse_faults
+from depth_loss_sweep.words import counted
 
 FIRST = (".jpg", ".jpeg", ".png")
 """How pictures end that come before others of their name."""
@@ -93,14 +94,14 @@ class PairsSource:
         listing.files = [path for path in listing.files if path not in depths and path not in left_over]
         listing.note_unread(root, PICTURES)
         self.faults, self.notes = listing.faults, listing.notes
-        for paths, what in (
-            (left_over, "depth files are not read, since there is a NAME_depth.png"),
-            (beside, "pictures are not read, since there is a JPEG or PNG of that name"),
-            (alone, "pictures are not read, since they have no depth beside them"),
+        for paths, what, why in (
+            (left_over, "depth file", "there is a NAME_depth.png"),
+            (beside, "picture", "there is a JPEG or PNG of that name"),
+            (alone, "picture", "no depth lies beside"),
         ):
             if paths:
                 names = names_of([path.relative_to(root).as_posix() for path in paths])
-                self.notes.append(f"{len(paths)} {what} ({names})")
+                self.notes.append(f"{counted(len(paths), what, 'is', 'are')} not read, since {why} ({names})")
         if masks := [path for path in listing.files if path.name.endswith(MASK_ENDING)]:
             self.faults.append(
                 f"{masks[0]} says where depth is valid, which pairs do not read: use diode:PATH, or move it away"
@@ -142,7 +143,7 @@ class PairsSource:
         if len(files.pictures) == 1 and files.depth:
             return files.pictures[0], files.depth
         first = next(path for path in (*files.pictures, files.depth, *files.others) if path)
-        raise BadFileError(first, files.fault(), item.key.rpartition("/")[2])
+        raise MissingFileError(first, files.fault(), item.key.rpartition("/")[2])
 
 
 def _find(root: Path, paths: Sequence[Path]) -> dict[str, _Files]:

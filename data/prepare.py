@@ -28,7 +28,7 @@ from depth_loss_sweep.data.cache import (
     open_cache,
 )
 from depth_loss_sweep.data.crop import crop_mask
-from depth_loss_sweep.data.errors import DataError
+from depth_loss_sweep.data.errors import DataError, MissingFileError
 from depth_loss_sweep.data.guess import suggesting
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import Item, Source, open_source, refuse_faults
@@ -185,8 +185,7 @@ def _prepare(settings: DataSettings, cache_root: Path, on_progress: Progress | N
     split = split_items(items, settings)
     if to_train and (reason := untrainable(split, settings)):
         raise DataError(reason)
-    with suggesting(settings.source):
-        dataset, chosen, notes = _cached(source, items, split, settings, cache_root, on_progress, to_train)
+    dataset, chosen, notes = _cached(source, items, split, settings, cache_root, on_progress, to_train)
     return replace(_split(dataset, chosen), notes=notes)
 
 
@@ -206,8 +205,8 @@ def prepare_whole(settings: DataSettings, cache_root: Path, on_progress: Progres
 def _sound_items(settings: DataSettings) -> tuple[Source, Sequence[Item]]:
     with suggesting(settings.source):
         source = open_source(settings)
-        refuse_faults(source)
-        return source, source.items()
+    refuse_faults(source)
+    return source, source.items()
 
 
 def _cached(
@@ -220,7 +219,8 @@ def _cached(
     to_train: bool,
 ) -> tuple[DepthDataset, DataSettings, tuple[str, ...]]:
     """The pictures in a cache, the settings with the way of resizing that was chosen, and what is worth saying of both."""
-    fingerprint = fingerprint_source(source, items, cache_root, on_progress)
+    with suggesting(settings.source, MissingFileError):  # what is damaged or can't be read is of no other layout
+        fingerprint = fingerprint_source(source, items, cache_root, on_progress)
     usable = find_usable(source, items, split, settings, fingerprint, cache_root, Pulse(on_progress))
     how = choose_resize(settings, usable)
     for part in lacking(usable, how) if to_train else ():  # looked at once more, to say why

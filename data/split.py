@@ -14,6 +14,7 @@ import numpy as np
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import Item
+from depth_loss_sweep.words import counted
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -50,9 +51,9 @@ def split_dataset(scenes: Sequence[str], folders: Sequence[str | None], settings
     if mode == "folders":
         parts = _by_folder(scenes, folders, settings)
     elif mode == "scene":
-        parts = _by_group(list(scenes), "scenes", settings)
+        parts = _by_group(list(scenes), "scene", settings)
     else:
-        parts = _by_group([str(index) for index in range(len(scenes))], "pictures", settings)
+        parts = _by_group([str(index) for index in range(len(scenes))], "picture", settings)
     train = _draw(parts["train"], settings.train_images, settings.split_seed, "train")
     val = _draw(parts["val"], settings.val_images, settings.split_seed, "val")
     return Split(_indices(train), _indices(val), _indices(parts["test"]))
@@ -67,14 +68,14 @@ def _by_folder(scenes: Sequence[str], folders: Sequence[str | None], settings: D
     outside = [i for i, folder in enumerate(folders) if folder is None]
     if outside:
         raise DataError(
-            f"{len(outside)} pictures lie beside train/, val/ and test/, the first in {scenes[outside[0]]}; "
-            'move them into one of these, or use data.split = "scene"'
+            f"{counted(len(outside), 'picture', 'lies', 'lie')} beside train/, val/ and test/, the first in {scenes[outside[0]]}; "
+            'move all into these, or use data.split = "scene"'
         )
     if not parts["val"]:
         names = _shuffled({scenes[i] for i in parts["train"]}, settings.split_seed, "val")
         if len(names) < 2:
             raise DataError(
-                f'the source has no val/ folder and {len(names)} training scene; 2 are needed to carve one, or use data.split = "random"'
+                'the source has no val/ folder and 1 training scene; 2 are needed to carve one, or use data.split = "random"'
             )
         chosen = set(names[: _count(settings.val_fraction, len(names))])
         parts["val"] = [i for i in parts["train"] if scenes[i] in chosen]
@@ -88,9 +89,9 @@ def _by_group(groups: Sequence[str], what: str, settings: DataSettings) -> dict[
     vals = _count(settings.val_fraction, len(names))
     if len(names) < 1 + vals + tests:
         needed = 2 + bool(settings.test_fraction)
-        instead = '; give more, or use data.split = "random"' if what == "scenes" else ""
+        instead = '; give more, or use data.split = "random"' if what == "scene" else ""
         raise DataError(
-            f"the source has {len(names)} {what if len(names) != 1 else what[:-1]}; a split by {what} needs {needed} at least, "
+            f"the source has {counted(len(names), what)}; a split by {what}s needs {needed} at least, "
             f"with val_fraction = {settings.val_fraction} and test_fraction = {settings.test_fraction}{instead}"
         )
     test, val = set(names[:tests]), set(names[tests : tests + vals])

@@ -19,6 +19,7 @@ from depth_loss_sweep.data.resize import DepthResize, resize_depth
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import Item, Source
 from depth_loss_sweep.data.split import PARTS, Part, Split
+from depth_loss_sweep.words import counted
 
 NOTABLE_LOSS = 0.1
 """Resizing that loses more than this share of the valid pixels is spoken of."""
@@ -168,8 +169,8 @@ def untrainable(split: Split, settings: DataSettings) -> str | None:
     if len(split.train):
         return None
     return (
-        f"{settings.source} holds {len(split.test)} test pictures (its only folder is test/) and none to train on; expected train/ "
-        'beside it. Models are judged on them by `sweep evaluate`; data.split = "scene" would train on some'
+        f"{settings.source} holds {counted(len(split.test), 'test picture')} (its only folder is test/) and none to train on; "
+        'expected train/ beside it. Models are judged on them by `sweep evaluate`; data.split = "scene" would train on some'
     )
 
 

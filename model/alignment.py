@@ -19,7 +19,7 @@ from depth_loss_sweep.model.metrics import delta_of, lower_median
 def ssi_mae_per_image(pred: Tensor, target: Tensor, mask: Tensor) -> PerImage:
     """Mean |r| / 2, r the difference of both maps, each less its median and over its mean absolute deviation from that. (B,).
 
-    Scale- and shift-invariant MAE (Ranftl et al. 2020, Eq. 2, 5 and 6). Theirs is of inverse depth; this is of depth. A mean
+    Scale- and shift-invariant MAE (Ranftl et al. 2020, Eq. 5 and 6). Theirs is of inverse depth; this is of depth. A mean
     deviation counts as 1 mm at least: a flat prediction has no scale.
     """
     return masked_mean(0.5 * _residuals(pred, target, mask).abs(), mask)
@@ -82,7 +82,7 @@ def _normalised(depth: Tensor, mask: Tensor) -> Tensor:
 def ranking_per_image(pred: Tensor, target: Tensor, mask: Tensor, threshold: float = 0.03) -> PerImage:
     """Mean over pairs of pixels of ln(1 + exp(±(ẑ₁ - ẑ₂))), by which is farther, and of (ẑ₁ - ẑ₂)² where they are as far. (B,).
 
-    Ranking loss (Chen et al. 2016, Eq. 2); as far are depths within a ratio of 1 + `threshold` (Xian et al. 2020, τ = 0.03). It has no
+    Ranking loss (Chen et al. 2016); as far are depths within a ratio of 1 + `threshold` (Xian et al. 2020, τ = 0.03). It has no
     least value: pairs in the right order are pulled farther apart. Their ẑ has no unit; ours is log depth, natural, of 1 mm at
     least. Pairs are drawn as the triplets of `virtual_normal` are, once for each size of picture, and every pixel is in one.
     """
@@ -100,7 +100,7 @@ def ranking_per_image(pred: Tensor, target: Tensor, mask: Tensor, threshold: flo
 def aligned_metrics(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """AbsRel and δ < 1.25 of s·d̂ + t, at least 1 mm, with each image's least-squares s and t, {name: (B,)}.
 
-    As relative depth is judged (Ranftl et al. 2020, Eq. 2, on inverse depth; on depth as in LeReS, Yin et al. 2021). A flat
+    As relative depth is judged (Ranftl et al. 2020, Eq. 4, on inverse depth; on depth as in LeReS, Yin et al. 2021). A flat
     prediction has s = 0.
     """
     found, truth = (torch.where(mask, depth.float(), 1.0) for depth in (pred, target))

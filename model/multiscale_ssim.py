@@ -14,7 +14,7 @@ LEAST_SIMILARITY = 1e-4
 
 
 def ms_ssim_per_image(pred: Tensor, target: Tensor, mask: Tensor, data_range: float) -> PerImage:
-    """1 - MS-SSIM: the product of contrast and structure at each resolution, and of luminance at the coarsest (Wang et al. 2003, Eq. 7).
+    """1 - MS-SSIM: the product of contrast and structure at each resolution, and of luminance at the coarsest (Wang et al. 2003).
 
     Each resolution has half of the one before, means of 2×2 pixels; a pixel is valid where at least two of its four are, and
     is the mean of those. Windows, constants and which windows count are those of `ssim_loss`. Where five resolutions don't fit a window

@@ -23,7 +23,7 @@ def huber_per_image(pred: Tensor, target: Tensor, mask: Tensor, delta: float = 1
 
 
 def berhu_per_image(pred: Tensor, target: Tensor, mask: Tensor, share: float = 0.2) -> PerImage:
-    """Mean of |e| where |e| ≤ c, else (e² + c²) / 2c, metres; c = `share` · max |e| (Laina et al. 2016, Eq. 1). (B,).
+    """Mean of |e| where |e| ≤ c, else (e² + c²) / 2c, metres; c = `share` · max |e| (Laina et al. 2016, sec. 3.2). (B,).
 
     The paper takes the largest error of the batch; this takes each image's, so that no image's value depends on the others. No
     gradient goes through c.

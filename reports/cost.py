@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from depth_loss_sweep.reports.measures import counted
+from depth_loss_sweep.words import counted
 
 UNITS = ((5400.0, 3600.0, "hours"), (90.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 """From so many seconds on, so many of them make one of these."""

@@ -21,6 +21,7 @@ from depth_loss_sweep.reports.series import (
     named_baselines,
     outcome_counts,
 )
+from depth_loss_sweep.words import counted
 
 Figures = tuple[Figure | None, ...]
 """None where what is drawn isn't trained yet."""
@@ -76,7 +77,7 @@ def _seeds(*series: MeasureSeries) -> str:
     """Over how many seeds means are."""
     counts = [n for each in series for n in each.counts]
     least, most = min(counts, default=0), max(counts, default=0)
-    return f"{most} seeds" if least == most else f"{least} to {most} seeds"
+    return counted(most, "seed") if least == most else f"{least} to {most} seeds"
 
 
 def _made_of(e: Evidence, key: str, title: str) -> Figure | None:

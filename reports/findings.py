@@ -18,6 +18,7 @@ from depth_loss_sweep.reports.experiments import MARGIN
 from depth_loss_sweep.reports.measures import NO_BREAK
 from depth_loss_sweep.reports.paper import Claim, Judged, Statement, evidence_of, judge
 from depth_loss_sweep.reports.records import StudyRecord
+from depth_loss_sweep.words import counted
 
 EQUIVALENCES = ("H2", "H6")
 """Both of their sides must be shown: each with a power of .9 for .8 together."""
@@ -158,7 +159,7 @@ class Scale:
     @property
     def words(self) -> str:
         """Such as "at 64×64, width 16"; what else differs from the paper is named."""
-        others = {"epochs": f"{self.epochs} epochs", "batch": f"batch {self.batch}"}
+        others = {"epochs": counted(self.epochs, "epoch"), "batch": f"batch {self.batch}"}
         differing = [text for name, text in others.items() if getattr(self, name) != PAPERS[name]]
         return ", ".join([f"at {self.side}", f"width {self.width}", *differing])
 

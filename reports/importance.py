@@ -17,7 +17,7 @@ from scipy import special
 from depth_loss_sweep.reports.claims import holm
 from depth_loss_sweep.reports.comparisons import LEVEL
 from depth_loss_sweep.reports.intervals import CONFIDENCE
-from depth_loss_sweep.reports.measures import counted
+from depth_loss_sweep.words import counted
 
 FLOOR = 0.01
 """A weight below this share of the sum counts as that: it steers hardly more than none, whose logarithm would outweigh all others."""

@@ -83,11 +83,6 @@ def percent(value: float) -> str:
     return f"{100 * value:.0f}{NO_BREAK}%"
 
 
-def counted(count: int, noun: str) -> str:
-    """ "1 seed", "3 seeds"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def short(value: float) -> str:
     """A weight or a swept value as a person would write it: 0.3, not 0.3000."""
     return f"{value:.4g}" if math.isfinite(value) else number(value)

@@ -18,6 +18,7 @@ from depth_loss_sweep.reports.stages import LEAST_SEEDS
 from depth_loss_sweep.reports.tables import Cell, numeric
 from depth_loss_sweep.reports.trials import TrialResult
 from depth_loss_sweep.reports.wording import amount, verdict
+from depth_loss_sweep.words import counted
 
 BESIDE = ("metric_rmse", "metric_delta1", "metric_boundary_f1")
 """What the table has beside the number that decides."""
@@ -268,7 +269,7 @@ def _fields(trial: TrialResult | None) -> dict[str, Any]:
 
 
 def _made_of(trial: TrialResult) -> str:
-    broke = f"; {trial.broken} of {trial.finished} runs broke" if trial.broken else ""
+    broke = f"; {trial.broken} of {counted(trial.finished, 'run')} broke" if trial.broken else ""
     return f"{trial.label}{broke}"
 
 

@@ -1,7 +1,7 @@
 """Study records in, one HTML file out: it opens offline, asks nobody for anything, and runs only its own script.
 
-from depth_loss_sweep.reports.page import write_report
-write_report([record], Path("report.html"))
+from depth_loss_sweep.reports.page import render, write_document
+write_document(render([record]), Path("report.html"))
 """
 
 import base64
@@ -41,6 +41,7 @@ from depth_loss_sweep.reports.sections import study_sections
 from depth_loss_sweep.reports.slider import Slider, slider
 from depth_loss_sweep.reports.tables import Cell, Table, between, numeric
 from depth_loss_sweep.reports.trials import TrialResult
+from depth_loss_sweep.words import counted
 
 MARK = "· Depth Loss Sweep</title>".encode()
 """How the title of every page ends."""
@@ -139,13 +140,8 @@ def document(
     return found
 
 
-def write_report(records: Sequence[StudyRecord], path: Path) -> Path:
-    """Write the page to a file, atomically: a reader sees the old page or the new one. Returns the path."""
-    return write_document(render(records), path)
-
-
 def write_document(content: str, path: Path) -> Path:
-    """The same for a page that is rendered already."""
+    """Write a page to a file, atomically: a reader sees the old page or the new one. Returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, content.encode("utf-8", errors="backslashreplace"))
     return path
@@ -180,6 +176,7 @@ def _templates() -> Environment:
     )
     own: dict[str, Any] = {
         "number": number,
+        "counted": counted,
         "short": short,
         "rough": rough,
         "readable": readable,

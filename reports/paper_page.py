@@ -1,13 +1,12 @@
 """The page of a group of studies: the paper's claims with what came of them, then each of the paper's figures with what was trained.
 
-from depth_loss_sweep.reports.paper_page import write_paper
-write_paper("paper-small", records, (), Path("report.html"), Made(command="sweep paper"))
+from depth_loss_sweep.reports.paper_page import render_paper
+page = render_paper("paper-small", records, (), Made(command="sweep paper"))
 """
 
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from depth_loss_sweep.reports.claims import LOOKS
 from depth_loss_sweep.reports.comparisons import LEVEL
@@ -29,7 +28,7 @@ from depth_loss_sweep.reports.findings import (
 )
 from depth_loss_sweep.reports.layout import Figure
 from depth_loss_sweep.reports.measures import short
-from depth_loss_sweep.reports.page import Cell, Table, confirmed_table, document, write_document
+from depth_loss_sweep.reports.page import Cell, Table, confirmed_table, document
 from depth_loss_sweep.reports.records import StudyRecord
 
 MARKS = {
@@ -98,11 +97,6 @@ def render_paper(name: str, records: Mapping[str, StudyRecord], only: Collection
         verdicts_mean=VERDICTS_MEAN,
         gains_mean=GAINS_MEAN,
     )
-
-
-def write_paper(name: str, records: Mapping[str, StudyRecord], only: Collection[str], path: Path, made: Made) -> Path:
-    """Write a group's page to a file, atomically; the arguments are those of `render_paper`. Returns the path."""
-    return write_document(render_paper(name, records, only, made), path)
 
 
 # Claims

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from depth_loss_sweep.reports.confirmation import Candidate, Confirmation, Confirmed, Gain
 from depth_loss_sweep.reports.cost import Cost
-from depth_loss_sweep.reports.measures import NO_BREAK, SURE, Measure, counted, rough
+from depth_loss_sweep.reports.measures import NO_BREAK, SURE, Measure, rough
 from depth_loss_sweep.reports.naming import spec_recipe
+from depth_loss_sweep.words import counted
 
 Named = Callable[[Candidate], str]
 """What a candidate is called: all that it is made of."""
@@ -24,12 +25,14 @@ def quote(confirmation: Confirmation, measure: Measure, named: Named = as_in_spe
     if not confirmation.is_current:
         return "What was confirmed is an earlier winner, or was trained otherwise: confirm it anew"
     if confirmation.state == "unfinished":
-        return f"Being confirmed: {confirmation.runs_done} of {confirmation.runs} runs are done"
+        return f"Being confirmed: {confirmation.runs_done} of {counted(confirmation.runs, 'run')} done"
     row = confirmation.quoted_row
     if row is None:
         return "Confirmed, and nothing can be named"
     if row.mean is None and row.broken:
-        return f"Confirmed: {named(row.candidate)} broke in {row.broken} of {row.runs} runs {on(confirmation)}"
+        return (
+            f"Confirmed: {named(row.candidate)} broke in {row.broken} of {counted(row.runs, 'run')} {on(confirmation)}"
+        )
     return f"Confirmed: {named(row.candidate)} has {level(row, measure)} {on(confirmation)}{_gain(row, measure)}{broke(row)}"
 
 
@@ -79,7 +82,7 @@ def broke(row: Confirmed) -> str:
     if not row.broken:
         return ""
     low, high = (f"{100 * p:.0f}" for p in (row.broken_low, row.broken_high))
-    return f"; {row.broken} of {row.runs} runs broke (probability {low} to {high}{NO_BREAK}%), and levels are of unbroken runs"
+    return f"; {row.broken} of {counted(row.runs, 'run')} broke (probability {low} to {high}{NO_BREAK}%), and levels are of unbroken runs"
 
 
 def broken_cell(row: Confirmed) -> str:
@@ -111,4 +114,4 @@ def remarks(confirmation: Confirmation) -> tuple[str, ...]:
 
 def read_before(times: int) -> str:
     """That test pictures are read once more."""
-    return f"the test pictures were read {times} {'time' if times == 1 else 'times'} before"
+    return f"the test pictures were read {counted(times, 'time')} before"

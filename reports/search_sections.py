@@ -19,9 +19,9 @@ from depth_loss_sweep.reports.charts import (
     rounded,
 )
 from depth_loss_sweep.reports.layout import Figure, Section
-from depth_loss_sweep.reports.measures import counted
 from depth_loss_sweep.reports.series import named_baselines
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult
+from depth_loss_sweep.words import counted
 
 Bar = tuple[float, float, int, TrialResult, SeedValue]
 """A run in the timeline: from, to, in which row, and what it is."""

@@ -20,7 +20,7 @@ from depth_loss_sweep.reports.contrasts import Reference
 from depth_loss_sweep.reports.evidence import Evidence
 from depth_loss_sweep.reports.exhibits import EXHIBITS
 from depth_loss_sweep.reports.findings import PAPER, VERDICTS_MEAN, Account
-from depth_loss_sweep.reports.measures import counted, short
+from depth_loss_sweep.reports.measures import short
 from depth_loss_sweep.reports.overview import next_step, space
 from depth_loss_sweep.reports.page import NamedWeight, document, named_weights
 from depth_loss_sweep.reports.paper_page import Drawing, Row, claim_row
@@ -35,6 +35,7 @@ from depth_loss_sweep.reports.series import (
 )
 from depth_loss_sweep.reports.svg import chart_svg
 from depth_loss_sweep.reports.wording import Tone, amount, verdict
+from depth_loss_sweep.words import counted
 
 MOST = 7
 """So many rows or weights stand on a slide; how many more there are is said."""
@@ -157,7 +158,7 @@ def _method(analysis: Analysis, answer: summary.Answer) -> Slide:
         ("Training", _settings(record, "train", train)),
         (
             "Trained",
-            f"{counted(len(record.trials), 'trial')} under {counted(len(record.seeds), 'seed')}: {finished} runs",
+            f"{counted(len(record.trials), 'trial')} under {counted(len(record.seeds), 'seed')}: {counted(finished, 'run')}",
         ),
         ("Compared", f"paired by seed on the validation pictures; {margin} make no difference"),
     )

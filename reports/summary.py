@@ -8,10 +8,11 @@ from typing import Any
 
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.breakage import Breakage, Threshold
-from depth_loss_sweep.reports.measures import SURE, counted, percent, rough, short
+from depth_loss_sweep.reports.measures import SURE, percent, rough, short
 from depth_loss_sweep.reports.quotes import quote, remarks
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.wording import Tone, front_headline, headline, level, reasons
+from depth_loss_sweep.words import counted
 
 BASELINES = "Do the networks beat the trivial predictors?"
 WEIGHTS = "Which weights?"
@@ -75,7 +76,7 @@ def _progress(analysis: Analysis) -> str:
     parts = []
     if analysis.is_unfinished:
         asked = max(len(runs), len(states) * len(record.seeds))
-        parts.append(f"Unfinished: {done} of {asked} runs so far, so all of this may still change.")
+        parts.append(f"Unfinished: {done} of {counted(asked, 'run')} so far, so all of this may still change.")
     if failed:
         which = "run failed" if failed == 1 else "runs failed"
         parts.append(
@@ -240,7 +241,7 @@ def _caveats(analysis: Analysis) -> tuple[str, ...]:
     size = record.data.get("image_size")
     pixels = f"{size[0]} × {size[1]} pixels" if isinstance(size, (list, tuple)) and len(size) == 2 else "its resolution"
     head, epochs = _kept(record, "model", "head"), _kept(record, "train", "epochs")
-    budget = f", {epochs} epochs" if epochs else ""
+    budget = f", {counted(epochs, 'epoch')}" if epochs else ""
     caveats = [f"Weights hold for what they were found at: {pixels}, depth in metres, {head or 'this'} head{budget}."]
     caveats.append(
         "Terms do not keep their size across resolutions: the same weight means something else at another size."

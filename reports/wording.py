@@ -8,8 +8,9 @@ from typing import Literal
 
 from depth_loss_sweep.reports.decision import COMBINED, OTHER_PICTURES, Decision
 from depth_loss_sweep.reports.front import NOT_LEARNT, Front, FrontTrial
-from depth_loss_sweep.reports.measures import NO_BREAK, SURE, Measure, counted, percent, rough
+from depth_loss_sweep.reports.measures import NO_BREAK, SURE, Measure, percent, rough
 from depth_loss_sweep.reports.stages import LEAST_SEEDS, Dropped
+from depth_loss_sweep.words import counted
 
 Tone = Literal["good", "warn", "bad", "plain"]
 NOTHING_LEARNT = "Nothing was learnt: no trial beats the trivial predictors"
@@ -139,7 +140,8 @@ def _fresh(decision: Decision) -> str:
 
 def _here(decision: Decision) -> str:
     """How sure a number is that is of these pictures alone."""
-    return f"{SURE}, on these {decision.pictures or 'validation'} pictures"
+    where = "this 1 picture" if decision.pictures == 1 else f"these {decision.pictures or 'validation'} pictures"
+    return f"{SURE}, on {where}"
 
 
 def _broke(decision: Decision) -> str:
@@ -148,7 +150,7 @@ def _broke(decision: Decision) -> str:
     if breaks is None or not breaks.broken:
         return ""
     if decision.bound is None:
-        return f"; {breaks.broken} of its {breaks.runs} runs broke"
+        return f"; {breaks.broken} of its {counted(breaks.runs, 'run')} broke"
     return f"; that is of unbroken runs: {breaks.broken} of its {breaks.runs} broke"
 
 
@@ -310,7 +312,7 @@ def breaking(decision: Decision) -> tuple[str, ...]:
         return ()
     low, high = (f"{100 * p:.0f}" for p in (breaks.low, breaks.high))
     return (
-        f"{breaks.broken} of its {breaks.runs} runs broke (probability {low} to {high}{NO_BREAK}%, at {SURE}); "
+        f"{breaks.broken} of its {counted(breaks.runs, 'run')} broke (probability {low} to {high}{NO_BREAK}%, at {SURE}); "
         "levels and bounds are of unbroken runs.",
     )
 

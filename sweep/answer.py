@@ -43,15 +43,18 @@ BASELINES = dict[str, dict[str, dict[str, float]]]
 
 
 class StudyAnswer(NamedTuple):
-    """The decision that the report comes to; the trial that it names and what was confirmed, None where there is none; all trials.
+    """The decision that the report comes to; the trial that it names and what was confirmed, None where there is none; all trials,
+    and what was asked of them.
 
-    Of the named trial: its number, what it is called, its value (the mean of its unbroken runs), swept values and weights.
+    Of the named trial: its number, what it is called, its value (the mean of its unbroken runs) in figures and in words, swept
+    values and weights.
     """
 
     decision: Decision
     named: dict[str, Any] | None
     confirmation: Confirmation | None
     trials: Sequence[TrialResult]
+    question: Question
 
 
 class Unconfirmed(NamedTuple):
@@ -74,10 +77,11 @@ def study_decision(store: Store, row: Mapping[str, Any], spec: StudySpec) -> Stu
     decision = confirmed_decision(own, confirmation)
     named = next((t for t in trials if t.number == decision.trial), None)
     if named is None:
-        return StudyAnswer(decision, None, confirmation, trials)
-    about = {"trial": named.number, "verdict": verdict(decision), "value": decision.mean}
+        return StudyAnswer(decision, None, confirmation, trials, question)
+    said = None if decision.mean is None else measures.saying(spec)(decision.mean)
+    about = {"trial": named.number, "verdict": verdict(decision), "value": decision.mean, "said": said}
     made_of = {"params": dict(named.params), "weights": dict(named.weights)}
-    return StudyAnswer(decision, about | made_of, confirmation, trials)
+    return StudyAnswer(decision, about | made_of, confirmation, trials, question)
 
 
 def unconfirmed(
@@ -112,17 +116,15 @@ def study_question(store: Store, row: Mapping[str, Any], spec: StudySpec) -> tup
     return trials, question
 
 
-def study_front(store: Store, row: Mapping[str, Any], spec: StudySpec) -> Front | None:
+def study_front(store: Store, row: Mapping[str, Any], spec: StudySpec, answer: StudyAnswer) -> Front | None:
     """The front of a study's two objectives; None where there is one, or trials can't be compared."""
-    if len(spec.objectives) < 2:
-        return None
-    trials, question = study_question(store, row, spec)
-    if question.objection:
+    question = answer.question
+    if len(spec.objectives) < 2 or question.objection:
         return None
     second = measures.measure(spec.objectives[1].column, spec)
     values = store.decoded(row, "baselines", BASELINES).get("val", {})
     of_second = Objective(second, trial_results(store, spec, second, None), predictor_values(values, second))
-    return pareto_front((Objective(question.measure, trials, question.baselines), of_second), question.level)
+    return pareto_front((Objective(question.measure, answer.trials, question.baselines), of_second), question.level)
 
 
 def study_measure(spec: StudySpec) -> Measure:

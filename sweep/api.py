@@ -38,6 +38,7 @@ from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import load_placed, override_seeds, stored_overrides, stored_spec
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.usercode import Reference
+from depth_loss_sweep.words import counted
 
 if TYPE_CHECKING:
     import optuna
@@ -152,8 +153,9 @@ class Study:
         """Train what is still to be trained; as `sweep start`, which goes on where an interrupted one stopped.
 
         `workers` are processes: by default one a core; 0 trains in this one. `executor` and its `options` are those of the command
-        line: run(executor="slurm", options={"partition": "gpu"}). `on_record` is handed each epoch once it is stored, and,
-        after an interruption, those again that checkpoints bring. StudyError where runs failed by an error.
+        line: run(executor="slurm", options={"partition": "gpu"}). `on_record` is handed each epoch once it is stored, those of
+        runs that other studies have trained, too, and, after an interruption, those again that checkpoints bring. StudyError where
+        runs failed by an error.
         """
         from depth_loss_sweep.confirmation import follow
         from depth_loss_sweep.study import resume, start
@@ -164,7 +166,9 @@ class Study:
 
         result = self._work(work, workers, device, on_record, executor, options)
         if result.failed_runs:
-            raise StudyError(f"{result.failed_runs} runs of {self.name!r} failed by an error: see study.runs['reason']")
+            raise StudyError(
+                f"{counted(result.failed_runs, 'run')} of {self.name!r} failed by an error: see study.runs['reason']"
+            )
         return self
 
     def confirm(
@@ -279,7 +283,8 @@ class Study:
 
     def _repr_html_(self) -> str:
         if not self._is_begun:
-            return f"<p><b>{html.escape(self.name)}</b>: not begun; {self.spec.trial_count} trials, {len(self.spec.seeds)} seeds</p>"
+            asked = f"{counted(self.spec.trial_count, 'trial')}, {counted(len(self.spec.seeds), 'seed')}"
+            return f"<p><b>{html.escape(self.name)}</b>: not begun; {asked}</p>"
         trials, said = self.trials, "unfinished"
         if (trials["state"] == "complete").any():
             analysis = Analysis(study_numbers(self._store, self.name))

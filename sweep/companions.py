@@ -18,8 +18,13 @@ from depth_loss_sweep.store import Store, now
 from depth_loss_sweep.study import check_place, conduct
 
 
-def train_beside(spec: StudySpec, row: Mapping[str, Any], data: str | None, session: Session) -> SessionResult:
-    """Train what is still to be trained of a study beside the one of that row; `data` is where the same pictures lie now."""
+def train_beside(
+    spec: StudySpec, row: Mapping[str, Any], data: str | None, session: Session, about: str = ""
+) -> SessionResult:
+    """Train what is still to be trained of a study beside the one of that row; `data` is where the same pictures lie now.
+
+    `about` is said before, where there is anything to train.
+    """
     if data is not None:
         spec = spec.at(data)
     check_place(spec)
@@ -29,6 +34,8 @@ def train_beside(spec: StudySpec, row: Mapping[str, Any], data: str | None, sess
         companion = _companion(spec, row, store)
         if companion["state"] == "finished" and not store.failed_trials(spec.name):
             return SessionResult(True, 0)
+        if about:
+            session.display.note(about)
         return conduct(spec, companion, session)
     finally:
         session.release(forget=store.study(spec.name) is None)

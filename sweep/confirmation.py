@@ -12,10 +12,14 @@ from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.finals import race_after
 from depth_loss_sweep.paths import CONFIRMED, LONGEST_PARENT
 from depth_loss_sweep.reports.confirmation import FIRST_SEED, candidates
+from depth_loss_sweep.reports.decision import Decision
+from depth_loss_sweep.reports.quotes import as_in_specs
+from depth_loss_sweep.reports.references import Candidate
 from depth_loss_sweep.session import Session, SessionResult
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.store import Store
+from depth_loss_sweep.words import counted
 
 SEEDS = 12
 
@@ -35,7 +39,8 @@ def confirm(name: str, seeds: int | None, data: str | None, session: Session) ->
         raise StudyError(
             f"the name {name!r} is too long to be confirmed: copy the study under a shorter one (sweep copy --name)"
         )
-    return train_beside(_confirming_spec(store, row, seeds), row, data, session)
+    spec, about = _confirming_spec(store, row, seeds)
+    return train_beside(spec, row, data, session, about)
 
 
 def follow(name: str, data: str | None, session: Session, end: SessionResult) -> SessionResult:
@@ -86,8 +91,8 @@ def is_confirmed(store: Store, name: str, seeds: int) -> bool:
     return is_finished and len(confirming.study.seeds) >= seeds and is_current(spec, confirming, trials, own)
 
 
-def _confirming_spec(store: Store, row: Mapping[str, Any], seeds: int | None) -> StudySpec:
-    """What is to be trained to confirm a study as it stands."""
+def _confirming_spec(store: Store, row: Mapping[str, Any], seeds: int | None) -> tuple[StudySpec, str]:
+    """What is to be trained to confirm a study as it stands, and how that is said."""
     name, spec = row["name"], stored_spec(row, store.shown_url)
     trials, _, own, _ = unconfirmed(store, row, spec)
     if own.trial is None:
@@ -102,4 +107,13 @@ def _confirming_spec(store: Store, row: Mapping[str, Any], seeds: int | None) ->
             f"the study {name!r} is confirmed under {before} seeds, and those only grow: --seeds {seeds} is fewer"
         )
     number = seeds or max(before, spec.study.confirm) or SEEDS
-    return spec.beside(name + CONFIRMED, spec.fresh_seeds(FIRST_SEED, number), asked)
+    confirming = spec.beside(name + CONFIRMED, spec.fresh_seeds(FIRST_SEED, number), asked)
+    return confirming, f"{name}: {_said(own, asked[0], len(asked) - 1, number)}"
+
+
+def _said(own: Decision, first: Candidate, others: int, seeds: int) -> str:
+    """What is confirmed beside how much else, and how far its choice can be trusted."""
+    beside = f"{first.name} ({as_in_specs(first)}) and {counted(others, 'other')}"
+    doubt = {"anecdote": ", an anecdote: more seeds first may choose another", "undecided": ", which left it undecided"}
+    chosen = f"it was chosen under {counted(len(own.seeds), 'seed')}{doubt.get(own.state, '')}"
+    return f"{beside} are trained under {counted(seeds, 'fresh seed')}; {chosen}"

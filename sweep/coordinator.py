@@ -49,7 +49,7 @@ class Coordinator(Progress):
         self.copies: dict[tuple[str, int], bool] = {}
         self.taken_in: list[dict[str, Any]] = []
         """Epoch rows that are still to be stored, by the batch: a commit a record would be the bottleneck of many workers."""
-        self.untold: list[tuple[Run, Mapping[str, Any], Trial]] = []
+        self.untold: list[tuple[Run, list[dict[str, Any]], Trial]] = []
 
     # The loop
 
@@ -218,7 +218,9 @@ class Coordinator(Progress):
         trial.runs += runs
         trial.n += len(runs)
         self.asked_runs += len(runs)
-        self.taken_over += sum(run.state == "finished" and self.elsewhere.get(run.key, False) for run in runs)
+        foreign = [run for run in runs if run.state == "finished" and self.elsewhere.get(run.key, False)]
+        self.taken_over += len(foreign)
+        self.session.tell_whole(foreign, trial)
 
     def _take_up(self, settings: RunSettings, new: NewRun, plan: TrialPlan) -> Run:
         """The run of that key: in hand already, finished before (by us or another study), or to be trained."""
@@ -260,7 +262,7 @@ class Coordinator(Progress):
                 if run.wait_polls > 0:
                     run.wait_polls -= 1
                     continue
-                self._start(run)
+                self._start(run, trial)
                 if time.monotonic() >= end:
                     return True
         return False
@@ -269,9 +271,10 @@ class Coordinator(Progress):
     def _pruning(self) -> bool:
         return self.spec.search.pruner in ("median", "percentile")
 
-    def _start(self, run: Run) -> None:
+    def _start(self, run: Run, trial: Trial) -> None:
         row = self.store.run(run.key) or {}
         if self._finished_before(run, row):  # by another study, while it waited here
+            self.session.tell_whole([run], trial)
             return
         run.state = "running"
         self.pace.begin(run.key)
@@ -369,7 +372,7 @@ class Coordinator(Progress):
     def _take_in(self, run: Run, record: Mapping[str, Any]) -> None:
         if record["epoch"] > run.epochs:
             return
-        self.taken_in += epoch_rows(run.key, record)
+        self.taken_in += (rows := epoch_rows(run.key, record))
         self.pace.epoch(run.key, record["seconds"])
         value = record["splits"]["val"][self.spec.objective.column]
         run.seconds += record["seconds"]
@@ -378,7 +381,7 @@ class Coordinator(Progress):
         run.epoch = record["epoch"]
         if run.epoch > run.furthest:
             run.furthest, run.deaths = run.epoch, 0
-            self.untold.append((run, record, next(t for t in self.trials[self.told :] if run in t.runs)))
+            self.untold.append((run, rows, next(t for t in self.trials[self.told :] if run in t.runs)))
         if record["break_"]:
             self._record(run, details=json.dumps({"break": {"epoch": run.epoch, **record["break_"]}}))
         for trial in self.trials[self.told :] if self._pruning else ():
@@ -490,8 +493,7 @@ class Coordinator(Progress):
         settle(trial, self.spec.objectives, self.store)
         end = {key: getattr(trial, key) for key in TOLD}
         self.store.tell_trial(self.spec.name, **end)
-        about = {key: getattr(trial, key) for key in ("params", "weights", "asked", "n")}
-        self.open_projection().add(about | end)
+        self.open_projection().add({key: getattr(trial, key) for key in ("params", "weights", "asked", "n")} | end)
         self.suggester.tell(**end)
         self.told += 1
         self.told_runs += trial.n

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from depth_loss_sweep.words import counted
+
 GROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 # By controller, where its tree is mounted: cgroup v2 (alone, or beside v1), and v1.
@@ -21,7 +23,7 @@ class Cores:
 
     def workers(self, count: int | None = None) -> str:
         """So many workers, by default one a core, in words."""
-        words = "1 worker" if (count or self.count) == 1 else f"{count or self.count} workers"
+        words = counted(count or self.count, "worker")
         return f"{words} ({self.quota})" if self.quota and count in (None, self.count) else words
 
 

@@ -373,6 +373,10 @@ def _check_file(path: Path, create: bool) -> None:
     """
     if not path.exists():
         if not create:
+            if path.parent.is_file():
+                raise StorageError(
+                    f"there is no database at {path}: {path.parent} is a file; name a folder, with --home"
+                )
             raise StorageError(
                 f"there is no database at {path}: start a study first (sweep start demo), or name its --home"
             )

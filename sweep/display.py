@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from depth_loss_sweep.coordinator import Coordinator
+from depth_loss_sweep.measures import saying
 from depth_loss_sweep.pace import seconds_left
 from depth_loss_sweep.runs import Run
 from depth_loss_sweep.words import counted, duration, shortened
@@ -136,9 +137,8 @@ class ProgressDisplay:
         trials = f"{coordinator.told} of {counted(coordinator.spec.trial_count, 'trial')}"
         if self.view:
             row = Row("", coordinator.told, coordinator.spec.trial_count, trials)
-            rows = tuple(
-                _row(coordinator.spec.objective.name, number, run) for number, run in coordinator.training.values()
-            )
+            say = saying(coordinator.spec)
+            rows = tuple(_row(say, number, run) for number, run in coordinator.training.values())
             self.view.update(View(coordinator.spec.name, row, _parts(coordinator), rows))
         else:
             self._say(coordinator, trials)
@@ -186,7 +186,8 @@ def _best(coordinator: Coordinator) -> str:
     where = ", ".join(f"{name} {_number(value)}" for name, value in best.params.items())
     word = "highest" if objective.direction == "maximize" else "lowest"
     so_far = f" so far, over {counted(len(best.finished), 'seed')}" if best.state == "running" else ""
-    return f"{word} {objective.name} {best.value_so_far(objective):.4g}{f' at {where}' if where else ''}{so_far}"
+    value = saying(coordinator.spec)(best.value_so_far(objective))
+    return f"{word} {value}{f' at {where}' if where else ''}{so_far}"
 
 
 def _left(coordinator: Coordinator) -> tuple[str, ...]:
@@ -201,8 +202,8 @@ def _left(coordinator: Coordinator) -> tuple[str, ...]:
     return (f"{about} {duration(max(1.0, left))} left{stage}",)
 
 
-def _row(objective: str, number: int, run: Run) -> Row:
-    value = f", {objective} {run.curve[-1]:.4g}" if run.curve and math.isfinite(run.curve[-1]) else ""
+def _row(say: Callable[[float], str], number: int, run: Run) -> Row:
+    value = f", {say(run.curve[-1])}" if run.curve and math.isfinite(run.curve[-1]) else ""
     epochs = f"{run.epoch} of {counted(run.epochs, 'epoch')}{value}"
     return Row(f"  trial {number} seed {run.settings.seed}", run.epoch, run.epochs, epochs)
 

@@ -245,7 +245,7 @@ def _runs(examination: _Examination) -> Iterator[Finding]:
         for level, what in _ailments(examination, row, folder):
             ailing.setdefault((level, what), []).append(folder)
     if count and not ailing:
-        yield Finding("ok", f"runs: {count}, their files sound")
+        yield Finding("ok", f"{counted(count, 'run')}, all files sound")
     for (level, what), folders in ailing.items():
         yield Finding(level, f"{counted(len(folders), 'run')} {what} (first: {examination.short(folders[0])})")
 

@@ -12,6 +12,7 @@ SweepError
 ├── LeaseLostError        another coordinator has taken the study over: stop before writing
 ├── DataError             bad input data (data/errors.py)
 │   └── BadFileError      what is wrong with one file
+│       └── MissingFileError  it is not where its source expects it
 ├── ModelError            a request that the model code cannot serve (model/errors.py)
 │   ├── MissingPackageError  what was chosen needs a package that is not installed
 │   ├── RunLockedError    another process trains in the run's folder

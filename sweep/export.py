@@ -149,10 +149,10 @@ def _parquet_columns(path: Path) -> list[str]:
 def _decision(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
     """The answer in one line, as everywhere, and what it rests on."""
     spec = stored_spec(row, store.shown_url)
-    decision, named, confirmation, _ = study_decision(store, row, spec)
-    beside = {"confirmation": confirmation, "front": study_front(store, row, spec)}
+    answer = study_decision(store, row, spec)
+    beside = {"confirmation": answer.confirmation, "front": study_front(store, row, spec, answer)}
     known = {key: found.as_dict() for key, found in beside.items() if found}
-    return {"headline": study_headline(decision, named, spec), **decision.as_dict(), **known}
+    return {"headline": study_headline(answer.decision, answer.named, spec), **answer.decision.as_dict(), **known}
 
 
 def _text(head: Mapping[str, Any], frames: dict[str, pd.DataFrame], format_: str, table: str) -> str:

@@ -25,6 +25,7 @@ from depth_loss_sweep.paths import Home
 from depth_loss_sweep.spec_file import parse_data_settings
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.trust import require_trusted_model
+from depth_loss_sweep.words import counted
 
 ALL = "all"
 """The part that is every picture of a source."""
@@ -99,7 +100,7 @@ def _beside_all(whole: Prepared, home: Home, asked: Mapping[str, Any]) -> tuple[
     if not count:
         return _unfitted("the source has no training pictures")
     predictors = judge_beside(split, whole, "test", DEFAULT_LOSS, **asked)
-    note = f"median and mean_map were fitted to the {count} training pictures, which are among all"
+    note = f"median and mean_map were fitted to the {counted(count, 'training picture')} among all"
     return {name: _metrics(values) for name, values in predictors.items()}, note
 
 

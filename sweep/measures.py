@@ -3,7 +3,7 @@
 Light: no torch, no pandas.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from depth_loss_sweep.model import names
 from depth_loss_sweep.model.settings import OwnMetric, OwnTerm
@@ -59,3 +59,9 @@ def _renamed(name: str, term: OwnTerm, built_in: names.Term) -> Measure:
 def measure(column: str, spec: StudySpec | None = None) -> Measure:
     """The measure of a column of the table of epochs; an unknown one is called by its name."""
     return measure_of(column, measures(spec))
+
+
+def saying(spec: StudySpec) -> Callable[[float], str]:
+    """How a value of a study's objective is said: by its name in the spec, with its unit, such as "val_rmse 0.9248 m"."""
+    name, write = spec.objective.name, measure(spec.objective.column, spec).write
+    return lambda value: f"{name} {write(value)}"

@@ -168,8 +168,9 @@ class Home:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            why = "there is a file of that name" if isinstance(error, FileExistsError) else error.strerror
             raise StorageError(
-                f"the home folder {self.root} cannot be made ({error.strerror}); choose another with --home"
+                f"the home folder {self.root} cannot be made ({why}); choose another with --home"
             ) from error
         for folder in (self.root, self.cache, self.root / "runs"):
             if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):

@@ -223,6 +223,12 @@ class Queries(Database):
             query = query.join(RUN, RUN.c.run == epoch.c.run).where(RUN.c.outcome.in_(outcomes))
         return self.rows(query)
 
+    def run_epochs(self, run: str, epochs: int) -> list[dict[str, Any]]:
+        """A run's epoch rows, up to so many epochs, in their order."""
+        epoch = self.epoch_table
+        query = select(epoch).where(epoch.c.run == run, epoch.c.epoch <= epochs, epoch.c.split.in_(("train", "val")))
+        return self.rows(query.order_by(epoch.c.epoch, epoch.c.split))
+
     def curve(self, run: str, column: str, epochs: int) -> list[float]:
         """A run's validation curve of one column, epoch by epoch; NaN where the database holds none."""
         epoch = self.epoch_table

@@ -27,7 +27,7 @@ from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.reports.slider import panel_runs
 from depth_loss_sweep.retention import folder_of, out_of_reach
 from depth_loss_sweep.spec import StudySpec
-from depth_loss_sweep.spec_file import stored_overrides, stored_spec
+from depth_loss_sweep.spec_file import PLACE, stored_overrides, stored_spec
 from depth_loss_sweep.spec_text import resolved_text
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.tables import EPOCH
@@ -105,7 +105,7 @@ def _term_images(store: Store, spec: StudySpec) -> dict[str, PictureValues]:
 def effective_text(row: Mapping[str, Any]) -> str:
     """A study's spec as it was written, with what the command line laid over it."""
     overrides = stored_overrides(row["overrides"])
-    lines = [f"# {key} = {value}" for key, value in overrides.items()]
+    lines = [f"# {key} = {value}" for key, value in overrides.items() if not key.startswith(PLACE)]
     head = f"# given on the command line{', or by default' * ('study.value' in overrides)}:"
     return row["spec_text"] + (f"\n{head}\n" + "\n".join(lines) + "\n" if lines else "")
 
@@ -212,7 +212,7 @@ def _notes(row: Mapping[str, Any], spec: StudySpec, trials: pd.DataFrame, runs: 
     told = int((trials["state"] != "running").sum()) if len(trials) else 0
     if told < spec.trial_count:
         notes.append(
-            f"Unfinished: {told} of {spec.trial_count} trials are done. Go on with: sweep resume {row['name']}"
+            f"Unfinished: {told} of {counted(spec.trial_count, 'trial')} done. Go on with: sweep resume {row['name']}"
         )
     if runs["mixed"].fillna(False).astype(bool).any():
         notes.append(

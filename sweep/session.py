@@ -1,7 +1,9 @@
 """A session: one process at work on a study. Where it works, with what, by which right, and who is told."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from depth_loss_sweep.database import storage_url
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from depth_loss_sweep.coordinator import Coordinator
     from depth_loss_sweep.model.runtime import Machine
     from depth_loss_sweep.runs import Run, Trial
+
+
+OF_EPOCH = ("learning_rate", "grad_norm_median", "grad_norm_p95", "grad_norm_max", "images_per_second", "seconds")
+"""What a record has beside the numbers of its splits."""
 
 
 class Display(Protocol):
@@ -114,20 +120,29 @@ class Session:
             self.display.note(text)
             self.said.add(text)
 
-    def tell(self, run: "Run", record: Mapping[str, Any], trial: "Trial") -> None:
-        """Hand an epoch to whoever logs it elsewhere."""
+    def tell(self, run: "Run", rows: Sequence[Mapping[str, Any]], trial: "Trial") -> None:
+        """Hand an epoch, its rows as they are stored, to whoever logs it elsewhere."""
         if self.on_record is None:
             return
         found = {
-            f"{split}_{name.removeprefix('metric_')}": value
-            for split, values in record["splits"].items()
-            for name, value in values.items()
+            f"{row['split']}_{name.removeprefix('metric_')}": value
+            for row in rows
+            for name, value in row.items()
+            if name == "total" or name.startswith(("term_", "metric_"))
         }
-        found |= {key: value for key, value in record.items() if isinstance(value, float)}
+        found |= {name: rows[0][name] for name in OF_EPOCH}
         values = {key: float(value) for key, value in found.items() if value is not None}
-        seed, epoch = run.settings.seed, int(record["epoch"])
+        seed, epoch = run.settings.seed, int(rows[0]["epoch"])
         about = (self.lease.study, trial.number, seed, run.key, epoch, dict(trial.params), dict(trial.weights))
         self.on_record(Record(*about, values))
+
+    def tell_whole(self, runs: Sequence["Run"], trial: "Trial") -> None:
+        """Hand on all epochs of runs that another study has trained, once, as if they were trained here."""
+        for run in runs if self.on_record else ():
+            epochs = () if run.furthest else self.store.run_epochs(run.key, run.epoch)
+            run.furthest = run.epoch
+            for _, rows in groupby(epochs, key=itemgetter("epoch")):
+                self.tell(run, [*rows], trial)
 
     def _wait(self, why: str) -> None:
         self.note_once(why)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from decimal import Decimal
 from importlib.resources import files
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from depth_loss_sweep.reports.references import POINT, Candidate
 from depth_loss_sweep.space import Choices, Interval, Variable, grid_range, parse_affine
 from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection, StudySpec, holds_list, holds_table
 from depth_loss_sweep.spec_check import check_spec, check_weight
-from depth_loss_sweep.usercode import allow, resolve
+from depth_loss_sweep.usercode import Reference, allow, resolve
 from depth_loss_sweep.validation import nearest, validated
 
 # No part of what a run is known by, so that trials that differ by one of these would share their runs; or settled at start.
@@ -39,6 +40,9 @@ SECTIONS = ("study", *SECTION_SETTINGS, *OWN_KINDS, "search", "weights")
 OWN_NAME = re.compile("[a-z][a-z0-9_]{0,39}")
 CODE_KEY = re.compile(r"(search\.)?model\.network|(terms|metrics)\.\w+\.function")
 """The keys that name code of the user's own, data.source apart."""
+
+PLACE = "@"
+"""Before a key among a study's overrides: where the code lies that the key names, seen from the spec's folder. It changes nothing."""
 
 
 def preset_names() -> list[str]:
@@ -109,7 +113,34 @@ def load_placed(given: str, overrides: Mapping[str, Any], text: str | None = Non
     if isinstance(spec.model.pretrained, str):
         found["model.pretrained"] = absolute_weights(spec.model.pretrained, folder)
     moved = {key: place for key, place in found.items() if place != _field(spec, key)}
-    return (load_spec(given, placed | moved, text), placed | moved) if moved else (spec, placed)
+    spec = load_spec(given, placed | moved, text) if moved else spec
+    return spec, placed | moved | _code_places(spec, overrides, expanded(given).parent)
+
+
+def _code_places(spec: StudySpec, overrides: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Where code of the user's own lies that overrides name by paths from the working folder, seen from the spec's folder."""
+    tree: dict[str, Any] = {}
+    lay_all_over(tree, overrides)
+    named = {key: code_in(tree, key) for key in spec.code_keys}
+    return {PLACE + key: _seen_from(folder, value) for key, value in named.items() if value}
+
+
+def _seen_from(folder: Path, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_seen_from(folder, each) for each in value]
+    reference = Reference.parse(value) if isinstance(value, str) else None
+    if not reference or not reference.is_file or expanded(reference.module).is_absolute():
+        return value
+    return f"{Path(relpath(reference.module, folder)).as_posix()}:{reference.name}"
+
+
+def code_in(tree: Mapping[str, Any], key: str) -> Any:
+    """What a spec's tree has for a key that names code of the user's own; nothing where it has none."""
+    if key.startswith("search."):
+        return split_search(tree.get("search", {}))[1].get(key.removeprefix("search."))
+    for part in key.split("."):
+        tree = tree.get(part, {}) if isinstance(tree, Mapping) else {}
+    return tree
 
 
 def _placed_code(key: str, value: Any) -> Any:
@@ -166,7 +197,7 @@ def read_tree(text: str, given: str) -> dict[str, Any]:
 def parse_override(text: str) -> tuple[str, Any]:
     """Split `key=value`; the value is read as TOML, and as plain text where it is none."""
     key, sign, value = text.partition("=")
-    if not sign or not key.strip():
+    if not sign or not key.strip() or key.strip().startswith(PLACE):
         raise SpecError(f"--set {text!r}: expected section.key=value, such as train.epochs=20")
     try:
         return _key(key), tomllib.loads(f"value = {value}", parse_float=Decimal)["value"]
@@ -182,7 +213,8 @@ def _key(text: str) -> str:
 def lay_all_over(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:
     """Put overrides, dotted key to value, into a spec's tables."""
     for key, value in overrides.items():
-        _lay_over(tree, key, value)
+        if not key.startswith(PLACE):
+            _lay_over(tree, key, value)
 
 
 def _lay_over(tree: dict[str, Any], key: str, value: Any) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import (
     OWN_KINDS,
+    PLACE,
     SECTIONS,
+    code_in,
     lay_all_over,
     read_tree,
     split_search,
@@ -29,8 +31,10 @@ def resolved_text(row: Mapping[str, Any], database: str) -> str:
     if row.get("parent"):
         return ""
     spec, tree = stored_spec(row, database), read_tree(row["spec_text"], row["name"])
-    named = {key: _where_named(_given(tree, key), code) for key, code in spec.code_keys.items()}
-    lay_all_over(tree, stored_overrides(row["overrides"]))
+    overrides = stored_overrides(row["overrides"])
+    places = {key: overrides.get(PLACE + key) or code_in(tree, key) for key in spec.code_keys}
+    named = {key: _where_named(places[key], code) for key, code in spec.code_keys.items()}
+    lay_all_over(tree, overrides)
     whole: dict[str, Any] = {
         section: _own_tables(spec, section) or getattr(spec, section).model_dump(mode="json", exclude={"own"})
         for section in SECTIONS[:-1]
@@ -50,15 +54,6 @@ def resolved_text(row: Mapping[str, Any], database: str) -> str:
     return "\n".join(lines)
 
 
-def _given(tree: Mapping[str, Any], key: str) -> Any:
-    """What a spec's tree has for a key that names code of the user's own; None where it has nothing."""
-    if key.startswith("search."):
-        return split_search(tree.get("search", {}))[1].get(key.removeprefix("search."))
-    for part in key.split("."):
-        tree = tree.get(part, {}) if isinstance(tree, Mapping) else {}
-    return tree
-
-
 def _where_named(given: Any, code: Any) -> Any:
     """Code by its digest, at the place where the spec has it: beside the same files it is found again, in folders, too."""
     if isinstance(code, list):
@@ -66,7 +61,7 @@ def _where_named(given: Any, code: Any) -> Any:
         return [_where_named(*pair) for pair in zip(given if is_same else code, code, strict=True)]
     found, place = Reference.parse(code), Reference.parse(given) if isinstance(given, str) else None
     if not found or not place or found.name != place.name or Path(found.module).name != Path(place.module).name:
-        return code  # no code of the user's own; or named by --set, from a folder that is nobody else's
+        return code  # no code of the user's own
     return str(Reference(place.module, place.name, found.digest))
 
 

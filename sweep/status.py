@@ -31,8 +31,9 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
     spec = stored_spec(row, store.shown_url)
     state, worker = state_of(store, home, row)
     trials = _counts(store, select(TRIAL.c.state, func.count()).where(TRIAL.c.study == name).group_by(TRIAL.c.state))
-    decision, best, confirmation, answered = study_decision(store, row, spec)
-    front = study_front(store, row, spec)
+    answer = study_decision(store, row, spec)
+    decision, best, confirmation = answer.decision, answer.named, answer.confirmation
+    front = study_front(store, row, spec, answer)
     both = [measure(each.column, spec) for each in spec.objectives]
     of_study = _runs_of(name)
     outcomes = (
@@ -61,7 +62,7 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
         "front": front.as_dict() if front else None,
         "cost": study_cost(store, name).as_dict(),
         "diverged": [_diverged(row) for row in _listed(store, name, RUN.c.outcome == "non_finite", most)],
-        "instability": study_instability(store, name, answered).as_dict(),
+        "instability": study_instability(store, name, answer.trials).as_dict(),
         "failed": [_failed(row) for row in _listed(store, name, RUN.c.state == "failed", most)],
         "created": row["created"],
         "updated": row["updated"],

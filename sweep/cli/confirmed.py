@@ -42,7 +42,7 @@ def table(confirmation: "Confirmation", measure: Measure, finding: "Cost") -> li
         "n",
         f"{confirmation.part} {measure.label}{unit}",
         "95 %",
-        "gain over equal",
+        f"gain over equal{unit}",
         "95 %",
         "%",
         "broke",

@@ -14,6 +14,7 @@ from depth_loss_sweep.data.registry import source_forms
 from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.outputs import check_outputs, file_at, folder_at
 from depth_loss_sweep.paths import absolute_source
+from depth_loss_sweep.words import counted
 
 
 def _data_settings(source: str, set_: list[str] | None) -> Any:
@@ -48,14 +49,14 @@ def check(
 
 def _check_lines(checked: Any) -> list[str]:
     """What `sweep data check` prints; what is wrong comes last, so that it is not scrolled away."""
-    counted = {"folders": checked.folders, "sizes": checked.sizes, "split": checked.parts}
+    numbers = {"folders": checked.folders, "sizes": checked.sizes, "split": checked.parts}
     texts = {
         key: ", ".join(f"{n} {name or 'in no split folder'}" for name, n in part.items())
-        for key, part in counted.items()
+        for key, part in numbers.items()
     }
     lines = [
         f"source     {checked.source}",
-        f"pictures   {checked.pictures} of {checked.scenes} scenes ({texts['folders']})",
+        f"pictures   {checked.pictures} of {counted(checked.scenes, 'scene')} ({texts['folders']})",
         f"sizes      {texts['sizes'] or 'none'}",
         f"split      {checked.split_error or texts['split']}",
     ]

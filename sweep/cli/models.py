@@ -13,6 +13,7 @@ from depth_loss_sweep.cli.printing import plain, print_json
 from depth_loss_sweep.data.registry import source_forms
 from depth_loss_sweep.outputs import folder_at
 from depth_loss_sweep.paths import Home, absolute_source, expanded
+from depth_loss_sweep.words import counted
 
 MILLIMETRES = 1000
 """How many units of a depth PNG a metre usually is."""
@@ -58,7 +59,7 @@ def _evaluation_lines(evaluation: Mapping[str, Any]) -> list[str]:
     from depth_loss_sweep.reports.quotes import read_before
 
     columns = ("model", "median", "mean_map")
-    images = "1 image" if evaluation["images"] == 1 else f"{evaluation['images']} images"
+    images = counted(evaluation["images"], "image")
     lines = [f"{'metric':16}{'unit':8}" + "".join(f"{c:>12}" for c in columns) + f"   ({images}, {evaluation['part']})"]
     for metric in evaluation["model"]:
         unit = _unit(metric, evaluation.get("units", {}))
@@ -74,7 +75,7 @@ def _unit(metric: str, own: Mapping[str, str]) -> str:
     from depth_loss_sweep.reports.measures import NO_UNIT
 
     unit = own.get(metric) or measure(f"metric_{metric}").unit
-    return {NO_UNIT: "none", "fraction": "%", "log₁₀": "log10"}.get(unit, unit)
+    return {NO_UNIT: "-", "fraction": "%", "log₁₀": "log10"}.get(unit, unit)
 
 
 def _cell(value: float | None, factor: int) -> str:
@@ -121,4 +122,4 @@ def predict(
 
 def _left_out(files: Sequence[Path]) -> str:
     names = plain(", ".join(path.name for path in files[:3])) + (", ..." if len(files) > 3 else "")
-    return f"left out {len(files)} {'file' if len(files) == 1 else 'files'} (no photograph, or a depth map): {names}"
+    return f"left out {counted(len(files), 'file')} (no photograph, or a depth map): {names}"

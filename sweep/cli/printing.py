@@ -37,5 +37,5 @@ def trial_ahead(study: Mapping[str, Any]) -> str:
     """The trial that is ahead, called as the report calls it, with all that it is made of."""
     best = study["best"]
     made_of = spec_recipe(best["weights"], best["params"])
-    value = f": {study['objective']} {best['value']:.4g}" if best["value"] is not None else ""
+    value = f": {best['said']}" if best["said"] else ""
     return f"trial {best['trial']}, {best['verdict']}{value} ({made_of})"

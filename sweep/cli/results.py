@@ -136,7 +136,9 @@ def _named_lines(analysis: "Analysis") -> list[str]:
     fields = {name: written(value) for name, value in beside_weights(named.params).items()}
     parts = fields | {term: f"{weight:.6g}" for term, weight in named.weights.items() if weight}
     width = max(10, *map(len, parts))
-    value = f": {analysis.record.objective} {decision.mean:.4g}" if decision.mean is not None else ""
+    value = (
+        f": {analysis.record.objective} {analysis.ranking.write(decision.mean)}" if decision.mean is not None else ""
+    )
     return [
         f"trial {named.number}, {verdict(decision)}{value}",
         *(f"{name:{width}} {value}" for name, value in parts.items()),

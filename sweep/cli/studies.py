@@ -58,8 +58,9 @@ def _print_group(store: "Store", place: Home, name: str, as_json: bool) -> None:
     width = max(map(len, [*states, *(each["name"] for each in group["left"])]), default=0)
     for study in states.values():
         trials = study["trials"]
-        counts = f"{trials['complete']} of {trials['total']} trials, {_counted(study['state'], study['runs'])}"
-        print(f"  {study['name']:{width}}  {study['state']:11}  {counts or 'none yet'}; {study['headline']}")
+        runs = _counted(study["state"], study["runs"]) or "no runs yet"
+        counts = f"{trials['complete']} of {counted(trials['total'], 'trial')}, {runs}"
+        print(f"  {study['name']:{width}}  {study['state']:11}  {counts}; {study['headline']}")
     for each in group["left"]:
         if each["name"] not in states or states[each["name"]]["state"] == "finished":
             what = "to grow" if each["name"] in states else "to come"

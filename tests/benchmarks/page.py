@@ -16,7 +16,7 @@ import optuna
 from optuna.visualization import plot_contour, plot_optimization_history, plot_parallel_coordinate, plot_slice
 
 from depth_loss_sweep.reports.analysis import Analysis
-from depth_loss_sweep.reports.page import write_report
+from depth_loss_sweep.reports.page import render, write_document
 from depth_loss_sweep.reports.records import StudyRecord
 from tests.reports.conftest import make_study
 
@@ -39,7 +39,7 @@ def measure(quick: bool) -> dict[str, dict[str, float]]:
 
 def _page(record: StudyRecord, folder: Path, browser: Any) -> dict[str, float]:
     start = time.process_time()
-    path = write_report([record], folder / "report.html")
+    path = write_document(render([record]), folder / "report.html")
     found: dict[str, float] = {"writing it (CPU s)": time.process_time() - start}
     found["size (MB)"] = path.stat().st_size / 1e6
     if browser:

@@ -223,7 +223,7 @@ def test_a_png_comes_first_and_of_others_there_is_one(tmp_path, ramp):
     np.save(tmp_path / "scene" / "1_depth.npy", ramp + 1)
     source = open_source(DataSettings(source=f"pairs:{tmp_path}"))
     np.testing.assert_allclose(source.load(source.items()[0])[1], ramp, atol=6e-4)
-    assert source.notes == ["1 depth files are not read, since there is a NAME_depth.png (scene/1_depth.npy)"]
+    assert source.notes == ["1 depth file is not read, since there is a NAME_depth.png (scene/1_depth.npy)"]
     (tmp_path / "scene" / "1_depth.png").unlink()
     _tiff(tmp_path / "scene" / "1_depth.tiff", ramp)
     source = open_source(DataSettings(source=f"pairs:{tmp_path}"))
@@ -237,7 +237,7 @@ def test_a_jpeg_or_png_comes_before_other_pictures_of_its_name(tmp_path, ramp):
     Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "scene" / "1.webp")
     source = open_source(DataSettings(source=f"pairs:{tmp_path}"))
     assert source.load(source.items()[0])[0].shape == (24, 32, 3)
-    assert source.notes == ["1 pictures are not read, since there is a JPEG or PNG of that name (scene/1.webp)"]
+    assert source.notes == ["1 picture is not read, since there is a JPEG or PNG of that name (scene/1.webp)"]
 
 
 def test_a_mask_is_not_passed_over(tmp_path, ramp):
@@ -282,7 +282,7 @@ def test_a_preview_that_lies_about_is_no_fault(tmp_path, ramp):
     Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "scene" / "1.png")
     source = open_source(DataSettings(source=f"pairs:{tmp_path}"))
     assert [item.key for item in source.items()] == ["scene/1"]
-    assert source.notes == ["1 pictures are not read, since they have no depth beside them (scene/preview.webp)"]
+    assert source.notes == ["1 picture is not read, since no depth lies beside (scene/preview.webp)"]
 
 
 def test_webp_and_pfm_are_found_by_their_names(tmp_path, ramp):

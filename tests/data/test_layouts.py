@@ -80,7 +80,7 @@ def test_tum_pictures_without_depth_are_said(tmp_path):
     write_tum(tmp_path, {"1.000000": "1.010000", "3.000000": "3.050000"}, listed=False)
     source = opened(f"tum:{tmp_path}")
     assert [item.key for item in source.items()] == ["rgb/1.000000.png"]
-    assert source.notes == ["1 pictures are left out, since no depth was taken within 0.02 s of them"]
+    assert source.notes == ["1 picture is left out, since no depth was taken within 0.02 s"]
 
 
 def test_association_takes_the_closest_first():
@@ -127,7 +127,7 @@ def test_kitti_drives_are_scenes(tmp_path):
         ("2011_09_26_drive_0002_sync", "val"),
     }
     assert len(source.items()) == 4 and depth_of(source) == {10.0}
-    assert source.notes[0].startswith("2 pictures are left out, since they have no depth (raw/2011_09_26/")
+    assert source.notes[0].startswith("2 pictures are left out, since there is no depth (raw/2011_09_26/")
 
 
 def test_kitti_depth_without_its_picture_is_bad(tmp_path):
@@ -216,10 +216,10 @@ def test_lists_say_what_they_leave_out_and_drop(rooms):
     line = " ".join(pair("a", "/else/where/"))
     (rooms / "l.txt").write_text(f"{line} 1\n{line} 1\n{' '.join(pair('b', '/else/where/'))}\nx.jpg None 1\n")
     assert opened(f"list:{rooms / 'l.txt'}").notes == [
-        "1 lines are left out, since their depth is None",
+        "1 line is left out, with None for depth",
         f"pictures: paths are taken below {rooms} without their first folders (else/where/)",
         f"depth: paths are taken below {rooms} without their first folders (else/where/)",
-        "1 pairs are listed more than once, and count once",
+        "1 pair is listed more than once, and taken once",
     ]
 
 
@@ -396,6 +396,23 @@ def test_a_wrong_source_is_told_the_right_one(tmp_path):
         prepare(settings, tmp_path / "cache")
     with pytest.raises(DataError, match=rf"holds no depth of KITTI; .*{re.escape(hint)}"):
         check_source(DataSettings(source=f"kitti:{tmp_path / 't'}"))
+
+
+def test_damage_is_no_sign_of_another_layout(tmp_path):
+    """A file that isn't where the source expects it is."""
+    root = tmp_path / "pictures"
+    write_scannet(root)
+    files = {"rgb_files": "{scene}/color/{name}.jpg", "depth_files": "{scene}/depth/{name}.png"}
+    settings = DataSettings(source=f"list:{root}", split="random", **files)
+    depth, hint = root / "scene0000_00" / "depth" / "0.png", f"this looks like ScanNet: use scannet:{root}"
+    depth.write_bytes(b"no")
+    with pytest.raises(DataError, match=re.escape(str(depth))) as damaged:
+        prepare(settings, tmp_path / "cache")
+    assert hint not in str(damaged.value) and hint not in check_source(settings).notes
+    depth.unlink()
+    with pytest.raises(DataError, match=re.escape(hint)):
+        prepare(settings, tmp_path / "cache")
+    assert hint in check_source(settings).notes
 
 
 def test_a_source_without_a_path_is_not_guessed_at(tmp_path, monkeypatch):

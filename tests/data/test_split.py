@@ -97,7 +97,7 @@ def test_folders_are_taken_as_they_are():
     ("scenes", "folders", "message"),
     [
         (["a", "b"], ["val", "test"], "has no train/ folder"),
-        (["a", "b"], ["train", None], "1 pictures lie beside train/"),
+        (["a", "b"], ["train", None], "1 picture lies beside train/"),
         (["a", "a"], ["train", "train"], "no val/ folder and 1 training scene"),
     ],
 )

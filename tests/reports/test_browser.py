@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from depth_loss_sweep.reports.findings import Made
-from depth_loss_sweep.reports.page import write_report
-from depth_loss_sweep.reports.paper_page import write_paper
+from depth_loss_sweep.reports.page import render, write_document
+from depth_loss_sweep.reports.paper_page import render_paper
 from tests.reports.test_paper import World, trained
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -47,7 +47,7 @@ def open_page(browser, path, **options):
 @pytest.mark.parametrize("options", [{"diverged": (4,), "trials": 5, "panels": 2}, {"kind": "simplex", "trials": 6}])
 def test_every_figure_is_drawn_offline_without_an_error(browser, study, tmp_path, options):
     """No console message, no request to anywhere, marks in every figure, and a phone needs no sideways scrolling."""
-    path = write_report([study(name="<b>&", **options)], tmp_path / "report.html")
+    path = write_document(render([study(name="<b>&", **options)]), tmp_path / "report.html")
     page, said, asked = open_page(browser, path, viewport={"width": 400, "height": 800}, color_scheme="dark")
     assert said == [] and asked == []
     assert page.evaluate(
@@ -61,7 +61,7 @@ def test_every_figure_is_drawn_offline_without_an_error(browser, study, tmp_path
 @pytest.mark.parametrize("kind", ["line", "grid", "simplex", "points"])
 def test_the_answer_is_one_screen(browser, study, tmp_path, kind):
     """Whatever the study, all that stands before the first fold is seen at once on a desk, its figures drawn."""
-    path = write_report([study(kind, trials=4)], tmp_path / "report.html")
+    path = write_document(render([study(kind, trials=4)]), tmp_path / "report.html")
     page, said, _ = open_page(browser, path, viewport={"width": 1440, "height": 900})
     page.reload()
     page.wait_for_function("document.querySelector('.hero .main-svg')")
@@ -71,7 +71,7 @@ def test_the_answer_is_one_screen(browser, study, tmp_path, kind):
 
 def test_a_line_is_switched_to_differences(browser, study, tmp_path):
     """The axis says what they are differences to; trivial predictors, which have none, go, and come back."""
-    path = write_report([study(trials=4)], tmp_path / "report.html")
+    path = write_document(render([study(trials=4)]), tmp_path / "report.html")
     page, said, _ = open_page(browser, path)
     page.select_option("#study-1-hero select", "differences")
     page.wait_for_function(
@@ -86,7 +86,7 @@ def test_a_line_is_switched_to_differences(browser, study, tmp_path):
 
 def test_menus_tables_and_switches_work(browser, study, tmp_path):
     """Another measure is drawn, the trivial predictors go away, a heading sorts."""
-    path = write_report([study(trials=3)], tmp_path / "report.html")
+    path = write_document(render([study(trials=3)]), tmp_path / "report.html")
     page, said, _ = open_page(browser, path)
     title = "#study-1-epochs-val .ytitle"
     assert page.text_content(title) == "RMSE (m)"
@@ -106,7 +106,7 @@ def test_menus_tables_and_switches_work(browser, study, tmp_path):
 def test_no_control_leads_out_of_the_page(browser, study, tmp_path):
     """Every button, link, switch and menu is used: nothing is asked for, no other page opens, no button sends a figure away."""
     record = replace(study(trials=3, panels=1, epochs=3), resolved="[study]\n")
-    path = write_report([record], tmp_path / "report.html")
+    path = write_document(render([record]), tmp_path / "report.html")
     page, said, asked = open_page(browser, path)
     opened = []
     page.on("popup", lambda other: opened.append(other.url))
@@ -133,7 +133,7 @@ def test_the_whole_spec_is_saved_from_the_page(browser, study, tmp_path):
     """A link in the page saves it, letter by letter, and it is shown below the link."""
     resolved = '[study]\nname = "α & <b>"\nseeds = [0]\n'
     record = replace(study("point", trials=1, name="own"), resolved=resolved)
-    page, said, asked = open_page(browser, write_report([record], tmp_path / "report.html"))
+    page, said, asked = open_page(browser, write_document(render([record]), tmp_path / "report.html"))
     with page.expect_download() as saved:
         page.click("#study-1-origin a[download]")
     assert saved.value.suggested_filename == "own.toml"
@@ -144,7 +144,7 @@ def test_the_whole_spec_is_saved_from_the_page(browser, study, tmp_path):
 
 def test_a_switch_keeps_what_was_zoomed_into(browser, study, tmp_path):
     """The trivial predictors go, the range that a reader chose stays; another measure has its own heights."""
-    path = write_report([study(trials=3)], tmp_path / "report.html")
+    path = write_document(render([study(trials=3)]), tmp_path / "report.html")
     page, said, _ = open_page(browser, path)
     shown = "document.getElementById('study-1-hero-means')._fullLayout"
     zoomed = {"xaxis.range": [0.1, 0.4], "yaxis.range": [0.5, 0.6]}
@@ -165,7 +165,9 @@ def test_a_switch_keeps_what_was_zoomed_into(browser, study, tmp_path):
 def paper_page(tmp_path_factory):
     """The page of a group of studies that was trained to its end."""
     records, _ = trained(World(onset=0.5))
-    return write_paper("paper-small", records, (), tmp_path_factory.mktemp("paper") / "report.html", Made())
+    return write_document(
+        render_paper("paper-small", records, (), Made()), tmp_path_factory.mktemp("paper") / "report.html"
+    )
 
 
 @pytest.mark.parametrize("width", [1440, 390])

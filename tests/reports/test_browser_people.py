@@ -9,7 +9,7 @@ from depth_loss_sweep.reports.comparison_page import render_comparison
 from depth_loss_sweep.reports.findings import Made
 from depth_loss_sweep.reports.index_page import Entry, Trend, render_index
 from depth_loss_sweep.reports.page import render, write_document
-from depth_loss_sweep.reports.paper_page import write_paper
+from depth_loss_sweep.reports.paper_page import render_paper
 from depth_loss_sweep.reports.slides import render_slides, study_slides
 from tests.reports import test_browser
 from tests.reports.conftest import make_study
@@ -41,7 +41,7 @@ def index():
 
 def paper(path):
     """The page of a group that was trained to its end."""
-    write_paper("paper-small", trained(World(onset=0.5))[0], (), path, Made())
+    write_document(render_paper("paper-small", trained(World(onset=0.5))[0], (), Made()), path)
 
 
 KINDS = {

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from depth_loss_sweep.reports.page import write_report
+from depth_loss_sweep.reports.page import render, write_document
 from tests.reports import test_browser
 from tests.reports.test_browser_pages import until
 
@@ -28,7 +28,7 @@ def page(browser, study, tmp_path):
     moved = {
         run: replace(own, prediction=own.truth + np.float32(1)) for run, own in record.panels.items() if run in last
     }
-    path = write_report([replace(record, panels=record.panels | moved)], tmp_path / "report.html")
+    path = write_document(render([replace(record, panels=record.panels | moved)]), tmp_path / "report.html")
     opened = browser.new_page(viewport={"width": 1000, "height": 800}, reduced_motion="no-preference")
     opened.set_default_timeout(0)
     said = []

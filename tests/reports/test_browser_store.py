@@ -7,7 +7,7 @@ from pathlib import Path
 
 from depth_loss_sweep.api import Report
 from depth_loss_sweep.reports.analysis import Analysis
-from depth_loss_sweep.reports.page import run_table, write_report
+from depth_loss_sweep.reports.page import render, run_table, write_document
 from depth_loss_sweep.reports.page_data import FORMATS
 from tests.reports import test_browser
 from tests.reports.test_browser import open_page
@@ -29,7 +29,7 @@ ROW = "#study-1-trials tr.selected td:first-child"
 def test_one_trial_is_selected_everywhere(browser, study, tmp_path):
     """A click on a point opens its card, marks its row and its points; arrow keys go on, Escape closes, the address opens it anew."""
     record = replace(study(trials=5, panels=1), resolved='[study]\nname = "own"\n')
-    path = write_report([record], tmp_path / "report.html")
+    path = write_document(render([record]), tmp_path / "report.html")
     page, said, asked = open_page(browser, path, viewport={"width": 1440, "height": 900})
     page.wait_for_function(ALIVE)
     page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
@@ -59,7 +59,7 @@ def test_one_trial_is_selected_everywhere(browser, study, tmp_path):
 
 def test_a_page_in_a_notebooks_frame_works(browser, study, tmp_path):
     """A click opens a card, Escape closes it, and a contents link unfolds its section and goes there instead of loading the notebook."""
-    shown = Report(write_report([study(trials=3, epochs=2)], tmp_path / "report.html"))
+    shown = Report(write_document(render([study(trials=3, epochs=2)]), tmp_path / "report.html"))
     notebook = tmp_path / "notebook.html"
     notebook.write_text(f"<!doctype html><h1>Notebook</h1>{shown._repr_html_()}", encoding="utf-8")
     page = browser.new_page(viewport={"width": 1440, "height": 900})
@@ -94,7 +94,7 @@ def saved(page, button):
 def test_a_long_table_is_filtered_sorted_and_saved(browser, study, tmp_path):
     """Few of its rows are in the page, whichever are seen; what is saved is what the filter leaves, every column of it."""
     record = study(trials=200, seeds=2, epochs=2, diverged=(3,))
-    path = write_report([record], tmp_path / "report.html")
+    path = write_document(render([record]), tmp_path / "report.html")
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.set_default_timeout(0)
     page.goto(path.as_uri())
@@ -133,7 +133,7 @@ def test_a_long_table_is_filtered_sorted_and_saved(browser, study, tmp_path):
 
 def test_numbers_are_written_as_python_writes_them(browser, study, tmp_path):
     """Digits, zeros, powers of ten, what is missing and what is infinite."""
-    path = write_report([study(trials=2, epochs=1)], tmp_path / "report.html")
+    path = write_document(render([study(trials=2, epochs=1)]), tmp_path / "report.html")
     page = browser.new_page()
     page.goto(path.as_uri())
     values = [s * m * 10.0**p for s in (1, -1) for p in range(-7, 8) for m in (1, 1.2345, 9.9996, 5.05)] + [
@@ -150,7 +150,7 @@ def test_numbers_are_written_as_python_writes_them(browser, study, tmp_path):
 
 def test_a_crowd_of_points_is_few_nodes_that_answer(browser, study, tmp_path):
     """Every figure of 450 trials is drawn by few nodes; a point of it is found by the pointer, and stays where it is zoomed."""
-    path = write_report([study(trials=450, seeds=2, epochs=2)], tmp_path / "report.html")
+    path = write_document(render([study(trials=450, seeds=2, epochs=2)]), tmp_path / "report.html")
     page, said, _ = open_page(browser, path, viewport={"width": 1440, "height": 900})
     page.wait_for_function(ALIVE)
     assert page.evaluate("document.querySelectorAll('*').length") < 12_000

@@ -15,7 +15,7 @@ from depth_loss_sweep.reports import wording
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.charts import OUTCOME_COLOURS
 from depth_loss_sweep.reports.hero import hero
-from depth_loss_sweep.reports.page import baseline_table, render, run_table, trial_table, write_report
+from depth_loss_sweep.reports.page import baseline_table, render, run_table, trial_table, write_document
 from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.reports.sections import study_sections
 
@@ -202,37 +202,37 @@ def test_several_studies_share_a_page(study):
 
 def test_writing_is_atomic(study, tmp_path):
     """The file is whole, and nothing else is left beside it."""
-    path = write_report([study(trials=1)], tmp_path / "new" / "report.html")
+    path = write_document(render([study(trials=1)]), tmp_path / "new" / "report.html")
     assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
 
 
 def test_a_failed_write_leaves_the_old_report(study, tmp_path, monkeypatch):
     """And no half-written file."""
-    path = write_report([study(trials=1)], tmp_path / "report.html")
+    path = write_document(render([study(trials=1)]), tmp_path / "report.html")
     before = path.stat().st_size
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        write_report([study(trials=2)], path)
+        write_document(render([study(trials=2)]), path)
     assert path.stat().st_size == before and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_killed_writer_leaves_its_file_to_the_next(study, tmp_path):
     """The temporary file has one name, so that kills leave one; and a failed write names the page, not it."""
     (tmp_path / ".report.html.tmp").write_bytes(b"x" * 10_000_000)
-    path = write_report([study(trials=1)], tmp_path / "report.html")
+    path = write_document(render([study(trials=1)]), tmp_path / "report.html")
     assert path.read_bytes().startswith(b"<!") and [p.name for p in tmp_path.iterdir()] == ["report.html"]
     with pytest.raises(OSError, match="Is a directory") as caught:
         (tmp_path / "folder").mkdir()
-        write_report([study(trials=1)], tmp_path / "folder")
+        write_document(render([study(trials=1)]), tmp_path / "folder")
     assert caught.value.filename == str(tmp_path / "folder") and len(list(tmp_path.iterdir())) == 2
 
 
-def test_two_writers_at_once_leave_a_whole_page(study, tmp_path, monkeypatch):
+def test_two_writers_at_once_leave_a_whole_page(tmp_path):
     """As where `--watch` meets another report: whoever comes second waits, and nobody reads a half."""
-    monkeypatch.setattr("depth_loss_sweep.reports.page.render", lambda records: f"<html>{records[0] * 200_000}</html>")
     path, seen = tmp_path / "report.html", []
-    threads = [threading.Thread(target=lambda c=c: [write_report([c], path) for _ in range(30)]) for c in "abcd"]
+    pages = [f"<html>{c * 200_000}</html>" for c in "abcd"]
+    threads = [threading.Thread(target=lambda p=p: [write_document(p, path) for _ in range(30)]) for p in pages]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):

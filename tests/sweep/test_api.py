@@ -109,6 +109,19 @@ def test_its_answer_and_numbers(lab, study, capsys) -> None:
     assert record.name == "trial 0, seed 0" and record.weights["silog"] == 0.9
 
 
+def test_epochs_of_runs_taken_over_are_handed_on(lab, study) -> None:
+    """In order, once, and as they were handed over when they were trained."""
+    seen: list[Record] = []
+    settings = {**LINE, "search": {"w": [0.3, 0.45]}, "seeds": 1}
+    again = dls.Study("again", home=lab.home.root, **settings).run(workers=0, on_record=seen.append)
+    again.run(workers=0, on_record=seen.append)
+    assert [(record.study, record.trial, record.epoch) for record in seen] == [
+        ("again", trial, epoch) for trial in (0, 1) for epoch in (1, 2)
+    ]
+    before = [record.values for record in study.seen if (record.trial, record.seed) == (1, 0)]
+    assert [record.values for record in seen[:2]] == before and seen[0].params == {"w": 0.3}
+
+
 def test_it_shows_in_a_notebook(study, lab, tmp_path) -> None:
     """The answer over a small table, and the page in a frame."""
     shown = study._repr_html_()

@@ -43,6 +43,14 @@ def test_a_missing_folder_is_named(lab, capsys) -> None:
     one_line(capsys, "/nowhere/at/all")
 
 
+@pytest.mark.parametrize("command", [("start", "demo", "--workers", "0"), ("status",), ("resume", "demo")])
+def test_a_home_that_is_a_file_is_said(tmp_path: Path, capsys, command: tuple[str, ...]) -> None:
+    """Whether the command would make the home or look into it."""
+    (tmp_path / "home").write_text("mine")
+    assert run([*command, "--home", str(tmp_path / "home")]) == 2
+    one_line(capsys, str(tmp_path / "home"), "file", "--home")
+
+
 def test_a_truncated_picture_is_named(lab, capsys, pairs: Path) -> None:
     """A PNG that was cut off is named; nothing is trained on half of it."""
     file = pairs / "scene_1" / "0.png"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 from contextlib import closing
@@ -75,14 +76,16 @@ def test_the_winner_is_held_against_equal_weights_single_terms_and_reference_poi
 
 
 def test_status_best_page_and_export_say_the_same(confirmed, capsys, tmp_path) -> None:
-    """One sentence, from one function; the confirming study itself is not listed."""
+    """One sentence, from one function, values with their unit; the confirming study itself is not listed."""
     found = shown(confirmed, capsys, "confirm", "line")
     said = found["confirmed"]
     assert "better than equal weights" in said or "no difference from equal weights" in said or "worse" in said
     assert shown(confirmed, capsys, "status", "line")["confirmed"] == said
     assert shown(confirmed, capsys, "best", "line")["confirmation"]["quoted"]
-    assert confirmed.run("best", "line") == 0
-    assert said in capsys.readouterr().out
+    for command in ("status", "best"):
+        assert confirmed.run(command, "line") == 0
+        out = capsys.readouterr().out
+        assert said in out and re.search(r"trial [01], [a-z ,]+: val_rmse [0-9.]+\xa0m\b", out)
     assert confirmed.run("report", "line") == 0
     page = confirmed.home.report("line").read_text(encoding="utf-8")
     assert "What may be quoted?" in page and "study-1-confirmed" in page
@@ -139,6 +142,20 @@ def test_what_cannot_be_confirmed_is_refused_in_a_line(lab, capsys, name: str) -
     assert lab.run("confirm", name, "--workers", "0") == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert [row["name"] for row in lab.store.studies()] == ["line"]
+
+
+def test_what_is_confirmed_is_said_before_it_begins(lab, capsys) -> None:
+    """Who, beside how many, and that one seed chose it; nothing where all is trained."""
+    begin(lab, seeds="[0]")
+    for errors in (
+        r"line: trial [01] \(.*\) and [67] others are trained under 2 fresh seeds; it was chosen under 1 seed, an ane",
+        "",
+    ):
+        capsys.readouterr()
+        assert lab.run("confirm", "line", "--seeds", "2", "--workers", "0") == 0
+        said = capsys.readouterr().err
+        assert re.search(errors, said) if errors else not said
+        made_learnt(lab)
 
 
 @pytest.mark.parametrize("command", [("confirm", "line", "--seeds", "2"), ("resume", "line")])

@@ -117,7 +117,8 @@ def test_a_study_at_work_is_drawn(lab, width: int) -> None:
     for words in ("0 of 3 trials", "1 of 6 runs done, 1 training", "time left not known yet", "s left", "no val_rmse yet",
                   "trial 1 seed 1", "2 of 3 epochs, val_rmse "):  # fmt: skip
         assert words in text
-    assert "3 of 3 trials" in text and "6 of 6 runs done; lowest val_rmse" in text
+    assert "3 of 3 trials" in text
+    assert re.search(r"6 of 6 runs done; lowest val_rmse [0-9.]+\xa0m at w 0", text)
     assert "looking" not in text.rsplit("3 of 3 trials", 1)[1]
 
 

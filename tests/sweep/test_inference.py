@@ -56,7 +56,7 @@ def test_evaluates_every_picture_of_a_source(lab, capsys, pairs: Path, tmp_path:
     assert lab.run(*evaluate, "all") == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     units = {row[0]: row[1] for row in rows[1:-1]}
-    assert (units["rmse"], units["abs_rel"], units["delta1"]) == ("m", "none", "%")
+    assert (units["rmse"], units["abs_rel"], units["delta1"]) == ("m", "-", "%")
     table = {row[0]: row[2:] for row in rows[1:-1]}
     assert float(table["delta1"][0]) == pytest.approx(100 * found["all"]["model"]["delta1"], abs=1e-3)
 

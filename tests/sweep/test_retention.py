@@ -54,7 +54,7 @@ def test_none_keeps_the_result_and_changes_no_number(lab, reference, workers: st
     assert lab.run("report", "line") == 0
     capsys.readouterr()
     assert lab.run("doctor") == 0
-    assert "runs: 6, their files sound" in capsys.readouterr().out
+    assert "6 runs, all files sound" in capsys.readouterr().out
 
 
 def test_a_model_that_was_not_kept_is_said(lab, tmp_path: Path, capsys) -> None:

@@ -12,7 +12,7 @@ from depth_loss_sweep import usercode
 from depth_loss_sweep.closure import keep, read_code
 from depth_loss_sweep.errors import CodeError, SweepError
 from depth_loss_sweep.growth import fixed_hash, grown_hash
-from depth_loss_sweep.spec_file import kept_overrides, load_spec
+from depth_loss_sweep.spec_file import kept_overrides, load_placed, load_spec, parse_override, stored_spec
 from depth_loss_sweep.spec_text import resolved_text
 from depth_loss_sweep.usercode import Reference, allow, known, load, resolve, shown
 
@@ -213,6 +213,15 @@ def test_a_downloaded_spec_finds_the_same_code_in_its_folders(desk: Path) -> Non
     row = {"name": "mine", "spec_text": study.spec.text, "overrides": kept_overrides(study.spec, study.overrides)}
     (desk / "python.toml").write_text(resolved_text(row, "sweep.db"))
     assert fixed_hash(load_spec("python.toml")) == fixed_hash(study.spec)
+    for given, folder in (("specs/mine.toml", desk / "specs"), ("table-2", desk)):  # --set, from the working folder
+        overrides = dict(
+            map(parse_override, ("terms.x.function=nets/deep/losses.py:berhu", "data.source=pics.py:Pictures"))
+        )
+        spec, placed = load_placed(given, {**overrides, "weights.x": 1})
+        row = {"name": spec.name, "spec_text": spec.text, "overrides": kept_overrides(spec, placed)}
+        assert fixed_hash(stored_spec(row, "sweep.db")) == fixed_hash(spec)
+        (folder / "set.toml").write_text(resolved_text(row, "sweep.db"))
+        assert fixed_hash(load_spec(str(folder / "set.toml"))) == fixed_hash(spec)
     (desk / "nets" / "deep" / "layers.py").write_text("")
     with pytest.raises(CodeError, match="is other code than"):
         load_spec(str(desk / "specs" / "again.toml"))
