@@ -265,7 +265,7 @@ BAD_LISTS = {
     "another encoding": ("zimmer_\xfc/a.jpg a.png\n".encode("latin-1"), "is not UTF-8 text"),
     "nothing": ("\n\n", "names no pictures; expected lines of RGB DEPTH"),
     "a quote that is open": ('"a,b\nc,d\n', "is no CSV file"),
-    "only None": ("a.jpg None\n", "names no pictures; .*1 lines are left out"),
+    "only None": ("a.jpg None\n", "names no pictures; .*1 line is left out"),
     "two depths": (
         f"{' '.join(pair('a'))}\na/rgb_00000.jpg b/sync_depth_00000.png\n",
         "a/rgb_00000.jpg is listed with .*a/sync_depth_00000.png and with .*keep one of the two",
