@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
+from depth_loss_sweep.coordinator import Coordinator
 from depth_loss_sweep.cores import usable_cores
 from depth_loss_sweep.errors import SweepError
 from depth_loss_sweep.executors import EXECUTORS, Event, RunRequest, make_executor
@@ -127,13 +128,32 @@ class Beaten(InstantExecutor):
         """One at a time."""
         return int(not self.events)
 
+    def poll(self, timeout: float) -> list[Event]:
+        """One after the other."""
+        return [self.events.pop(0)] if self.events else []
+
+
+class Counting(Silent):
+    """Remembers how many runs were queued and trained."""
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[int, int]] = set()
+
+    def update(self, coordinator: Coordinator) -> None:
+        """Now."""
+        self.seen.add((coordinator.queued, len(coordinator.training)))
+
 
 def test_a_run_that_others_finish_meanwhile_is_taken_up(tmp_path: Path) -> None:
-    """Whatever then becomes of the worker that was to train it is nobody's failure, and its job finds nothing to do."""
-    executor = Beaten()
-    session = Session(Home(tmp_path), None, 1, "cpu", executor, "test", Silent(), lambda: False)
+    """Whatever then becomes of the worker that was to train it is nobody's failure, and its job finds nothing to do.
+
+    Until a worker begins it, it is queued, and not trained.
+    """
+    executor, display = Beaten(), Counting()
+    session = Session(Home(tmp_path), None, 1, "cpu", executor, "test", display, lambda: False)
     executor.store = session.open(create=True)
     assert start(grid_spec(2), {}, session).finished
     runs = executor.store.runs("growth")
     assert [(run["state"], run["attempts"]) for run in runs] == [("finished", 1)] * 2
+    assert (1, 0) in display.seen
     assert not any((session.home.run(run["run"]) / SLURM).exists() for run in runs)
