@@ -15,13 +15,13 @@ from typing import Any
 from depth_loss_sweep.answer import race_of, seed_values
 from depth_loss_sweep.errors import StorageError
 from depth_loss_sweep.executors import UNFIT, Event, RunRequest
-from depth_loss_sweep.model.checkpoint import CHECKPOINT, free_finished
+from depth_loss_sweep.model.checkpoint import CHECKPOINT
 from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.progress import Progress
 from depth_loss_sweep.projection import TOLD, Projection, Suggester
 from depth_loss_sweep.pruning import goes_on, pruned_at
 from depth_loss_sweep.queries import NewRun
-from depth_loss_sweep.retention import kept, settled
+from depth_loss_sweep.retention import free_finished, kept, settled
 from depth_loss_sweep.runs import Planner, Run, Trial, TrialPlan, check_identity, settle, with_copies
 from depth_loss_sweep.session import Session
 from depth_loss_sweep.spec import StudySpec
@@ -120,10 +120,7 @@ class Coordinator(Progress):
             return
         for number in range(len(self.trials), self.spec.trial_count):
             planned = self.planner(self.spec.cells[number]).runs[: len(self.spec.seeds)]
-            finished = [
-                self.elsewhere.get(new.run, self.copies.get((new.identity, settings.train.epochs)))
-                for settings, new in planned
-            ]
+            finished = (self.elsewhere.get(r.run, self.copies.get((r.identity, s.train.epochs))) for s, r in planned)
             self.ahead[number] = [is_foreign for is_foreign in finished if is_foreign is not None]
 
     def _restored(self, row: Mapping[str, Any], runs: Mapping[int, Mapping[str, Any]]) -> Trial:
@@ -133,10 +130,8 @@ class Coordinator(Progress):
             plan = self.planner(trial.params)
             # The keys the runs were asked under count, whatever machine this is.
             check_identity(self.spec.name, row["number"], plan, runs)
-            kept = [
-                (settings, replace(new, run=runs[new.seed]["run"])) for settings, new in plan.runs if new.seed in runs
-            ]
-            trial.runs = [self._take_up(settings, new, plan) for settings, new in kept]
+            asked = [(s, replace(new, run=runs[new.seed]["run"])) for s, new in plan.runs if new.seed in runs]
+            trial.runs = [self._take_up(settings, new, plan) for settings, new in asked]
             self._prune(trial)
         return trial
 
@@ -145,18 +140,17 @@ class Coordinator(Progress):
         most = self.spec.trial_count
         if self.spec.stages:
             self._ask_for(most - len(self.trials))
-        while len(self.trials) < most and (
-            len(self.trials) - self.told < self.spec.search.parallel or self._has_idle_workers
-        ):
+        while len(self.trials) < min(most, self.told + self.spec.search.parallel):
             self._ask_for(1)
+        while len(self.trials) < most and (idle := self._idle_workers) > 0:
+            self._ask_for(min(most - len(self.trials), max(1, idle // len(self.spec.seeds))))
 
     @property
-    def _has_idle_workers(self) -> bool:
-        """Whether workers would wait though nothing is suggested or pruned, so that asking ahead changes no result."""
-        if self.spec.is_search or self.spec.search.pruner != "none":
-            return False
-        waiting = {run.key for trial in self.trials[self.told :] for run in trial.runs if run.state == "waiting"}
-        return self.executor.free() > len(waiting)
+    def _idle_workers(self) -> int:
+        """How many workers would wait though nothing is suggested or pruned, so that asking ahead changes no result."""
+        if self.spec.is_search or self.spec.search.pruner != "none" or (free := self.executor.free()) <= 0:
+            return 0
+        return free - len({run.key for t in self.trials[self.told :] for run in t.runs if run.state == "waiting"})
 
     def _ask_for(self, count: int) -> None:
         asked, rows = [], []
@@ -242,7 +236,7 @@ class Coordinator(Progress):
         run.state, run.outcome, run.epoch = "finished", row["outcome"], min(row["epochs"], run.epochs)
         run.curve = self.store.curve(run.key, self.spec.objective.column, run.epochs)
         # Whoever finished it may have been killed just then.
-        free_finished(self.home.run(run.key), kept(self.store, row))
+        free_finished(self.home, run.key, kept(self.store, row))
         return True
 
     # Training
@@ -329,7 +323,12 @@ class Coordinator(Progress):
             return
         if event.ends:
             self._store_epochs()
+            if event.is_fault and self._finished_before(run, self.store.run(run.key) or {}):
+                return  # by another study, meanwhile
         match event.kind:
+            case "queued":
+                run.state = "queued"
+                self.store.update_run(run.key, was="running", state="waiting")
             case "begun":
                 self._begun(run, event.payload)
             case "epoch":
@@ -355,8 +354,11 @@ class Coordinator(Progress):
     def _begun(self, run: Run, payload: Mapping[str, Any]) -> None:
         """Its time begins now; where the worker is on another machine than the run was asked for, that is marked."""
         self.pace.begin(run.key)
-        there = json.dumps(payload["environment"], sort_keys=True)
-        if there != (self.store.run(run.key) or {}).get("environment", there):
+        row, there = self.store.run(run.key) or {}, json.dumps(payload["environment"], sort_keys=True)
+        if run.state == "queued":
+            run.state, started = "running", row["started"] if row["epochs"] else now()
+            self.store.update_run(run.key, was="waiting", state="running", started=started)
+        if there != row.get("environment", there):
             self._record(run, mixed=True)
             self.session.note_once(
                 f"note: {payload['host']} is another machine than runs were asked for ({payload['environment']['model']}): they "
@@ -402,7 +404,7 @@ class Coordinator(Progress):
         run.curve = self.store.curve(run.key, self.spec.objective.column, run.epochs)  # what is told is what is stored
         if run.lacks_test:
             self.store.finish_run(run.key, run.epoch, result["per_image"], result["test"])
-            free_finished(self.home.run(run.key), kept(self.store, self.store.run(run.key) or {}))
+            free_finished(self.home, run.key, kept(self.store, self.store.run(run.key) or {}))
             return
         settings = settled(self.store, self.spec, run.key, run.settings)
         columns = {
@@ -413,7 +415,7 @@ class Coordinator(Progress):
             "settings": settings.model_dump_json(),
         }
         self.store.finish_run(run.key, run.epoch, **{**columns, **result})
-        free_finished(self.home.run(run.key), settings.train.keep)
+        free_finished(self.home, run.key, settings.train.keep)
 
     def _retry(self, run: Run, reason: str) -> None:
         """A worker that died takes down only its run, which goes on from its checkpoint, a bounded number of times."""

@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from depth_loss_sweep.errors import StudyHeldError
+from depth_loss_sweep.errors import SlurmAwayError, StudyError, StudyHeldError
+from depth_loss_sweep.executors.slurm_commands import comment_of, ending, names_of
 from depth_loss_sweep.files import write_whole
 from depth_loss_sweep.lease import Lease, holder
 from depth_loss_sweep.model.checkpoint import lock_folder
 from depth_loss_sweep.model.errors import RunLockedError
-from depth_loss_sweep.paths import COMPANIONS, Home, parent_name
+from depth_loss_sweep.paths import COMPANIONS, SLURM, Home, parent_name
 from depth_loss_sweep.projection import forget
 from depth_loss_sweep.store import Store
+from depth_loss_sweep.words import counted
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,13 @@ def delete_study(store: Store, home: Home, name: str) -> Extent:
     """Delete a study or group, its runs that no other study shares, and their files. `StudyHeldError` while it is worked on."""
     whole = extent(store, home, name)  # refuses a name that is none before a lock is made for it
     if _is_group(store, home, name):
-        _delete_group(store, home, name)
+        _delete_group(store, home, name, whole.runs)
         return whole
-    for companion in _companions(store, home, name):
-        delete_study(store, home, companion)
     lease, is_gone = Lease.take(store, name, home.lock(name)), False
     try:
+        _require_no_jobs(home, name, whole.runs)
+        for companion in _companions(store, home, name):
+            delete_study(store, home, companion)
         gone = extent(store, home, name)
         write_whole(_list(home, name), json.dumps(gone.runs + gone.shared).encode())
         forget(store, name)
@@ -94,7 +97,20 @@ def delete_study(store: Store, home: Home, name: str) -> Extent:
     return whole
 
 
-def _delete_group(store: Store, home: Home, name: str) -> None:
+def _require_no_jobs(home: Home, name: str, runs: Sequence[str]) -> None:
+    """Raise `StudyHeldError` where Slurm has jobs of these runs, which go on though no session is there."""
+    asked = [comment_of(home.root, run) for run in runs if (home.run(run) / SLURM).is_dir()]
+    try:
+        jobs = names_of(asked) if asked else []
+    except SlurmAwayError as error:
+        raise StudyError(f"Slurm does not say whether it has jobs of {name!r} ({error}): try again later") from None
+    if jobs:
+        raise StudyHeldError(
+            f"Slurm has {counted(len(jobs), 'job')} of {name!r}, queued or at work: end what is there ({ending(jobs)}), and delete it then"
+        )
+
+
+def _delete_group(store: Store, home: Home, name: str, runs: Sequence[str]) -> None:
     """Delete a group study by study; which ones is written down before, so that the same command finishes what was killed."""
     lease, is_gone = Lease.take(store, name, home.lock(name)), False
     try:
@@ -104,6 +120,7 @@ def _delete_group(store: Store, home: Home, name: str) -> None:
                 raise StudyHeldError(
                     f"the study {study!r} of the group {name!r} is being worked on by {worker}: wait for it, or stop that process"
                 )
+        _require_no_jobs(home, name, runs)
         write_whole(_studies_list(home, name), json.dumps(studies).encode())
         for study in studies:
             if store.study(study) or _list(home, study).exists():

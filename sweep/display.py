@@ -158,8 +158,8 @@ class ProgressDisplay:
 def _parts(coordinator: Coordinator) -> tuple[str, ...]:
     """Where a study stands, in words: its runs, what others did of it, the best so far, the time left."""
     done, total = coordinator.runs_done, coordinator.run_count
-    training, taken = len(coordinator.training), coordinator.taken_over
-    parts = [f"{done} of {counted(total, 'run')} done" + (f", {training} training" if training else "")]
+    at_work, taken = {"training": len(coordinator.training), "queued": coordinator.queued}, coordinator.taken_over
+    parts = [f"{done} of {counted(total, 'run')} done" + "".join(f", {n} {what}" for what, n in at_work.items() if n)]
     if taken:
         parts.append(
             f"{taken} of {counted(total, 'run')} {'was' if taken == 1 else 'were'} taken over from other studies"

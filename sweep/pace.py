@@ -51,7 +51,7 @@ def seconds_left(coordinator: "Coordinator") -> float | None:
     spec, under_way = coordinator.spec, coordinator.trials[coordinator.told :]
     begun = {run.key: run.epochs - run.epoch for trial in under_way for run in trial.runs if not run.ended}
     coming = [(count, epochs) for count, epochs in _coming(coordinator) if count]
-    workers = coordinator.executor.free() + len(coordinator.training)
+    workers = coordinator.executor.free() + len(coordinator.training) + coordinator.queued
     return coordinator.pace.left(
         epochs=sum(begun.values()) + sum(count * epochs for count, epochs in coming),
         longest=max([*begun.values(), *(epochs for _, epochs in coming)], default=0),

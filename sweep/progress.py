@@ -63,6 +63,11 @@ class Progress:
         return at_work
 
     @property
+    def queued(self) -> int:
+        """How many runs wait where machines are shared, for one that begins them."""
+        return len({run.key for trial in self.trials[self.told :] for run in trial.runs if run.state == "queued"})
+
+    @property
     def best(self) -> Trial | None:
         """The best trial so far: of those told; of a race, of the weights left, by the runs that are finished."""
         left = self.race.alive if self.race else ()

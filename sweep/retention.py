@@ -1,16 +1,18 @@
-"""What stays of a finished run's checkpoints: decided when it ends, kept with its row, then carried out; and where it lies.
+"""What stays of a finished run's files: decided when it ends, kept with its row, then carried out; and where it lies.
 
 The row comes first, so that a coordinator killed in between leaves a file too many, which the next one removes.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.model import checkpoint
 from depth_loss_sweep.model.outcomes import RESULT
 from depth_loss_sweep.model.settings import Keep, RunSettings
-from depth_loss_sweep.paths import Home
+from depth_loss_sweep.paths import SLURM, Home
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.store import Store
@@ -36,6 +38,12 @@ def kept(store: Store, row: Mapping[str, Any]) -> Keep:
     """What was decided for a finished run, of its row. Earlier versions said nothing, and kept the last checkpoint."""
     train = store.decoded(row, "settings").get("train")
     return "none" if isinstance(train, dict) and train.get("keep") == "none" else "last"
+
+
+def free_finished(home: Home, run: str, keep: Keep) -> None:
+    """Remove what a finished run needs no more: checkpoints, and what was asked of a job, so that one that begins yet ends at once."""
+    checkpoint.free_finished(home.run(run), keep)
+    shutil.rmtree(home.run(run) / SLURM, ignore_errors=True)
 
 
 def folder_of(home: Home, row: Mapping[str, Any]) -> Path:

@@ -44,7 +44,7 @@ class Run:
     settings: RunSettings
     plan: TrialPlan
     new: NewRun
-    state: str = "waiting"  # waiting | running | finished | failed | dropped
+    state: str = "waiting"  # waiting | queued (with an executor) | running | finished | failed | dropped
     lacks_test: bool = False  # its row is finished, and stays so: only the test pictures are still to be judged
     outcome: str | None = None
     deaths: int = 0  # since it last got further

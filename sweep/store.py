@@ -111,9 +111,10 @@ class Store(Queries):
         connection.execute(update(TRIAL).where(where).values(told=now(), **columns))
 
     @transaction
-    def update_run(self, connection: Connection, run: str, **columns: Any) -> None:
-        """Change columns of a run's row."""
-        connection.execute(update(RUN).where(RUN.c.run == run).values(**_storable(columns)))
+    def update_run(self, connection: Connection, run: str, was: str | None = None, **columns: Any) -> None:
+        """Change columns of a run's row; if `was` is given, of one in that state alone."""
+        where = (RUN.c.run == run) & (RUN.c.state == was) if was else RUN.c.run == run
+        connection.execute(update(RUN).where(where).values(**_storable(columns)))
 
     def finish_run(
         self,

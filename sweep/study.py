@@ -254,7 +254,6 @@ def conduct(spec: StudySpec, row: Mapping[str, Any], session: Session) -> Sessio
     require_trusted(spec, session.home.code)
     runtime = store.decoded(row, "runtime", Runtime)
     planner = Planner(spec, session, runtime)
-    workers = executor.open(session.workers, runtime.device, session.is_to_stop)
     has_more = row["state"] != "finished" or store.failed_trials(spec.name) > 0  # to train, as far as is known yet
     if has_more:
         require_sampler(spec.search.sampler)
@@ -262,6 +261,9 @@ def conduct(spec: StudySpec, row: Mapping[str, Any], session: Session) -> Sessio
     if has_more and runtime.device != "cpu":
         # Refused in words, before pictures, where the study's device is not here.
         resolve_runtime(runtime.device, spec.train, session.machine(runtime.device))
+    workers = executor.open(
+        session.workers, runtime.device, session.is_to_stop
+    )  # knows by then how many cards there are
     if has_more and runtime.precision == "bf16":
         show.note(_said_of_bf16(spec, runtime, session.machine(runtime.device)))
     prepared = planner.prepared(spec.data)

@@ -43,7 +43,7 @@ StorageOption = Annotated[
 WorkersOption = Annotated[
     int | None,
     typer.Option(
-        "--workers", min=0, help="Worker processes; 0: train in this process. Default: one a core; one on a GPU."
+        "--workers", min=0, help="Worker processes; 0: train in this process. Default: one a core; one a GPU."
     ),
 ]
 ForceOption = Annotated[

@@ -52,24 +52,31 @@ UNFIT = {
 class Event:
     """What became of a run.
 
-    begun: a worker has it, payload["host"] and ["environment"], which is `environment_key` there. epoch: payload is an epoch
-    record. note: payload["text"]. finished: payload is the result, with payload["per_image"]: split -> keys and scenes of its
-    pictures, and values by measure (`store.image_rows`), and payload["test"]: its means on the test pictures, None where they
-    weren't to be judged, or there are none. stopped: it was cancelled. busy: another process trains it. died: its worker
-    vanished, payload["reason"]. preempted: it had to make room, or its time on the machine was over, payload["reason"]; lost:
-    the machine itself went, payload["node"]. Neither is the run's fault: submitted again, it goes on from its checkpoint.
-    failed: payload["reason"] and ["traceback"]; payload["kind"] is "memory", "error" or one of `UNFIT`; payload["node"] is
-    where, if it can be trained elsewhere.
+    queued: it waits for a machine that is shared. begun: a worker has it, payload["host"] and ["environment"], which is
+    `environment_key` there. epoch: payload is an epoch record. note: payload["text"]. finished: payload is the result, with
+    payload["per_image"]: split -> keys and scenes of its pictures, and values by measure (`store.image_rows`), and
+    payload["test"]: its means on the test pictures, None where they weren't to be judged, or there are none. stopped: it was
+    cancelled. busy: another process trains it. died: its worker vanished, payload["reason"]. preempted: it had to make room, or
+    its time on the machine was over, payload["reason"]; lost: the machine itself went, payload["node"]. Neither is the run's
+    fault: submitted again, it goes on from its checkpoint. failed: payload["reason"] and ["traceback"]; payload["kind"] is
+    "memory", "error" or one of `UNFIT`; payload["node"] is where, if it can be trained elsewhere.
     """
 
     run: str
-    kind: Literal["begun", "epoch", "note", "finished", "stopped", "busy", "died", "preempted", "lost", "failed"]
+    kind: Literal[
+        "queued", "begun", "epoch", "note", "finished", "stopped", "busy", "died", "preempted", "lost", "failed"
+    ]
     payload: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ends(self) -> bool:
         """Whether the run's worker is free again."""
-        return self.kind not in ("begun", "epoch", "note")
+        return self.kind not in ("queued", "begun", "epoch", "note")
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether the run ended without a result though nobody stopped it."""
+        return self.kind in ("died", "preempted", "lost", "failed")
 
 
 class Executor(Protocol):

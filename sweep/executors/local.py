@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from depth_loss_sweep.cores import usable_cores
 from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.executors import Event, RunRequest
+from depth_loss_sweep.executors.cards import VISIBLE, next_card, shared_cards
 from depth_loss_sweep.executors.forkserver import FORK, MESSAGE, WAIT
 
 if TYPE_CHECKING:
@@ -99,6 +100,9 @@ class _Worker:
     process: "subprocess.Popen[bytes] | _Forked"
     pipe: Connection
     is_ready: bool = False
+    has_looked: bool = False
+    """Whether it has started CUDA to say what machine this is: it keeps all cards, and computes on the first."""
+    card: str = ""
     run: str | None = None
 
 
@@ -110,26 +114,32 @@ class LocalExecutor:
         self.workers: list[_Worker] = []
         self.server: _ForkServer | None = None
         self.machines: dict[str, Machine] = {}
+        self.cards: tuple[str, ...] = ()
+        """Where there are several, and a worker is to have one."""
         self._start()
 
     def open(self, workers: int | None, device: str, should_stop: Callable[[], bool]) -> int:
         """Set the number of processes.
 
-        By default a worker a core on the CPU (one thread each is the fastest way through a sweep), one on an accelerator.
+        By default a worker a core on the CPU (one thread each is the fastest way through a sweep), one an accelerator.
         """
-        by_default = usable_cores().count if device == "cpu" else 1
+        count = len(self.machines[device].cards) if device in self.machines else 0
+        self.cards = shared_cards(device, count, os.environ.get(VISIBLE))
+        by_default = usable_cores().count if device == "cpu" else max(1, len(self.cards))
         self.size = by_default if workers is None else workers
         return self.size
 
     def describe(self) -> str:
-        """How many processes, and the quota that made them fewer."""
-        return usable_cores().workers(self.size)
+        """How many processes, on how many cards, and the quota that made them fewer."""
+        on = f" on {min(self.size, len(self.cards))} of {len(self.cards)} cards" if self.cards else ""
+        return usable_cores().workers(self.size) + on
 
     def machine(self, device: str, on_wait: Callable[[str], None]) -> "Machine":
         """What an idle worker finds, the first one as a rule; asked once."""
         deaths = 0
         while device not in self.machines:
             worker = self._idle()
+            worker.has_looked |= device != "cpu"
             try:
                 worker.pipe.send(("machine", device))
                 while device not in self.machines:
@@ -153,6 +163,7 @@ class LocalExecutor:
         worker = self._idle()
         worker.run = request.run
         with suppress(OSError):  # it died while idle: the next poll sees the closed pipe and reports the run as died
+            self._pin(worker)
             worker.pipe.send(asdict(request))
 
     def poll(self, timeout: float) -> list[Event]:
@@ -197,6 +208,16 @@ class LocalExecutor:
 
     def _idle(self) -> _Worker:
         return next((worker for worker in self.workers if worker.run is None), None) or self._start()
+
+    def _pin(self, worker: _Worker) -> None:
+        """Give a worker its card, once, where there are several."""
+        if not self.cards or worker.card:
+            return
+        if worker.has_looked:
+            worker.card = self.cards[0]
+        else:
+            worker.card = next_card(self.cards, [each.card for each in self.workers])
+            worker.pipe.send(("card", worker.card))
 
     def _start(self) -> _Worker:
         ours, theirs = Pipe()

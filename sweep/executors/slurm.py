@@ -7,12 +7,11 @@ attempt, which it alone writes (see `job`). How jobs are is asked by one `squeue
 
 import hashlib
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +23,12 @@ from depth_loss_sweep.executors.job import REQUEST, attempts, decoded, finished_
 from depth_loss_sweep.executors.slurm_commands import (
     OVER,
     QUEUED,
+    STUCK,
     Known,
     Queue,
     cancel_jobs,
+    comment_of,
+    ending,
     literal,
     requests,
     require_slurm,
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 MOST_JOBS = 64
 """So many are in Slurm at once, unless --workers says otherwise."""
 TICK_S = 0.2
+HEARING = 4
+"""So many times as long as it took to read what jobs say they aren't listened to."""
 PATIENCE_S = 70
 """A job that is gone may have said something that a shared disk shows only later: NFS up to a minute (nfs(5), acdirmax)."""
 AGAIN_S = 15.0
@@ -52,16 +56,6 @@ END_WAIT_S = 10.0
 GRACE = 4
 """One part in so many of a time limit is the most that is left for the last step and the checkpoint."""
 
-STUCK = (
-    "JobHeld",
-    "launch failed",
-    "PartitionTime",
-    "PartitionNode",
-    "PartitionDown",
-    "BadConstraints",
-    "ReqNodeNotAvail",
-)
-"""How the reason begins for which a job may wait for good."""
 NO_NODES = ("--time=", "--account=", "--qos=", "--mem=")
 """What of sbatch's options makes no difference to which nodes a job is given."""
 LATER_ON = ("begin_from", "avoid", "label")
@@ -86,9 +80,15 @@ class _Job:
     leaving: str = ""
     """Why its attempt ends, as it said itself."""
     gone: float | None = None
+    paths: dict[str, Path] = field(default_factory=dict)
 
     def events(self, attempt: int) -> Path:
-        return self.folder / f"{self.job}.{attempt}.jsonl"
+        name = f"{self.job}.{attempt}.jsonl"
+        if (
+            name not in self.paths
+        ):  # of a thousand jobs, paths that are made anew take half of the time to read what was said
+            self.paths[name] = self.folder / name
+        return self.paths[name]
 
 
 class SlurmExecutor:
@@ -138,10 +138,8 @@ class SlurmExecutor:
         """Jobs that were cancelled, and when; one that Slurm has all the same is cancelled again."""
         self.dropped: dict[str, float] = {}
         """Runs that were cancelled before it was known whether they have a job, and when."""
-        self.taken: list[Path] = []
-        """What was handed over whole at the last poll."""
         self.again, self.said = 0.0, set[str]()
-        self.since = 0.0
+        self.since, self.hear_again = 0.0, 0.0
 
     def open(self, workers: int | None, device: str, should_stop: Callable[[], bool]) -> int:
         """Set how many jobs there may be at once."""
@@ -203,12 +201,11 @@ class SlurmExecutor:
 
     def poll(self, timeout: float) -> list[Event]:
         """What jobs have said, and what has become of those that say no more."""
-        self._clear()
         end = time.monotonic() + timeout
         while True:
             self.queue.refresh()
             self._cancel_again()
-            events = [event for run in list(self.jobs) for event in self._follow(run, end)]
+            events = [*self._hear(), *self._place_all(end)]
             if events or time.monotonic() >= end:
                 return events
             time.sleep(max(0.0, min(TICK_S, end - time.monotonic())))
@@ -227,12 +224,10 @@ class SlurmExecutor:
         self.jobs.clear()
         self.queue.stop()
         if not jobs:
-            self._clear()
             return ""
-        names = ",".join(sorted({_name(job.request) for job in jobs}))
         return (
             f"{counted(len(jobs), 'job')} of Slurm {'goes' if len(jobs) == 1 else 'go'} on, and the next session follows; to end what is "
-            f"there: scancel --me --name={names}"
+            f"there: {ending(_name(job.request) for job in jobs)}"
         )
 
     def close(self) -> None:
@@ -241,23 +236,14 @@ class SlurmExecutor:
         self.jobs.clear()
         self.queue.stop()
 
-    def _clear(self) -> None:
-        """Remove what jobs have written that was handed over whole, and is stored by now."""
-        for folder in self.taken:
-            shutil.rmtree(folder, ignore_errors=True)
-        self.taken.clear()
-
     # Which job
 
-    def _follow(self, run: str, end: float) -> Iterator[Event]:
-        job = self.jobs[run]
-        if job.job is None:
-            if time.monotonic() < end:  # sbatch may take its time, and whoever polls has other things to do
-                yield from self._place(job)
-        else:
-            yield from self._read(job)
-            if run in self.jobs:
-                yield from self._judge(job)
+    def _place_all(self, end: float) -> Iterator[Event]:
+        """Find each run its job; sbatch may take its time, and whoever polls has other things to do."""
+        for job in [job for job in self.jobs.values() if job.job is None]:
+            if time.monotonic() >= end:
+                return
+            yield from self._place(job)
 
     def _place(self, job: _Job) -> Iterator[Event]:
         """Follow the job that Slurm has for the run, or submit one."""
@@ -280,6 +266,8 @@ class SlurmExecutor:
             self._unwant(live.job)
         elif live.state != "COMPLETING" and live.job not in self.unwanted:
             self._attach(job, live)
+            if job.job is not None and live.state in QUEUED:
+                yield Event(request.run, "queued")
 
     def _attach(self, job: _Job, live: Known) -> None:
         """Follow a job; one whose attempt was followed to its end, from its next attempt on."""
@@ -322,6 +310,7 @@ class SlurmExecutor:
             yield Event(request.run, "failed", {"kind": "disk", "reason": reason})
         else:
             job.heard = time.monotonic()
+            yield Event(request.run, "queued")
 
     def _is_asked_for(self, job: _Job) -> bool:
         """Whether what a job of the run was asked for is what is asked for now."""
@@ -345,10 +334,21 @@ class SlurmExecutor:
             return None
 
     def _comment(self, run: str) -> str:
-        """What tells a run's job from all others of the user: another home may have the same run."""
-        return f"{run}@{hashlib.sha256(str(self.home.root.resolve()).encode()).hexdigest()[:8]}"
+        return comment_of(self.home.root, run)
 
     # What becomes of it
+
+    def _hear(self) -> Iterator[Event]:
+        """What all jobs have said, and what follows of those that say no more; now and then, as many files are opened for it."""
+        begun = time.monotonic()
+        if begun < self.hear_again:
+            return
+        for run, job in list(self.jobs.items()):
+            if job.job is not None:
+                yield from self._read(job)
+                if run in self.jobs:
+                    yield from self._judge(job)
+        self.hear_again = time.monotonic() + max(TICK_S, HEARING * (time.monotonic() - begun))
 
     def _read(self, job: _Job) -> Iterator[Event]:
         """What its attempt has said since it was read last; a line that is not whole yet comes later."""
@@ -365,13 +365,11 @@ class SlurmExecutor:
                     self._end(job)
                     if kind == "failed":
                         payload["node"] = job.node
-                    elif kind == "finished":
-                        self.taken.append(job.folder)
                 yield event
 
     def _lines(self, job: _Job) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
-            with job.events(job.attempt).open("rb") as file:
+            with job.events(job.attempt).open("rb", buffering=0) as file:
                 file.seek(job.offset)
                 said = file.read()
         except FileNotFoundError:

@@ -1,5 +1,6 @@
 """What is asked of Slurm: which jobs there are (`squeue`), to take one (`sbatch`), to end one (`scancel`)."""
 
+import hashlib
 import os
 import re
 import shlex
@@ -7,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,16 @@ OVER = (
     *("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"),
     *("DEADLINE", "OUT_OF_MEMORY", "REVOKED"),
 )
+STUCK = (
+    "JobHeld",
+    "launch failed",
+    "PartitionTime",
+    "PartitionNode",
+    "PartitionDown",
+    "BadConstraints",
+    "ReqNodeNotAvail",
+)
+"""How the reason begins for which a job may wait for good."""
 LATER = (
     *(
         "Unable to contact",
@@ -119,6 +130,37 @@ def seconds_of(limit: str) -> int | None:
         return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
     except ValueError:
         return None
+
+
+def comment_of(home: Path, run: str) -> str:
+    """What tells a run's job from all others of the user: another home may have the same run."""
+    return f"{run}@{hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:8]}"
+
+
+def ending(names: Iterable[str]) -> str:
+    """The command that ends all of one's jobs of these names."""
+    return f"scancel --me --name={','.join(sorted({*names}))}"
+
+
+def names_of(comments: Sequence[str]) -> list[str]:
+    """What each job is called that is queued or at work under one of these comments; none on a machine without Slurm.
+
+    Raises SlurmAwayError where Slurm doesn't say.
+    """
+    if shutil.which("squeue") is None:
+        return []
+    command = ["squeue", "--me", "--noheader", "--format=%j|%k"]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=COMMAND_S, env=_environment(), check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise SlurmAwayError("squeue does not answer") from None
+    if done.returncode:
+        raise SlurmAwayError(" ".join(done.stderr.split()) or "squeue fails without a word")
+    known = (line.rpartition("|") for line in done.stdout.splitlines())
+    return [name for name, _, comment in known if comment in comments]
 
 
 def literal(path: Path) -> str:

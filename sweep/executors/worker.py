@@ -3,8 +3,8 @@
 It is forked, or run as `python -m depth_loss_sweep.executors.worker FD PARENT`; see `local`. It ends when the pipe closes,
 and on Linux with its parent (PR_SET_PDEATHSIG), so that none outlives a SIGKILL.
 
-It is sent requests for runs, "cancel" while one is under way, and a pair of "machine" and a device; it answers by `Event`s, and
-by a pair of the device and the `Machine` it is on.
+It is sent requests for runs, "cancel" while one is under way, a pair of "card" and the one it is to have, and a pair of "machine"
+and a device; it answers by `Event`s, and by a pair of the device and the `Machine` it is on.
 """
 
 import ctypes
@@ -24,6 +24,7 @@ from typing import Any
 from depth_loss_sweep import usercode
 from depth_loss_sweep.errors import CodeError, SweepError
 from depth_loss_sweep.executors import Event, RunRequest
+from depth_loss_sweep.executors.cards import show_only
 
 PR_SET_PDEATHSIG = 1
 IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
@@ -148,6 +149,8 @@ def serve(pipe: Connection) -> None:
         if isinstance(request, dict):
             for event in train_run(RunRequest(**request), cancelled):
                 pipe.send(event)
+        elif isinstance(request, tuple) and request[0] == "card":
+            show_only(request[1])
         elif isinstance(request, tuple):
             from depth_loss_sweep.model.backend import this_machine
 

@@ -1,18 +1,29 @@
 """Many workers at once, a record a second each, through the coordinator's own loop into SQLite and PostgreSQL.
 
-The workers are made up, and nothing else is: measured is how late a record is stored, and which share of a core that takes.
+The workers are made up, and nothing else is: measured is how late a record is stored, and which share of a core that takes. Those
+of this process hand their records over; jobs of Slurm write them into a file each, as made-up jobs of a made-up Slurm do here.
 """
 
 import heapq
+import json
 import math
+import multiprocessing
+import os
+import resource
 import tempfile
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
 from depth_loss_sweep.executors import Event, RunRequest
+from depth_loss_sweep.executors.job import REQUEST, encoded
+from depth_loss_sweep.executors.slurm import SlurmExecutor
+from depth_loss_sweep.model.backend import this_machine
+from depth_loss_sweep.model.runtime import Machine
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.session import Record, Session
 from depth_loss_sweep.study import start
@@ -20,12 +31,14 @@ from tests.benchmarks.studies import InstantExecutor, Silent, grid_spec, made_up
 from tests.sweep.postgresql import Server
 
 SEEDS = 20
-WORKERS, QUICK_WORKERS = (1_000, 2_000, 4_000), (40,)
+WORKERS, JOBS, QUICK_WORKERS = (1_000, 2_000, 4_000), (1_000,), (40,)
 SECONDS, QUICK_SECONDS = 60.0, 3.0
 SETTLING_S = 5.0
 """From when all workers have a run until it is measured."""
 EPOCHS = 10_000
 """So many that no run ends meanwhile."""
+WRITTEN = "written"
+"""What a record says besides: when it left its worker."""
 
 
 class PacedExecutor(InstantExecutor):
@@ -36,14 +49,17 @@ class PacedExecutor(InstantExecutor):
         self.random = np.random.default_rng(0)
         self.next: list[tuple[float, int, int, RunRequest]] = []
         """When each run's next record is due, which epoch that is."""
-        self.due: dict[tuple[str, int], float] = {}
-        """When those that were handed over were due."""
         self.cpu = 0.0
         """What making them up has taken."""
 
     def free(self) -> int:
         """A run a worker."""
         return self.slots - len(self.next)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all workers are at work."""
+        return self.free() == 0
 
     def submit(self, request: RunRequest) -> None:
         """It begins now; records of many runs are spread over a second."""
@@ -57,39 +73,106 @@ class PacedExecutor(InstantExecutor):
             while self.next and self.next[0][0] <= time.monotonic():
                 due, number, epoch, request = self.next[0]
                 heapq.heapreplace(self.next, (due + 1.0, number, epoch + 1, request))
-                self.due[request.run, epoch] = due
-                events.append(Event(request.run, "epoch", made_up(request.settings, epoch)))
+                events.append(Event(request.run, "epoch", made_up(request.settings, epoch) | {WRITTEN: due}))
             self.cpu += time.thread_time() - begun
             if not events:
                 time.sleep(0.01)
         return events
 
 
+COMMANDS = {
+    "sbatch": """
+for each do case "$each" in --comment=*) comment=${{each#*=}};; --chdir=*) folder=${{each#*=}};; esac; done
+read number < {folder}/last
+number=$((number + 1))
+echo $number > {folder}/last
+echo "$number|RUNNING|n1|None|$comment" >> {folder}/queue
+echo "$number $folder" >> {folder}/begun
+echo $number""",
+    "squeue": "exec cat {folder}/queue",
+    "scancel": "",
+}
+"""Slurm's, as far as they are needed here: jobs begin at once, and never end."""
+
+
+class TailedExecutor(SlurmExecutor):
+    """Slurm's executor with made-up jobs, each of which writes a record a second into its file."""
+
+    cpu = 0.0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all jobs are at work."""
+        return self.free() == 0 and all(job.job is not None for job in self.jobs.values())
+
+    def machine(self, device: str, on_wait: Callable[[str], None]) -> Machine:
+        """This one."""
+        return this_machine(device)
+
+
+@contextmanager
+def made_up_slurm(folder: Path) -> Iterator[None]:
+    """Its commands come first on PATH, and its jobs are at work."""
+    folder.mkdir()
+    for name, text in {"last": "0\n", "queue": "", "begun": ""}.items():
+        (folder / name).write_text(text)
+    for name, text in COMMANDS.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text.format(folder=folder)}\n")
+        (folder / name).chmod(0o755)
+    jobs = multiprocessing.get_context("spawn").Process(target=write_records, args=(folder,), daemon=True)
+    jobs.start()
+    try:
+        with patch.dict(os.environ, PATH=f"{folder}:{os.environ['PATH']}"):
+            yield
+    finally:
+        jobs.kill()
+        jobs.join()
+
+
+def write_records(folder: Path) -> None:
+    """All jobs in one process: each writes a record a second; nothing is synced, since they are elsewhere."""
+    random, due = np.random.default_rng(0), list[tuple[float, int, int, Path, dict[str, object]]]()
+    with (folder / "begun").open() as begun:
+        while True:
+            while (line := begun.readline()).endswith("\n"):
+                number, _, place = line.strip().partition(" ")
+                said, settings = Path(place, f"{number}.0.jsonl"), json.loads(Path(place, REQUEST).read_bytes())
+                said.write_text(encoded("arrived", {"node": "n1"}))
+                first = time.monotonic() + random.random()
+                heapq.heappush(due, (first, int(number), 1, said, settings["request"]["settings"]))
+            while due and due[0][0] <= time.monotonic():
+                when, job, epoch, said, settings_ = due[0]
+                heapq.heapreplace(due, (when + 1.0, job, epoch + 1, said, settings_))
+                with said.open("a") as file:
+                    file.write(encoded("epoch", made_up(settings_, epoch) | {WRITTEN: time.monotonic()}))
+            time.sleep(0.01)
+
+
 class Watch:
     """Stops the session once it was watched for long enough."""
 
-    def __init__(self, executor: PacedExecutor, seconds: float) -> None:
+    def __init__(self, executor: PacedExecutor | TailedExecutor, seconds: float) -> None:
         self.executor, self.seconds = executor, seconds
         self.created, self.full, self.begun = time.monotonic(), math.inf, math.inf
         self.lags: list[float] = []
 
     def stored(self, record: Record) -> None:
         """A record was stored."""
-        lag = time.monotonic() - self.executor.due.pop((record.run, record.epoch))
         if self.begun < math.inf:
-            self.lags.append(lag)
+            self.lags.append(time.monotonic() - record.values[WRITTEN])
 
     def is_over(self) -> bool:
         """Asked by the coordinator whenever it goes round."""
         now = time.monotonic()
-        if self.executor.free() == 0:
-            self.full = min(self.full, now)
+        if self.full == math.inf and self.executor.is_full:
+            self.full = now
         if self.begun == math.inf and now >= self.full + SETTLING_S:
             self.begun, self.cpu = now, self._cpu()
         return now >= self.begun + self.seconds
 
     def _cpu(self) -> float:
-        return time.process_time() - self.executor.cpu
+        commands = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.process_time() + commands.ru_utime + commands.ru_stime - self.executor.cpu
 
     def found(self) -> dict[str, float]:
         """What was seen."""
@@ -105,10 +188,18 @@ class Watch:
         }
 
 
-def take_in(root: Path, storage: str | None, workers: int, seconds: float) -> dict[str, float]:
+def take_in_tailed(root: Path, storage: str | None, workers: int, seconds: float) -> dict[str, float]:
+    """So many jobs of Slurm, likewise."""
+    with made_up_slurm(root.with_name(f"{root.name}-slurm")):
+        return take_in(root, storage, workers, seconds, TailedExecutor(Home(root), partition="none"))
+
+
+def take_in(
+    root: Path, storage: str | None, workers: int, seconds: float, executor_: TailedExecutor | None = None
+) -> dict[str, float]:
     """So many workers at work on one study for so long."""
     spec = grid_spec(math.ceil(workers / SEEDS), seeds=SEEDS, epochs=EPOCHS, parallel=math.ceil(workers / SEEDS))
-    with closing(PacedExecutor(workers)) as executor:
+    with closing(executor_ or PacedExecutor(workers)) as executor:
         watch = Watch(executor, seconds)
         session = Session(
             Home(root), storage, workers, "cpu", executor, "benchmark", Silent(), watch.is_over, watch.stored
@@ -127,11 +218,12 @@ def measure(quick: bool) -> dict[str, dict[str, float]]:
         warm_up(root / "warm")
         server = Server(root / "server")
         try:
-            for workers in QUICK_WORKERS if quick else WORKERS:
-                for name, storage in (("SQLite", None), ("PostgreSQL", server.url(server.create()))):
-                    home = root / f"{name}{workers}"
-                    title = f"{workers:,} workers, a record a second each, {name}"
-                    found[title] = take_in(home, storage, workers, QUICK_SECONDS if quick else SECONDS)
+            for way, take, counts in (("workers", take_in, WORKERS), ("jobs of Slurm", take_in_tailed, JOBS)):
+                for workers in QUICK_WORKERS if quick else counts:
+                    for name, storage in (("SQLite", None), ("PostgreSQL", server.url(server.create()))):
+                        home = root / f"{name}{workers}{take.__name__}"
+                        title = f"{workers:,} {way}, a record a second each, {name}"
+                        found[title] = take(home, storage, workers, QUICK_SECONDS if quick else SECONDS)
         finally:
             server.stop()
     return found

@@ -1,18 +1,23 @@
 """What an executor says of itself, and what can be set of it."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from pydantic import Field
 
+from depth_loss_sweep.coordinator import Coordinator
 from depth_loss_sweep.cores import usable_cores
 from depth_loss_sweep.errors import SweepError
-from depth_loss_sweep.executors import EXECUTORS, Event, make_executor
+from depth_loss_sweep.executors import EXECUTORS, Event, RunRequest, make_executor
+from depth_loss_sweep.executors.cards import next_card, shared_cards
 from depth_loss_sweep.executors.inline import InlineExecutor
 from depth_loss_sweep.executors.local import LocalExecutor
-from depth_loss_sweep.paths import Home
+from depth_loss_sweep.paths import SLURM, Home
 from depth_loss_sweep.registry import Entry
 from depth_loss_sweep.session import Session
+from depth_loss_sweep.spec_file import load_spec
+from depth_loss_sweep.store import Store, epoch_rows
 from depth_loss_sweep.study import start
 from tests.benchmarks.studies import InstantExecutor, Silent, grid_spec, search_spec
 
@@ -43,6 +48,43 @@ def test_an_executor_knows_how_many_workers_are_right(monkeypatch) -> None:
     assert InlineExecutor().open(None, "cpu", lambda: False) == 0
 
 
+def test_workers_are_spread_over_the_cards() -> None:
+    """All that torch sees, by the names that the surroundings give them; one that was asked for by number is the only one."""
+    assert shared_cards("cuda", 3) == ("0", "1", "2") and shared_cards("cuda", 2, "7, GPU-a,9") == ("7", "GPU-a")
+    assert shared_cards("cuda", 1) == shared_cards("cuda:1", 4) == shared_cards("cpu", 0) == ()
+    assert next_card(("a", "b", "c"), ["a", "", "b", "a"]) == "c" and next_card(("a", "b"), ["b", "a"]) == "a"
+
+
+WITNESS = """
+import os
+from pathlib import Path
+
+def witness(pred, target, mask):
+    Path({folder!r}, os.environ.get("CUDA_VISIBLE_DEVICES", "none")).touch()
+    return ((pred - target).abs() * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3))
+"""
+
+
+def test_each_worker_is_shown_its_own_card(lab) -> None:
+    """By CUDA's own variable, set in the worker before it starts CUDA; what it trains sees nothing else."""
+
+    class TwoCards(LocalExecutor):
+        def open(self, *asked) -> int:
+            workers = super().open(*asked)
+            self.cards = ("3", "5")
+            return workers
+
+    seen = lab.folder / "seen"
+    seen.mkdir()
+    (lab.folder / "witness.py").write_text(WITNESS.format(folder=str(seen)))
+    spec = load_spec(lab.spec(lab.LINE + '[metrics.witness]\nfunction = "witness.py:witness"\n', epochs="1"))
+    with closing(TwoCards()) as executor:
+        session = Session(lab.home, None, 2, "cpu", executor, "test", Silent(), lambda: False)
+        assert start(spec, {}, session).finished
+        assert executor.describe().startswith("2 workers") and executor.describe().endswith("on 2 of 2 cards")
+    assert {path.name for path in seen.iterdir()} >= {"3", "5"}
+
+
 class Counted(InstantExecutor):
     """Says how many runs were in hand at most."""
 
@@ -63,3 +105,55 @@ def test_workers_are_kept_busy_where_that_changes_no_result(spec, most: int, tmp
     session = Session(Home(tmp_path), None, 64, "cpu", executor, "test", Silent(), lambda: False)
     assert start(spec, {}, session).finished
     assert executor.most == most
+
+
+class Beaten(InstantExecutor):
+    """Each of its workers dies, once another study has finished the run."""
+
+    store: Store
+
+    def submit(self, request: RunRequest) -> None:
+        """Queued, finished elsewhere, and lost."""
+        (Path(request.folder) / SLURM).mkdir(parents=True)
+        super().submit(request)
+        self.events.insert(0, Event(request.run, "queued"))
+        for event in self.events[1:]:
+            if event.kind == "epoch":
+                self.store.add_epochs(epoch_rows(event.run, event.payload))
+            else:
+                self.store.finish_run(event.run, request.settings["train"]["epochs"], **event.payload)
+        self.events[1:] = [Event(request.run, "died", {"reason": "its job ended"})]
+
+    def free(self) -> int:
+        """One at a time."""
+        return int(not self.events)
+
+    def poll(self, timeout: float) -> list[Event]:
+        """One after the other."""
+        return [self.events.pop(0)] if self.events else []
+
+
+class Counting(Silent):
+    """Remembers how many runs were queued and trained."""
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[int, int]] = set()
+
+    def update(self, coordinator: Coordinator) -> None:
+        """Now."""
+        self.seen.add((coordinator.queued, len(coordinator.training)))
+
+
+def test_a_run_that_others_finish_meanwhile_is_taken_up(tmp_path: Path) -> None:
+    """Whatever then becomes of the worker that was to train it is nobody's failure, and its job finds nothing to do.
+
+    Until a worker begins it, it is queued, and not trained.
+    """
+    executor, display = Beaten(), Counting()
+    session = Session(Home(tmp_path), None, 1, "cpu", executor, "test", display, lambda: False)
+    executor.store = session.open(create=True)
+    assert start(grid_spec(2), {}, session).finished
+    runs = executor.store.runs("growth")
+    assert [(run["state"], run["attempts"]) for run in runs] == [("finished", 1)] * 2
+    assert (1, 0) in display.seen
+    assert not any((session.home.run(run["run"]) / SLURM).exists() for run in runs)

@@ -119,8 +119,8 @@ def test_a_study_goes_through_kills_preemption_a_time_limit_and_a_lost_node(clus
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_jobs_to_the_next_session_and_a_cancelled_run_has_none(cluster, lab) -> None:
-    """The line says how to end them and how to go on; with another executor, too."""
+def test_ctrl_c_leaves_jobs_to_the_next_session_and_a_cancelled_run_has_none(cluster, lab, capsys) -> None:
+    """The line says how to end them and how to go on; with another executor, too. A deletion leaves none at work."""
     spec = slow_spec(lab, epochs=60, to=0.3)
     first = lab.spawn("start", spec, *LOW, *QUIET)
     cluster.wait(lambda: bool(begun(cluster, lab)) or first.poll() is not None)
@@ -140,10 +140,20 @@ def test_ctrl_c_leaves_jobs_to_the_next_session_and_a_cancelled_run_has_none(clu
         executor.cancel(run)
         while run in at_work(cluster):
             assert not executor.poll(1.0)
-    cluster.call("scancel", "--me", "--name=sweep-line")
-    cluster.wait(lambda: not at_work(cluster))
+    (left,) = at_work(cluster).values()
+    cluster.call("scontrol", "requeuehold", left)
+    cluster.wait(lambda: left in at_work(cluster, "PENDING").values())
+    capsys.readouterr()
+    assert lab.run("delete", "line", "--yes") == 2
+    assert "Slurm has 1 job of 'line'" in (said := capsys.readouterr().err) and "scancel --me --name=sweep-line" in said
     hurry(lab)
     assert lab.run("resume", "line", "--workers", "2") == 0
+    numbers = lab.numbers("line")
+    cluster.call("scontrol", "release", left)  # it begins after others have finished its run
+    cluster.wait(lambda: not at_work(cluster))
+    assert not [*lab.home.root.rglob("*.jsonl")] and lab.numbers("line") == numbers
+    assert set(cluster.call("sinfo", "-hN", "-plow", "-o%T").split()) == {"idle"}
+    assert lab.run("delete", "line", "--yes") == 0
 
 
 @pytest.mark.slow
