@@ -323,8 +323,9 @@ class Coordinator(Progress):
             return
         if event.ends:
             self._store_epochs()
-            if event.is_fault and self._finished_before(run, self.store.run(run.key) or {}):
-                return  # by another study, meanwhile
+        if event.is_fault and not run.lacks_test and (self.store.run(run.key) or {}).get("state") == "finished":
+            run.state = "waiting"  # to be taken up: another study has finished it meanwhile
+            return
         match event.kind:
             case "queued":
                 run.state = "queued"
@@ -360,10 +361,8 @@ class Coordinator(Progress):
             self.store.update_run(run.key, was="waiting", state="running", started=started)
         if there != row.get("environment", there):
             self._record(run, mixed=True)
-            self.session.note_once(
-                f"note: {payload['host']} is another machine than runs were asked for ({payload['environment']['model']}): they "
-                f"are marked as of mixed environment"
-            )
+            where = f"{payload['host']} is another machine than runs were asked for ({payload['environment']['model']})"
+            self.session.note_once(f"note: {where}: they are marked as of mixed environment")
 
     def _go_on(self, run: Run, why: str) -> None:
         """What was no fault of the run's, nor of its worker's, is counted against neither."""
@@ -426,9 +425,8 @@ class Coordinator(Progress):
         run.state = "waiting"
         self._record(run, state="waiting", reason=reason)
         self.planner.check(run.plan)  # reading pictures that were cut off kills a worker, and would kill the next
-        self.display.note(
-            f"run {run.key[:8]}: {reason}; it goes on from its checkpoint (attempt {run.deaths + 1} of {MAX_ATTEMPTS})"
-        )
+        again = f"it goes on from its checkpoint (attempt {run.deaths + 1} of {MAX_ATTEMPTS})"
+        self.display.note(f"run {run.key[:8]}: {reason}; {again}")
 
     def _fail(self, run: Run, payload: Mapping[str, Any]) -> None:
         if payload["kind"] in UNFIT:

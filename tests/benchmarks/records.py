@@ -37,8 +37,8 @@ SETTLING_S = 5.0
 """From when all workers have a run until it is measured."""
 EPOCHS = 10_000
 """So many that no run ends meanwhile."""
-WRITTEN = "written"
-"""What a record says besides: when it left its worker."""
+WRITTEN = "learning_rate"
+"""Where a record says when it left its worker: nothing here goes by that number."""
 
 
 class PacedExecutor(InstantExecutor):
