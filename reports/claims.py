@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from depth_loss_sweep.reports.comparisons import LEVEL, POWER, TINY, fit, smoothed
+from depth_loss_sweep.reports.comparisons import LEVEL, TINY, fit, smoothed
 from depth_loss_sweep.reports.scenes import SAME
 
 LOOKS = (5, 10, 20)
@@ -40,14 +40,28 @@ class Estimate:
     level: float
 
 
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """A statement on pairs of seeds: the mean of their gains (in logs where `is_relative`) is above `low` and below `high`."""
+
+    gains: np.ndarray
+    low: float
+    high: float
+    is_relative: bool
+
+    def p(self, gains: np.ndarray) -> np.ndarray:
+        """Of the statement being false, by other gains: (..., seeds)."""
+        return _mean(gains, float(np.abs(gains).max(initial=0.0))).p_between(self.low, self.high)
+
+
 @dataclass(frozen=True)
 class Test:
     """Two one-sided tests of a claim: p for it, of what it says being false, and p against it.
 
-    The claim's own p is twice the smaller one. `interval` gives the effect's ends at a two-sided level, `n` counts seeds; `sd` is
-    that of paired differences (NaN where nothing is paired), in logs where the effect is a share. A claim of several statements
-    has them as `parts`, the first ones of them for what it says; where any of `division` statements contradicts it, each has
-    so small a share of the level.
+    The claim's own p is twice the smaller one. `interval` gives the effect's ends at a two-sided level, `n` counts seeds. A claim
+    of several statements has them as `parts`, the first ones of them for what it says; where any of `division` statements
+    contradicts it, each has so small a share of the level. `pairs` are the statements that all must be shown to support it,
+    none where nothing is paired.
     """
 
     p_for: float
@@ -55,9 +69,9 @@ class Test:
     effect: float
     interval: Bounds = field(repr=False, compare=False)
     n: int
-    sd: float = math.nan
     parts: tuple["Test", ...] = ()
     division: int = 1
+    pairs: tuple[Pairs, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def low(self) -> float:
@@ -90,34 +104,39 @@ class Test:
 # Pairs of seeds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Mean:
-    """The mean of paired differences, by Student's t and by Hall's for skewed values, whichever is more cautious.
+    """The mean of paired differences, by Student's t and by Hall's for skewed values, whichever is more cautious; one or many.
 
     Hall 1992, On the removal of skewness by transformation. By Student's alone, nine claims with their looks err in .11 of studies
     whose differences have a skewness of 1, in .06 with Hall's beside it (tests/benchmarks/claims.py).
     """
 
-    mean: float
-    error: float
+    mean: np.ndarray
+    error: np.ndarray
     df: int
-    skewness: float  # over the square root of n
+    skewness: np.ndarray  # over the square root of n
 
-    def p_above(self, bound: float) -> float:
+    def p_above(self, bound: float) -> np.ndarray:
         """Of the mean not being above the bound."""
         return self._p(self.mean - bound, 1)
 
-    def p_below(self, bound: float) -> float:
+    def p_below(self, bound: float) -> np.ndarray:
         """Of the mean not being below the bound."""
         return self._p(self.mean - bound, -1)
 
-    def _p(self, beyond: float, sign: int) -> float:
+    def p_between(self, low: float, high: float) -> np.ndarray:
+        """Of the mean not being between them; `high` may be infinite."""
+        above = self.p_above(low)
+        return above if math.isinf(high) else np.maximum(above, self.p_below(high))
+
+    def _p(self, beyond: np.ndarray, sign: int) -> np.ndarray:
         if self.df < 1:
-            return 1.0
-        if self.error == 0:
-            return 0.0 if sign * beyond > 0 else 1.0
-        t = beyond / self.error
-        return float(special.stdtr(self.df, -sign * np.array([t, self._hall(t)])).max())
+            return np.ones_like(self.mean)
+        is_exact = self.error == 0
+        t = beyond / np.where(is_exact, 1.0, self.error)
+        p = special.stdtr(self.df, -sign * np.array([t, self._hall(t)])).max(axis=0)
+        return np.where(is_exact, np.where(sign * beyond > 0, 0.0, 1.0), p)
 
     def interval(self, level: float) -> tuple[float, float]:
         """Its ends at a two-sided level."""
@@ -125,32 +144,36 @@ class _Mean:
             return -math.inf, math.inf
         t = float(special.stdtrit(self.df, 1 - level / 2))
         low, high = max(t, self._inverse(t)), min(-t, self._inverse(-t))
-        return self.mean - low * self.error, self.mean - high * self.error
+        return float(self.mean - low * self.error), float(self.mean - high * self.error)
 
-    def _hall(self, t: float) -> float:
-        c = self.skewness
-        return t if abs(c) < 1e-6 else ((1 + c * t / 3) ** 3 - 1) / c + c / 6
+    def _hall(self, t: np.ndarray) -> np.ndarray:
+        is_even = np.abs(self.skewness) < 1e-6
+        c = np.where(is_even, 1.0, self.skewness)
+        return np.where(is_even, t, ((1 + c * t / 3) ** 3 - 1) / c + c / 6)
 
     def _inverse(self, t: float) -> float:
-        c = self.skewness
+        c = float(self.skewness)
         return t if abs(c) < 1e-6 else 3 * (float(np.cbrt(1 + c * (t - c / 6))) - 1) / c
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Gains:
     """By how much a is better than b, seed by seed; `told` makes an effect of it."""
 
+    gains: np.ndarray
     mean: _Mean
-    sd: float
     told: Callable[[float], float]
+    is_relative: bool = False
 
-    def test(self, p_for: float, p_against: float) -> Test:
-        """Of these gains, with these p."""
-        return Test(p_for, p_against, self.told(self.mean.mean), self._interval, self.mean.df + 1, self.sd)
+    def between(self, low: float, high: float, p_against: float) -> Test:
+        """That the mean is between two bounds, with what speaks against it."""
+        statement = Pairs(self.gains, low, high, self.is_relative)
+        p_for, effect = float(self.mean.p_between(low, high)), self.told(float(self.mean.mean))
+        return Test(p_for, p_against, effect, self._interval, len(self.gains), pairs=(statement,))
 
     def beyond(self, bound: float) -> Test:
         """That the mean is above a bound; against it: that it is below."""
-        return self.test(self.mean.p_above(bound), self.mean.p_below(bound))
+        return self.between(bound, math.inf, float(self.mean.p_below(bound)))
 
     def _interval(self, level: float) -> tuple[float, float]:
         low, high = self.mean.interval(level)
@@ -166,13 +189,13 @@ def _gains(a: np.ndarray, b: np.ndarray, is_relative: bool, higher_is_better: bo
     if is_relative:
         a, b = np.log(a), np.log(b)
     gaps = a - b if higher_is_better else b - a
-    return _of(gaps, float(np.abs([a, b]).max(initial=0.0)), _share if is_relative else float)
+    return _of(gaps, float(np.abs([a, b]).max(initial=0.0)), _share if is_relative else float, is_relative)
 
 
-def _of(gains: np.ndarray, scale: float, told: Callable[[float], float]) -> _Gains:
+def _of(gains: np.ndarray, scale: float, told: Callable[[float], float], is_relative: bool = False) -> _Gains:
     if not np.isfinite(gains).all():
         raise ValueError("pairs of seeds need finite values")
-    return _Gains(_mean(gains, scale), float(gains.std(ddof=1)) if len(gains) > 1 else math.nan, told)
+    return _Gains(gains, _mean(gains, scale), told, is_relative)
 
 
 def _share(gain: float) -> float:
@@ -180,22 +203,23 @@ def _share(gain: float) -> float:
     return -math.expm1(-gain) if gain > -700 else -math.inf
 
 
-def _bound(margin: float, is_relative: bool) -> float:
+def bound(margin: float, is_relative: bool) -> float:
     """A margin as gains have it."""
     return math.log1p(margin) if is_relative else margin
 
 
 def _mean(values: np.ndarray, scale: float) -> _Mean:
-    """Of values whose rounding errors are those of numbers of that scale."""
-    n = len(values)
+    """Of values (..., seeds) whose rounding errors are those of numbers of that scale."""
+    n = values.shape[-1]
     if n < 2:
-        return _Mean(float(values[0]) if n else math.nan, math.nan, n - 1, 0.0)
-    mean, sd = float(values.mean()), float(values.std(ddof=1))
-    if sd <= TINY * scale:
-        return _Mean(0.0 if abs(mean) <= TINY * scale else mean, 0.0, n - 1, 0.0)
-    rest = (values - mean) / sd
-    skewness = float((rest**3).sum()) * n / ((n - 1) * (n - 2)) if n > 2 else 0.0
-    return _Mean(mean, sd / math.sqrt(n), n - 1, skewness / math.sqrt(n))
+        mean = values.sum(axis=-1) if n else np.full(values.shape[:-1], math.nan)
+        return _Mean(mean, np.full_like(mean, math.nan), n - 1, np.zeros_like(mean))
+    mean, sd = values.mean(axis=-1), values.std(axis=-1, ddof=1)
+    is_exact = sd <= TINY * scale
+    mean = np.where(is_exact & (np.abs(mean) <= TINY * scale), 0.0, mean)
+    rest = (values - mean[..., None]) / np.where(is_exact, 1.0, sd)[..., None]
+    skewness = (rest * rest * rest).sum(axis=-1) * n / ((n - 1) * (n - 2)) if n > 2 else np.zeros_like(mean)
+    return _Mean(mean, np.where(is_exact, 0.0, sd / math.sqrt(n)), n - 1, skewness / math.sqrt(n))
 
 
 def difference(a: np.ndarray, b: np.ndarray, *, is_relative: bool, higher_is_better: bool = False) -> Test:
@@ -219,18 +243,16 @@ def equivalence(
 
     Against it: that they are further apart, either way, or only that a is worse by more.
     """
-    gains, bound = _gains(a, b, is_relative, higher_is_better), _bound(margin, is_relative)
-    mean = gains.mean
-    worse = mean.p_below(-bound)
-    against = worse if side == "worse" else min(worse, mean.p_above(bound))
-    return gains.test(max(mean.p_above(-bound), mean.p_below(bound)), against)
+    gains, most = _gains(a, b, is_relative, higher_is_better), bound(margin, is_relative)
+    worse, better = float(gains.mean.p_below(-most)), float(gains.mean.p_above(most))
+    return gains.between(-most, most, worse if side == "worse" else min(worse, better))
 
 
 def non_inferiority(
     a: np.ndarray, b: np.ndarray, margin: float, *, is_relative: bool, higher_is_better: bool = False
 ) -> Test:
     """That a is worse than b by less than a margin, or better; against it: that it is worse by more."""
-    return _gains(a, b, is_relative, higher_is_better).beyond(-_bound(margin, is_relative))
+    return _gains(a, b, is_relative, higher_is_better).beyond(-bound(margin, is_relative))
 
 
 def all_of(tests: Sequence[Test]) -> Test:
@@ -241,7 +263,8 @@ def all_of(tests: Sequence[Test]) -> Test:
     weakest = max(tests, key=lambda test: test.p_for)
     against = min(1.0, len(tests) * min(test.p_against for test in tests))
     n = min(test.n for test in tests)
-    return Test(weakest.p_for, against, weakest.effect, weakest.interval, n, weakest.sd, tuple(tests), len(tests))
+    pairs = tuple(statement for test in tests for statement in test.pairs)
+    return Test(weakest.p_for, against, weakest.effect, weakest.interval, n, tuple(tests), len(tests), pairs)
 
 
 def interior(values: np.ndarray, places: np.ndarray, *, is_relative: bool) -> int:
@@ -262,10 +285,10 @@ def trade_off(chosen: int, values: np.ndarray, margin: float, *, is_relative: bo
     own = all_of([difference(values[chosen], end, is_relative=is_relative) for end in ends])
     others = []
     for weight in values[1:-1]:
-        over = [_gains(weight, end, is_relative).beyond(_bound(margin, is_relative)) for end in ends]
+        over = [_gains(weight, end, is_relative).beyond(bound(margin, is_relative)) for end in ends]
         others.append(min(over, key=lambda test: test.p_against))
     against = min(1.0, len(ends) * max(test.p_against for test in others))
-    return Test(own.p_for, against, own.effect, own.interval, own.n, own.sd, (*own.parts, *others), len(ends))
+    return Test(own.p_for, against, own.effect, own.interval, own.n, (*own.parts, *others), len(ends), own.pairs)
 
 
 def arithmetic(curves: np.ndarray, terms: np.ndarray, weights: np.ndarray, least: float = 0.99) -> Test:
@@ -293,18 +316,6 @@ def misranking(combined: np.ndarray, measure: np.ndarray, *, is_relative: bool, 
             for other in others
         ]
     )
-
-
-def seeds_needed(sd: float, margin: float, level: float = LEVEL, power: float = POWER, most: int = 1000) -> int | None:
-    """From how many pairs on an effect of the margin is shown at a two-sided level, with this power; None beyond `most`.
-
-    By the noise alone, never by the observed effect, which would be chance's. For the equivalence of equals, the power is that of
-    each of its two sides: 0.9 for 0.8. `sd` is that of paired differences, `margin` in the same unit.
-    """
-    n = np.arange(2, most + 1)
-    quantile = special.stdtrit(n - 1, 1 - level / 2)
-    enough = (quantile + special.ndtri(power)) * sd <= margin * np.sqrt(n)
-    return int(n[enough][0]) if enough.any() else None
 
 
 # Pictures of scenes

@@ -12,7 +12,7 @@ from depth_loss_sweep.reports import experiments as x
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.claims import Test
 from depth_loss_sweep.reports.confirmation import EQUAL_WEIGHTS, WINNER
-from depth_loss_sweep.reports.evidence import COMBINED, F1, RMSE, Arm, Beside, Evidence
+from depth_loss_sweep.reports.evidence import COMBINED, F1, RMSE, Arm, Beside, Evidence, median
 from depth_loss_sweep.reports.measures import short
 from depth_loss_sweep.reports.naming import weights_label
 from depth_loss_sweep.reports.references import PAPER
@@ -251,6 +251,19 @@ def batch_norm_beside(evidence: Evidence) -> tuple[Beside, ...]:
             for words, m in measures.items()
         )
     )
+
+
+def small_set_beside(evidence: Evidence) -> tuple[Beside, ...]:
+    """The same of a predictor that learns nothing: by so much validation pictures are harder, whatever was trained."""
+    analysis, trial = evidence.analyses.get(x.PAPER_NORM.key), evidence.trial(x.PAPER_NORM)
+    if analysis is None or trial is None:
+        return ()
+    val, train = (median(analysis, trial, COMBINED, split) for split in ("val", "train"))
+    gap = val / train - 1 if train else math.nan
+    if not math.isfinite(gap):
+        return ()
+    words = "validation loss beyond that of training, of the training median in every pixel"
+    return _shown((words, Test(1.0, 1.0, gap, lambda _: (math.nan, math.nan), 0), "share"))
 
 
 def augmentation_beside(evidence: Evidence) -> tuple[Beside, ...]:

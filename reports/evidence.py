@@ -94,7 +94,7 @@ class Evidence:
         by_seed = {s.seed: s for t in results if t.number == trial.number for s in t.seeds if s.broke is not None}
         if not {*seeds} <= {*by_seed}:
             return None
-        instead = _median(analysis, trial, column, split)
+        instead = median(analysis, trial, column, split)
         values = np.array([_counted(by_seed[seed], column, instead) for seed in seeds])
         return values if np.isfinite(values).all() else None
 
@@ -132,15 +132,15 @@ class Evidence:
             return None
         return test(*found, is_relative=column != F1, higher_is_better=column == F1, **about)
 
-    def breaks(self, *keys: str) -> dose.Onset | None:
-        """Where along a dose training breaks, by all ended runs of these members."""
+    def breaks(self, seeds: Mapping[str, Sequence[int]]) -> dose.Onset | None:
+        """Where along a dose training breaks, by the ended runs of some members under these seeds of each."""
         runs = {
             (s.seed, analysis.line[t.number]): s.broke
-            for key in keys
+            for key, own in seeds.items()
             if (analysis := self.analyses.get(key))
             for t in analysis.trials
             for s in t.seeds
-            if s.broke is not None
+            if s.broke is not None and s.seed in own
         }
         if not runs:
             return None
@@ -170,7 +170,7 @@ def _is_at(params: Mapping[str, Any], point: Mapping[str, Any]) -> bool:
     )
 
 
-def _median(analysis: Analysis, trial: TrialResult, column: str, split: str) -> float:
+def median(analysis: Analysis, trial: TrialResult, column: str, split: str) -> float:
     """The training-median predictor's value; of the combined loss that of its terms, weighed as the trial weighs them."""
     known = (analysis.record.baselines.get(split) or {}).get("median") or {}
     if column != COMBINED:

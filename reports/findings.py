@@ -3,13 +3,13 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from depth_loss_sweep.reports.claims import LOOKS, Estimate, Test, seeds_needed
+from depth_loss_sweep.reports.claims import LOOKS, ONCE, Estimate, Pairs, Test
 from depth_loss_sweep.reports.compared import crossing, levels
 from depth_loss_sweep.reports.comparisons import LEVEL, POWER
 from depth_loss_sweep.reports.cost import total
@@ -17,12 +17,9 @@ from depth_loss_sweep.reports.evidence import Evidence
 from depth_loss_sweep.reports.experiments import MARGIN
 from depth_loss_sweep.reports.measures import NO_BREAK
 from depth_loss_sweep.reports.paper import Claim, Judged, Statement, evidence_of, judge
+from depth_loss_sweep.reports.power import MOST, scenes_needed, seeds_needed, supposed
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.words import counted
-
-EQUIVALENCES = ("H2", "H6")
-"""Both of their sides must be shown: each with a power of .9 for .8 together."""
-
 
 PAPER = "“Analysing the impact of loss functions on the accuracy of monocular depth estimation” (R. S. Kushwaha)"
 VERDICTS_MEAN = (
@@ -72,8 +69,8 @@ class Effect:
 
     @property
     def text(self) -> str:
-        """All of it."""
-        return f"{self.size} ({self.interval}, {self.count})"
+        """All of it; a number that nothing was drawn for stands alone."""
+        return f"{self.size} ({self.interval}, {self.count})" if self.estimate.n else self.size
 
 
 @dataclass(frozen=True)
@@ -255,7 +252,7 @@ def _told(judged: Judged, evidence: Evidence, only: Collection[str]) -> Told:
         judged,
         effects,
         tuple(beside),
-        _reason(judged, effects, evidence, only),
+        _reason(judged, evidence, only),
         own,
         tuple(filter(None, (levels(evidence, each, most) for each in compared))),
         judged.claim.notes(evidence),
@@ -282,7 +279,7 @@ def _effects(judged: Judged) -> tuple[Effect, ...]:
 # Why there is no verdict
 
 
-def _reason(judged: Judged, effects: Sequence[Effect], evidence: Evidence, only: Collection[str]) -> str:
+def _reason(judged: Judged, evidence: Evidence, only: Collection[str]) -> str:
     finding = judged.finding
     if finding.verdict == "not testable here":
         return "No line's ends are shown to differ in RMSE on validation, so there is no ranking to survive."
@@ -293,7 +290,7 @@ def _reason(judged: Judged, effects: Sequence[Effect], evidence: Evidence, only:
     again = ""
     if finding.is_open and judged.looks is not None:
         again = f"It is looked at again after {LOOKS[len(judged.looks.tests)]} seeds."
-    return " ".join(filter(None, (again, _needed(judged.claim, effects))))
+    return " ".join(filter(None, (again, _needed(judged))))
 
 
 def _missing(claim: Claim, evidence: Evidence, only: Collection[str]) -> str:
@@ -311,20 +308,40 @@ def _missing(claim: Claim, evidence: Evidence, only: Collection[str]) -> str:
     return "What each validation picture amounts to was not kept." if claim.number == "H7" else ""
 
 
-def _needed(claim: Claim, effects: Sequence[Effect]) -> str:
-    """How many seeds show an effect of the margin, by the noise of all statements; empty where that isn't known of any."""
-    margins = {"share": math.log1p(MARGIN), "difference": MARGIN}
-    known = [e for e in effects if e.statement.unit in margins and math.isfinite(e.test.sd)]
-    if not known:
+def _needed(judged: Judged) -> str:
+    """How many seeds, or scenes, would show it, at the level of its last look; empty where that isn't known."""
+    test, looks = judged.finding.test, judged.looks
+    if test is None or looks is None:
         return ""
-    is_equivalence = claim.number in EQUIVALENCES
-    power = (1 + POWER) / 2 if is_equivalence else POWER
-    counts = [seeds_needed(e.test.sd, margins[e.statement.unit], e.estimate.level, power) for e in known]
-    most = max(math.inf if n is None else n for n in counts)
-    seeds = f"{most} seeds" if math.isfinite(most) else "more than a thousand seeds"
-    margin = " and ".join(dict.fromkeys(written(MARGIN, e.statement.unit) for e in known))
-    what = f"that equals are within {margin}" if is_equivalence else f"an effect of {margin}"
-    return f"By its noise, {what} is shown from {seeds} on, with a probability of {100 * POWER:.0f}{NO_BREAK}%."
+    level = judged.finding.level * looks.shares[-1] / looks.shares[len(looks.tests) - 1]
+    sure = f"with a probability of {100 * POWER:.0f}{NO_BREAK}%"
+    if judged.claim.number == "H7":
+        scenes = scenes_needed(test.parts[0], MARGIN, level)
+        many = f"about {float(f'{scenes:.2g}'):,.0f}" if scenes else "more than a million"
+        gap = f"a gap within {written(MARGIN, 'share')}"
+        return f"By the spread of {test.n} scenes, {many} scenes show {gap} {sure} if there is none."
+    statements = {each: gain for each in test.pairs if (gain := supposed(each, MARGIN)) is not None}
+    if not statements:
+        return ""
+    seeds, given = seeds_needed([*statements], MARGIN, level), test.n if looks.shares == ONCE else LOOKS[-1]
+    many = f"more than {MOST}" if seeds is None else f"about {float(f'{seeds:.2g}'):.0f}"
+    shown = "it" if len(statements) == len(test.pairs) else "its gains"
+    within = (
+        f"within the {given} that it is given" if seeds and seeds <= given else f"beyond the {given} that it is given"
+    )
+    return f"By the noise of {test.n} seeds, {many} seeds show {shown} {sure} if {_supposing(statements)}: {within}."
+
+
+def _supposing(statements: Mapping[Pairs, float]) -> str:
+    """Which gains are supposed."""
+    if not any(statements.values()):
+        return "there is no difference"
+    gains = [
+        written(MARGIN if gain else 0.0, "share" if s.is_relative else "difference") for s, gain in statements.items()
+    ]
+    if len({*gains}) == 1:
+        return f"{'each' if len(gains) > 1 else 'the'} gain is {gains[0]}"
+    return f"the gains are {' and '.join(gains)}"
 
 
 # Numbers and places

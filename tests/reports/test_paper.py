@@ -11,6 +11,7 @@ import pytest
 
 from depth_loss_sweep.reports.confirmation import EQUAL_WEIGHTS, WINNER, ConfirmationRecord, FreshRun
 from depth_loss_sweep.reports.cost import RunCost
+from depth_loss_sweep.reports.experiments import FAMILY, MIDDLE_SEEDS
 from depth_loss_sweep.reports.paper import CLAIMS, examine, members
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.references import Candidate
@@ -189,6 +190,39 @@ def test_what_is_trained_next_does_not_depend_on_the_order(effects):
         records[todo[-1].key] = studied(todo[-1], world)
     assert {key: record.seeds for key, record in records.items()} == {k: r.seeds for k, r in effects[0].items()}
     assert verdicts(records) == verdicts(effects[0])
+
+
+def test_the_family_is_as_large_as_the_paper_has_claims():
+    """What is shared out beforehand, as the seeds of the dose are, is shared by so many."""
+    assert sum(not claim.is_ours for claim in CLAIMS.values()) == FAMILY
+
+
+class Late(World):
+    """As a world whose runs break from an onset on, but for seeds beyond those that a rule names: there all do."""
+
+    def numbers(self, preset, weights, parts, seed):
+        """Beyond the middle doses' seeds, all runs break."""
+        rmse, broken = super().numbers(preset, weights, parts, seed)
+        return rmse, broken or seed >= MIDDLE_SEEDS
+
+
+def test_seeds_beyond_a_fixed_number_change_nothing(effects):
+    """One more of the dose, or of what confirms: nobody adds seeds until a claim is decided."""
+    records = dict(effects[0])
+    for member in members({}):
+        if member.key.startswith("edge-instability"):
+            more = dataclasses.replace(member, seeds=(*member.seeds, MIDDLE_SEEDS))
+            records[member.key] = studied(more, Late(onset=0.5))
+    record = records["eq-12"].confirmation
+    names = [candidate.name for candidate in record.candidates]
+    late = tuple(
+        FreshRun(name, 10_012, f"{name}-late", "learnt", True, 9.0 + i, 9.0 + i) for i, name in enumerate(names)
+    )
+    later = dataclasses.replace(record, seeds=(*record.seeds, 10_012), runs=(*late, *record.runs))
+    records["eq-12"] = dataclasses.replace(records["eq-12"], confirmation=later)
+    for before, after in zip(examine(effects[0]), examine(records), strict=True):
+        assert before.looks == after.looks and before.finding == after.finding, before.claim.number
+        assert before.beside == after.beside, before.claim.number
 
 
 def test_only_what_a_claim_needs_is_asked_for():
