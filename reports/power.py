@@ -58,7 +58,7 @@ def _mixing(gains: Sequence[np.ndarray]) -> np.ndarray:
     if len({len(row) for row in gains}) > 1:
         return np.diag([row.std(ddof=1) for row in gains])
     rest = np.array([row - row.mean() for row in gains]) / math.sqrt(len(gains[0]) - 1)
-    return np.linalg.qr(rest.T, mode="r").T
+    return np.asarray(np.linalg.qr(rest.T, mode="r")).T
 
 
 def scenes_needed(gap: Test, margin: float, level: float, power: float = POWER) -> int | None:
