@@ -6,7 +6,6 @@ more than Ray, our version of sweep, and that folder on a disk that it shares wi
 
 import math
 import os
-import re
 import secrets
 import signal
 import socket
@@ -39,8 +38,8 @@ Need = Mapping[str, float]
 
 def memory_bytes(text: str) -> float:
     """A size such as 8G."""
-    number, unit = re.fullmatch(r"([\d.]+)([KMGT]?)", text).groups()  # type: ignore[union-attr]  the option's pattern
-    return float(number) * BYTES[unit]
+    number = text.rstrip("KMGT")
+    return float(number) * BYTES[text[len(number) :]]
 
 
 def import_ray() -> ModuleType:
@@ -51,7 +50,7 @@ def import_ray() -> ModuleType:
         import ray
     except ImportError:
         raise SweepError("--executor ray needs Ray: pip install 'depth-loss-sweep[ray]'") from None
-    return ray  # type: ignore[no-any-return]
+    return ray
 
 
 def connect(address: str | None) -> tuple[ModuleType, str, bool]:

@@ -1,17 +1,30 @@
-"""A cluster of Ray on this machine: each node is a `ray start` of its own, whose processes know by a variable whose they are."""
+"""A cluster of Ray on this machine: each node is a program of its own, whose processes know by a variable whose they are."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from tests.sweep.postgresql import free_port
 
 STARTED = "Ray runtime started"
+HEAD = """
+import sys, time, ray._private.utils
+from ray._private.node import Node
+from ray.cluster_utils import Cluster
+Node.start_api_server = ray._private.utils.write_ray_address = lambda *_, **__: None
+name, port, folder, cpus = sys.argv[1:]
+about = {"gcs_server_port": int(port), "temp_dir": folder, "node_name": name, "num_cpus": int(cpus), "no_monitor": True}
+Cluster(True, head_node_args={**about, "object_store_memory": 80000000, "include_log_monitor": False})
+print("Ray runtime started", flush=True)
+while True:
+    time.sleep(60)
+"""
+"""`ray start --head` without servers for dashboards and remote clients, and without a word to whoever looks for a cluster here."""
 MARK = "SWEEP_TEST_NODE"
 WORKER = b"ray::Worker"
 """How Ray calls a process that is an actor of ours."""
@@ -24,36 +37,16 @@ class Cluster:
         """`folder` has a short path: it holds sockets."""
         self.folder, port = folder, free_port()
         self.address, self.nodes = f"127.0.0.1:{port}", dict[str, subprocess.Popen[bytes]]()
-        options = (
-            f"--port={port}",
-            f"--temp-dir={folder}",
-            "--include-dashboard=false",
-            "--no-monitor",
-            "--disable-usage-stats",
-        )
-        self._start(head, cpus, "--head", *options)
+        self._start(head, sys.executable, "-c", HEAD, head, str(port), str(folder), str(cpus))
 
     def start(self, name: str, cpus: int = 1, before: Sequence[str] = (), **environment: str) -> None:
         """Start a node; `before` is a command that is given Ray's."""
-        self._start(name, cpus, f"--address={self.address}", before=before, environment=environment)
+        ray = [str(Path(sys.executable).with_name("ray")), "start", "--block", f"--address={self.address}"]
+        about = [f"--node-name={name}", f"--num-cpus={cpus}", "--object-store-memory=80000000"]
+        self._start(name, *before, *ray, *about, "--include-log-monitor=false", **environment)
 
-    def _start(
-        self,
-        name: str,
-        cpus: int,
-        *options: str,
-        before: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        ray = [
-            str(Path(sys.executable).with_name("ray")),
-            "start",
-            "--block",
-            f"--node-name={name}",
-            f"--num-cpus={cpus}",
-        ]
-        command = [*before, *ray, "--object-store-memory=80000000", "--include-log-monitor=false", *options]
-        marked = {**os.environ, **(environment or {}), MARK: self._mark(name), "PYTHONUNBUFFERED": "1"}
+    def _start(self, name: str, *command: str, **environment: str) -> None:
+        marked = {**os.environ, **environment, MARK: self._mark(name), "PYTHONUNBUFFERED": "1"}
         while name not in self.nodes:
             with (self.folder / f"{name}.log").open("wb") as log:
                 process = subprocess.Popen(command, env=marked, stdout=log, stderr=log, start_new_session=True, cwd="/")
