@@ -148,6 +148,8 @@ class RayExecutor:
         """Give the run to an idle slot, or to the next that there is."""
         self.queue.append(request)
         self._hand_out()
+        if request in self.queue:
+            self.events.append(Event(request.run, "queued"))
 
     def poll(self, timeout: float) -> list[Event]:
         """What actors have said, and what became of them and of their nodes."""

@@ -3,7 +3,6 @@
 The workers sleep in place of training, or give a record a second; the cluster, its actors and their streams are real.
 """
 
-import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from depth_loss_sweep.paths import Home
 from depth_loss_sweep.session import Record, Session
 from depth_loss_sweep.study import start
 from tests.benchmarks.made_up import MADE_UP, made_up
-from tests.benchmarks.records import EPOCHS, Watch
+from tests.benchmarks.records import WRITTEN, take_in
 from tests.benchmarks.studies import Silent, grid_spec, warm_up
 from tests.sweep.ray import Cluster
 
@@ -56,16 +55,16 @@ class Sleeper(Worker):
 
 
 class Paced(Sleeper):
-    """A worker that gives a record a second; when it was due stands in place of the learning rate."""
+    """A worker that gives a record a second."""
 
     def train(self, call: int, request: dict[str, Any]) -> Iterator[Event]:
         """The records of many are spread over a second."""
-        due = time.time() + np.random.default_rng(call).random()
+        due = time.monotonic() + np.random.default_rng(call).random()
         for epoch in count(1):
-            time.sleep(max(0.0, due - time.time()))
+            time.sleep(max(0.0, due - time.monotonic()))
             if call in self.cancelled:
                 return
-            yield Event(request["run"], "epoch", made_up(request["settings"], epoch) | {"learning_rate": due})
+            yield Event(request["run"], "epoch", made_up(request["settings"], epoch) | {WRITTEN: time.monotonic()})
             due += 1.0
 
 
@@ -81,6 +80,15 @@ class SharingExecutor(RayExecutor):
     worker = Paced
     cpu = 0.0
 
+    def __init__(self, home: Home, address: str, workers: int) -> None:
+        super().__init__(home, address)
+        self.wanted = workers
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all workers are at work."""
+        return self.free() == 0 and not self.queue
+
     def _hire(self, avoid: tuple[str, ...]) -> None:
         if len(self.slots) % HOSTED == 0:
             self.threads = HOSTED + 1
@@ -88,13 +96,6 @@ class SharingExecutor(RayExecutor):
         else:
             before = self.slots[-1]
             self.slots.append(type(before)(before.actor, before.need, before.actor.arrive.remote()))
-
-
-class Late(Watch):
-    """Knows from a record when it was due."""
-
-    def _lag(self, record: Record) -> float:
-        return time.time() - record.values["learning_rate"]
 
 
 def cluster_of(folder: Path, slots: int) -> Cluster:
@@ -134,20 +135,6 @@ def busy(home: Home, address: str, slots: int) -> dict[str, float]:
     }
 
 
-def take_in(home: Home, address: str, workers: int, seconds: float) -> dict[str, float]:
-    """So many workers at work on one study for so long."""
-    seeds = 20
-    spec = grid_spec(math.ceil(workers / seeds), seeds=seeds, epochs=EPOCHS, parallel=math.ceil(workers / seeds))
-    with closing(SharingExecutor(home, address=address)) as executor:
-        executor.wanted = workers  # before anybody asks how many are free
-        watch = Late(executor, seconds)
-        session = Session(home, None, workers, "cpu", executor, "benchmark", Silent(), watch.is_over, watch.stored)
-        start(spec, {}, session)
-        found = watch.found()
-        session.store.engine.dispose()
-    return found
-
-
 def measure(quick: bool) -> dict[str, dict[str, float]]:
     """Both."""
     found = {}
@@ -161,7 +148,9 @@ def measure(quick: bool) -> dict[str, dict[str, float]]:
             for workers in QUICK_WORKERS if quick else WORKERS:
                 title = f"{workers:,} workers, a record a second each, {HOSTED} an actor, SQLite"
                 seconds = QUICK_SECONDS if quick else SECONDS
-                found[title] = take_in(Home(root / f"many{workers}"), cluster.address, workers, seconds)
+                home = root / f"many{workers}"
+                executor = SharingExecutor(Home(home), cluster.address, workers)
+                found[title] = take_in(home, None, workers, seconds, executor)
         finally:
             cluster.close()
     return found

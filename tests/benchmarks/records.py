@@ -196,9 +196,7 @@ def take_in_tailed(root: Path, storage: str | None, workers: int, seconds: float
         return take_in(root, storage, workers, seconds, TailedExecutor(Home(root), partition="none"))
 
 
-def take_in(
-    root: Path, storage: str | None, workers: int, seconds: float, executor_: Any = None
-) -> dict[str, float]:
+def take_in(root: Path, storage: str | None, workers: int, seconds: float, executor_: Any = None) -> dict[str, float]:
     """So many workers at work on one study for so long."""
     spec = grid_spec(math.ceil(workers / SEEDS), seeds=SEEDS, epochs=EPOCHS, parallel=math.ceil(workers / SEEDS))
     with closing(executor_ or PacedExecutor(workers)) as executor:
