@@ -65,7 +65,7 @@ class Coordinator(Progress):
                 continue
             self.display.update(self)
             for event in self.executor.poll(0.0 if has_more else POLL_S):
-                self._receive(event)
+                self._receive(event) if event.run else self.session.note_once(event.payload["text"])
             self._store_epochs()
             self.session.renew()
         self.display.update(self)

@@ -123,6 +123,11 @@ class Home:
         return self.root / SLURM
 
     @property
+    def ray(self) -> Path:
+        """What Ray's nodes read and write at a study's start, to show that they see this folder."""
+        return self.root / "ray"
+
+    @property
     def shared(self) -> dict[str, str]:
         """What all runs share, as a `RunRequest` has it."""
         return {"cache": str(self.cache), "weights": str(self.weights), "code": str(self.code)}

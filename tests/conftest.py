@@ -17,8 +17,8 @@ TRAINING = {
     ),
     *("test_finals", "test_forecast", "test_fuzz", "test_halving", "test_homes", "test_inference", "test_lease"),
     *("test_networks", "test_outage", "test_outputs", "test_own_code", "test_pages", "test_paper", "test_race"),
-    *("test_retention", "test_shared_database", "test_slurm", "test_status", "test_stress", "test_surroundings"),
-    *("test_two_objectives", "test_value", "test_weightings"),
+    *("test_ray", "test_retention", "test_shared_database", "test_slurm", "test_status", "test_stress"),
+    *("test_surroundings", "test_two_objectives", "test_value", "test_weightings"),
 }
 """Modules of tests/sweep whose tests train in processes of their own, one after the other: all of it is slow."""
 WHOLE_PAGES = ("test_browser", "test_paper", "test_slides", "test_ten_studies")

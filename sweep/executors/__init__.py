@@ -53,13 +53,13 @@ class Event:
     """What became of a run.
 
     queued: it waits for a machine that is shared. begun: a worker has it, payload["host"] and ["environment"], which is
-    `environment_key` there. epoch: payload is an epoch record. note: payload["text"]. finished: payload is the result, with
-    payload["per_image"]: split -> keys and scenes of its pictures, and values by measure (`store.image_rows`), and
-    payload["test"]: its means on the test pictures, None where they weren't to be judged, or there are none. stopped: it was
-    cancelled. busy: another process trains it. died: its worker vanished, payload["reason"]. preempted: it had to make room, or
-    its time on the machine was over, payload["reason"]; lost: the machine itself went, payload["node"]. Neither is the run's
-    fault: submitted again, it goes on from its checkpoint. failed: payload["reason"] and ["traceback"]; payload["kind"] is
-    "memory", "error" or one of `UNFIT`; payload["node"] is where, if it can be trained elsewhere.
+    `environment_key` there. epoch: payload is an epoch record. note: payload["text"]; one that is about no run names none.
+    finished: payload is the result, with payload["per_image"]: split -> keys and scenes of its pictures, and values by measure
+    (`store.image_rows`), and payload["test"]: its means on the test pictures, None where they weren't to be judged, or there are
+    none. stopped: it was cancelled. busy: another process trains it. died: its worker vanished, payload["reason"]. preempted: it
+    had to make room, or its time on the machine was over, payload["reason"]; lost: the machine itself went, payload["node"].
+    Neither is the run's fault: submitted again, it goes on from its checkpoint. failed: payload["reason"] and ["traceback"];
+    payload["kind"] is "memory", "error" or one of `UNFIT`; payload["node"] is where, if it can be trained elsewhere.
     """
 
     run: str
@@ -123,6 +123,25 @@ class Executor(Protocol):
 EXECUTORS: dict[str, Entry] = {
     "inline": Entry(code="depth_loss_sweep.executors.inline:InlineExecutor"),
     "local": Entry(code="depth_loss_sweep.executors.local:LocalExecutor"),
+    "ray": Entry(
+        code="depth_loss_sweep.executors.ray:RayExecutor",
+        options={
+            "address": (
+                str,
+                Field(None, description="where the cluster is: HOST:PORT; default: $RAY_ADDRESS, else this machine's"),
+            ),
+            "cpus": (float, Field(1.0, ge=0, description="the cores of a worker")),
+            "gpus": (
+                float,
+                Field(None, ge=0, description="the GPUs of a worker, such as 1 or .25; default: 1 on CUDA"),
+            ),
+            "memory": (
+                str,
+                Field(None, pattern=r"^\d+(\.\d+)?[KMGT]?$", description="the memory of a worker, such as 8G"),
+            ),
+            "accelerator": (str, Field(None, description="the model of the GPUs, as Ray calls it, such as A100")),
+        },
+    ),
     "slurm": Entry(
         code="depth_loss_sweep.executors.slurm:SlurmExecutor",
         options={
@@ -147,6 +166,11 @@ EXECUTORS: dict[str, Entry] = {
     ),
 }
 """The code is an `Executor`; the options are keyword arguments that it is made with. They are the session's, no part of a study."""
+
+
+def other_version(node: str, there: str, ours: str) -> str:
+    """Why a node can't be used that has another version of sweep."""
+    return f"{node} has sweep {there}, the coordinator has {ours}: install the same on both"
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from depth_loss_sweep import __version__
-from depth_loss_sweep.executors import RunRequest
+from depth_loss_sweep.executors import RunRequest, other_version
 from depth_loss_sweep.files import write_whole
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Attempt:
             self.say("arrived", {"node": self.node})
             given = json.loads((self.folder / REQUEST).read_text(encoding="utf-8"))
             if given["version"] != __version__:
-                reason = f"{self.node} has sweep {__version__}, the coordinator has {given['version']}: install the same on both"
+                reason = other_version(self.node, __version__, given["version"])
                 self.say("failed", {"kind": "installation", "reason": reason})
                 return
             request = RunRequest(**given["request"])

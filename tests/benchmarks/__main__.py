@@ -23,6 +23,7 @@ NAMES = (
     "overhead",
     "growth",
     "records",
+    "ray",
     "page",
     "profiling",
     "gpu",

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -27,7 +28,8 @@ from depth_loss_sweep.model.runtime import Machine
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.session import Record, Session
 from depth_loss_sweep.study import start
-from tests.benchmarks.studies import InstantExecutor, Silent, grid_spec, made_up, warm_up
+from tests.benchmarks.made_up import made_up
+from tests.benchmarks.studies import InstantExecutor, Silent, grid_spec, warm_up
 from tests.sweep.postgresql import Server
 
 SEEDS = 20
@@ -151,7 +153,7 @@ def write_records(folder: Path) -> None:
 class Watch:
     """Stops the session once it was watched for long enough."""
 
-    def __init__(self, executor: PacedExecutor | TailedExecutor, seconds: float) -> None:
+    def __init__(self, executor: Any, seconds: float) -> None:
         self.executor, self.seconds = executor, seconds
         self.created, self.full, self.begun = time.monotonic(), math.inf, math.inf
         self.lags: list[float] = []
@@ -194,9 +196,7 @@ def take_in_tailed(root: Path, storage: str | None, workers: int, seconds: float
         return take_in(root, storage, workers, seconds, TailedExecutor(Home(root), partition="none"))
 
 
-def take_in(
-    root: Path, storage: str | None, workers: int, seconds: float, executor_: TailedExecutor | None = None
-) -> dict[str, float]:
+def take_in(root: Path, storage: str | None, workers: int, seconds: float, executor_: Any = None) -> dict[str, float]:
     """So many workers at work on one study for so long."""
     spec = grid_spec(math.ceil(workers / SEEDS), seeds=SEEDS, epochs=EPOCHS, parallel=math.ceil(workers / SEEDS))
     with closing(executor_ or PacedExecutor(workers)) as executor:

@@ -8,18 +8,17 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from depth_loss_sweep.coordinator import Coordinator
 from depth_loss_sweep.executors import Event, RunRequest
 from depth_loss_sweep.model.backend import this_machine
-from depth_loss_sweep.model.names import EXTRA_METRICS, METRICS, TERMS
 from depth_loss_sweep.model.runtime import Machine, resolve_runtime
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.session import Session, SessionResult
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import parse_spec
 from depth_loss_sweep.study import start
+from tests.benchmarks.made_up import MADE_UP, made_up
 
 GRID = """
 [study]
@@ -87,9 +86,7 @@ class InstantExecutor:
         """All epochs and the end of the run, at once."""
         for epoch in range(1, request.settings["train"]["epochs"] + 1):
             self.events.append(Event(request.run, "epoch", made_up(request.settings, epoch)))
-        self.events.append(
-            Event(request.run, "finished", {"outcome": "learnt", "reason": "made up", "host": "here", "per_image": {}})
-        )
+        self.events.append(Event(request.run, "finished", dict(MADE_UP)))
 
     def poll(self, timeout: float) -> list[Event]:
         """All that was submitted."""
@@ -105,25 +102,6 @@ class InstantExecutor:
 
     def close(self) -> None:
         """Nothing to end."""
-
-
-def made_up(settings: dict[str, Any], epoch: int) -> dict[str, Any]:
-    """An epoch record with numbers that depend on weights, seed and epoch."""
-    weights = settings["weights"]
-    value = 1.0 + 0.3 * (weights["ssim"] - 0.4) ** 2 + 0.02 * settings["seed"] + 0.5 / epoch
-    names = ("total", *(f"term_{t}" for t in TERMS), *(f"metric_{m}" for m in (*METRICS, *EXTRA_METRICS)))
-    return {
-        "epoch": epoch,
-        "splits": {split: dict.fromkeys(names, value) for split in ("train", "val")},
-        "learning_rate": 1e-3,
-        "weights": weights,
-        "gradient_share": dict.fromkeys(TERMS, 0.2),
-        **dict.fromkeys(("grad_norm_median", "grad_norm_p95", "grad_norm_max"), 1.0),
-        "non_finite_steps": 0,
-        "images_per_second": 100.0,
-        "seconds": 1.0,
-        "break_": None,
-    }
 
 
 class Silent:

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -94,11 +94,14 @@ class Lab:
         """One command line in this process, in this home."""
         return run([*arguments, "--home", str(self.home.root)])
 
-    def spawn(self, *arguments: str, **kwargs) -> subprocess.Popen:
-        """One command line in a process group of its own, in this home; Ctrl-C ends it, even where these tests run in the background."""
+    def spawn(self, *arguments: str, before: Sequence[str] = (), **kwargs) -> subprocess.Popen:
+        """One command line in a process group of its own, in this home; Ctrl-C ends it, even where these tests run in the background.
+
+        `before` is a command that is given ours.
+        """
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's "&" leaves it, and a child inherits it
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        command = [sys.executable, "-m", "depth_loss_sweep", *arguments, "--home", str(self.home.root)]
+        command = [*before, sys.executable, "-m", "depth_loss_sweep", *arguments, "--home", str(self.home.root)]
         return subprocess.Popen(
             command, cwd=self.folder, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, **kwargs,

@@ -76,7 +76,7 @@ def test_depth_of_another_size_is_named(lab, capsys, pairs: Path) -> None:
         (["start", "demo", "--seeds", "many"], ["--seeds"]),
         (["start", "demo", "--name", "../../etc"], ["cannot be used"]),
         (["start", "demo", "--device", "cuda:99"], ["cuda:99"]),
-        (["start", "demo", "--executor", "nowhere"], ["'nowhere'", "local, slurm"]),
+        (["start", "demo", "--executor", "nowhere"], ["'nowhere'", "local, ray, slurm"]),
         (["start", "demo", "--option", "partition=gpu"], ["'local'", "it has none"]),
         (["resume", "demo", "--executor", "slurm", "--option", "partion=gpu"], ["did you mean 'partition'"]),
         (["confirm", "demo", "--executor", "slurm", "--option", "gpu"], ["key=value"]),

@@ -1,0 +1,48 @@
+"""What tests on clusters share: runs that last as long as a test needs, and a look for who knows a secret."""
+
+import os
+from pathlib import Path
+
+from tests.sweep.conftest import Lab
+
+SECRET = "s3cret-that-no-worker-is-told"
+SLOW = """
+import time
+from pathlib import Path
+
+def slow(pred, target, mask):
+    time.sleep(0.5 if Path({hold!r}).exists() else 0.0)
+    return ((pred - target).abs() * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3))
+"""
+"""A metric with which an epoch takes a second on the fastest machine, and little of a busy one's time, while a file is there."""
+
+
+def slow_spec(lab: Lab, epochs: int, to: float = 0.6) -> str:
+    """The line under one seed: no run ends in a minute or two before `hurry`."""
+    (lab.folder / "hold").touch()
+    (lab.folder / "slow.py").write_text(SLOW.format(hold=str(lab.folder / "hold")))
+    text = lab.LINE + '[metrics.slow]\nfunction = "slow.py:slow"\n'
+    return lab.spec(text, seeds="[0]", epochs=str(epochs), w=f"{{ from = 0.0, to = {to}, step = 0.3 }}")
+
+
+def hurry(lab: Lab) -> None:
+    """Let the runs of `slow_spec` go as fast as they can."""
+    (lab.folder / "hold").unlink()
+
+
+def holders_of(secret: str, told: int, *folders: Path) -> list[str]:
+    """Who else than the process that was told a secret knows it: other processes' arguments and environments, and files."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        if int(place.name) in (told, os.getpid()):
+            continue
+        for file in ("environ", "cmdline"):
+            try:
+                if secret.encode() in (place / file).read_bytes():
+                    found.append(str(place / file))
+            except OSError:  # it has ended
+                continue
+    for path in (path for folder in folders for path in folder.rglob("*") if path.is_file()):
+        if secret.encode() in path.read_bytes():
+            found.append(str(path))
+    return found
