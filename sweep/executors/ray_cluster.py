@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import chdir, contextmanager, suppress
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -113,6 +113,8 @@ class Node:
     id: str
     name: str
     resources: Need
+    token: Path
+    """What it is asked to read."""
     question: Any = None
     """The task that looks at it, until it has answered."""
     fault: str | None = None
@@ -142,7 +144,6 @@ class Cluster:
         """`folder` is where in the home folder tokens lie."""
         self.ray, self.folder = ray, folder
         self.nodes: dict[str, Node] = {}
-        self.token: Path | None = None
         self.faults: dict[str, list[str]] = {}
         """What was found wrong and not told yet, each with the nodes of which it is true."""
         self._next = 0.0
@@ -153,10 +154,11 @@ class Cluster:
             return
         alive = {each["NodeID"]: each for each in self.ray.nodes() if each["Alive"]}
         for gone in self.nodes.keys() - alive.keys():
-            del self.nodes[gone]
+            self._forget(self.nodes.pop(gone).token)
         for node, about in alive.items():
             if node not in self.nodes:
-                self.nodes[node] = Node(node, self._name(about), dict(about["Resources"]))
+                token = self.folder / secrets.token_hex(8)
+                self.nodes[node] = Node(node, self._name(about), dict(about["Resources"]), token)
                 self._look_at(self.nodes[node])
         for node in self.asked:
             if node.is_silent and node.fault is None:
@@ -170,15 +172,13 @@ class Cluster:
         return f"{name}/{about['NodeID'][:6]}" if name in {node.name for node in self.nodes.values()} else name
 
     def _look_at(self, node: Node) -> None:
-        if self.token is None:
-            self.token = self.folder / secrets.token_hex(8)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.token.write_text(self.token.name)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        node.token.write_text(node.token.name)
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
         task = self.ray.remote(look).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
-        node.question = task.remote(node.name, __version__, str(self.token))
+        node.question = task.remote(node.name, __version__, str(node.token))
 
     @property
     def asked(self) -> list[Node]:
@@ -192,17 +192,15 @@ class Cluster:
 
     def judge(self, node: Node) -> None:
         """Take in what was found on a node, once its question is answered."""
-        assert self.token is not None
         try:
             node.fault = self.ray.get(node.question)
         except self.ray.exceptions.RayError as error:
             said = [line.strip() for line in str(error).splitlines() if line.strip()]
             node.fault = f"sweep can't be used there ({said[-1] if said else type(error).__name__})"
         node.question = None
-        word = answer(self.token, node.id)
-        if node.fault == "" and not word.exists():
+        if node.fault == "" and not answer(node.token).exists():
             node.fault = f"what it writes to the home folder {self.folder.parent} is not seen here"
-        word.unlink(missing_ok=True)
+        self._forget(node.token)
         if node.fault:
             self.faults.setdefault(node.fault, []).append(node.name)
 
@@ -217,7 +215,7 @@ class Cluster:
         """`SweepError` where no node can be used."""
         self.refresh(now=True)
         if not any(node.is_fit for node in self.nodes.values()):
-            faults = [f"{', '.join(names)}: {fault}" for fault, names in self.faults.items()]
+            faults = [f"{node.name}: {node.fault}" for node in self.nodes.values() if node.fault]
             raise SweepError(
                 f"no node of Ray's cluster can be used ({'; '.join(faults) or 'it has none'}): each needs this version of "
                 f"sweep, and the home folder on a disk that all share (--home)"
@@ -237,12 +235,13 @@ class Cluster:
         return [f"not used of Ray's cluster: {', '.join(names)} ({fault})" for fault, names in faults.items()]
 
     def close(self) -> None:
-        """Remove what was written to look at nodes."""
-        if self.token is not None:
-            for path in self.folder.glob(f"{self.token.name}*"):
-                path.unlink(missing_ok=True)
-            with suppress(OSError):  # another session's token lies there
-                self.folder.rmdir()
+        """Wait for nobody's answer any more."""
+        for node in self.asked:
+            self._forget(node.token)
+
+    def _forget(self, token: Path) -> None:
+        for path in (token, answer(token)):
+            path.unlink(missing_ok=True)
 
 
 def said(need: Need) -> str:

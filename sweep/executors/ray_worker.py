@@ -60,13 +60,13 @@ def look(name: str, version: str, token: str) -> str:
         return other_version(name, __version__, version)
     try:
         if Path(token).read_text() == Path(token).name:
-            answer(Path(token), node_id()).write_text(Path(token).name)
+            answer(Path(token)).write_text(Path(token).name)
             return ""
     except OSError as error:
         return f"it does not share the home folder {Path(token).parent.parent} ({error.strerror}: {error.filename})"
     return f"its {Path(token).parent.parent} is not the coordinator's"
 
 
-def answer(token: Path, node: str) -> Path:
+def answer(token: Path) -> Path:
     """What a node writes once it has read a token."""
-    return token.with_name(f"{token.name}.{node}")
+    return token.with_suffix(".read")
