@@ -34,7 +34,7 @@ test: $(READY) links ## lint, type checks and all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 quick: $(READY) ## the tests that take seconds
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'

@@ -65,7 +65,8 @@ def test_the_answer_is_one_screen(browser, study, tmp_path, kind):
     page, said, _ = open_page(browser, path, viewport={"width": 1440, "height": 900})
     page.reload()
     page.wait_for_function("document.querySelector('.hero .main-svg')")
-    assert page.evaluate("document.querySelector('.grounds').getBoundingClientRect().bottom") <= 900 and said == []
+    page.wait_for_function("document.querySelector('.grounds').getBoundingClientRect().bottom <= 900", timeout=120_000)
+    assert said == []
     page.close()
 
 
