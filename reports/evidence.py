@@ -33,6 +33,8 @@ class Member:
     """Its pictures have so many times the side of the group's."""
     most: int = 0
     """So many seeds at most, where looks to come may ask for more."""
+    is_beside: bool = False
+    """It is shown beside its claims and decides nothing, so that no look waits for it."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,14 @@ def eq_11(_: Evidence, n: int) -> tuple[Member, ...]:
     return (
         Member("eq-11", "silog-vs-ssim", {}, FIGURE, ("H1", "H1b", "H10", "H11")),
         Member("eq-11-ends", "silog-vs-ssim", ends, _first(n), ("H1", "H1b"), most=LOOKS[-1]),
-        Member("eq-11-ends-bounded", "silog-vs-ssim", {**ends, "model.head": "log_sigmoid"}, FIGURE, ("H1", "H1b")),
+        Member(
+            "eq-11-ends-bounded",
+            "silog-vs-ssim",
+            {**ends, "model.head": "log_sigmoid"},
+            FIGURE,
+            ("H1", "H1b"),
+            is_beside=True,
+        ),
     )
 
 
@@ -105,8 +112,8 @@ def silog_added(evidence: Evidence, n: int) -> tuple[Member, ...]:
 
 def _silog_forms() -> tuple[Member, ...]:
     return (
-        Member("silog-forms", "silog-forms", {}, FIGURE, ("H2",)),
-        Member("silog-forms-rooted", "silog-forms-rooted", {}, FIGURE, ("H2",)),
+        Member("silog-forms", "silog-forms", {}, FIGURE, ("H2",), is_beside=True),
+        Member("silog-forms-rooted", "silog-forms-rooted", {}, FIGURE, ("H2",), is_beside=True),
     )
 
 
@@ -171,7 +178,7 @@ def doses(_: Evidence, _n: int) -> tuple[Member, ...]:
     return (
         Member("edge-instability", "edge-instability", {}, _first(FRESH), ("H4",)),
         Member("edge-instability-middle", "edge-instability", {"search.w": [*MIDDLE]}, _first(MIDDLE_SEEDS), ("H4",)),
-        *(Member(kind, kind, {}, FIGURE, ("H4",)) for kind in kinds),
+        *(Member(kind, kind, {}, FIGURE, ("H4",), is_beside=True) for kind in kinds),
         _eq_12(),
     )
 
@@ -190,8 +197,8 @@ def table_2(_: Evidence, _n: int) -> tuple[Member, ...]:
     """Eq. 12 with its winner confirmed beside Table 2; Table 2 by itself, and its neighbours."""
     return (
         _eq_12(),
-        Member("table-2", "table-2", {}, FIGURE, ("H5",)),
-        Member("table-2-neighbours", "table-2-neighbours", {}, FIGURE, ("H5",)),
+        Member("table-2", "table-2", {}, FIGURE, ("H5",), is_beside=True),
+        Member("table-2-neighbours", "table-2-neighbours", {}, FIGURE, ("H5",), is_beside=True),
     )
 
 
@@ -330,8 +337,8 @@ def augmentation(_: Evidence, n: int) -> tuple[Member, ...]:
     return (
         Member("augmentation-10", "augmentation", {}, _first(n), ("H8",), most=LOOKS[-1]),
         Member("enlarged-10", "augmentation-enlarged", {}, _first(n), ("H8",), most=LOOKS[-1]),
-        Member("augmentation-40", "augmentation", longer, FIGURE, ("H8",)),
-        Member("enlarged-40", "augmentation-enlarged", longer, FIGURE, ("H8",)),
+        Member("augmentation-40", "augmentation", longer, FIGURE, ("H8",), is_beside=True),
+        Member("enlarged-40", "augmentation-enlarged", longer, FIGURE, ("H8",), is_beside=True),
     )
 
 

@@ -293,14 +293,15 @@ def _progress(evidence: Evidence, chosen: Mapping[str, Claim]) -> tuple[dict[str
     """All claims' looks, and how many seeds each chosen one asks for.
 
     Claims go from look to look together: who is open is asked when all of them had theirs, so that what is trained doesn't depend on
-    the order in which it was. A look beyond that, which other studies' seeds would allow, isn't taken.
+    the order in which it was. A look beyond that, which other studies' seeds would allow, isn't taken. What decides nothing holds up
+    nobody.
     """
     every = {number: claim.looks(evidence) for number, claim in CLAIMS.items()}
     seen = {number: _cut(looks, 1) for number, looks in every.items()}
     asked = dict.fromkeys(chosen, LOOKS[0])
     for n in LOOKS[1:]:
         round_ = [m for number, claim in chosen.items() for m in claim.members(evidence, asked[number])]
-        if not all(evidence.has(member) for member in round_):
+        if not all(evidence.has(member) for member in round_ if not member.is_beside):
             break
         findings = _findings(seen)
         for number in chosen:

@@ -61,7 +61,7 @@ def test_a_sound_home_is_sound(sick, capsys) -> None:
     code, lines = look(sick, capsys)
     assert code == 0 and {line.split()[0] for line in lines} == {"ok"}, lines
     assert (
-        lines_with(lines, "ok", "runs: 6") and lines_with(lines, "ok", "GiB free") and lines_with(lines, "ok", "torch")
+        lines_with(lines, "ok", "6 runs") and lines_with(lines, "ok", "GiB free") and lines_with(lines, "ok", "torch")
     )
     assert before == {
         path: path.stat().st_mtime_ns for path in sick.home.root.rglob("*") if "sweep.db" not in path.name
