@@ -27,7 +27,7 @@ STEPS = """
 import time
 from pathlib import Path
 
-def steps(pred, target, mask):
+def steps(pred, target, mask, image):
     if pred.requires_grad:
         with Path({log!r}).open("a") as file:
             file.write("step\\n")
