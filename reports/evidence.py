@@ -101,9 +101,12 @@ class Evidence:
         return values if np.isfinite(values).all() else None
 
     def line(self, key: str, seeds: Sequence[int], column: str = RMSE, split: str = "val") -> np.ndarray | None:
-        """The final values of all trials of a line, in its order: (weights, seeds)."""
+        """The final values of all trials of a line, in its order: (weights, seeds); None while it has not all of them.
+
+        A study that grows asks for its trials anew, one after the other.
+        """
         analysis = self.analyses.get(key)
-        if analysis is None or not self.is_there(key, seeds):
+        if analysis is None or len(analysis.trials) < analysis.record.planned or not self.is_there(key, seeds):
             return None
         rows = [self.values(Arm(key, t.params), seeds, column, split) for t in self.along(key)]
         return np.array(rows) if all(row is not None for row in rows) else None

@@ -40,9 +40,8 @@ def seeds_needed(statements: Sequence[Pairs], margin: float, level: float, power
     mixing = _mixing([statement.gains for statement in statements])
 
     def is_enough(n: int) -> bool:
-        noise = np.random.default_rng(0).standard_normal(
-            (n, DRAWS, mixing.shape[1])
-        )  # the first seeds are the same for any n
+        # The first seeds are the same for any n.
+        noise = np.random.default_rng(0).standard_normal((n, DRAWS, mixing.shape[1]))
         shown = np.ones(DRAWS, dtype=bool)
         for statement, truth, row in zip(statements, truths, mixing, strict=True):
             shown &= statement.p(truth + (noise @ row).T) < level / 2

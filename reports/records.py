@@ -67,7 +67,7 @@ class StudyRecord:
     runs what each picture amounts to in what trials are ranked by, over the `window` epochs that make a run's value; `images` the
     same of other columns, where they were asked for. `spec_text` is the spec as it was written, `resolved` the whole of it, every default
     filled in: a spec that asks for the same study again. `costs` are what its runs took, `confirming_costs` those that confirm it;
-    `spans` when it trained its own.
+    `spans` when it trained its own; `planned` is how many trials the spec asks for.
     """
 
     name: str
@@ -102,6 +102,7 @@ class StudyRecord:
     confirming_costs: tuple[RunCost, ...] = ()
     second_column: str = ""
     spans: tuple[RunSpan, ...] = ()
+    planned: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

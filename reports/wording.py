@@ -140,7 +140,7 @@ def _fresh(decision: Decision) -> str:
 
 def _here(decision: Decision) -> str:
     """How sure a number is that is of these pictures alone."""
-    where = "this 1 picture" if decision.pictures == 1 else f"these {decision.pictures or 'validation'} pictures"
+    where = "this one picture" if decision.pictures == 1 else f"these {decision.pictures or 'validation'} pictures"
     return f"{SURE}, on {where}"
 
 

@@ -93,6 +93,7 @@ def study_numbers(store: Store, name: str, has_terms: bool = False) -> StudyReco
         costs=finding_costs(store, name),
         confirming_costs=confirming_costs(store, name),
         spans=run_spans(store, name),
+        planned=spec.trial_count,
     )
 
 

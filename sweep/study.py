@@ -261,9 +261,8 @@ def conduct(spec: StudySpec, row: Mapping[str, Any], session: Session) -> Sessio
     if has_more and runtime.device != "cpu":
         # Refused in words, before pictures, where the study's device is not here.
         resolve_runtime(runtime.device, spec.train, session.machine(runtime.device))
-    workers = executor.open(
-        session.workers, runtime.device, session.is_to_stop
-    )  # knows by then how many cards there are
+    # After it was asked what machine this is: it knows by then how many cards there are.
+    workers = executor.open(session.workers, runtime.device, session.is_to_stop)
     if has_more and runtime.precision == "bf16":
         show.note(_said_of_bf16(spec, runtime, session.machine(runtime.device)))
     prepared = planner.prepared(spec.data)

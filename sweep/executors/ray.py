@@ -324,9 +324,8 @@ class RayExecutor:
         """Conclude from how an actor ended, or could not be heard any more."""
         if slot not in self.slots:
             return
-        if isinstance(
-            error, self.ray.exceptions.ActorUnavailableError
-        ):  # it, its node or the network: ask until that is known
+        if isinstance(error, self.ray.exceptions.ActorUnavailableError):
+            # It, its node or the network: ask until that is known.
             slot.stream, slot.arrival, self.again = None, slot.actor.arrive.remote(), time.monotonic() + TICK_S
             return
         name, request = slot.name, slot.request

@@ -84,9 +84,8 @@ class _Job:
 
     def events(self, attempt: int) -> Path:
         name = f"{self.job}.{attempt}.jsonl"
-        if (
-            name not in self.paths
-        ):  # of a thousand jobs, paths that are made anew take half of the time to read what was said
+        # Of a thousand jobs, paths that are made anew take half of the time to read what was said.
+        if name not in self.paths:
             self.paths[name] = self.folder / name
         return self.paths[name]
 

@@ -206,6 +206,23 @@ class Late(World):
         return rmse, broken or seed >= MIDDLE_SEEDS
 
 
+def test_a_line_that_lacks_weights_is_not_looked_at(effects):
+    """A study that grows asks for its trials anew: H3 waits for all of Eq. 12, and still asks for the same seeds."""
+    whole = effects[0]["eq-12-again"]
+    some = whole.trials[whole.trials["number"] < 4]
+    growing = dataclasses.replace(
+        whole, trials=some, runs=whole.runs[whole.runs["trial"] < 4], planned=len(whole.trials)
+    )
+    before, after = (examine({**effects[0], "eq-12-again": record}) for record in (whole, growing))
+    looked = [next(j for j in found if j.claim.number == "H3").looks.tests for found in (before, after)]
+    assert looked[0] and not looked[1]
+    seeds = [
+        next(m for m in members({**effects[0], "eq-12-again": record}) if m.key == "eq-12-again").seeds
+        for record in (whole, growing)
+    ]
+    assert set(seeds[0]) <= set(seeds[1])
+
+
 def test_seeds_beyond_a_fixed_number_change_nothing(effects):
     """One more of the dose, or of what confirms: nobody adds seeds until a claim is decided."""
     records = dict(effects[0])
