@@ -145,15 +145,24 @@ class Lab:
         """Wait until the database holds so many epoch rows, or the process has ended."""
         self.wait_for(lambda: self.epochs_done() >= rows or process.poll() is not None)
 
+    def wait_for_each(self, runs: int, process: subprocess.Popen) -> None:
+        """Wait until so many runs have ended another epoch each, or the process has ended."""
+        before = self.epochs_by_run()
+        self.wait_for(lambda: len(self.epochs_by_run().items() - before.items()) >= runs or process.poll() is not None)
+
     def epochs_done(self) -> int:
-        """How many epoch rows the database holds; read from outside, without our code."""
+        """How many epoch rows the database holds."""
+        return sum(self.epochs_by_run().values())
+
+    def epochs_by_run(self) -> dict[str, int]:
+        """How many it holds of each run; read from outside, without our code."""
         if not self.home.database.exists():
-            return 0
+            return {}
         with closing(sqlite3.connect(f"file:{self.home.database}?mode=ro", uri=True)) as connection:
             try:
-                return connection.execute("SELECT count(*) FROM sweep_epoch").fetchone()[0]
+                return dict(connection.execute("SELECT run, count(*) FROM sweep_epoch GROUP BY run"))
             except sqlite3.OperationalError:  # not made yet, or being made
-                return 0
+                return {}
 
 
 @pytest.fixture(scope="session")
