@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from depth_loss_sweep.errors import SpecError, StorageError, StudyError, hide_password
-from depth_loss_sweep.executors import make_executor
+from depth_loss_sweep.executors import Workers, fixed, make_executor
 from depth_loss_sweep.outputs import check_outputs, file_at
 from depth_loss_sweep.paths import Home
 from depth_loss_sweep.reports.analysis import Analysis
@@ -144,7 +144,7 @@ class Study:
 
     def run(
         self,
-        workers: int | None = None,
+        workers: Workers = None,
         device: str = "auto",
         on_record: Callable[[Record], None] | None = None,
         executor: str = "local",
@@ -152,10 +152,10 @@ class Study:
     ) -> "Study":
         """Train what is still to be trained; as `sweep start`, which goes on where an interrupted one stopped.
 
-        `workers` are processes: by default one a core; 0 trains in this one. `executor` and its `options` are those of the command
-        line: run(executor="slurm", options={"partition": "gpu"}). `on_record` is handed each epoch once it is stored, those of
-        runs that other studies have trained, too, and, after an interruption, those again that checkpoints bring. StudyError where
-        runs failed by an error.
+        `workers` are processes: by default one a core; 0 trains in this one; "auto" has as many share a card as pay. `executor` and
+        its `options` are those of the command line: run(executor="slurm", options={"partition": "gpu"}). `on_record` is handed
+        each epoch once it is stored, those of runs that other studies have trained, too, and, after an interruption, those again
+        that checkpoints bring. StudyError where runs failed by an error.
         """
         from depth_loss_sweep.confirmation import follow
         from depth_loss_sweep.study import resume, start
@@ -174,7 +174,7 @@ class Study:
     def confirm(
         self,
         seeds: int | None = None,
-        workers: int | None = None,
+        workers: Workers = None,
         executor: str = "local",
         options: Mapping[str, Any] | None = None,
     ) -> "Study":
@@ -187,7 +187,7 @@ class Study:
     def _work(
         self,
         work: Callable[[Session], SessionResult],
-        workers: int | None,
+        workers: Workers,
         device: str,
         on_record: Callable[[Record], None] | None,
         executor: str = "local",
@@ -202,7 +202,9 @@ class Study:
         crew = make_executor(executor, workers, given, self.home)
         with ProgressDisplay() as show:
             try:
-                return work(Session(self.home, self.storage, workers, device, crew, command, show, _never, on_record))
+                return work(
+                    Session(self.home, self.storage, fixed(workers), device, crew, command, show, _never, on_record)
+                )
             finally:
                 if goes_on := crew.detach():
                     show.note(goes_on)

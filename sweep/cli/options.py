@@ -13,7 +13,15 @@ import typer
 
 from depth_loss_sweep.data.registry import source_forms
 from depth_loss_sweep.errors import hide_password
-from depth_loss_sweep.executors import EXECUTORS, Executor, check_executor, make_executor, parse_options
+from depth_loss_sweep.executors import (
+    EXECUTORS,
+    Executor,
+    Workers,
+    check_executor,
+    make_executor,
+    parse_options,
+    parse_workers,
+)
 from depth_loss_sweep.paths import Home
 
 if TYPE_CHECKING:
@@ -41,9 +49,11 @@ StorageOption = Annotated[
     ),
 ]
 WorkersOption = Annotated[
-    int | None,
+    str | None,
     typer.Option(
-        "--workers", min=0, help="Worker processes; 0: train in this process. Default: one a core; one a GPU."
+        "--workers",
+        metavar="N",
+        help="Runs at once; 0: train in this process; auto: as many a GPU as pay. Default: one a core; one a GPU.",
     ),
 ]
 ForceOption = Annotated[
@@ -72,12 +82,12 @@ class Crew:
 
     executor: str
     options: Mapping[str, str]
-    workers: int | None
+    workers: Workers
 
     @classmethod
-    def chosen(cls, executor: str, options: Sequence[str] | None, workers: int | None) -> "Crew":
+    def chosen(cls, executor: str, options: Sequence[str] | None, workers: str | None) -> "Crew":
         """As the command line has it; `SweepError` for what is none, before anything else is done."""
-        crew = cls(executor, parse_options(options or ()), workers)
+        crew = cls(executor, parse_options(options or ()), parse_workers(workers))
         check_executor(executor, crew.options)
         return crew
 

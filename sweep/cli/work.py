@@ -31,7 +31,7 @@ from depth_loss_sweep.cli.options import (
 )
 from depth_loss_sweep.cli.printing import as_text, trial_ahead
 from depth_loss_sweep.errors import hide_password
-from depth_loss_sweep.executors import Executor
+from depth_loss_sweep.executors import Executor, fixed
 from depth_loss_sweep.paths import Home, absolute_source
 from depth_loss_sweep.words import counted, parse_budget
 
@@ -200,7 +200,9 @@ def work_on(
         command = as_text(shlex.join(["sweep", *map(hide_password, sys.argv[1:])]))
         try:
             with ProgressDisplay() as show:
-                session = Session(place, chosen_storage(storage), crew.workers, device, executor, command, show, stop)
+                session = Session(
+                    place, chosen_storage(storage), fixed(crew.workers), device, executor, command, show, stop
+                )
                 result = work(session)
         except KeyboardInterrupt:  # in the midst of what comes before training
             if not stop.is_spent:

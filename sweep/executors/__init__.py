@@ -39,6 +39,10 @@ class RunRequest:
     avoid: tuple[str, ...] = ()  # nodes whose disk or installation has failed it
 
 
+AUTO: Literal["auto"] = "auto"
+Workers = int | Literal["auto"] | None
+"""How many runs are trained at once: so many; as many as turn out to pay on a card; or, None, as many as are right as a rule."""
+
 UNFIT = {
     "disk": "the disk failed a run",
     "data": "a run cannot read its pictures",
@@ -72,6 +76,11 @@ class Event:
     def ends(self) -> bool:
         """Whether the run's worker is free again."""
         return self.kind not in ("queued", "begun", "epoch", "note")
+
+    @property
+    def is_of_memory(self) -> bool:
+        """Whether the run found no memory."""
+        return self.kind == "failed" and self.payload["kind"] == "memory"
 
     @property
     def is_fault(self) -> bool:
@@ -212,9 +221,25 @@ def _typed(key: str, kind: Any, field: Any, options: Mapping[str, str]) -> Any:
 
 
 def make_executor(
-    name: str, workers: int | None, options: Mapping[str, str] | None = None, home: "Home | None" = None
+    name: str, workers: Workers, options: Mapping[str, str] | None = None, home: "Home | None" = None
 ) -> Executor:
     """The executor of that name for a home folder; `local` with no workers (0, not None) trains in this process."""
     taken = check_executor(name, options)
+    if name == "local" and workers == AUTO:
+        taken["packs"] = True
     kind: type[Executor] = EXECUTORS["inline" if name == "local" and workers == 0 else name].load()
     return kind(home=home, **taken)  # type: ignore[call-arg]
+
+
+def parse_workers(text: str | None) -> Workers:
+    """What `--workers` was given; `SweepError` for what is neither a number nor "auto"."""
+    if text is None or text == AUTO:
+        return text
+    if not text.isdecimal():
+        raise SweepError(f"--workers {text}: expected a number of runs at once, 0 for this process, or auto")
+    return int(text)
+
+
+def fixed(workers: Workers) -> int | None:
+    """The number that was asked for, if one was."""
+    return None if workers == AUTO else workers

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.executors import Event, RunRequest
 from depth_loss_sweep.executors.cards import VISIBLE, next_card, shared_cards
 from depth_loss_sweep.executors.forkserver import FORK, MESSAGE, WAIT
+from depth_loss_sweep.executors.packing import Packing, Room
 
 if TYPE_CHECKING:
     from depth_loss_sweep.model.runtime import Machine
@@ -109,8 +111,10 @@ class _Worker:
 class LocalExecutor:
     """Up to as many processes as it is opened for, started when needed; replaced when they die."""
 
-    def __init__(self, home: "Home | None" = None) -> None:
-        self.size = 1
+    def __init__(self, home: "Home | None" = None, packs: bool = False) -> None:
+        """With `packs`, as many share a card as it turns out to be worth."""
+        self.size, self.packs = 1, packs
+        self.packing: Packing | None = None
         self.workers: list[_Worker] = []
         self.server: _ForkServer | None = None
         self.machines: dict[str, Machine] = {}
@@ -127,6 +131,7 @@ class LocalExecutor:
         self.cards = shared_cards(device, count, os.environ.get(VISIBLE))
         by_default = usable_cores().count if device == "cpu" else max(1, len(self.cards))
         self.size = by_default if workers is None else workers
+        self.packing = Packing(self.size) if self.packs and count else None
         return self.size
 
     def describe(self) -> str:
@@ -240,9 +245,20 @@ class LocalExecutor:
         if isinstance(said, tuple):
             device, self.machines[device] = said
             return []
+        if isinstance(said, Room):
+            return self._pack(worker.run or "", said)
         if said.ends:
             worker.run = None
-        return [said]
+        return [said, *(self._pack("", None) if said.is_of_memory else ())]
+
+    def _pack(self, run: str, room: Room | None) -> list[Event]:
+        """Have as many runs share a card as its memory and speed say, by an epoch that ended, or a run that found no room."""
+        if self.packing is None:
+            return []
+        running = sum(worker.run is not None for worker in self.workers)
+        heard = self.packing.epoch(run, time.monotonic(), room, running) if room else self.packing.out_of_memory()
+        self.size = self.packing.size
+        return [Event("", "note", {"text": heard})] if heard else []
 
     def _buried(self, worker: _Worker) -> list[Event]:
         self.workers.remove(worker)

@@ -4,7 +4,7 @@ It is forked, or run as `python -m depth_loss_sweep.executors.worker FD PARENT`;
 and on Linux with its parent (PR_SET_PDEATHSIG), so that none outlives a SIGKILL.
 
 It is sent requests for runs, "cancel" while one is under way, a pair of "card" and the one it is to have, and a pair of "machine"
-and a device; it answers by `Event`s, and by a pair of the device and the `Machine` it is on.
+and a device; it answers by `Event`s, by a `Room` after each epoch on a card, and by a pair of the device and the `Machine` it is on.
 """
 
 import ctypes
@@ -25,6 +25,7 @@ from depth_loss_sweep import usercode
 from depth_loss_sweep.errors import CodeError, SweepError
 from depth_loss_sweep.executors import Event, RunRequest
 from depth_loss_sweep.executors.cards import show_only
+from depth_loss_sweep.executors.packing import Room
 
 PR_SET_PDEATHSIG = 1
 IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
@@ -149,12 +150,21 @@ def serve(pipe: Connection) -> None:
         if isinstance(request, dict):
             for event in train_run(RunRequest(**request), cancelled):
                 pipe.send(event)
+                if event.kind == "epoch" and (room := _room()):
+                    pipe.send(room)
         elif isinstance(request, tuple) and request[0] == "card":
             show_only(request[1])
         elif isinstance(request, tuple):
             from depth_loss_sweep.model.backend import this_machine
 
             pipe.send((request[1], this_machine(request[1])))
+
+
+def _room() -> Room | None:
+    """What is free on the card that this process computes on, if it does on one."""
+    import torch
+
+    return Room(*torch.cuda.mem_get_info()) if torch.cuda.is_initialized() else None
 
 
 def work(pipe: Connection, parent: int) -> None:
