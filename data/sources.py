@@ -23,6 +23,8 @@ FOLDERS = ("train", "val", "test")
 OTHERWISE_CALLED = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
 DIGEST_CHUNK = 1 << 20
 
+NAMED_KINDS = 5
+"""How many kinds of files that are not read are told one by one, the most frequent ones."""
 NAMED = 3
 """So many of many names are said."""
 
@@ -116,10 +118,13 @@ class Listing:
         for path in self.files:
             if path.suffix and path.suffix.lower() not in read:
                 unread.setdefault(path.suffix.lower(), []).append(path)
+        most_first = sorted(unread.items(), key=lambda found: (-len(found[1]), found[0]))
         self.notes += [
             f"not read: {len(paths)} {suffix} ({names_of([p.relative_to(root).as_posix() for p in paths])})"
-            for suffix, paths in sorted(unread.items())
+            for suffix, paths in most_first[:NAMED_KINDS]
         ]
+        if others := most_first[NAMED_KINDS:]:
+            self.notes.append(f"not read: {sum(len(paths) for _, paths in others)} of {len(others)} other kinds")
 
 
 def list_files(root: Path) -> Listing:

@@ -29,6 +29,7 @@ from depth_loss_sweep.tables import (
     RUN,
     SCHEMA_VERSION,
     STUDY,
+    STUDY_RUN,
     TEST_READING,
     TRIAL,
     TRIAL_RUN,
@@ -40,8 +41,10 @@ Rows = dict[str, list[dict[str, Any]]]
 VERSION_FILE = "sweep_version.csv"
 TABLES = (
     *(STUDY.name, TRIAL.name, TRIAL_RUN.name, RUN.name, EPOCH.name),
-    *(PICTURES.name, PER_IMAGE.name, TEST_READING.name, GROUP.name),
+    *(PICTURES.name, PER_IMAGE.name, TEST_READING.name, STUDY_RUN.name, GROUP.name),
 )
+WHERE_THERE = (STUDY_RUN.name, GROUP.name)
+"""Tables that are only written where they hold something."""
 COMPRESSED = (EPOCH.name, PER_IMAGE.name)
 """Tables of a group that are written as .csv.gz."""
 SINGLE = ":f4"
@@ -61,6 +64,8 @@ def write_text(rows: Rows, name: str, folder: Path) -> None:
     try:
         _write_csv(building / VERSION_FILE, [{"version": SCHEMA_VERSION}])
         for table, content in rows.items():
+            if not content and table in WHERE_THERE:
+                continue
             ending = ".csv.gz" if is_group and table in COMPRESSED else ".csv"
             _write_csv(building / f"{table}{ending}", content)
         if folder.exists():
@@ -156,9 +161,9 @@ def read_text(folder: Path) -> Store:
         )
     store = Store.in_memory(str(folder), version)
     tables = inspect(store.engine).get_table_names()
-    content = {name: _csv_rows(folder / f"{name}.csv") for name in TABLES if name in tables and name != GROUP.name}
-    if (folder / f"{GROUP.name}.csv").is_file():
-        content[GROUP.name] = _csv_rows(folder / f"{GROUP.name}.csv")
+    needed = [name for name in TABLES if name in tables and name not in WHERE_THERE]
+    content = {name: _csv_rows(folder / f"{name}.csv") for name in needed}
+    content |= {name: _csv_rows(path) for name in WHERE_THERE if (path := folder / f"{name}.csv").is_file()}
     store.add_measures({name for row in content[EPOCH.name][:1] for name in row})
     there = MetaData()
     there.reflect(store.engine)

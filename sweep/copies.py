@@ -111,7 +111,7 @@ def take_runs(source: Place, store: Store, group: str) -> list[dict[str, Any]]:
     No study is copied. A study that asks for a run of that identity takes it, wherever it was trained.
     """
     there = _opened(source)
-    rows = _study_rows(there, [row["name"] for row in there.studies()])
+    rows = _study_rows(there, [row["name"] for row in (*there.studies(), *there.groups())])
     finished = {row["run"]: row for row in rows[RUN.name] if row["state"] == "finished"}
     kept = {
         name: [row for row in rows[name] if row["run"] in finished] for name in (RUN.name, EPOCH.name, PER_IMAGE.name)
@@ -131,7 +131,7 @@ def _source_rows(name: str, source: Place) -> Rows:
     group = store.group(name)
     if not group:
         store.require(name)
-    rows = study_rows(store, *(store.group_studies(name) if group else [name]))
+    rows = study_rows(store, *([name, *store.group_studies(name)] if group else [name]))
     rows |= {GROUP.name: [group]} if group else {}
     for row in rows[RUN.name] if source.is_home else ():
         if row["home"] is None and source.home.run(row["run"]).is_dir():  # finished by an earlier version
@@ -149,7 +149,7 @@ def _opened(source: Place) -> Store:
 
 
 def study_rows(store: Store, *names: str) -> Rows:
-    """Every row of these studies and of those that stand beside them, as they stand at one instant."""
+    """Every row of these studies and groups and of what stands beside them, as they stand at one instant."""
     return _study_rows(store, [name + ending for name in names for ending in ("", *COMPANIONS)])
 
 
@@ -159,14 +159,21 @@ def _study_rows(store: Store, names: Sequence[str]) -> Rows:
 
 
 def _rows(store: Store, connection: Connection, names: Sequence[str]) -> Rows:
-    """Every row of the studies of these names, as a transaction sees them."""
-    runs = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study.in_(names))
+    """Every row of the studies and groups of these names, as a transaction sees them.
+
+    Of runs whose study they are told by name only those that no trial has: a study that grows asks for its trials one by one again.
+    """
+    linked = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study.in_(names))
+    finished = select(RUN.c.run).where(RUN.c.state == "finished")
+    others = STUDY_RUN.c.study.in_(names) & STUDY_RUN.c.run.in_(finished) & STUDY_RUN.c.run.not_in(linked)
+    runs = linked.union(select(STUDY_RUN.c.run).where(others))
     epoch = store.epoch_table
     pictures = select(PER_IMAGE.c.pictures).where(PER_IMAGE.c.run.in_(runs))
     queries: dict[Table, Any] = {
         STUDY: STUDY.c.name.in_(names),
         TRIAL: TRIAL.c.study.in_(names),
         TRIAL_RUN: TRIAL_RUN.c.study.in_(names),
+        STUDY_RUN: others,
         RUN: RUN.c.run.in_(runs),
         epoch: epoch.c.run.in_(runs),
         PICTURES: PICTURES.c.pictures.in_(pictures),
@@ -192,10 +199,11 @@ def _test_pictures(store: Store, names: Sequence[str]) -> Select[Any]:
 def _renamed(rows: Rows, before: str, after: str) -> Rows:
     """The rows under the new name of a study or group, with which all its names begin; nobody is at work on a copy."""
     groups = rows.get(GROUP.name, [])
-    new = {row["name"]: after + row["name"].removeprefix(before) for row in rows[STUDY.name]}
+    new = {row["name"]: after + row["name"].removeprefix(before) for row in (*rows[STUDY.name], *groups)}
     studies = [_renamed_study(study, new, after if groups else None) for study in rows[STUDY.name]]
     linked = {
-        table: [row | {"study": new[row["study"]]} for row in rows[table]] for table in (TRIAL.name, TRIAL_RUN.name)
+        table: [row | {"study": new[row["study"]]} for row in rows[table]]
+        for table in (TRIAL.name, TRIAL_RUN.name, STUDY_RUN.name)
     }
     renamed = {GROUP.name: [row | {"name": after, "state": _left(row)} for row in groups]} if groups else {}
     return {**rows, STUDY.name: studies, **linked, **renamed}
@@ -232,7 +240,7 @@ def _leased(name: str, rows: Rows, target: Place) -> Iterator[Store]:
 
 
 def _write(rows: Rows, store: Store, origin: str) -> None:
-    links = {(row["study"], row["run"]): None for row in rows[TRIAL_RUN.name]}
+    links = {(row["study"], row["run"]): None for table in (TRIAL_RUN, STUDY_RUN) for row in rows[table.name]}
     asked = [{"study": study, "run": run, "taken_over": False} for study, run in links]
     with _with_measures(store, rows).begin() as connection:
         new = _insert_numbers(rows, store, connection, origin)
@@ -258,7 +266,7 @@ def _verify(rows: Rows, new: set[str], store: Store, connection: Connection) -> 
 
     Of runs that were there before, it is only asked that nothing is missing.
     """
-    there = _rows(store, connection, [row["name"] for row in rows[STUDY.name]])
+    there = _rows(store, connection, [row["name"] for row in (*rows[STUDY.name], *rows.get(GROUP.name, ()))])
     for table in (STUDY, TRIAL, TRIAL_RUN, RUN, store.epoch_table, PER_IMAGE):
         found = {_key(table, row): row for row in there[table.name]}
         for row in rows[table.name]:

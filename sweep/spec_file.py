@@ -194,6 +194,16 @@ def read_tree(text: str, given: str) -> dict[str, Any]:
         raise SpecError(f"{given} is not valid TOML: {' '.join(str(error).split())}") from error
 
 
+def parse_overrides(texts: Sequence[str] | None) -> dict[str, Any]:
+    """What `--set` was given, by key; `SpecError` for what is no key=value, and for a key that is given two values."""
+    overrides: dict[str, Any] = {}
+    for key, value in map(parse_override, texts or ()):
+        if key in overrides and overrides[key] != value:
+            raise SpecError(f"--set {key}: given {overrides[key]} and {value}; give it once")
+        overrides[key] = value
+    return overrides
+
+
 def parse_override(text: str) -> tuple[str, Any]:
     """Split `key=value`; the value is read as TOML, and as plain text where it is none."""
     key, sign, value = text.partition("=")

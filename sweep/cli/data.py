@@ -19,9 +19,9 @@ from depth_loss_sweep.words import counted
 
 def _data_settings(source: str, set_: list[str] | None) -> Any:
     """Data settings from a source and --set key=value (the [data] section's keys)."""
-    from depth_loss_sweep.spec_file import parse_data_settings, parse_override
+    from depth_loss_sweep.spec_file import parse_data_settings, parse_overrides
 
-    return parse_data_settings(absolute_source(source), dict(parse_override(text) for text in set_ or []))
+    return parse_data_settings(absolute_source(source), parse_overrides(set_))
 
 
 def check(

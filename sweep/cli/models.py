@@ -37,9 +37,9 @@ def evaluate(
     On the pictures it was trained with, give the study's split settings (--set split=...), or it is judged on what it saw.
     """
     from depth_loss_sweep.inference import evaluate_source
-    from depth_loss_sweep.spec_file import parse_override
+    from depth_loss_sweep.spec_file import parse_overrides
 
-    overrides = dict(parse_override(text) for text in set_ or [])
+    overrides = parse_overrides(set_)
     evaluation = evaluate_source(
         expanded(checkpoint),
         absolute_source(data),

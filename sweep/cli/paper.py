@@ -1,7 +1,7 @@
 """sweep paper: the whole paper as one group of studies."""
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -59,9 +59,9 @@ def paper(
     with Stopper(budget) as stop, closing(crew.at(Home.choose(home))) as executor:
         from depth_loss_sweep.copies import Place
         from depth_loss_sweep.paper import Group, start
-        from depth_loss_sweep.spec_file import parse_override
+        from depth_loss_sweep.spec_file import parse_overrides
 
-        overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
+        overrides = parse_overrides(set_)
         if data is not None:
             overrides["data.source"] = data
         if isinstance(overrides.get("data.source"), str):

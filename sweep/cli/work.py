@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -91,9 +91,9 @@ def start(
     crew = Crew.chosen(executor_, option, workers)
     # The handlers first, for an interrupt is lost in some libraries' imports; then workers, which import torch meanwhile.
     with Stopper(budget) as stop, closing(crew.at(Home.choose(home))) as executor:
-        from depth_loss_sweep.spec_file import load_placed, override_seeds, parse_override
+        from depth_loss_sweep.spec_file import load_placed, override_seeds, parse_overrides
 
-        overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
+        overrides = parse_overrides(set_)
         if data is not None:
             overrides["data.source"] = data
         if seeds is not None:

@@ -200,7 +200,9 @@ def check_executor(name: str, options: Mapping[str, str] | None = None) -> dict[
     """
     import_module("fcntl")  # what all locks are made of; where there is none, no worker is started
     if name not in EXECUTORS:
-        raise SweepError(f"the executor {name!r} is unknown: expected one of {', '.join(sorted(EXECUTORS))}")
+        raise SweepError(
+            f"the executor {name!r} is unknown: expected one of {', '.join(n for n in EXECUTORS if n != 'inline')}"
+        )
     known = EXECUTORS[name].options
     for option in options or {}:
         if option not in known:

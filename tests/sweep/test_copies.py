@@ -190,6 +190,22 @@ def test_a_growing_study_keeps_its_runs_while_another_is_deleted(new_lab) -> Non
     assert not any(lab.store.run(run) or lab.home.run(run).exists() for run in runs)
 
 
+def test_a_copy_in_the_midst_of_a_growth_holds_what_no_trial_has_asked_for_again_yet(new_lab) -> None:
+    """Whoever takes the copy up trains none of it again; from text to text it is the same."""
+    lab, other = new_lab(), new_lab()
+    assert lab.run("start", lab.spec(w="[0.0, 0.3]", seeds="[0]"), "--workers", "0") == 0
+    lab.store.regrow_study("line", state="interrupted")  # as a growth that was interrupted at once
+    trained = {run["run"] for run in study_rows(lab.store, "line")["sweep_run"]}
+    texts = [lab.folder / "text", other.folder / "text"]
+    assert lab.run("copy", "line", "--to", str(texts[0])) == 0
+    assert other.run("copy", "line", "--from", str(texts[0])) == 0
+    assert other.run("copy", "line", "--to", str(texts[1])) == 0
+    assert texts[0].joinpath("sweep_study_run.csv").read_text() == texts[1].joinpath("sweep_study_run.csv").read_text()
+    assert other.run("start", lab.spec(w="[0.0, 0.3]", seeds="[0, 1]"), "--workers", "0") == 0
+    runs = other.store.runs("line")
+    assert len(runs) == 4 and {run["run"] for run in runs if run["origin"]} == trained and len(trained) == 2
+
+
 def test_a_run_trained_here_under_a_key_of_elsewhere_is_marked(trained, new_lab) -> None:
     """A copy of a study that was asked on another machine and trained on this one is of mixed environment."""
     lab = new_lab()

@@ -15,6 +15,7 @@ from depth_loss_sweep.spec_file import (
     overrides_json,
     parse_data_settings,
     parse_override,
+    parse_overrides,
     parse_spec,
     preset_names,
     read_text,
@@ -234,6 +235,14 @@ def test_a_study_grows_by_points() -> None:
     more = parse_spec(POINTS, {"search.points": ["paper-table-2", "equal", "bts", "l1", "ssim"]})
     assert fixed_hash(more) == fixed_hash(base) and grown_hash(more) != grown_hash(base)
     assert fixed_hash(parse_spec(POINTS, {"search.terms": ["silog", "l1"]})) != fixed_hash(base)
+
+
+def test_a_key_is_given_once() -> None:
+    """Two values of one key are refused, with both; the same twice is no harm."""
+    assert parse_overrides(["train.epochs=5", "train.epochs=5"]) == {"train.epochs": 5}
+    with pytest.raises(SpecError, match=r"--set train\.epochs: given 5 and 6; give it once"):
+        parse_overrides(["train.epochs=5", "train.epochs=6"])
+    assert parse_overrides(None) == {}
 
 
 @pytest.mark.parametrize(("value", "meant"), [("5000", "1/5000"), ("256.0", "1/256"), ('"1000/1"', "1/1000")])
