@@ -25,12 +25,14 @@ WHOLE_PAGES = ("test_browser", "test_paper", "test_slides", "test_ten_studies")
 """How modules of tests/reports begin that make or open whole pages, or whole groups of studies."""
 
 WAITING = ("test_slurm", "test_ray", "test_shared_database", "test_outage", "test_stress")
-"""Modules of which a few tests wait for minutes: begun first, they wait beside others, and nobody waits for them in the end."""
+LONGEST = ("test_coordinator", "test_failures", "test_race", "test_finals", "test_halving")
+"""Modules of which a few tests wait for minutes, and those that take longest: begun first, nobody waits for them in the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What `make quick` leaves out: whole modules whose tests each take a second or two, beside those that are marked one by one."""
-    items.sort(key=lambda item: item.path.stem not in WAITING)
+    first = {stem: place for place, stem in enumerate((*WAITING, *LONGEST))}
+    items.sort(key=lambda item: first.get(item.path.stem, len(first)))
     for item in items:
         folder, module = item.path.parent.name, item.path.stem
         if (folder == "sweep" and module in TRAINING) or (folder == "reports" and module.startswith(WHOLE_PAGES)):

@@ -39,14 +39,16 @@ def test_a_number_without_a_unit_is_refused() -> None:
 def test_a_study_stops_when_its_budget_is_spent(lab, new_lab, workers: str) -> None:
     """Exit 130 with the reason and how to go on; resumed without a budget, it ends with the numbers of one left alone."""
     alone = new_lab()
-    assert alone.run("start", alone.spec(epochs="30"), "--workers", "0") == 0
-    process = lab.spawn("start", lab.spec(epochs="30"), "--workers", workers, "--name", "line", "--budget", "1s")
+    assert alone.run("start", alone.spec(epochs="30", w="[0.0]"), "--workers", "0") == 0
+    process = lab.spawn(
+        "start", lab.spec(epochs="30", w="[0.0]"), "--workers", workers, "--name", "line", "--budget", "1s"
+    )
     _, errors = process.communicate()
     assert process.returncode == 130, errors
     last = errors.splitlines()[-1]
     assert "the budget of 1s is spent" in last and "Traceback" not in errors
     assert f"sweep resume line --home {lab.home.root}" in last or "the same command goes on" in last
-    assert lab.run("start", lab.spec(epochs="30"), "--workers", "0", "--budget", "9h") == 0
+    assert lab.run("start", lab.spec(epochs="30", w="[0.0]"), "--workers", "0", "--budget", "9h") == 0
     assert lab.numbers("line") == alone.numbers("line")
     assert lab.store.require("line")["grown_hash"] == alone.store.require("line")["grown_hash"]
 

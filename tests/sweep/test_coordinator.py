@@ -40,16 +40,14 @@ def test_the_number_of_workers_changes_nothing(new_lab) -> None:
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_search_gives_the_same_trials_for_any_number_of_workers_and_kills(new_lab, sampler: str) -> None:
     """What trial n is depends on the spec, not on which run ends first, nor on who was killed: five times here."""
-    found = []
+    found, settings = [], {"sampler": f'"{sampler}"', "trials": "18", "seeds": "[0]"}
     for workers in ("0", "1", "3"):
         other = new_lab()
-        assert (
-            other.run("start", other.spec(other.SEARCH, sampler=f'"{sampler}"', trials="18"), "--workers", workers) == 0
-        )
+        assert other.run("start", other.spec(other.SEARCH, **settings), "--workers", workers) == 0
         found.append(other.numbers("search"))
     killed = new_lab()
-    spec = killed.spec(killed.SEARCH, sampler=f'"{sampler}"', trials="18")
-    for rows in (4, 20, 36, 52, 68):  # of 18 trials' 144
+    spec = killed.spec(killed.SEARCH, **settings)
+    for rows in (4, 12, 20, 28, 36):  # of 18 trials' 72
         process = killed.spawn("start", spec, "--workers", "2")
         killed.wait_for_epochs(rows, process)
         os.killpg(process.pid, signal.SIGKILL)

@@ -22,6 +22,9 @@ from depth_loss_sweep.model import checkpoint
 from depth_loss_sweep.model.runtime import Runtime
 from depth_loss_sweep.samplers import SAMPLERS
 
+LONG = {"epochs": "60", "w": "[0.0]"}
+"""Two runs that are long enough to be killed in their midst."""
+
 
 @pytest.fixture(scope="module")
 def reference(new_lab):
@@ -33,9 +36,9 @@ def reference(new_lab):
 
 @pytest.fixture(scope="module")
 def long_reference(new_lab):
-    """The same of runs that are long enough to be killed in their midst."""
+    """The same of long runs."""
     alone = new_lab()
-    assert alone.run("start", alone.spec(epochs="60"), "--workers", "0") == 0
+    assert alone.run("start", alone.spec(**LONG), "--workers", "0") == 0
     return alone.numbers("line")
 
 
@@ -68,7 +71,7 @@ def small_disk(lab):
 
 def kill_in_mid_run(lab) -> None:
     """Start the study, and kill everything in the midst of its first run."""
-    process = lab.spawn("start", lab.spec(epochs="60"), "--workers", "1")
+    process = lab.spawn("start", lab.spec(**LONG), "--workers", "1")
     lab.wait_for_epochs(20, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
@@ -217,7 +220,7 @@ def test_a_flipped_bit_in_the_cache_is_named_before_training(lab, reference, cap
 def test_pictures_cut_off_in_mid_study_stop_it(lab, long_reference) -> None:
     """Workers die of it; the study names the file and stops, and goes on once the cache is built anew."""
     own_cache(lab)
-    process = lab.spawn("start", lab.spec(epochs="60"), "--workers", "1")
+    process = lab.spawn("start", lab.spec(**LONG), "--workers", "1")
     lab.wait_for_epochs(4, process)
     file = cached_depth(lab)
     os.truncate(file, 2000)
@@ -330,7 +333,7 @@ def test_workers_that_cannot_start_are_said_once(lab, tmp_path: Path, monkeypatc
 
 def test_deaths_count_from_the_last_progress(lab, long_reference) -> None:
     """A run whose workers, or who forks them, are killed again and again still ends, if it gets further in between."""
-    process = lab.spawn("start", lab.spec(epochs="60"), "--workers", "1")
+    process = lab.spawn("start", lab.spec(**LONG), "--workers", "1")
     for rows, victim in ((4, -1), (24, 0), (48, -1), (72, 0)):
         lab.wait_for_epochs(rows, process)
         os.kill(lab.descendants(process)[victim], signal.SIGKILL)

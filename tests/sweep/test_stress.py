@@ -32,7 +32,7 @@ def _kill(lab, process, victim: str, chance: random.Random) -> None:
 def test_killed_again_and_again_a_study_ends_as_one_left_alone(new_lab, capsys) -> None:
     """Kills to coordinator, workers and both; every finished study equals the undisturbed one, bit for bit."""
     alone = new_lab()
-    settings = {"epochs": "60"}
+    settings = {"epochs": "30"}
     assert alone.run("start", alone.spec(**settings), "--workers", "0") == 0
     expected = alone.numbers("line")
     chance, kills, studies, differences = random.Random(0), 0, 0, 0
