@@ -182,6 +182,13 @@ class LocalExecutor:
                     events += self._received(worker)
             except (EOFError, OSError):
                 events += self._buried(worker)
+        idle = [worker for worker in self.workers if worker.run is None]
+        for worker in idle[
+            : max(0, len(self.workers) - self.size)
+        ]:  # too many share a card, and it keeps its part of it
+            self.workers.remove(worker)
+            worker.pipe.close()
+            worker.process.wait()
         return events
 
     def cancel(self, run: str) -> None:
@@ -247,9 +254,10 @@ class LocalExecutor:
             return []
         if isinstance(said, Room):
             return self._pack(worker.run or "", said)
+        heard = [said, *(self._pack("", None) if said.is_of_memory else ())]
         if said.ends:
             worker.run = None
-        return [said, *(self._pack("", None) if said.is_of_memory else ())]
+        return heard
 
     def _pack(self, run: str, room: Room | None) -> list[Event]:
         """Have as many runs share a card as its memory and speed say, by an epoch that ended, or a run that found no room."""

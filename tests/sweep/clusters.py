@@ -3,6 +3,11 @@
 import os
 from pathlib import Path
 
+from depth_loss_sweep.executors import RunRequest
+from depth_loss_sweep.session import Session
+from depth_loss_sweep.spec_file import load_placed
+from depth_loss_sweep.study import start
+from tests.benchmarks.studies import InstantExecutor, Silent
 from tests.sweep.conftest import Lab
 
 SECRET = "s3cret-that-no-worker-is-told"
@@ -28,6 +33,16 @@ def slow_spec(lab: Lab, epochs: int, to: float = 0.6) -> str:
 def hurry(lab: Lab) -> None:
     """Let the runs of `slow_spec` go as fast as they can."""
     (lab.folder / "hold").unlink()
+
+
+def request_of(lab: Lab, spec: str) -> RunRequest:
+    """The first run that a study asks for."""
+    asked: list[RunRequest] = []
+    executor = InstantExecutor(1)
+    executor.submit = asked.append  # type: ignore[method-assign]
+    study, overrides = load_placed(spec, {})
+    start(study, overrides, Session(lab.home, None, 1, "cpu", executor, "test", Silent(), lambda: bool(asked)))
+    return asked[0]
 
 
 def holders_of(secret: str, told: int, *folders: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """How many runs share a card: as many as its memory has room for, and as bring more epochs a second."""
 
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from depth_loss_sweep.errors import SweepError
-from depth_loss_sweep.executors import fixed, make_executor, parse_workers
+from depth_loss_sweep.executors import Event, fixed, make_executor, parse_workers
+from depth_loss_sweep.executors.local import LocalExecutor
 from depth_loss_sweep.executors.packing import GAIN, ROOM, Packing, Room
+from tests.sweep.clusters import request_of
 
 GB = 2**30
 
@@ -83,6 +86,41 @@ def test_what_is_left_of_a_study_says_nothing() -> None:
     for clock in range(100):
         assert not packing.epoch("last", float(clock), Room(60 * GB, 80 * GB), 1)
     assert not packing.is_settled and packing.a_card == 2
+
+
+FULL = """
+import os
+
+def full(pred, target, mask):
+    try:
+        os.unlink({mark!r})
+    except FileNotFoundError:
+        pass
+    else:
+        raise RuntimeError("CUDA out of memory")
+    return ((pred - target).abs() * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3))
+"""
+
+
+def test_a_run_that_finds_no_memory_leaves_one_fewer(lab) -> None:
+    """There is one run at once from then on, and the worker that is left over ends, with its part of the card."""
+    (lab.folder / "full.py").write_text(FULL.format(mark=str(lab.folder / "mark")))
+    request = request_of(lab, lab.spec(lab.LINE + '[metrics.full]\nfunction = "full.py:full"\n', epochs="2"))
+    (lab.folder / "mark").touch()
+    with closing(make_executor("local", "auto")) as executor:
+        assert isinstance(executor, LocalExecutor)
+        executor.open(2, "cpu", lambda: False)
+        executor.packing = Packing(a_card=2)  # as for a card
+        for name in ("a", "b"):
+            executor.submit(replace(request, run=name, folder=f"{request.folder}-{name}"))
+        said: list[Event] = []
+        while sum(event.ends for event in said) < 2:
+            said += executor.poll(1.0)
+        assert sorted(event.kind for event in said if event.ends) == ["failed", "finished"]
+        assert [e.payload["text"] for e in said if not e.run] == [
+            "1 on each card at once from now on: its memory has no room for more"
+        ]
+        assert executor.size == executor.free() == len(executor.workers) == 1
 
 
 def test_the_command_line_takes_a_number_or_auto(lab) -> None:

@@ -12,14 +12,9 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from depth_loss_sweep.errors import SweepError
-from depth_loss_sweep.executors import Event, Executor, RunRequest, make_executor
+from depth_loss_sweep.executors import Event, Executor, make_executor
 from depth_loss_sweep.paths import Home
-from depth_loss_sweep.session import Session
-from depth_loss_sweep.spec_file import load_placed
-from depth_loss_sweep.study import start
-from tests.benchmarks.studies import InstantExecutor, Silent
-from tests.sweep.clusters import SECRET, holders_of, hurry, slow_spec
-from tests.sweep.conftest import Lab
+from tests.sweep.clusters import SECRET, holders_of, hurry, request_of, slow_spec
 from tests.sweep.postgresql import free_port
 from tests.sweep.ray import Cluster
 
@@ -87,16 +82,6 @@ def test_a_study_goes_through_killed_coordinators_workers_and_nodes(cluster, lab
     assert alone.run("start", spec, "--workers", "3") == 0
     assert lab.numbers("line") == alone.numbers("line")
     assert not [path for path in lab.home.root.rglob("*") if path.suffix in (".pkl", ".pickle")]
-
-
-def request_of(lab: Lab, spec: str) -> RunRequest:
-    """The first run that a study asks for."""
-    asked: list[RunRequest] = []
-    executor = InstantExecutor(1)
-    executor.submit = asked.append  # type: ignore[method-assign]
-    study, overrides = load_placed(spec, {})
-    start(study, overrides, Session(lab.home, None, 1, "cpu", executor, "test", Silent(), lambda: bool(asked)))
-    return asked[0]
 
 
 def heard(executor: Executor, *kinds: str) -> list[Event]:
