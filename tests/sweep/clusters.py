@@ -16,16 +16,16 @@ import time
 from pathlib import Path
 
 def slow(pred, target, mask):
-    time.sleep(1.0 if Path({hold!r}).exists() else 0.0)
+    time.sleep({seconds} if Path({hold!r}).exists() else 0.0)
     return ((pred - target).abs() * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3))
 """
-"""A metric with which an epoch takes two seconds on the fastest machine, and little of a busy one's time, while a file is there."""
+"""A metric, twice an epoch: it waits so many seconds while a file is there, which takes nothing of a busy machine's time."""
 
 
-def slow_spec(lab: Lab, epochs: int, to: float = 0.6) -> str:
-    """The line under one seed: no run ends in a minute or two before `hurry`."""
+def slow_spec(lab: Lab, epochs: int, seconds: float, to: float = 0.6) -> str:
+    """The line under one seed, an epoch twice so many seconds at least: no run ends in a minute or two before `hurry`."""
     (lab.folder / "hold").touch()
-    (lab.folder / "slow.py").write_text(SLOW.format(hold=str(lab.folder / "hold")))
+    (lab.folder / "slow.py").write_text(SLOW.format(hold=str(lab.folder / "hold"), seconds=seconds))
     text = lab.LINE + '[metrics.slow]\nfunction = "slow.py:slow"\n'
     return lab.spec(text, seeds="[0]", epochs=str(epochs), w=f"{{ from = 0.0, to = {to}, step = 0.3 }}")
 
