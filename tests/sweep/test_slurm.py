@@ -57,7 +57,7 @@ def begun(cluster: Cluster, lab: Lab) -> dict[str, str]:
 @pytest.mark.slow
 def test_a_study_goes_through_kills_preemption_a_time_limit_and_a_lost_node(cluster, lab, new_lab) -> None:
     """It ends with the numbers of the same study trained here; jobs outlive their coordinator, and the next one follows them."""
-    spec = slow_spec(lab, epochs=120, seconds=0.5)  # a job that has to make room has three
+    spec = slow_spec(lab, epochs=120, seconds=0.5)
     first = lab.spawn("start", spec, *LOW, *QUIET, env={**os.environ, "PGPASSWORD": SECRET, "SWEEP_TOKEN": SECRET})
     cluster.wait(lambda: bool(begun(cluster, lab)) or first.poll() is not None)
     first.kill()
