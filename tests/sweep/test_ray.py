@@ -53,7 +53,7 @@ def on(cluster: Cluster) -> tuple[str, ...]:
 @pytest.mark.slow
 def test_a_study_goes_through_killed_coordinators_workers_and_nodes(cluster, lab, new_lab) -> None:
     """It ends with the numbers of the same study trained here; nothing outlives its coordinator, and a node that joins is used."""
-    spec = slow_spec(lab, epochs=100, seconds=1.0)
+    spec = slow_spec(lab)
     first = lab.spawn("start", spec, *on(cluster), env={**os.environ, "PGPASSWORD": SECRET})
     cluster.wait(lambda: len(cluster.workers()) == 3 or first.poll() is not None)
     lab.wait_for_epochs(lab.epochs_done() + 6, first)

@@ -57,7 +57,7 @@ def begun(cluster: Cluster, lab: Lab) -> dict[str, str]:
 @pytest.mark.slow
 def test_a_study_goes_through_kills_preemption_a_time_limit_and_a_lost_node(cluster, lab, new_lab) -> None:
     """It ends with the numbers of the same study trained here; jobs outlive their coordinator, and the next one follows them."""
-    spec = slow_spec(lab, epochs=120, seconds=0.5)
+    spec = slow_spec(lab)
     first = lab.spawn("start", spec, *LOW, *QUIET, env={**os.environ, "PGPASSWORD": SECRET, "SWEEP_TOKEN": SECRET})
     cluster.wait(lambda: bool(begun(cluster, lab)) or first.poll() is not None)
     first.kill()
@@ -97,7 +97,7 @@ def test_a_study_goes_through_kills_preemption_a_time_limit_and_a_lost_node(clus
 @pytest.mark.slow
 def test_ctrl_c_leaves_jobs_to_the_next_session_and_a_cancelled_run_has_none(cluster, lab, capsys) -> None:
     """The line says how to end them and how to go on; with another executor, too. A deletion leaves none at work."""
-    spec = slow_spec(lab, epochs=60, seconds=0.5, to=0.3)
+    spec = slow_spec(lab, to=0.3)
     first = lab.spawn("start", spec, *LOW, *QUIET)
     cluster.wait(lambda: bool(begun(cluster, lab)) or first.poll() is not None)
     first.send_signal(signal.SIGINT)
