@@ -1,6 +1,7 @@
 """What tests on clusters share: runs that last as long as a test needs, and a look for who knows a secret."""
 
 import os
+import secrets
 from pathlib import Path
 
 from depth_loss_sweep.executors import RunRequest
@@ -10,7 +11,8 @@ from depth_loss_sweep.study import start
 from tests.benchmarks.studies import InstantExecutor, Silent
 from tests.sweep.conftest import Lab
 
-SECRET = "s3cret-that-no-worker-is-told"
+SECRET = f"s3cret-{secrets.token_hex(8)}"
+"""No worker is told; of this process alone, since other tests beside it have one, too."""
 SLOW = """
 import time
 from pathlib import Path
