@@ -103,7 +103,7 @@ class Evidence:
     def line(self, key: str, seeds: Sequence[int], column: str = RMSE, split: str = "val") -> np.ndarray | None:
         """The final values of all trials of a line, in its order: (weights, seeds); None while it has not all of them.
 
-        A study that grows asks for its trials anew, one after the other.
+        A study that grows asks for its trials anew.
         """
         analysis = self.analyses.get(key)
         if analysis is None or len(analysis.trials) < analysis.record.planned or not self.is_there(key, seeds):

@@ -136,10 +136,11 @@ class Coordinator(Progress):
         return trial
 
     def _ask(self) -> None:
-        """Ask for trials one by one; of a race for all at once, so that none is ever decided without the others."""
+        """Ask for trials one by one; at once for all of a race, and for those of a grid that has grown, which goes on to show them."""
         most = self.spec.trial_count
-        if self.spec.stages:
-            self._ask_for(most - len(self.trials))
+        known = [n + 1 for n, found in self.ahead.items() if found and self.spec.search.pruner == "none"]
+        if (at_once := most if self.spec.stages else max(known, default=0)) > len(self.trials):
+            self._ask_for(at_once - len(self.trials))
         while len(self.trials) < min(most, self.told + self.spec.search.parallel):
             self._ask_for(1)
         while len(self.trials) < most and (idle := self._idle_workers) > 0:
@@ -235,8 +236,7 @@ class Coordinator(Progress):
             return False
         run.state, run.outcome, run.epoch = "finished", row["outcome"], min(row["epochs"], run.epochs)
         run.curve = self.store.curve(run.key, self.spec.objective.column, run.epochs)
-        # Whoever finished it may have been killed just then.
-        free_finished(self.home, run.key, kept(self.store, row))
+        free_finished(self.home, run.key, kept(self.store, row))  # whoever finished it may have been killed just then
         return True
 
     # Training
@@ -394,9 +394,8 @@ class Coordinator(Progress):
         if self.taken_in:
             self.store.add_epochs(self.taken_in)
             self.taken_in = []
-        untold, self.untold = self.untold, []
-        for each in untold:
-            self.session.tell(*each)
+        while self.untold:
+            self.session.tell(*self.untold.pop(0))
 
     def _finish(self, run: Run, result: Mapping[str, Any]) -> None:
         run.state, run.outcome = "finished", result["outcome"]
@@ -434,8 +433,8 @@ class Coordinator(Progress):
             node = payload.get("node")
             run.avoid += [node] if node else []
             if not node or len(run.avoid) == MAX_ATTEMPTS:
-                what = UNFIT[payload["kind"]]
-                raise StorageError(f"{what} ({payload['reason']}): mend it, then: sweep resume {self.spec.name}")
+                told = f"{UNFIT[payload['kind']]} ({payload['reason']})"
+                raise StorageError(f"{told}: mend it, then: sweep resume {self.spec.name}")
             run.state = "waiting"
             self.display.note(f"run {run.key[:8]}: {node} failed it ({payload['reason']}); it goes elsewhere")
             return

@@ -40,7 +40,7 @@ SelectTypeParameters=CR_CPU
 SchedulerParameters=sched_interval=2,sched_min_interval=0,bf_interval=2,batch_sched_delay=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-KillWait=3
+KillWait=60
 ReturnToService=2
 SlurmdTimeout=10
 MpiDefault=none
@@ -75,7 +75,7 @@ class Cluster:
                 f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs=1 RealMemory=2000"
             )
         everywhere = f"Nodes=n[1-{nodes}] MaxTime=INFINITE State=UP"
-        lines.append(f"PartitionName=low {everywhere} Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=60")
+        lines.append(f"PartitionName=low {everywhere} Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=3")
         lines.append(f"PartitionName=high {everywhere} PriorityTier=10 PreemptMode=OFF")
         for part in ("munge", "state", *(f"spool-{name}" for name in self.names)):
             (folder / part).mkdir(parents=True)

@@ -185,6 +185,19 @@ def test_a_study_grows_knowingly(lab, new_lab) -> None:
     assert sorted(attempts.values()) == [1] * 12
 
 
+def test_a_study_that_grows_shows_what_it_has_shown(lab) -> None:
+    """All trials that have runs are asked for again at once, so that none of those is lost to its page meanwhile."""
+    ahead = ("--workers", "1", "--set", "search.parallel=1")
+    assert lab.run("start", lab.spec(seeds="[0]"), *ahead) == 0
+    process = lab.spawn("start", lab.spec(w="{ from = 0.0, to = 0.9, step = 0.3 }"), *ahead)
+    lab.wait_for_epochs(lab.epochs_done() + 1, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    runs = [row for row in lab.store.runs("line") if row["seed"] == 0 and row["state"] == "finished"]
+    assert {0, 1, 2} <= {row["trial"] for row in runs}
+    assert lab.run("resume", "line", "--workers", "0") == 0
+
+
 def test_a_study_without_a_name_in_its_spec_is_one_study(lab, capsys) -> None:
     """Called after its file, it is interrupted, resumed, reported and copied under that name, whatever its home is called."""
     path = Path(lab.spec()).rename(lab.folder / "mine.toml")

@@ -70,7 +70,7 @@ def test_a_study_goes_through_kills_preemption_a_time_limit_and_a_lost_node(clus
     assert first.communicate() and len(jobs) == 3 and not at_work(cluster, "RUNNING")
 
     second = lab.spawn("resume", "line", *LOW, *QUIET)
-    lab.wait_for_epochs(1, second)
+    lab.wait_for(lambda: {run["state"] for run in lab.store.runs("line")} == {"waiting"} or second.poll() is not None)
     assert at_work(cluster) == jobs
     cluster.call("scancel", others.strip())
     cluster.wait(lambda: bool(begun(cluster, lab)))
