@@ -16,7 +16,8 @@ from typing import IO
 
 from depth_loss_sweep.errors import SlurmAwayError, StudyError, SweepError
 
-ASK_EVERY_S = 5.0
+ASK_EVERY_S, ASK_AFTER_S = 5.0, 30.0
+"""How often squeue is asked: less often where it takes its time, but so often at least, since one answer may have been late by chance."""
 COMMAND_S = 60.0
 """A command of Slurm's that takes longer is given up."""
 
@@ -222,7 +223,7 @@ class Queue:
     def _take_in(self) -> None:
         assert self._process is not None and self._answer is not None
         took = time.monotonic() - self._asked
-        self._next = time.monotonic() + max(ASK_EVERY_S, 10 * took)
+        self._next = time.monotonic() + min(max(ASK_EVERY_S, 10 * took), ASK_AFTER_S)
         if self._process.returncode == 0:
             self._answer.seek(0)
             lines = self._answer.read().decode(errors="replace").splitlines()
