@@ -195,13 +195,8 @@ def read_tree(text: str, given: str) -> dict[str, Any]:
 
 
 def parse_overrides(texts: Sequence[str] | None) -> dict[str, Any]:
-    """What `--set` was given, by key; `SpecError` for what is no key=value, and for a key that is given two values."""
-    overrides: dict[str, Any] = {}
-    for key, value in map(parse_override, texts or ()):
-        if key in overrides and overrides[key] != value:
-            raise SpecError(f"--set {key}: given {overrides[key]} and {value}; give it once")
-        overrides[key] = value
-    return overrides
+    """What `--set` was given, by key, the last value of each; `SpecError` for what is no key=value."""
+    return dict(map(parse_override, texts or ()))
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -73,7 +73,10 @@ ExecutorOptions = Annotated[
     list[str] | None,
     typer.Option("--option", help="Of the executor: key=value, such as partition=gpu. Repeatable; see docs/scale.md."),
 ]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: section.key=value. Repeatable.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a key: section.key=value. Repeatable; the last value of a key counts."),
+]
 
 
 @dataclass(frozen=True)

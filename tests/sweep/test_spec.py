@@ -237,11 +237,9 @@ def test_a_study_grows_by_points() -> None:
     assert fixed_hash(parse_spec(POINTS, {"search.terms": ["silog", "l1"]})) != fixed_hash(base)
 
 
-def test_a_key_is_given_once() -> None:
-    """Two values of one key are refused, with both; the same twice is no harm."""
-    assert parse_overrides(["train.epochs=5", "train.epochs=5"]) == {"train.epochs": 5}
-    with pytest.raises(SpecError, match=r"--set train\.epochs: given 5 and 6; give it once"):
-        parse_overrides(["train.epochs=5", "train.epochs=6"])
+def test_the_last_value_of_a_key_counts() -> None:
+    """So that a command that was written once can be changed at its end."""
+    assert parse_overrides(["train.epochs=5", "data.rooms=9", "train.epochs=6"]) == {"train.epochs": 6, "data.rooms": 9}
     assert parse_overrides(None) == {}
 
 
