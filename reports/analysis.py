@@ -126,6 +126,11 @@ class Analysis:
         return {run: of_run[-self.record.window :] for run, of_run in places.items()}
 
     @cached_property
+    def run_names(self) -> Mapping[tuple[int, int], str]:
+        """(trial, seed) -> what that run is called where it is drawn; a run that trials share is each one's."""
+        return {(t.number, s.seed): f"{t.label}, seed {s.seed}, run {s.run[:8]}" for t in self.trials for s in t.seeds}
+
+    @cached_property
     def _trials_without_values(self) -> tuple[TrialResult, ...]:
         """Every trial as no measure changes it; its seeds have no value yet."""
         seeds: dict[int, list[SeedValue]] = {}
@@ -134,7 +139,7 @@ class Analysis:
         for row in self.record.runs.sort_values("seed").to_dict("records"):
             seed, value = _seed(row), values.get(str(row["run"]), math.nan)
             broke = has_broken(seed.outcome, value, self.record.outcomes, median, measure.higher_is_better)
-            seeds.setdefault(int(row["trial"]), []).append(replace(seed, broke=broke))
+            seeds.setdefault(int(row["trial"]), []).append(seed._replace(broke=broke))
         return tuple(
             TrialResult(
                 number=int(row["number"]),

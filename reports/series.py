@@ -269,23 +269,24 @@ def measure_series(analysis: Analysis, measure: Measure, axis: Axis, split: str 
     """Final values of one measure on one split, seed by seed and as means; a trial with a diverged seed has no mean."""
     results = analysis.results(measure, split)
     points = [(t, s) for t in results for s in t.seeds if math.isfinite(s.value)]
-    means = [t for t in results if math.isfinite(t.mean)]
-    place = axis.positions
+    intervals = [(t, t.interval) for t in results]
+    means = [(t, found) for t, found in intervals if math.isfinite(found.mean)]
+    place, names = axis.positions, analysis.run_names
     return MeasureSeries(
         measure=measure,
         split=split,
         axis=axis,
         seed_x=[place[t.number] for t, _ in points],
         seed_y=[s.value for _, s in points],
-        seed_names=[f"{t.label}, seed {s.seed}, run {s.run[:8]}" for t, s in points],
+        seed_names=[names[t.number, s.seed] for t, s in points],
         seeds=[s.seed for _, s in points],
         seed_trials=[t.number for t, _ in points],
-        mean_x=[place[t.number] for t in means],
-        mean_y=[t.mean for t in means],
-        half_widths=[t.interval.half_width for t in means],
-        counts=[t.interval.n for t in means],
-        trials=[t.number for t in means],
-        diverged={t.number: place[t.number] for t in results if math.isinf(t.mean)},
+        mean_x=[place[t.number] for t, _ in means],
+        mean_y=[found.mean for _, found in means],
+        half_widths=[found.half_width for _, found in means],
+        counts=[found.n for _, found in means],
+        trials=[t.number for t, _ in means],
+        diverged={t.number: place[t.number] for t, found in intervals if math.isinf(found.mean)},
         baselines=named_baselines(analysis, measure, split),
     )
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,12 +14,12 @@ LEARNT, MEDIAN_ONLY = "learnt", "median_only"
 """How a run ended that beats the training median, and how the page tells one that beats no other trivial predictor."""
 
 FAILED = "failed"
-TOLD = {"complete", "pruned", FAILED}  # states of a trial that nothing is trained for any more
 """How a run ended by an error, ours or the machine's."""
+TOLD = {"complete", "pruned", FAILED}
+"""States of a trial that nothing is trained for any more."""
 
 
-@dataclass(frozen=True)
-class SeedValue:
+class SeedValue(NamedTuple):
     """One run's final value: NaN while it is missing, the worst infinity where the run went non-finite.
 
     `broke` says whether training itself broke: flat, non-finite, or spiking without beating the training median.
