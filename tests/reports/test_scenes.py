@@ -80,7 +80,7 @@ def test_neither_the_order_of_pictures_nor_the_direction_of_the_measure_matters(
     )
     assert decided(trials, mixed).bound_scenes == pytest.approx(decided(trials, pictures).bound_scenes)
     turned = (
-        [replace(t, seeds=tuple(s._replace(value=1 - s.value) for s in t.seeds)) for t in trials],
+        [replace(t, seeds=tuple(replace(s, value=1 - s.value) for s in t.seeds)) for t in trials],
         PictureValues(pictures.scenes, {run: 1 - own for run, own in pictures.values.items()}),
     )
     up, down = (
