@@ -150,7 +150,7 @@ def serve(pipe: Connection) -> None:
         if isinstance(request, dict):
             for event in train_run(RunRequest(**request), cancelled):
                 pipe.send(event)
-                if event.kind == "epoch" and (room := _room()):
+                if event.kind == "epoch" and (room := _room(request["runtime"]["device"])):
                     pipe.send(room)
         elif isinstance(request, tuple) and request[0] == "card":
             show_only(request[1])
@@ -160,11 +160,13 @@ def serve(pipe: Connection) -> None:
             pipe.send((request[1], this_machine(request[1])))
 
 
-def _room() -> Room | None:
-    """What is free on the card that this process computes on, if it does on one."""
+def _room(device: str) -> Room | None:
+    """What is free on the card that a run is trained on, where it is on one."""
+    if not device.startswith("cuda"):
+        return None
     import torch
 
-    return Room(*torch.cuda.mem_get_info()) if torch.cuda.is_initialized() else None
+    return Room(*torch.cuda.mem_get_info(device))
 
 
 def work(pipe: Connection, parent: int) -> None:
