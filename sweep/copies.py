@@ -161,7 +161,7 @@ def _study_rows(store: Store, names: Sequence[str]) -> Rows:
 def _rows(store: Store, connection: Connection, names: Sequence[str]) -> Rows:
     """Every row of the studies and groups of these names, as a transaction sees them.
 
-    Of runs whose study they are told by name only those that no trial has: a study that grows asks for its trials one by one again.
+    Of what a study has asked for only the finished runs that none of its trials has: one that grows asks for its trials anew.
     """
     linked = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study.in_(names))
     finished = select(RUN.c.run).where(RUN.c.state == "finished")

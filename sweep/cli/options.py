@@ -14,7 +14,7 @@ import typer
 from depth_loss_sweep.data.registry import source_forms
 from depth_loss_sweep.errors import hide_password
 from depth_loss_sweep.executors import (
-    EXECUTORS,
+    CHOSEN,
     Executor,
     Workers,
     check_executor,
@@ -67,7 +67,7 @@ DataOption = Annotated[str | None, typer.Option("--data", help=f"Source: {source
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 ExecutorOption = Annotated[
     str,
-    typer.Option("--executor", help=f"Where runs are trained: {' or '.join(n for n in EXECUTORS if n != 'inline')}."),
+    typer.Option("--executor", help=f"Where runs are trained: {' or '.join(CHOSEN)}."),
 ]
 ExecutorOptions = Annotated[
     list[str] | None,

@@ -175,6 +175,8 @@ EXECUTORS: dict[str, Entry] = {
     ),
 }
 """The code is an `Executor`; the options are keyword arguments that it is made with. They are the session's, no part of a study."""
+CHOSEN = tuple(name for name in EXECUTORS if name != "inline")
+"""Those that are chosen by name; inline is local without workers."""
 
 
 def other_version(node: str, there: str, ours: str) -> str:
@@ -200,9 +202,7 @@ def check_executor(name: str, options: Mapping[str, str] | None = None) -> dict[
     """
     import_module("fcntl")  # what all locks are made of; where there is none, no worker is started
     if name not in EXECUTORS:
-        raise SweepError(
-            f"the executor {name!r} is unknown: expected one of {', '.join(n for n in EXECUTORS if n != 'inline')}"
-        )
+        raise SweepError(f"the executor {name!r} is unknown: expected one of {', '.join(CHOSEN)}")
     known = EXECUTORS[name].options
     for option in options or {}:
         if option not in known:

@@ -182,10 +182,9 @@ class LocalExecutor:
                     events += self._received(worker)
             except (EOFError, OSError):
                 events += self._buried(worker)
-        idle = [worker for worker in self.workers if worker.run is None]
-        for worker in idle[
-            : max(0, len(self.workers) - self.size)
-        ]:  # too many share a card, and it keeps its part of it
+        # Where fewer share a card from now on: an idle worker keeps its part of it.
+        spare = max(0, len(self.workers) - self.size)
+        for worker in [worker for worker in self.workers if worker.run is None][:spare]:
             self.workers.remove(worker)
             worker.pipe.close()
             worker.process.wait()
