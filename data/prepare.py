@@ -199,7 +199,7 @@ def prepare_whole(settings: DataSettings, cache_root: Path, on_progress: Progres
     except DataError:  # too few scenes
         split = whole
     dataset, chosen, notes = _cached(source, items, split, settings, cache_root, on_progress, to_train=False)
-    return replace(_with_split(dataset, whole, chosen), notes=notes)
+    return replace(with_split(dataset, whole, chosen), notes=notes)
 
 
 def _sound_items(settings: DataSettings) -> tuple[Source, Sequence[Item]]:
@@ -243,10 +243,11 @@ def open_prepared(settings: DataSettings, cache_root: Path, fingerprint: str) ->
 
 
 def _split(dataset: DepthDataset, settings: DataSettings) -> Prepared:
-    return _with_split(dataset, split_dataset(dataset.scenes, dataset.folders, settings), settings)
+    return with_split(dataset, split_dataset(dataset.scenes, dataset.folders, settings), settings)
 
 
-def _with_split(dataset: DepthDataset, split: Split, settings: DataSettings) -> Prepared:
+def with_split(dataset: DepthDataset, split: Split, settings: DataSettings) -> Prepared:
+    """An open cache divided by a split, whose identity says so: what is remembered of other parts isn't found for these."""
     parts = {
         "fingerprint": dataset.fingerprint,
         "image_size": list(settings.image_size),

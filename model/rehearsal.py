@@ -5,7 +5,6 @@ steps, the same three again, and two, a restored checkpoint and one.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depth_loss_sweep.data.prepare import Prepared
+from depth_loss_sweep.data.prepare import Prepared, with_split
 from depth_loss_sweep.data.split import Split
 from depth_loss_sweep.errors import CodeError, SweepError
 from depth_loss_sweep.model.backend import apply_runtime
@@ -65,7 +64,7 @@ def rehearse(settings: RunSettings, prepared: Prepared, runtime: Runtime, weight
 def _two_of(prepared: Prepared) -> Prepared:
     """Two pictures of the training part (one, twice, where there is one) to train on and to be judged by."""
     first = np.resize(prepared.split.train[:2], 2)
-    return replace(prepared, split=Split(first, first, np.empty(0, np.int64)))
+    return with_split(prepared.dataset, Split(first, first, np.empty(0, np.int64)), prepared.settings)
 
 
 def _faults(what: str, look: Callable[[], Iterator[str]]) -> Iterator[str]:

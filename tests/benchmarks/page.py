@@ -62,7 +62,7 @@ def _opening(browser: Any, path: Path, folder: Path) -> dict[str, float]:
         page.evaluate(f"{sort} document.body.offsetHeight; return performance.now() - t; }}") / 1e3
     )
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    page.wait_for_function("document.querySelectorAll('.chart:not(:has(.main-svg))').length === 0")
+    page.wait_for_function("() => document.querySelectorAll('.chart:not(:has(.main-svg))').length === 0")
     found["DOM nodes, all drawn"] = page.evaluate(count)
     for _, each in opened:
         each.close()
@@ -74,7 +74,7 @@ def _seconds(browser: Any, path: Path, until: str) -> tuple[float, Any]:
     page.set_default_timeout(0)
     start = time.perf_counter()
     page.goto(path.as_uri())
-    page.wait_for_function(until)
+    page.wait_for_function(f"() => {until}")
     return time.perf_counter() - start, page
 
 

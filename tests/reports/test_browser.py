@@ -30,6 +30,21 @@ def browser():
         opened.close()
 
 
+def until(page, condition):
+    """Wait until something holds in a page or frame, which may be reloading itself at the moment.
+
+    Asked from here each time: what `wait_for_function` evaluates again within the page, the page's own policy may forbid.
+    """
+    while True:
+        try:
+            if page.evaluate(condition):
+                return
+        except Exception as error:  # playwright need not be there, so that its own error has no name here
+            if "navigat" not in str(error) and "of null" not in str(error):
+                raise  # nor is a page that is read anew whole at once
+        page.wait_for_timeout(50)
+
+
 def open_page(browser, path, **options):
     """The page with what it said and asked for meanwhile; printing makes it draw every figure."""
     page = browser.new_page(**options)
@@ -40,7 +55,7 @@ def open_page(browser, path, **options):
     page.on("request", lambda request: asked.append(request.url))
     page.goto(path.as_uri())
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    page.wait_for_function("document.querySelectorAll('.chart:not(:has(.main-svg))').length === 0")
+    until(page, "document.querySelectorAll('.chart:not(:has(.main-svg))').length === 0")
     return page, said, [url for url in asked if not url.startswith(("data:", "blob:")) and url != path.as_uri()]
 
 
@@ -64,8 +79,8 @@ def test_the_answer_is_one_screen(browser, study, tmp_path, kind):
     path = write_document(render([study(kind, trials=4)]), tmp_path / "report.html")
     page, said, _ = open_page(browser, path, viewport={"width": 1440, "height": 900})
     page.reload()
-    page.wait_for_function("document.querySelector('.hero .main-svg')")
-    page.wait_for_function("document.querySelector('.grounds').getBoundingClientRect().bottom <= 900", timeout=120_000)
+    until(page, "document.querySelector('.hero .main-svg')")
+    until(page, "document.querySelector('.grounds').getBoundingClientRect().bottom <= 900")
     assert said == []
     page.close()
 
@@ -75,12 +90,10 @@ def test_a_line_is_switched_to_differences(browser, study, tmp_path):
     path = write_document(render([study(trials=4)]), tmp_path / "report.html")
     page, said, _ = open_page(browser, path)
     page.select_option("#study-1-hero select", "differences")
-    page.wait_for_function(
-        "document.querySelector('#study-1-hero-means .ytitle').textContent.startsWith('worse than w = ')"
-    )
+    until(page, "document.querySelector('#study-1-hero-means .ytitle').textContent.startsWith('worse than w = ')")
     assert page.locator("#study-1-hero-means .annotation").count() == 0
     page.select_option("#study-1-hero select", "values")
-    page.wait_for_function("document.querySelectorAll('#study-1-hero-means .annotation').length === 2")
+    until(page, "document.querySelectorAll('#study-1-hero-means .annotation').length === 2")
     assert said == []
     page.close()
 
@@ -92,10 +105,10 @@ def test_menus_tables_and_switches_work(browser, study, tmp_path):
     title = "#study-1-epochs-val .ytitle"
     assert page.text_content(title) == "RMSE (m)"
     page.select_option("#study-1-epochs select", "term_l1")
-    page.wait_for_function("document.querySelector('#study-1-epochs-val .ytitle').textContent === 'L1 term (m)'")
+    until(page, "document.querySelector('#study-1-epochs-val .ytitle').textContent === 'L1 term (m)'")
     assert page.locator("#study-1-hero .annotation").count() == 2
     page.uncheck("#study-1-hero input")
-    page.wait_for_function("document.querySelectorAll('#study-1-hero .annotation').length === 0")
+    until(page, "document.querySelectorAll('#study-1-hero .annotation').length === 0")
     page.click("#study-1-trials th:first-child button")
     assert page.locator("#study-1-trials tbody tr td:first-child").all_inner_texts() == ["0", "1", "2"]
     page.click("#study-1-trials th:first-child button")
@@ -122,7 +135,7 @@ def test_no_control_leads_out_of_the_page(browser, study, tmp_path):
           return controls.length;
         }"""
     )
-    page.wait_for_function("document.querySelectorAll('.chart:not(:has(.main-svg))').length === 0")
+    until(page, "document.querySelectorAll('.chart:not(:has(.main-svg))').length === 0")
     outside = [url for url in page.evaluate("[...document.querySelectorAll('a')].map(a => a.href)") if "#" not in url]
     assert used > 50 and said == [] and asked == [] and opened == []
     assert all(url.startswith(("data:", "blob:")) for url in outside) and page.url.split("#")[0] == path.as_uri()
@@ -151,12 +164,12 @@ def test_a_switch_keeps_what_was_zoomed_into(browser, study, tmp_path):
     zoomed = {"xaxis.range": [0.1, 0.4], "yaxis.range": [0.5, 0.6]}
     page.evaluate("zoomed => Plotly.relayout('study-1-hero-means', zoomed)", zoomed)
     page.uncheck("#study-1-hero input")
-    page.wait_for_function("document.querySelectorAll('#study-1-hero .annotation').length === 0")
+    until(page, "document.querySelectorAll('#study-1-hero .annotation').length === 0")
     assert page.evaluate(f"[{shown}.xaxis.range, {shown}.yaxis.range]") == [[0.1, 0.4], [0.5, 0.6]]
     curves = "document.getElementById('study-1-epochs-val')._fullLayout"
     page.evaluate("Plotly.relayout('study-1-epochs-val', {'xaxis.range': [2, 4], 'yaxis.range': [0.5, 0.6]})")
     page.select_option("#study-1-epochs select", "term_silog")
-    page.wait_for_function("document.querySelector('#study-1-epochs-val .ytitle').textContent.startsWith('SILog')")
+    until(page, "document.querySelector('#study-1-epochs-val .ytitle').textContent.startsWith('SILog')")
     assert page.evaluate(f"{curves}.xaxis.range") == [2, 4] and page.evaluate(f"{curves}.yaxis.range[1]") < 0.3
     assert said == []
     page.close()

@@ -13,7 +13,7 @@ from depth_loss_sweep.reports.index_page import Entry, Trend, render_index
 from depth_loss_sweep.reports.page import render, write_document
 from depth_loss_sweep.reports.slides import paper_slides, render_slides, study_slides
 from tests.reports import test_browser
-from tests.reports.test_browser import open_page
+from tests.reports.test_browser import open_page, until
 from tests.reports.test_paper import World, trained
 
 pytestmark = test_browser.pytestmark
@@ -36,18 +36,6 @@ def deck(study, tmp_path):
     """The slides of a study some of whose runs broke."""
     slides = study_slides(Analysis(study(name="<b>&", diverged=(6, 8))))
     return write_document(render_slides("<b>&", slides), tmp_path / "slides.html")
-
-
-def until(page, condition):
-    """Wait until something holds in a page, which may be reloading itself at the moment."""
-    while True:
-        try:
-            if page.evaluate(condition):
-                return
-        except Exception as error:  # playwright need not be there, so that its own error has no name here
-            if "navigat" not in str(error) and "of null" not in str(error):
-                raise  # nor is a page that is read anew whole at once
-        page.wait_for_timeout(50)
 
 
 def shown(page):
@@ -78,7 +66,7 @@ def test_keys_turn_the_slides(browser, deck):
     page.reload()
     assert shown(page) == [last - 1]
     page.evaluate("location.hash = '#3'")
-    page.wait_for_function("document.querySelector('.here').id === '3'")
+    until(page, "document.querySelector('.here').id === '3'")
     assert said == [] and asked == []
     page.close()
 

@@ -10,7 +10,7 @@ from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.page import render, run_table, write_document
 from depth_loss_sweep.reports.page_data import FORMATS
 from tests.reports import test_browser
-from tests.reports.test_browser import open_page
+from tests.reports.test_browser import open_page, until
 
 pytestmark = test_browser.pytestmark
 browser = test_browser.browser
@@ -31,16 +31,16 @@ def test_one_trial_is_selected_everywhere(browser, study, tmp_path):
     record = replace(study(trials=5, panels=1), resolved='[study]\nname = "own"\n')
     path = write_document(render([record]), tmp_path / "report.html")
     page, said, asked = open_page(browser, path, viewport={"width": 1440, "height": 900})
-    page.wait_for_function(ALIVE)
+    until(page, ALIVE)
     page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
     page.mouse.click(*page.evaluate(f"({POINT})('study-1-hero-means', 3)"))
-    page.wait_for_function("location.hash === '#trial=3'")
+    until(page, "location.hash === '#trial=3'")
     assert page.inner_text("aside.trial h2") == "trial 3" and page.inner_text(ROW) == "3"
     card = page.inner_text("aside.trial")
     assert "sweep start ssim-vs-edge.toml --name ssim-vs-edge-trial-3" in card and "w = 0.675" in card
     assert page.locator("aside.trial .main-svg").count() and page.locator("aside.trial tbody tr").count() == 3
     means = "document.getElementById('study-1-hero-means').data[1]"
-    page.wait_for_function(f"{means}.selectedpoints?.join() === '3'")
+    until(page, f"{means}.selectedpoints?.join() === '3'")
     order = page.locator("#study-1-trials tbody:not(.space) tr td:first-child").all_inner_texts()
     page.keyboard.press("ArrowRight")
     after = order[order.index("3") + 1] if order[-1] != "3" else "3"
@@ -48,7 +48,7 @@ def test_one_trial_is_selected_everywhere(browser, study, tmp_path):
     page.click(f"#study-1-runs tr[data-trial='{order[0]}']")
     assert page.inner_text("aside.trial h2") == f"trial {order[0]}"
     page.reload()
-    page.wait_for_function("!!document.querySelector('aside.trial h2')")
+    until(page, "!!document.querySelector('aside.trial h2')")
     assert page.inner_text("aside.trial h2") == f"trial {order[0]}"
     page.keyboard.press("Escape")
     assert page.locator("aside.trial").is_hidden() and page.evaluate("location.hash") == ""
@@ -68,7 +68,7 @@ def test_a_page_in_a_notebooks_frame_works(browser, study, tmp_path):
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(notebook.as_uri())
     (frame,) = page.main_frame.child_frames
-    frame.wait_for_function(ALIVE)
+    until(frame, ALIVE)
     frame.click("#study-1-runs tr[data-trial='1'] >> nth=0")
     assert frame.locator("aside.trial").is_visible() and frame.inner_text("aside.trial h2") == "trial 1"
     page.keyboard.press("Escape")
@@ -77,9 +77,7 @@ def test_a_page_in_a_notebooks_frame_works(browser, study, tmp_path):
     assert frame.locator("#study-1-origin.folded").count() == 1
     frame.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
     frame.click("nav a[href='#study-1-origin']")
-    frame.wait_for_function(
-        "() => document.getElementById('study-1-origin')?.getBoundingClientRect().top < innerHeight"
-    )
+    until(frame, "document.getElementById('study-1-origin')?.getBoundingClientRect().top < innerHeight")
     assert frame.locator("#study-1-origin.folded").count() == 0 and frame.url == "about:srcdoc" and said == []
     page.close()
 
@@ -98,7 +96,7 @@ def test_a_long_table_is_filtered_sorted_and_saved(browser, study, tmp_path):
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.set_default_timeout(0)
     page.goto(path.as_uri())
-    page.wait_for_function(ALIVE)
+    until(page, ALIVE)
     runs = "#study-1-runs .grid"
     assert page.locator(f"{runs} tbody tr").count() < 60
     table = run_table(Analysis(record))
@@ -107,7 +105,7 @@ def test_a_long_table_is_filtered_sorted_and_saved(browser, study, tmp_path):
     )
     assert shown == [[cell.text for cell in row] for row in table.rows[: len(shown)]]
     page.evaluate(f"document.querySelector('{runs} .scroll').scrollTop = 1e6")
-    page.wait_for_function(f"document.querySelector('{runs} tbody:not(.space) tr:last-child td').textContent === '199'")
+    until(page, f"document.querySelector('{runs} tbody:not(.space) tr:last-child td').textContent === '199'")
     page.fill(f"{runs} input[type=search]", "learnt rmse<0.51 seed=1")
     values = Analysis(record).final_values("metric_rmse")
     kept = [
@@ -152,13 +150,13 @@ def test_a_crowd_of_points_is_few_nodes_that_answer(browser, study, tmp_path):
     """Every figure of 450 trials is drawn by few nodes; a point of it is found by the pointer, and stays where it is zoomed."""
     path = write_document(render([study(trials=450, seeds=2, epochs=2)]), tmp_path / "report.html")
     page, said, _ = open_page(browser, path, viewport={"width": 1440, "height": 900})
-    page.wait_for_function(ALIVE)
+    until(page, ALIVE)
     assert page.evaluate("document.querySelectorAll('*').length") < 12_000
     hero = "document.getElementById('study-1-hero-means')"
     page.evaluate(f"Plotly.relayout({hero}, {{'xaxis.range': [0.2, 0.3]}})")
     page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
     page.mouse.click(*page.evaluate(f"({POINT})('study-1-hero-means', 120)"))
-    page.wait_for_function("location.hash.startsWith('#trial=')")
+    until(page, "location.hash.startsWith('#trial=')")
     chosen = int(page.evaluate("location.hash").removeprefix("#trial="))
     assert abs(chosen - 120) <= 3 and page.evaluate(f"{hero}._fullLayout.xaxis.range") == [0.2, 0.3]
     assert said == []

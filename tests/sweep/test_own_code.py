@@ -361,6 +361,20 @@ def test_a_fault_is_named_before_the_study_exists(
     assert not lab.store.studies()
 
 
+def test_the_dry_run_leaves_nothing_that_training_takes_up(new_lab: Callable[[], Lab]) -> None:
+    """Where the pictures are met for the first time, a metric of one's own changes no number of the study."""
+    found = []
+    for own in ("", '[metrics.within]\nfunction = "losses.py:within"\nbetter = "higher"\n'):
+        lab = new_lab()
+        lab.home.cache.unlink()  # one of its own, in which nothing is remembered
+        (lab.folder / "losses.py").write_text(FILES["losses.py"])
+        spec = lab.spec(lab.LINE + own, epochs="1", seeds="[0]", w="[0.3]", rooms="4")
+        assert lab.run("start", spec, "--workers", "0") == 0
+        trivial = lab.store.decoded(lab.store.require("line"), "baselines")["val"]["median"]["metric_rmse"]
+        found.append((trivial, lab.store.trials("line")[0]["value"]))
+    assert found[0] == found[1]
+
+
 def test_the_paper_is_trained_without_code_of_ones_own(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """A group names no code, so that a stored one of a stranger's has none to run."""
     (lab.folder / "pics.py").write_text(FILES["pics.py"])
