@@ -39,9 +39,9 @@ test: $(READY) links ## lint, type checks and all tests
 quick: $(READY) ## the tests that take seconds
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
 
-stress: $(READY) ## kill a study 50 times at random instants, races 21 times, fail its database for minutes, and compare it with one left alone
+stress: $(READY) ## kill studies, races and searches again and again at random instants, fail its database for minutes, and compare them with ones left alone
 	SWEEP_STRESS_KILLS=50 SWEEP_STRESS_OUTAGE_S=60 $(BIN)/python -m pytest tests/sweep/test_stress.py tests/sweep/test_outage.py -s
-	SWEEP_RACE_KILLS=7 $(BIN)/python -m pytest tests/sweep/test_race.py tests/sweep/test_finals.py tests/sweep/test_halving.py -k killed
+	SWEEP_RACE_KILLS=7 $(BIN)/python -m pytest $(addprefix tests/sweep/test_,race.py finals.py halving.py coordinator.py) -k kill
 
 # The tree that pyproject.toml's package-dir describes, in links, for mypy.
 links:

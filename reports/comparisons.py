@@ -11,7 +11,6 @@ from functools import cache
 
 import numpy as np
 from scipy import special
-from scipy.optimize import brentq
 
 LEVEL = 0.05
 TREND_SHARE = (
@@ -52,6 +51,8 @@ def tukey(count: int, df: int, level: float = LEVEL) -> float:
 
 def _quantile(covered: Callable[[np.ndarray], np.ndarray], df: int, level: float, nodes: int = 160) -> float:
     """Where the coverage is 1 - level: `covered` is integrated over the normal and over the estimated spread."""
+    from scipy.optimize import brentq  # its import takes longer than much of what needs no quantile
+
     spread = np.sqrt(2 * special.gammaincinv(df / 2, (np.arange(nodes) + 0.5) / nodes) / df)[:, None]
     return float(
         brentq(lambda d: float((covered(d * spread) * _DENSITY).sum(axis=1).mean()) - (1 - level), 0.0, MOST_QUANTILE)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from depth_loss_sweep.reports.claims import Test
 from depth_loss_sweep.reports.comparisons import LEVEL, isotonic
@@ -167,7 +167,9 @@ class _Count:
 
 def _root(of: Callable[[float], float]) -> float:
     """The odds ratio at which a monotone function of its log is 0."""
-    return math.exp(optimize.brentq(of, -200.0, 200.0))
+    from scipy.optimize import brentq  # as in `comparisons`
+
+    return math.exp(brentq(of, -200.0, 200.0))
 
 
 def instability(found: Onset, beyond: float, within: tuple[float, float], calm: Sequence[float]) -> Test:

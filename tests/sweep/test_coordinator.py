@@ -24,6 +24,8 @@ from depth_loss_sweep.status import status
 from depth_loss_sweep.tables import TRIAL
 
 ROOT = Path(__file__).parent.parent.parent
+KILLED_AT = (4, 12, 20, 28, 36)[:: 1 if "SWEEP_RACE_KILLS" in os.environ else 2]
+"""Rows of epochs, of 18 trials' 72, after which a search is killed: five times in `make stress`."""
 
 
 def test_the_number_of_workers_changes_nothing(new_lab) -> None:
@@ -39,7 +41,7 @@ def test_the_number_of_workers_changes_nothing(new_lab) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_search_gives_the_same_trials_for_any_number_of_workers_and_kills(new_lab, sampler: str) -> None:
-    """What trial n is depends on the spec, not on which run ends first, nor on who was killed: five times here."""
+    """What trial n is depends on the spec, not on which run ends first, nor on who was killed: in `make stress`, five times."""
     found, settings = [], {"sampler": f'"{sampler}"', "trials": "18", "seeds": "[0]"}
     for workers in ("0", "1", "3"):
         other = new_lab()
@@ -47,7 +49,7 @@ def test_a_search_gives_the_same_trials_for_any_number_of_workers_and_kills(new_
         found.append(other.numbers("search"))
     killed = new_lab()
     spec = killed.spec(killed.SEARCH, **settings)
-    for rows in (4, 12, 20, 28, 36):  # of 18 trials' 72
+    for rows in KILLED_AT:
         process = killed.spawn("start", spec, "--workers", "2")
         killed.wait_for_epochs(rows, process)
         os.killpg(process.pid, signal.SIGKILL)

@@ -22,7 +22,7 @@ from depth_loss_sweep.tables import STUDY
 from .conftest import Lab
 from .test_race import raced_through
 
-KILLS = int(os.environ.get("SWEEP_RACE_KILLS", "2"))
+KILLS = int(os.environ.get("SWEEP_RACE_KILLS", "1"))
 """Of each number of workers."""
 
 SEARCH = """

@@ -19,7 +19,7 @@ from depth_loss_sweep.session import Session
 from depth_loss_sweep.spec_file import load_spec, parse_spec, stored_spec
 from depth_loss_sweep.study import start
 
-KILLS = int(os.environ.get("SWEEP_RACE_KILLS", "2"))
+KILLS = int(os.environ.get("SWEEP_RACE_KILLS", "1"))
 """Of each number of workers."""
 
 RACE = """

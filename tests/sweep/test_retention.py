@@ -80,13 +80,13 @@ def test_without_checkpoints_a_study_grows_from_the_start(lab, new_lab, capsys) 
 
 def test_keep_may_change_when_a_study_is_started_again(lab) -> None:
     """It is no other study: what ends from then on is kept as asked last, after a plain resume, too."""
-    process = lab.spawn("start", lab.spec(epochs="40"), "--workers", "1")
-    lab.wait_for_epochs(2 * 44, process)
+    process = lab.spawn("start", lab.spec(epochs="16"), "--workers", "1")
+    lab.wait_for_epochs(2 * 18, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     ended = sum(row["state"] == "finished" for row in lab.store.runs("line"))
-    process = lab.spawn("start", lab.spec(epochs="40"), "--workers", "1", *NONE)
-    lab.wait_for_epochs(2 * 100, process)
+    process = lab.spawn("start", lab.spec(epochs="16"), "--workers", "1", *NONE)
+    lab.wait_for_epochs(2 * 40, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert lab.run("resume", "line", "--workers", "0") == 0
@@ -99,11 +99,11 @@ def test_a_shared_run_is_kept_for_the_study_that_wants_it(lab) -> None:
     assert lab.run("start", lab.spec(w="[0.0]"), "--workers", "0", "--name", "wants") == 0
     assert lab.run("start", lab.spec(), "--workers", "0", *NONE) == 0
     assert files(lab) == [[CHECKPOINT, RESULT]] * 2 + [[RESULT]] * 4
-    process = lab.spawn("start", lab.spec(epochs="60"), "--workers", "1", "--name", "first")
-    lab.wait_for_epochs(2 * 20 + 36, process)
+    process = lab.spawn("start", lab.spec(epochs="20"), "--workers", "1", "--name", "first")
+    lab.wait_for_epochs(2 * 8 + 36, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert lab.run("start", lab.spec(epochs="60"), "--workers", "0", "--name", "second", *NONE) == 0
+    assert lab.run("start", lab.spec(epochs="20"), "--workers", "0", "--name", "second", *NONE) == 0
     asked = {row["run"] for row in lab.store.runs("first")}
     kept = [CHECKPOINT in names for names in files(lab, "second")]
     assert kept == [row["run"] in asked for row in lab.store.runs("second")]
