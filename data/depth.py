@@ -9,7 +9,7 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -24,7 +24,7 @@ from depth_loss_sweep.data.errors import DAMAGE, BadFileError, DataError
 from depth_loss_sweep.data.pictures import JPEG_START, PNG_SIGNATURE, decode_picture, read_bytes, read_rgb, size_fault
 from depth_loss_sweep.data.settings import DataSettings
 
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 """Raise it when the same files would give other metres; `data.pairs` has its own for PNG."""
 
 ADVICE = "replace it, or move it away with its picture"
@@ -32,7 +32,7 @@ TIFF_MODES = ("F", "I", "I;16", "I;16L", "I;16B", "L")
 PGM_HEADER = re.compile(rb"P5(?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,5})\s")
 PFM_HEADER = re.compile(rb"P[fF]\s+(\d{1,9})\s+(\d{1,9})\s+([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?)\s")
 DEPTH_CHANNELS = ("Z", "V", "Y", "R")
-"""Channels of an OpenEXR file that may hold depth, the likeliest first: Z by its specification, V as Blender writes it."""
+"""Last letters of an OpenEXR file's channels that may hold depth, the likeliest first: Z by its specification, V as Blender has it."""
 
 CALLED = {"rgb": ("rgb", "image", "color", "colour"), "depth": ("depth",)}
 """What is in the names of datasets that hold pictures and depth."""
@@ -53,7 +53,7 @@ class DepthCoding:
     """Metres that 255 stands for in files of 8 bits."""
     invalid: int = 0
     dataset: str | None = None
-    """Which dataset of an HDF5 file is read, where it holds several."""
+    """Which dataset of an HDF5 file or channel of an OpenEXR file is read, where it holds several."""
 
     @classmethod
     def of(cls, settings: DataSettings) -> "DepthCoding":
@@ -245,8 +245,8 @@ def _tiff(data: bytes, path: Path, _: str | None) -> np.ndarray:
     return raw
 
 
-def _exr(_: bytes, path: Path, __: str | None) -> np.ndarray:
-    """The depth channel of an OpenEXR file: its only one, or the likeliest of several."""
+def _exr(_: bytes, path: Path, given: str | None) -> np.ndarray:
+    """The depth channel of an OpenEXR file: the given one, its only one, or the likeliest of several."""
     if not path.is_file():
         raise BadFileError(
             path, "is OpenEXR, which is read from files of its own alone; store the depth as PNG, TIFF or NPY"
@@ -257,12 +257,15 @@ def _exr(_: bytes, path: Path, __: str | None) -> np.ndarray:
         require_size((int(bottom) - int(top) + 1, int(right) - int(left) + 1), path)
     with _silent(), openexr.File(str(path), separate_channels=True) as file:
         channels = {name: channel.pixels for name, channel in file.channels().items()}
-    likely = sorted(channels, key=lambda name: (_rank(name), name))
-    if len(channels) > 1 and _rank(likely[0]) == len(DEPTH_CHANNELS):
-        raise BadFileError(
-            path, f"has the channels {', '.join(sorted(channels))}, none of which is called Z, V, Y or R as depth is"
-        )
-    return np.asarray(channels[likely[0]])
+    likely = [given] if given else [*channels] if len(channels) == 1 else _likely_depth(channels)
+    if len(likely) == 1 and likely[0] in channels:
+        return np.asarray(channels[likely[0]])
+    wanted = (
+        f"no channel {given!r}" if given else "several that may be depth" if likely else "none that is surely depth"
+    )
+    raise BadFileError(
+        path, f"has the channels {', '.join(sorted(channels))}, {wanted}; name one with data.depth_field"
+    )
 
 
 @contextlib.contextmanager
@@ -279,10 +282,20 @@ def _silent() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _rank(channel: str) -> int:
-    """How likely a channel is depth, 0 first; layers stand before its last dot ("ViewLayer.Depth.Z")."""
-    last = channel.rpartition(".")[2]
-    return DEPTH_CHANNELS.index(last) if last in DEPTH_CHANNELS else len(DEPTH_CHANNELS)
+def _likely_depth(channels: Collection[str]) -> list[str]:
+    """The channels that are likeliest depth: what is called so, then by the last letter; layers stand before it ("ViewLayer.Depth.Z").
+
+    X, Y and Z of one layer are a vector, such as a normal.
+    """
+    ranked: dict[tuple[bool, int], list[str]] = {}
+    for name in sorted(channels):
+        layer, letter = name[: name.rfind(".") + 1], name.rpartition(".")[2]
+        is_called = "depth" in name.lower()
+        is_vector = letter in "XYZ" and all(f"{layer}{axis}" in channels for axis in "XYZ")
+        if is_called or (letter in DEPTH_CHANNELS and not is_vector):
+            place = DEPTH_CHANNELS.index(letter) if letter in DEPTH_CHANNELS else len(DEPTH_CHANNELS)
+            ranked.setdefault((not is_called, place), []).append(name)
+    return ranked[min(ranked)] if ranked else []
 
 
 def _hdf5(data: bytes, path: Path, dataset: str | None) -> np.ndarray:

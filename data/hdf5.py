@@ -79,7 +79,7 @@ class Hdf5Source:
                     f"claims to hold {count} pictures and {depths.shape[0]} depth maps; expected as many of both, 1 to {MOST_PICTURES}",
                 )
             scenes, names = _texts(file, "scene", count), _texts(file, "split", count)
-        parts = [part_called(name) for name in names] if names else self._official(path, count)
+        parts = [_part(name, path) for name in names] if names else self._official(path, count)
         if not scenes:
             self.notes.append(NO_SCENES)
         for index in range(count):
@@ -182,6 +182,14 @@ def _read(dataset: Any, path: Path, index: int | None) -> np.ndarray:
 
 def _is_rgb(shape: Sequence[int], axes: int) -> bool:
     return len(shape) == axes and 3 in (shape[-3], shape[-1])
+
+
+def _part(name: str, path: Path) -> str | None:
+    """The part that a file's split names. BadFileError for a word that is none: its pictures would go anywhere."""
+    part = part_called(name)
+    if name and part is None:
+        raise BadFileError(path, f"has {name!r} in its split; expected train, val or test")
+    return part
 
 
 def _texts(file: Any, what: str, count: int) -> list[str] | None:

@@ -32,7 +32,7 @@ from depth_loss_sweep.data.errors import DataError, MissingFileError
 from depth_loss_sweep.data.guess import suggesting
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import Item, Source, open_source, refuse_faults
-from depth_loss_sweep.data.split import PARTS, Part, Split, split_dataset, split_items
+from depth_loss_sweep.data.split import PARTS, Part, Split, pooled, split_dataset, split_items
 from depth_loss_sweep.data.truth import (
     CALLED,
     SWITCHED,
@@ -226,7 +226,7 @@ def _cached(
     for part in lacking(usable, how) if to_train else ():  # looked at once more, to say why
         looks = [look_at(source.load(items[index])[1], settings) for index in split.part(part)]
         raise DataError(refusal(part, looks, settings, how))
-    notes = (*source.notes, *([SWITCHED] if how != candidates(settings)[0] else []))
+    notes = (*source.notes, *pooled(items, settings), *([SWITCHED] if how != candidates(settings)[0] else []))
     chosen = settings.model_copy(update={"depth_resize": how})
     return build_cache(source, chosen, cache_root, on_progress, fingerprint), chosen, notes
 

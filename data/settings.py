@@ -102,7 +102,7 @@ class _DataSettings(Settings):
     invalid_value: int = Field(0, ge=0, description="the number in depth files that means no depth")
     rgb_field: str | None = Field(None, description="h5, parquet: the dataset or column of the pictures")
     depth_field: str | None = Field(
-        None, description="h5, parquet, depth files of HDF5: the dataset or column of the depth"
+        None, description="h5, parquet, depth files of HDF5 or OpenEXR: the dataset, column or channel of the depth"
     )
     scenes: Literal["all", "indoors", "outdoor"] = Field("all", description="diode: which part")
     rooms: int = Field(200, ge=3, le=100_000, description="rooms: how many rooms are rendered")

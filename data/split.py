@@ -59,6 +59,17 @@ def split_dataset(scenes: Sequence[str], folders: Sequence[str | None], settings
     return Split(_indices(train), _indices(val), _indices(parts["test"]))
 
 
+def pooled(items: Sequence[Item], settings: DataSettings) -> list[str]:
+    """What is said where pictures lie in val/ or test/, and no train/ has them kept apart."""
+    named = {item.folder for item in items} - {None}
+    if settings.split != "auto" or not named or "train" in named or {item.folder for item in items} == {"test"}:
+        return []
+    return [
+        f"{' and '.join(f'{name}/' for name in PARTS if name in named)} beside no train/: all pictures are split by scene, these too; "
+        "call the folder of the others train to keep them apart"
+    ]
+
+
 def _by_folder(scenes: Sequence[str], folders: Sequence[str | None], settings: DataSettings) -> dict[Part, list[int]]:
     parts: dict[Part, list[int]] = {name: [i for i, folder in enumerate(folders) if folder == name] for name in PARTS}
     if len(parts["test"]) == len(folders):

@@ -69,6 +69,10 @@ def apply_runtime(runtime: Runtime, train: TrainSettings) -> None:
     settings stay; `train` sets them again at each epoch, in case another user of the process has changed them.
     """
     torch.set_num_threads(train.threads)
+    # What a user's own module may have set, by importing it: a worker trains other runs after it.
+    torch.set_default_dtype(torch.float32)
+    torch.set_flush_denormal(False)
+    torch.backends.mkldnn.set_flags(True)
     if runtime.kind != "cuda":
         _keep_freed_memory()
         return  # CPU kernels are deterministic for a given number of threads

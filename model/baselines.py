@@ -13,6 +13,7 @@ from depth_loss_sweep.data.cache import remembered
 from depth_loss_sweep.data.prepare import PARTS, Part, Prepared
 from depth_loss_sweep.model.names import metrics_with, terms_with
 from depth_loss_sweep.model.settings import LossSettings, OwnMetric
+from depth_loss_sweep.usercode import versions
 
 BASELINES_VERSION = 2
 """Raised when the same data and loss settings give other numbers than before, and where what was remembered may be wrong."""
@@ -57,6 +58,7 @@ def evaluate_baselines(
     """
     own = own_metrics or {}
     asked: dict[str, Any] = {"terms": terms, "metrics": metrics, "own_metrics": own}
+    packages = versions(each.function for each in (*loss.own.values(), *own.values()))
 
     def evaluate() -> dict[str, dict[str, dict[str, float]]]:
         return {part: _judged(prepared, prepared, part, loss, train_images, **asked) for part in PARTS}
@@ -64,7 +66,8 @@ def evaluate_baselines(
     found: dict[str, dict[str, dict[str, float]]] = _remembered(
         prepared,
         [loss.model_dump(), train_images, prepared.depth_range, [*terms_with(terms)], [*metrics_with(metrics)]]
-        + [{name: metric.model_dump() for name, metric in own.items()}] * bool(own),
+        + [{name: metric.model_dump() for name, metric in own.items()}] * bool(own)
+        + [packages] * bool(packages),
         evaluate,
     )
     return found

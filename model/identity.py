@@ -56,6 +56,11 @@ def run_identity(settings: RunSettings, runtime: Runtime, data_identity: str) ->
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def run_key(identity: str, environment: str, epochs: int) -> str:
+    """The name of a run and of its folder. An identity may leave the epochs out, a result may not: it depends on them."""
+    return hashlib.sha256(f"{identity}|{environment}|{epochs}".encode()).hexdigest()[:32]
+
+
 def _says_nothing(name: str, loss: LossSettings) -> bool:
     """Whether a table of `[terms]` names a built-in term as it is called anyway, and changes nothing of it."""
     return loss.built_in(name) == name and loss.as_seen_by(name) == loss
@@ -73,7 +78,9 @@ def _own_term(name: str, loss: LossSettings) -> dict[str, Any]:
 
 def _own(own: OwnTerm | OwnMetric) -> dict[str, Any]:
     """What determines a term or metric of the user's own: neither its label nor its unit."""
-    return {"function": own.function, "options": options_stated(own.function, own.options)}
+    found = {"function": own.function, "options": options_stated(own.function, own.options)}
+    # By which infinity a broken prediction is the worst; lower, the default, goes without saying.
+    return found | ({"better": own.better} if isinstance(own, OwnMetric) and own.better != "lower" else {})
 
 
 def _network(settings: ModelSettings) -> dict[str, Any]:

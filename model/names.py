@@ -423,6 +423,8 @@ class Network(Entry):
 
     package: str = ""
     """What it is made by, which is an extra of ours, too; which of its networks stands behind a colon."""
+    beside: tuple[str, ...] = ()
+    """Other packages that it takes parts from, whose versions count, too."""
     own_keys: tuple[str, ...] = ()
     """The keys of [model] that it alone has, or shares with few: of the others they determine nothing."""
     published: str = ""
@@ -449,6 +451,7 @@ NETWORKS: dict[str, Network] = {
     "smp": Network(
         code="depth_loss_sweep.model.smp_network:smp_network",
         package="segmentation_models_pytorch",
+        beside=("timm",),
         own_keys=("decoder_channels", "options"),
         published="depth_loss_sweep.model.smp_network:published",
         fetch="depth_loss_sweep.model.smp_network:fetch",

@@ -4,6 +4,7 @@ What is asked of terms, metrics and networks stands in `docs/your-code.md`. The 
 steps, the same three again, and two, a restored checkpoint and one.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,11 @@ def rehearse(settings: RunSettings, prepared: Prepared, runtime: Runtime, weight
 
 
 def _two_of(prepared: Prepared) -> Prepared:
-    """Two pictures of the training part (one, twice, where there is one) to train on and to be judged by."""
-    first = np.resize(prepared.split.train[:2], 2)
+    """The first two pictures of the training part that hold depth (one, twice, where there is one) to train on and to be judged by."""
+    low, high = prepared.depth_range
+    depth, train = prepared.dataset.depth, prepared.split.train
+    some = itertools.islice((i for i in train if ((depth[i] >= low) & (depth[i] <= high)).any()), 2)
+    first = np.resize([*some] or train[:1], 2)
     return with_split(prepared.dataset, Split(first, first, np.empty(0, np.int64)), prepared.settings)
 
 

@@ -83,9 +83,10 @@ def environment_key(
     `code` are references to the user's own, of which the packages count that it imports.
     """
     key = _key(runtime, train, machine)
-    package = network_entry(model.network).package if model is not None else ""
+    entry = network_entry(model.network) if model is not None else None
+    made_by = (entry.package, *entry.beside) if entry and entry.package else ()
     packages = versions(code)
-    return key | ({package: _version(package)} if package else {}) | ({"packages": packages} if packages else {})
+    return key | {package: _version(package) for package in made_by} | ({"packages": packages} if packages else {})
 
 
 def _version(package: str) -> str | None:

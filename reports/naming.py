@@ -1,5 +1,6 @@
 """How a trial is called: by its reference point, its weights, and the swept fields that are no weights."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,12 @@ def written(value: object) -> str:
 
 def list_text(values: Sequence[float | str]) -> str:
     """A list's numbers or plain words as one text, such as "flip_h+flip_v": Optuna and our tables know scalars only."""
-    return "+".join(map(str, values)) or EMPTY
+    return "+".join(map(_part, values)) or EMPTY
+
+
+def _part(value: float | str) -> str:
+    """A word that reads as a number is quoted."""
+    return json.dumps(value) if isinstance(value, str) and not isinstance(_number_or_word(value), str) else str(value)
 
 
 def text_list(text: str) -> list[float | str]:
@@ -43,6 +49,8 @@ def text_list(text: str) -> list[float | str]:
 
 
 def _number_or_word(text: str) -> float | str:
+    if text.startswith('"'):
+        return str(json.loads(text))
     for kind in (int, float):
         try:
             return kind(text)

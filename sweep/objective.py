@@ -7,6 +7,7 @@ study.best_trial.user_attrs["weights"]  # λ by term, whatever it is that Optuna
 A spec of two objectives gives a trial two values: optuna.create_study(directions=["minimize", "maximize"]).
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ import optuna
 from depth_loss_sweep.data.prepare import Prepared, prepare_training
 from depth_loss_sweep.forecast import is_large
 from depth_loss_sweep.model.backend import this_machine
-from depth_loss_sweep.model.identity import run_identity
-from depth_loss_sweep.model.runtime import resolve_runtime
+from depth_loss_sweep.model.identity import run_identity, run_key
+from depth_loss_sweep.model.runtime import environment_key, resolve_runtime
 from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.model.training import train
 from depth_loss_sweep.networks import settled
@@ -37,7 +38,8 @@ class Objective:
         self.home = Home.choose(home).create()
         adopt(spec.code, self.home.code)
         self.spec = settled(spec, self.home)
-        self.runtime = resolve_runtime(device, spec.train, this_machine(device), is_large(spec))
+        self._machine = this_machine(device)
+        self.runtime = resolve_runtime(device, spec.train, self._machine, is_large(spec))
 
     def __call__(self, trial: optuna.Trial) -> float | tuple[float, ...]:
         """The objective's value at the trial's point; of two objectives, both."""
@@ -59,7 +61,10 @@ class Objective:
 
     def _train(self, settings: RunSettings, prepared: Prepared) -> list[float]:
         """The run's value by each objective."""
-        folder = self.home.run(f"objective-{run_identity(settings, self.runtime, prepared.identity)[:22]}")
+        identity = run_identity(settings, self.runtime, prepared.identity)
+        key = environment_key(self.runtime, settings.train, self._machine, settings.model, settings.code)
+        # The identity has the epochs, but where a longer run goes on from a shorter one.
+        folder = self.home.run(f"objective-{run_key(identity, json.dumps(key, sort_keys=True), 0)[:22]}")
         training = train(settings, prepared, folder, self.runtime, weights=self.home.weights)
         epochs = []
         while True:

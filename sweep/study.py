@@ -3,7 +3,6 @@
 torch is imported by the executor's workers meanwhile, and here only to compute what isn't known of pictures yet.
 """
 
-import hashlib
 import json
 import math
 import platform
@@ -24,7 +23,7 @@ from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.forecast import foresee, is_large, require_room
 from depth_loss_sweep.growth import PLACES, as_begun, fixed_hash, grow, grown_hash, require_growth, try_failures_again
 from depth_loss_sweep.model.baselines import evaluate_baselines
-from depth_loss_sweep.model.identity import run_identity
+from depth_loss_sweep.model.identity import run_identity, run_key
 from depth_loss_sweep.model.runtime import Machine, Runtime, environment_key, resolve_runtime
 from depth_loss_sweep.networks import require_networks, settled, settled_overrides, try_networks
 from depth_loss_sweep.objectives import StudyObjective
@@ -224,11 +223,6 @@ def _grow(spec: StudySpec, overrides: Mapping[str, Any], row: Mapping[str, Any],
     _check_data(prepared, spec.name, store.decoded(row, "data", DataSummary))
     grow(spec, stored, overrides, store)
     session.display.note(f"study {spec.name} grows: what is done is kept, only what is missing is trained")
-
-
-def run_key(identity: str, environment: str, epochs: int) -> str:
-    """The name of a run and of its folder. An identity may leave the epochs out, a result may not: it depends on them."""
-    return hashlib.sha256(f"{identity}|{environment}|{epochs}".encode()).hexdigest()[:32]
 
 
 def _environment(runtime: Runtime, spec: StudySpec, machine: Machine) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import hashlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +21,7 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
-from importlib.util import spec_from_loader
+from importlib.util import find_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -230,7 +230,11 @@ def defaults(text: str) -> dict[str, Any]:
     if code is None or reference is None:
         return {}
     tree = ast.parse(code.files[reference.module])
+    if list(_bound(tree)).count(reference.name) != 1:  # which of them counts, only running it says
+        return {}
     found = next((n for n in tree.body if isinstance(n, _DEFINES) and n.name == reference.name), None)
+    if found is None or found.decorator_list:
+        return {}
     if isinstance(found, ast.ClassDef):
         found = next((n for n in found.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     if found is None:
@@ -250,21 +254,58 @@ def defaults(text: str) -> dict[str, Any]:
 _DEFINES = (ast.FunctionDef, ast.ClassDef)
 
 
+def _bound(tree: ast.Module) -> Iterator[str]:
+    """Names that a file gives a meaning anywhere in it, each as often as it does."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            yield node.id
+        elif isinstance(node, (*_DEFINES, ast.AsyncFunctionDef)):
+            yield node.name
+        elif isinstance(node, ast.alias):
+            yield (node.asname or node.name).partition(".")[0]
+
+
 def options_stated(text: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options without those that are what they would be anyway."""
     usual = defaults(text)
-    return {name: value for name, value in options.items() if name not in usual or usual[name] != value}
+    return {name: value for name, value in options.items() if name not in usual or not _same(usual[name], value)}
+
+
+def _same(usual: Any, value: Any) -> bool:
+    return bool(usual == value) and isinstance(usual, bool) == isinstance(value, bool)
 
 
 def versions(references: Iterable[str]) -> dict[str, str]:
-    """Distribution -> version of what the code of these references imports from elsewhere; what is ours or torch's is left out."""
+    """Distribution -> version of what the code of these references imports from elsewhere; what is ours or torch's is left out.
+
+    A module that can be edited where it lies, by an editable install or by PYTHONPATH, stands there by its name and what it holds.
+    """
     tops: set[str] = set()
     for reference in filter(None, map(Reference.parse, references)):
         code = _known.get(reference.digest)
         tops |= code.imported if code else set() if reference.is_file else {reference.module.partition(".")[0]}
-    tops -= sys.stdlib_module_names
-    names = {name.lower() for top in tops for name in _owners().get(top, ())} - OF_THE_HOUSE
-    return {name: found for name in sorted(names) if (found := _version(name))}
+    owned = {top: {name.lower() for name in _owners().get(top, ())} for top in tops - sys.stdlib_module_names}
+    others = {top: names for top, names in owned.items() if not names & OF_THE_HOUSE}
+    found = {top: f"sha256 {_digest(place)[:12]}" for top in others if (place := _editable(top))}
+    names = {name for top, names in others.items() if top not in found for name in names}
+    return dict(sorted((found | {name: known for name in names if (known := _version(name))}).items()))
+
+
+def _editable(top: str) -> Path | None:
+    """Where a module or package lies that is in no folder of installed packages; it is looked for, not imported."""
+    try:
+        spec = find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    places = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec else [""]
+    path = Path(places[0])
+    return None if {"site-packages", "dist-packages"} & {*path.parts} or not path.is_absolute() else path
+
+
+def _digest(place: Path) -> str:
+    """Of a module's file, or of all Python files of a package."""
+    files = [place] if place.is_file() else place.rglob("*.py")
+    return Code({file.relative_to(place.parent).as_posix(): file.read_bytes() for file in files}).digest
 
 
 @cache

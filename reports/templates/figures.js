@@ -99,12 +99,22 @@ const Figures = (() => {
   };
 
   const redraw = (within) => charts.filter((el) => el.dataset.drawn && within.contains(el)).forEach(draw);
+  // One a frame: between two of them the page is shown, and hears its reader. A page that isn't seen has no frames.
+  const waiting = [];
+  const soon = (act) => (document.hidden ? setTimeout(act) : requestAnimationFrame(() => setTimeout(act)));
+  const drawNext = () => {
+    const el = waiting.shift();
+    if (waiting.length) soon(drawNext);
+    if (!el.dataset.drawn) draw(el); // a page that is printed has drawn them all meanwhile
+  };
   const seen = new IntersectionObserver(
     (entries) => {
+      const isIdle = !waiting.length;
       for (const entry of entries.filter((e) => e.isIntersecting)) {
         seen.unobserve(entry.target);
-        draw(entry.target);
+        waiting.push(entry.target);
       }
+      if (isIdle && waiting.length) drawNext();
     },
     { rootMargin: "500px" },
   );

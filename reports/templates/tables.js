@@ -185,6 +185,6 @@
     reveal();
   };
 
-  // A grid is made when it comes near, or is used at once.
-  Store.ready.then(() => document.querySelectorAll(".grid").forEach(grid));
+  // One at a time, so that the first figure waits for one of them at most.
+  Store.ready.then(() => document.querySelectorAll(".grid").forEach((box) => setTimeout(() => grid(box))));
 })();

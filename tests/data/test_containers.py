@@ -98,6 +98,11 @@ def test_one_file_holds_many(tmp_path):
     assert not named.load(named.items()[0])[1].any()
     with pytest.raises(DataError, match=r"no dataset 'scene' that can be the depth .*data\.depth_field"):
         opened(f"h5:{tmp_path / 'x.h5'}", depth_field="scene")
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        del file["split"]
+        file["split"] = ["trn", "val", "test"]
+    with pytest.raises(DataError, match=r"x\.h5 has 'trn' in its split; expected train, val or test"):
+        opened(f"h5:{tmp_path / 'x.h5'}")
 
 
 def test_a_folder_holds_one_a_file(tmp_path):

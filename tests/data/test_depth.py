@@ -113,8 +113,38 @@ def test_the_depth_channel_is_chosen_by_its_name(tmp_path):
     assert (read_depth(tmp_path / "x.exr", DepthCoding()) == 4).all()
     layers = {"U": np.zeros((2, 3), np.float32), "W": np.ones((2, 3), np.float32)}
     openexr.File({"type": openexr.scanlineimage}, layers).write(str(tmp_path / "u.exr"))
-    with pytest.raises(DataError, match=r"u\.exr has the channels U, W, none of which"):
+    with pytest.raises(DataError, match=r"u\.exr has the channels U, W, none that is surely depth; name one"):
         read_depth(tmp_path / "u.exr", DepthCoding())
+    assert (read_depth(tmp_path / "u.exr", DepthCoding(dataset="W")) == 1).all()
+    with pytest.raises(DataError, match=r"u\.exr has the channels U, W, no channel 'Z'"):
+        read_depth(tmp_path / "u.exr", DepthCoding(dataset="Z"))
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        ["Normal.X", "Normal.Y", "Normal.Z", "Depth.V"],
+        ["Camera.Normal.X", "Camera.Normal.Y", "Camera.Normal.Z", "View.Depth.Z"],
+        ["R", "G", "B", "depth"],
+        ["Mist.Z", "View.Depth.Z"],
+        ["X", "Y", "Z", "V"],
+    ],
+)
+def test_no_other_layer_is_taken_for_depth(tmp_path, others: list[str]):
+    """What is called depth comes before any letter, and a vector's Z is none."""
+    openexr = pytest.importorskip("OpenEXR", reason="OpenEXR is an extra")
+    layers = {name: np.full((2, 3), 3 if name == others[-1] else 0.7, np.float32) for name in others}
+    openexr.File({"type": openexr.scanlineimage}, layers).write(str(tmp_path / "x.exr"))
+    assert (read_depth(tmp_path / "x.exr", DepthCoding()) == 3).all()
+
+
+def test_two_channels_that_may_be_depth_are_asked_about(tmp_path):
+    """Neither is taken by the alphabet."""
+    openexr = pytest.importorskip("OpenEXR", reason="OpenEXR is an extra")
+    layers = {f"{name}.Depth.Z": np.full((2, 3), 2, np.float32) for name in ("Left", "Right")}
+    openexr.File({"type": openexr.scanlineimage}, layers).write(str(tmp_path / "x.exr"))
+    with pytest.raises(DataError, match=r"several that may be depth; name one with data\.depth_field"):
+        read_depth(tmp_path / "x.exr", DepthCoding())
 
 
 def _npy(shape: str, kind: str = "<f4", content: bytes = b"\0" * 24) -> bytes:

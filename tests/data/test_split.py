@@ -1,5 +1,7 @@
 """Splits: by folder, by scene, at random; too few scenes; limits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.settings import DataSettings
-from depth_loss_sweep.data.split import Split, split_dataset
+from depth_loss_sweep.data.sources import Item
+from depth_loss_sweep.data.split import Split, pooled, split_dataset
 
 
 def scenes_of(split: Split, scenes: list[str]) -> dict[str, set[str]]:
@@ -119,3 +122,12 @@ def test_limits_draw_nested_subsets():
     assert (len(ten.train), len(ten.val)) == (10, 3) and set(ten.val) < set(full.val)
     assert np.array_equal(ten.test, full.test)
     assert len(split(train_images=1000).train) == len(full.train)
+
+
+def test_official_test_pictures_that_are_pooled_are_told():
+    """Where no folder is called train, test/ is no part of its own, which nobody should have to find out."""
+    items = [Item(f"{i}", f"scene_{i}", "test" if i > 7 else None) for i in range(10)]
+    assert "test/ beside no train/: all pictures are split by scene" in pooled(items, DataSettings())[0]
+    for quiet in (items[:8], items[8:], [replace(item, folder=item.folder or "train") for item in items]):
+        assert pooled(quiet, DataSettings()) == []
+    assert pooled(items, DataSettings(split="scene")) == []

@@ -61,6 +61,17 @@ def test_what_is_sound_passes(faults, kind: str, text: str) -> None:
     assert faults(kind, text) == []
 
 
+def test_pictures_without_depth_are_passed_over(tmp_path: Path, make_settings, make_pictures) -> None:
+    """The first of a study's pictures may hold none, which says nothing of the code."""
+    (tmp_path / "mine.py").write_text(HEAD + GOOD_METRIC)
+    code = resolve("mine.py:metric", tmp_path)
+    allow([code])
+    settings = make_settings().model_copy(update={"own_metrics": {"mine": OwnMetric(function=code)}})
+    pictures = make_pictures()
+    pictures.dataset.depth[:3] = 0
+    assert rehearse(settings, pictures, Runtime("cpu")) == []
+
+
 TERMS = {
     "returns a scalar": "def term(pred, target, mask, image):\n    return (pred - target).abs().mean()",
     "returns a float": "def term(pred, target, mask, image):\n    return 1.0",

@@ -520,6 +520,17 @@ def test_threads_are_set_by_training(pictures, make_settings, tmp_path):
     assert torch.get_num_threads() == 1
 
 
+def test_what_another_runs_code_has_set_is_set_back(pictures, make_settings, tmp_path):
+    """A worker trains other runs after one whose module changed what is global: they give the bits that they always do."""
+    expected = next(train(make_settings(), pictures, tmp_path / "before", CPU)).splits
+    torch.set_default_dtype(torch.float64)
+    torch.backends.mkldnn.set_flags(False)
+    torch.set_flush_denormal(True)
+    found = next(train(make_settings(), pictures, tmp_path / "after", CPU)).splits
+    assert found == expected and torch.get_default_dtype() == torch.float32
+    assert torch.backends.mkldnn.enabled and torch.tensor([1e-39]).mul(1).item() != 0
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked to keep freed memory")
 def test_freed_memory_is_kept():
     """Large maps are not got from the system page by page at every step: a process that trains soon faults none in."""

@@ -1,6 +1,7 @@
 """What runs and trials are worth, by all codes alike; and a spec driven by `study.optimize`, without the command line."""
 
 import math
+from pathlib import Path
 
 import optuna
 import pytest
@@ -34,6 +35,15 @@ def test_the_best_trials_weights_can_be_read(lab, kind) -> None:
         assert sum(weights.values()) == pytest.approx(1) and weights["edge"] == 0
     assert study.best_value > 0
     assert not lab.home.database.exists()
+
+
+def test_a_run_of_another_environment_is_another_run(lab) -> None:
+    """As in a study: what was trained with other threads is not handed over, what was trained alike is."""
+    for threads, folders in ((1, 1), (1, 1), (2, 2)):
+        text = Path(lab.spec(seeds="[0]", epochs="1", w="[0.3]")).read_text()
+        spec = parse_spec(text, {"train.threads": threads})
+        optuna.create_study().optimize(Objective(spec, home=lab.home.root, device="cpu"), n_trials=1)
+        assert len([*(lab.home.root / "runs").rglob("objective-*")]) == folders
 
 
 @pytest.mark.parametrize(

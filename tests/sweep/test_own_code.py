@@ -375,6 +375,26 @@ def test_the_dry_run_leaves_nothing_that_training_takes_up(new_lab: Callable[[],
     assert found[0] == found[1]
 
 
+def test_another_version_of_a_package_has_its_own_trivial_predictors(new_lab: Callable[[], Lab]) -> None:
+    """What a metric imports from elsewhere determines the numbers of the predictors beside it, too."""
+    lab, found = new_lab(), []
+    elsewhere = lab.folder / "elsewhere"
+    elsewhere.mkdir()
+    (lab.folder / "losses.py").write_text(
+        "import loose\ndef far(pred, target, mask):\n    return loose.FACTOR * (pred * mask).amax((1, 2, 3))\n"
+    )
+    own = '[metrics.far]\nfunction = "losses.py:far"\nbetter = "higher"\n'
+    spec = lab.spec(lab.LINE + own, epochs="1", seeds="[0]", w="[0.3]")
+    for factor in (1, 100):
+        (elsewhere / "loose.py").write_text(f"FACTOR = {factor}\n")
+        named, path = f"by-{factor}", {**os.environ, "PYTHONPATH": str(elsewhere)}
+        _, errors = lab.spawn("start", spec, "--workers", "0", "--name", named, env=path).communicate()
+        assert "taken over" not in errors, errors
+        trivial = lab.store.decoded(lab.store.require(named), "baselines")
+        found.append(trivial["val"]["median"]["metric_far"])
+    assert found[1] == pytest.approx(100 * found[0])
+
+
 def test_the_paper_is_trained_without_code_of_ones_own(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """A group names no code, so that a stored one of a stranger's has none to run."""
     (lab.folder / "pics.py").write_text(FILES["pics.py"])

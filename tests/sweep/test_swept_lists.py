@@ -20,10 +20,17 @@ CALLED = ["none", "brightness+flip_h"]
 
 
 @pytest.mark.parametrize(
-    ("values", "text"), [([], "none"), (["flip_h"], "flip_h"), ([240, 320], "240+320"), ([0.1, 10.0], "0.1+10.0")]
+    ("values", "text"),
+    [
+        ([], "none"),
+        (["flip_h"], "flip_h"),
+        ([240, 320], "240+320"),
+        ([0.1, 10.0], "0.1+10.0"),
+        (["0", "3.weight"], '"0"+3.weight'),
+    ],
 )
 def test_a_list_comes_back_from_its_text(values: list, text: str) -> None:
-    """Empty, of words, of whole numbers and of others."""
+    """Empty, of words, of whole numbers and of others, of words that look like numbers."""
     assert list_text(values) == text and text_list(text) == values
 
 

@@ -112,6 +112,22 @@ def test_options_at_their_defaults_go_unsaid(tmp_path: Path) -> None:
     options = {"a": 1, "b": (1, 2), "c": 3, "d": 1}
     assert usercode.options_stated(function, options) == {"c": 3, "d": 1}
     assert usercode.options_stated(kind, {"a": 3, "z": 0}) == {"z": 0}
+    assert usercode.options_stated(function, {"a": True}) == {"a": True}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f(x, p=1.0): 0\ndef f(x, p=2.0): 0",
+        "from functools import partial\ndef f(x, p=1.0): 0\nf = partial(f, p=2.0)",
+        "from mine import changed\n@changed\ndef f(x, p=1.0): 0",
+        "def f(x, p=1.0): 0\nif True:\n from mine import f",
+    ],
+)
+def test_defaults_that_only_running_tells_are_none(tmp_path: Path, text: str) -> None:
+    """A name that is given twice, or decorated: all options are stated then."""
+    reference = resolve("a.py:f", write(tmp_path, a=text, mine="changed = f = print"))
+    assert usercode.options_stated(reference, {"p": 1.0}) == {"p": 1.0}
 
 
 def test_versions_are_those_of_imported_packages(tmp_path: Path) -> None:
@@ -121,6 +137,22 @@ def test_versions_are_those_of_imported_packages(tmp_path: Path) -> None:
     )
     assert {*usercode.versions([text])} & {"scipy", "torch", "opencv-python", "opencv-python-headless"} >= {"scipy"}
     assert "torch" not in usercode.versions([text])
+
+
+def test_what_can_be_edited_where_it_lies_counts_by_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module and a package that are found by PYTHONPATH, which no distribution owns."""
+    write(tmp_path / "path", loose_module="a = 1", loose_package__part="b = 1")
+    (tmp_path / "path" / "loose_package" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path / "path")
+    folder = write(tmp_path / "mine", a="import loose_module, loose_package, not_there\ndef f(): pass")
+    text = resolve("a.py:f", folder)
+    before = usercode.versions([text])
+    assert {*before} == {"loose_module", "loose_package"} and before == usercode.versions([text])
+    write(tmp_path / "path", loose_package__part="b = 2")
+    after = usercode.versions([text])
+    assert after["loose_module"] == before["loose_module"] and after["loose_package"] != before["loose_package"]
 
 
 def test_networks_and_options_of_terms_are_swept(desk: Path) -> None:
