@@ -22,7 +22,7 @@ from depth_loss_sweep.projection import TOLD, Projection, Suggester
 from depth_loss_sweep.pruning import goes_on, pruned_at
 from depth_loss_sweep.queries import NewRun
 from depth_loss_sweep.retention import free_finished, kept, settled
-from depth_loss_sweep.runs import Planner, Run, Trial, TrialPlan, check_identity, settle, with_copies
+from depth_loss_sweep.runs import Planner, Run, Trial, TrialPlan, check_identity, settle, with_known
 from depth_loss_sweep.session import Session
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.store import epoch_rows, now
@@ -46,7 +46,7 @@ class Coordinator(Progress):
         self.first_curves: dict[int, list[float]] = {}
         self.restored: list[dict[str, Any]] = []
         self.elsewhere: dict[str, bool] = {}
-        self.copies: dict[tuple[str, int], bool] = {}
+        self.alike: dict[tuple[str, int], bool] = {}
         self.taken_in: list[dict[str, Any]] = []
         """Epoch rows that are still to be stored, by the batch: a commit a record would be the bottleneck of many workers."""
         self.untold: list[tuple[Run, list[dict[str, Any]], Trial]] = []
@@ -107,7 +107,7 @@ class Coordinator(Progress):
         self.restored = rows
         if self.told < self.spec.trial_count:
             self.taken_over = self.store.taken_over(self.spec.name)
-            self.elsewhere, self.copies = self.store.finished_elsewhere(self.spec.name, self.planner.judges_test)
+            self.elsewhere, self.alike = self.store.finished_elsewhere(self.spec.name, self.planner.judges_test)
             self._look_ahead()
 
     def _look_ahead(self) -> None:
@@ -120,7 +120,7 @@ class Coordinator(Progress):
             return
         for number in range(len(self.trials), self.spec.trial_count):
             planned = self.planner(self.spec.cells[number]).runs[: len(self.spec.seeds)]
-            finished = (self.elsewhere.get(r.run, self.copies.get((r.identity, s.train.epochs))) for s, r in planned)
+            finished = (self.elsewhere.get(r.run, self.alike.get((r.identity, s.train.epochs))) for s, r in planned)
             self.ahead[number] = [is_foreign for is_foreign in finished if is_foreign is not None]
 
     def _restored(self, row: Mapping[str, Any], runs: Mapping[int, Mapping[str, Any]]) -> Trial:
@@ -205,7 +205,7 @@ class Coordinator(Progress):
     def _plan(self, params: Mapping[str, Any], first: int, end: int) -> TrialPlan:
         """The plan of a trial's runs under the seeds from the first, in their order, to before the end."""
         plan = self.planner(params)
-        return with_copies(replace(plan, runs=plan.runs[first:end]), self.store)
+        return with_known(replace(plan, runs=plan.runs[first:end]), self.spec.name, self.store)
 
     def _begin(self, trial: Trial, plan: TrialPlan) -> None:
         """Take up the runs of a plan that was stored."""

@@ -347,9 +347,10 @@ def _foresee(
         workers = session.executor.open(session.workers, runtime.device, session.is_to_stop)
         plans = [planner(cell) for cell in spec.cells]
         runs = {new.run: (new, s, plan) for plan in plans for s, new in plan.runs if new.run not in seen}
-        done = [new for new, s, _ in runs.values() if new.run in elsewhere or (new.identity, s.train.epochs) in copies]
-        copied = {new.run for new in done} - elsewhere.keys()
-        costs |= {run: _cost(s, plan.data) for run, (_, s, plan) in runs.items() if run not in copied}
+        known = copies.keys() | store.finished_of(spec.name)
+        done = [new for new, s, _ in runs.values() if new.run in elsewhere or (new.identity, s.train.epochs) in known]
+        taken = {new.run for new in done} - elsewhere.keys()
+        costs |= {run: _cost(s, plan.data) for run, (_, s, plan) in runs.items() if run not in taken}
         seen |= runs.keys()
         more = len(spec.cells) * max(0, member.most - len(spec.seeds)) + member.confirm * most_candidates(spec)
         studies.append(

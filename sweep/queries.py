@@ -143,14 +143,15 @@ class Queries(Database):
         rows = self.rows(select(RUN.c.run).where(same & fewer).order_by(RUN.c.epochs.desc()).limit(1))
         return str(rows[0]["run"]) if rows else None
 
-    def copied_run(self, new: NewRun, epochs: int) -> dict[str, Any] | None:
-        """A finished run of that identity and so many epochs that was copied from another database; None, too, where ours is here."""
+    def known_run(self, name: str, new: NewRun, epochs: int) -> dict[str, Any] | None:
+        """The finished run of that identity and so many epochs that a study takes: one that it ever had, wherever that was trained,
+        else one of this very environment, else one that was copied from another database.
+        """
+        asked = (STUDY_RUN.c.run == RUN.c.run) & (STUDY_RUN.c.study == name)
         same = (RUN.c.identity == new.identity) & (RUN.c.state == "finished")
-        rows = self.rows(
-            select(RUN).where(same & ((RUN.c.run == new.run) | RUN.c.origin.is_not(None))).order_by(RUN.c.run)
-        )
-        if any(row["run"] == new.run for row in rows):
-            return None
+        can_be = (RUN.c.run == new.run) | STUDY_RUN.c.run.is_not(None) | RUN.c.origin.is_not(None)
+        query = select(RUN).outerjoin(STUDY_RUN, asked).where(same & can_be)
+        rows = self.rows(query.order_by(STUDY_RUN.c.run.is_(None), RUN.c.run != new.run, RUN.c.run))
         return next((row for row in rows if self.decoded(row, "settings", RunSettings).train.epochs == epochs), None)
 
     def others_of(self, run: str, name: str) -> list[dict[str, Any]]:
@@ -163,19 +164,26 @@ class Queries(Database):
     ) -> tuple[dict[str, bool], dict[tuple[str, int], bool]]:
         """The finished runs that no trial of a study has, or not yet, and whether another study trained them.
 
-        By their keys, and those that were copied here by their identities and numbers of epochs; all, or only those that were
-        `judged_on_test`.
+        By their keys, and by their identities and numbers of epochs those that it takes wherever they were trained (see
+        `known_run`); all, or only those that were `judged_on_test`.
         """
         mine = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name)
         asked = (STUDY_RUN.c.run == RUN.c.run) & (STUDY_RUN.c.study == name)
         is_foreign = func.coalesce(STUDY_RUN.c.taken_over, true()).label("is_foreign")
-        query = select(RUN.c.run, RUN.c.identity, RUN.c.epochs, RUN.c.origin, is_foreign).outerjoin(STUDY_RUN, asked)
+        is_taken = (RUN.c.origin.is_not(None) | STUDY_RUN.c.run.is_not(None)).label("is_taken")
+        query = select(RUN.c.run, RUN.c.identity, RUN.c.epochs, is_taken, is_foreign).outerjoin(STUDY_RUN, asked)
         query = query.where(RUN.c.state == "finished", RUN.c.run.not_in(mine))
         if judged_on_test:
             query = query.where(RUN.c.run.in_(select(EPOCH.c.run).where(EPOCH.c.split == "test")))
         rows = self.rows(query)
-        copies = {(row["identity"], row["epochs"]): bool(row["is_foreign"]) for row in rows if row["origin"]}
-        return {row["run"]: bool(row["is_foreign"]) for row in rows}, copies
+        taken = {(row["identity"], row["epochs"]): bool(row["is_foreign"]) for row in rows if row["is_taken"]}
+        return {row["run"]: bool(row["is_foreign"]) for row in rows}, taken
+
+    def finished_of(self, name: str) -> set[tuple[str, int]]:
+        """The identities and numbers of epochs of all finished runs that a study ever asked for."""
+        asked = (STUDY_RUN.c.run == RUN.c.run) & (STUDY_RUN.c.study == name)
+        query = select(RUN.c.identity, RUN.c.epochs).join(STUDY_RUN, asked).where(RUN.c.state == "finished")
+        return {(row["identity"], row["epochs"]) for row in self.rows(query)}
 
     def taken_over(self, name: str) -> int:
         """How many runs of a study's trials were finished by another study before this one asked for them."""

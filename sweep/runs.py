@@ -129,17 +129,17 @@ def best_of(trials: Iterable[Trial], objective: StudyObjective) -> Trial | None:
     return min(finite, key=lambda trial: sign * trial.value_so_far(objective), default=None)
 
 
-def with_copies(plan: TrialPlan, store: Store) -> TrialPlan:
-    """The plan with finished runs that were copied here in place of those that would be trained.
+def with_known(plan: TrialPlan, study: str, store: Store) -> TrialPlan:
+    """The plan with finished runs that the study had before, or that were copied here, in place of those that would be trained.
 
     By identity alone; trained in another environment, they may differ from ours in the last bits, and are marked.
     """
     runs = []
     for settings, new in plan.runs:
-        copy = store.copied_run(new, settings.train.epochs)
-        if copy and copy["environment"] != new.environment:
-            store.update_run(copy["run"], mixed=True)
-        runs.append((settings, replace(new, run=copy["run"]) if copy else new))
+        known = store.known_run(study, new, settings.train.epochs)
+        if known and known["environment"] != new.environment:
+            store.update_run(known["run"], mixed=True)
+        runs.append((settings, replace(new, run=known["run"]) if known else new))
     return replace(plan, runs=tuple(runs))
 
 

@@ -25,6 +25,7 @@ from depth_loss_sweep.session import Session
 from depth_loss_sweep.tables import RUN
 
 from .conftest import Lab
+from .test_growth import elsewhere
 
 PLAN = '''
 from depth_loss_sweep import paper
@@ -405,6 +406,26 @@ def test_failed_runs_make_exit_code_1_and_are_tried_again(lab, capsys) -> None:
     assert lab.run("resume", GROUP, "--workers", "0") == 0
     assert "tried again" in capsys.readouterr().err
     assert lab.store.trials(STUDIES[2])[0]["state"] == "complete"
+
+
+def test_on_another_machine_a_group_trains_what_failed_and_nothing_else(lab, capsys, monkeypatch) -> None:
+    """What its studies have finished is theirs wherever it was trained, in what is said before, too."""
+    assert train(lab, "--only", "H3") == 0
+    with lab.store.begin() as connection:
+        where = f"study = '{STUDIES[0]}' AND trial = 0 AND seed = 1"
+        connection.exec_driver_sql(
+            f"UPDATE sweep_trial SET state = 'failed' WHERE study = '{STUDIES[0]}' AND number = 0"
+        )
+        connection.exec_driver_sql(
+            f"UPDATE sweep_run SET state = 'failed' WHERE run = (SELECT run FROM sweep_trial_run WHERE {where})"
+        )
+    before = {row["run"] for name in STUDIES[:2] for row in lab.store.runs(name) if row["state"] == "finished"}
+    elsewhere(monkeypatch)
+    capsys.readouterr()
+    assert lab.run("resume", GROUP, "--workers", "0") == 0
+    assert "5 runs in 2 studies, 4 done already; 1 to train" in capsys.readouterr().err
+    after = {row["run"] for name in STUDIES[:2] for row in lab.store.runs(name)}
+    assert before < after and len(after - before) == 1
 
 
 def test_a_group_keeps_its_log_while_others_read(lab) -> None:

@@ -1,0 +1,56 @@
+"""How a study grows: what is kept whatever the machine, what may change, and what is refused."""
+
+import pytest
+
+from depth_loss_sweep import study
+from depth_loss_sweep.model import runtime
+
+from .conftest import Lab
+
+QUICK = {"epochs": "1", "w": "[0.0, 0.6]"}
+
+
+def elsewhere(monkeypatch) -> None:
+    """From here on, as if this were a machine with another torch."""
+    key = runtime.environment_key
+    for module in (runtime, study):
+        monkeypatch.setattr(module, "environment_key", lambda *given: key(*given) | {"torch": "another"})
+
+
+def trained(lab: Lab) -> dict[tuple[int, int], tuple]:
+    """Which run each trial has under each seed, how often that was begun, and how it ended."""
+    return {
+        (row["trial"], row["seed"]): (row["run"], row["attempts"], row["state"], row["finished"])
+        for row in lab.store.runs("line")
+    }
+
+
+def fail(lab: Lab) -> None:
+    """As if the first trial's first run had failed by an error."""
+    with lab.store.begin() as connection:
+        where = "(SELECT run FROM sweep_trial_run WHERE trial = 0 AND seed = 0)"
+        connection.exec_driver_sql(f"UPDATE sweep_run SET state = 'failed', epochs = 0 WHERE run = {where}")
+        connection.exec_driver_sql("UPDATE sweep_trial SET state = 'failed', value = NULL WHERE number = 0")
+
+
+@pytest.mark.parametrize("change", ["failure", "seed", "weight"])
+def test_on_another_machine_only_what_is_missing_is_trained(lab, monkeypatch, capsys, change: str) -> None:
+    """A failure tried again, or a study grown: what it has finished is kept and marked; a study of its own shares none of that."""
+    assert lab.run("start", lab.spec(**QUICK), "--workers", "0") == 0
+    before = trained(lab)
+    elsewhere(monkeypatch)
+    if change == "failure":
+        fail(lab)
+    larger = {"seed": {"seeds": "[0, 1, 2]"}, "weight": {"w": "[0.0, 0.3, 0.6]"}}.get(change, {})
+    capsys.readouterr()
+    assert lab.run("start", lab.spec(**QUICK | larger), "--workers", "0") == 0
+    missing = {"failure": 1, "seed": 2, "weight": 2}[change]
+    assert f"; {missing} to train" in capsys.readouterr().err
+    after = trained(lab)
+    assert len(after) == (4 if change == "failure" else 6)
+    assert {*before.values()} - {*after.values()} == ({before[0, 0]} if change == "failure" else set())
+    assert len({*after.values()} - {*before.values()}) == missing
+    assert all(row["mixed"] for row in lab.store.runs("line") if row["run"] in {run for run, *_ in before.values()})
+    assert lab.run("start", lab.spec(**QUICK), "--name", "other", "--workers", "0") == 0
+    kept = {run for run, *_ in before.values()}
+    assert not kept & {row["run"] for row in lab.store.runs("other")}
