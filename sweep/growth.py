@@ -29,6 +29,9 @@ GROWS = {
 }
 """What may grow, or changes no result."""
 
+LAST_SAID = {"data": PLACES, "train": ("keep",), "study": ("description", "margin", "confirm")}
+"""Of that, what holds as it was said last, and makes no other study."""
+
 
 def fixed_part(spec: StudySpec) -> dict[str, Any]:
     """The part of the spec that a study keeps for life."""
@@ -60,6 +63,14 @@ def as_begun(spec: StudySpec, stored: StudySpec) -> StudySpec:
     if "value" in spec.study.model_fields_set:
         return spec
     return replace(spec, study=spec.study.model_copy(update={"value": stored.study.value}))
+
+
+def said_anew(spec: StudySpec, stored: StudySpec) -> dict[str, Any]:
+    """What the spec given for a study that exists says otherwise than the stored one, of what holds as it was said last."""
+    named = [(section, key) for section, keys in LAST_SAID.items() for key in keys]
+    new, old = ([getattr(getattr(each, section), key) for section, key in named] for each in (spec, stored))
+    pairs = zip(named, new, old, strict=True)
+    return {f"{section}.{key}": now for (section, key), now, before in pairs if now != before}
 
 
 def _digest(value: Any) -> str:

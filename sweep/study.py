@@ -21,7 +21,15 @@ from depth_loss_sweep.data.settings import DataSettings, DataSummary
 from depth_loss_sweep.dry_run import require_sound
 from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.forecast import foresee, is_large, require_room
-from depth_loss_sweep.growth import PLACES, as_begun, fixed_hash, grow, grown_hash, require_growth, try_failures_again
+from depth_loss_sweep.growth import (
+    as_begun,
+    fixed_hash,
+    grow,
+    grown_hash,
+    require_growth,
+    said_anew,
+    try_failures_again,
+)
 from depth_loss_sweep.model.baselines import evaluate_baselines
 from depth_loss_sweep.model.identity import run_identity, run_key
 from depth_loss_sweep.model.runtime import Machine, Runtime, environment_key, resolve_runtime
@@ -302,15 +310,8 @@ def _said_of_bf16(spec: StudySpec, runtime: Runtime, machine: Machine) -> str:
 
 
 def _remember(spec: StudySpec, row: Mapping[str, Any], store: Store) -> None:
-    """Keep where the pictures lie now, what is to stay of checkpoints, and the margin, so that the next resume knows."""
-    stored = stored_spec(row, store.shown_url)
-    places = ((key, getattr(spec.data, key)) for key in PLACES)
-    changed: dict[str, Any] = {f"data.{key}": now_at for key, now_at in places if now_at != getattr(stored.data, key)}
-    if spec.train.keep != stored.train.keep:
-        changed["train.keep"] = spec.train.keep
-    if spec.study.margin != stored.study.margin:
-        changed["study.margin"] = spec.study.margin
-    if changed:
+    """Keep what may be said anew of a study that exists, as where its pictures lie now, so that the next resume knows."""
+    if changed := said_anew(spec, stored_spec(row, store.shown_url)):
         store.update_study(spec.name, overrides=overrides_json(stored_overrides(row["overrides"]) | changed))
 
 

@@ -4,8 +4,11 @@ import pytest
 
 from depth_loss_sweep import study
 from depth_loss_sweep.model import runtime
+from depth_loss_sweep.spec_file import stored_spec
 
 from .conftest import Lab
+from .test_confirmation import QUICK as CONFIRMABLE
+from .test_confirmation import begin
 
 QUICK = {"epochs": "1", "w": "[0.0, 0.6]"}
 
@@ -54,3 +57,13 @@ def test_on_another_machine_only_what_is_missing_is_trained(lab, monkeypatch, ca
     assert lab.run("start", lab.spec(**QUICK), "--name", "other", "--workers", "0") == 0
     kept = {run for run, *_ in before.values()}
     assert not kept & {row["run"] for row in lab.store.runs("other")}
+
+
+def test_a_study_that_exists_is_confirmed_where_its_spec_says_so_now(lab, capsys) -> None:
+    """[study] confirm that is added to a finished study counts, and the next resume knows it."""
+    begin(lab)
+    asking = ("start", lab.spec(**CONFIRMABLE), "--set", "study.confirm=2", "--workers", "0")
+    capsys.readouterr()
+    assert lab.run(*asking) == 0
+    assert "under 2 fresh seeds" in capsys.readouterr().out
+    assert stored_spec(lab.store.require("line"), "").study.confirm == 2
