@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from depth_loss_sweep import __version__
-from depth_loss_sweep.growth import fixed_hash, grown_hash
+from depth_loss_sweep.growth import fixed_hash, grown_hash, was_answered
 from depth_loss_sweep.session import Session, SessionResult
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import overrides_json, stored_overrides, stored_spec
@@ -63,7 +63,7 @@ def _companion(spec: StudySpec, row: Mapping[str, Any], store: Store) -> dict[st
         about = {"name": spec.name, "optuna_name": spec.name, "parent": row["name"], "looks": 1}
         command = f"sweep {'confirm' if spec.is_confirming else 'resume'} {row['name']}"
         store.save_study({**columns, **same, **about, "version": __version__, "command": command, "created": now()})
-    elif grown_hash(stored_spec(stored, store.shown_url)) != grown_hash(spec):
-        looks = (stored["looks"] or 1) + (stored["state"] == "finished")
+    elif grown_hash(before := stored_spec(stored, store.shown_url)) != grown_hash(spec):
+        looks = (stored["looks"] or 1) + was_answered(before, store)
         store.regrow_study(spec.name, **columns, looks=looks)
     return store.require(spec.name)

@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from depth_loss_sweep.errors import StudyError
+from depth_loss_sweep.paths import CONFIRMED
 from depth_loss_sweep.reports.stages import LEAST_SEEDS
 from depth_loss_sweep.space import Choices, plain
 from depth_loss_sweep.spec import StudySpec
-from depth_loss_sweep.spec_file import kept_overrides
+from depth_loss_sweep.spec_file import kept_overrides, stored_spec
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.words import counted
 
@@ -93,6 +94,16 @@ def require_growth(old: StudySpec, new: StudySpec) -> None:
         )
 
 
+def require_unconfirmed(old: StudySpec, new: StudySpec, store: Store) -> None:
+    """Raise `StudyError` where the study would be chosen, too, by seeds that confirm it."""
+    companion = store.companion(new.name, CONFIRMED)
+    confirming = stored_spec(companion, store.shown_url).study.seeds if companion else ()
+    if both := sorted({*new.study.seeds} & {*confirming} - {*old.study.seeds}):
+        raise StudyError(
+            f"the study {new.name!r} is confirmed under the seeds {both}: a seed that confirms may not choose, too, so add others"
+        )
+
+
 def _changes(old: Any, new: Any, path: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted({*old, *new})
@@ -108,8 +119,11 @@ def _short(value: Any) -> str:
 def _shrinkage(old: StudySpec, new: StudySpec) -> str | None:
     """What the new spec asks less of, or what may not grow in it; None where it is the old one or that, grown."""
     searched = new.is_search
-    if searched and (set(old.study.seeds) != set(new.study.seeds) or old.train.epochs != new.train.epochs):
-        return "its search has told its trials to the sampler with other seeds or epochs (searches grow in trials only)"
+    if searched and (old.study.seeds != new.study.seeds or old.train.epochs != new.train.epochs):
+        return (
+            f"its search has told its trials to the sampler with the seeds {list(old.study.seeds)}, in this order, and "
+            f"{counted(old.train.epochs, 'epoch')} (searches grow in trials only)"
+        )
     decided_by = [(s.study.seeds, s.study.margin, s.variables) for s in (old, new)]
     if new.stages and decided_by[0] != decided_by[1]:
         return "its race was decided by other seeds, weights or another margin (a race grows in epochs only)"
@@ -136,7 +150,7 @@ def grow(spec: StudySpec, stored: StudySpec, overrides: Mapping[str, Any], store
     Where an answer could be read and seeds are added to it, that was a look, and the next one shares its level.
     """
     row = store.require(spec.name)
-    was_answered = row["state"] == "finished" and len(stored.study.seeds) >= LEAST_SEEDS
+    is_look = was_answered(stored, store) and len(stored.study.seeds) >= LEAST_SEEDS
     more_seeds = {*spec.study.seeds} > {*stored.study.seeds}
     columns: dict[str, Any] = {
         "spec_text": spec.text,
@@ -147,7 +161,12 @@ def grow(spec: StudySpec, stored: StudySpec, overrides: Mapping[str, Any], store
     if spec.is_search:
         store.update_study(spec.name, **columns)
     else:
-        store.regrow_study(spec.name, **columns, looks=(row["looks"] or 1) + (was_answered and more_seeds))
+        store.regrow_study(spec.name, **columns, looks=(row["looks"] or 1) + (is_look and more_seeds))
+
+
+def was_answered(stored: StudySpec, store: Store) -> bool:
+    """Whether a study's answer could be read: all of its trials were told, however the last session at work on it ended."""
+    return store.told_trials(stored.name) == stored.trial_count
 
 
 def try_failures_again(spec: StudySpec, store: Store) -> str | None:

@@ -306,6 +306,11 @@ class Queries(Database):
         shared = {row["run"] for row in self.rows(mine.where(STUDY_RUN.c.run.in_(others)))}
         return [run for run in runs if run not in shared], [run for run in runs if run in shared]
 
+    def told_trials(self, name: str) -> int:
+        """How many of the study's trials have ended, in whichever way."""
+        where = (TRIAL.c.study == name) & (TRIAL.c.state != "running")
+        return int(self.rows(select(func.count().label("n")).where(where))[0]["n"])
+
     def failed_trials(self, name: str) -> int:
         """How many of the study's trials failed."""
         where = (TRIAL.c.study == name) & (TRIAL.c.state == "failed")

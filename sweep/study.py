@@ -27,6 +27,7 @@ from depth_loss_sweep.growth import (
     grow,
     grown_hash,
     require_growth,
+    require_unconfirmed,
     said_anew,
     try_failures_again,
 )
@@ -216,6 +217,7 @@ def _grow(spec: StudySpec, overrides: Mapping[str, Any], row: Mapping[str, Any],
     """Grow a study that exists if the spec is larger; refused, where it cannot be, before anything is changed."""
     store, stored = session.store, stored_spec(row, session.store.shown_url)
     require_growth(stored, spec)
+    require_unconfirmed(stored, spec, store)
     adopt(spec.code, session.home.code)
     device = store.decoded(row, "runtime", Runtime).device
     if session.device not in ("auto", device, device.split(":")[0]):
@@ -277,10 +279,11 @@ def conduct(spec: StudySpec, row: Mapping[str, Any], session: Session) -> Sessio
     if failures := try_failures_again(spec, store):
         show.note(f"study {spec.name}: {failures}")
         row = store.require(spec.name)
-    store.update_study(spec.name, state="running")
     coordinator = Coordinator(spec, session, planner, asdict(runtime))
     try:
         coordinator.restore()
+        if coordinator.told < spec.trial_count:  # where all is done, a kill from here on leaves the study finished
+            store.update_study(spec.name, state="running")
         for line in foresee(coordinator, prepared, workers).lines():
             show.note(line)
         finished = coordinator.drive()

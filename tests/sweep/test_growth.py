@@ -1,5 +1,7 @@
 """How a study grows: what is kept whatever the machine, what may change, and what is refused."""
 
+import json
+
 import pytest
 
 from depth_loss_sweep import study
@@ -8,7 +10,7 @@ from depth_loss_sweep.spec_file import stored_spec
 
 from .conftest import Lab
 from .test_confirmation import QUICK as CONFIRMABLE
-from .test_confirmation import begin
+from .test_confirmation import begin, shown
 
 QUICK = {"epochs": "1", "w": "[0.0, 0.6]"}
 
@@ -67,3 +69,59 @@ def test_a_study_that_exists_is_confirmed_where_its_spec_says_so_now(lab, capsys
     assert lab.run(*asking) == 0
     assert "under 2 fresh seeds" in capsys.readouterr().out
     assert stored_spec(lab.store.require("line"), "").study.confirm == 2
+
+
+def test_a_resume_with_nothing_to_do_leaves_a_study_finished_wherever_it_ends(lab, monkeypatch) -> None:
+    """So seeds that are added afterwards make the second look that they are, as after a kill that left it running."""
+    assert lab.run("start", lab.spec(epochs="1", w="[0.3]", seeds="[0, 1, 2]"), "--workers", "0") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(study.Coordinator, "drive", killed)
+        with pytest.raises(SystemExit):
+            lab.run("resume", "line", "--workers", "0")
+    assert lab.store.require("line")["state"] == "finished"
+    lab.store.update_study("line", state="running")  # as earlier versions left it
+    assert lab.run("start", lab.spec(epochs="1", w="[0.3]", seeds="[0, 1, 2, 3]"), "--workers", "0") == 0
+    assert lab.store.require("line")["looks"] == 2
+
+
+def killed(_: study.Coordinator) -> bool:
+    """A session that ends here."""
+    raise SystemExit
+
+
+@pytest.mark.parametrize("pruner", ["none", "median"])
+def test_the_order_of_a_searchs_seeds_stays(lab, capsys, pruner: str) -> None:
+    """Another order of them is refused in a line that names the first one, and the search goes on as it was."""
+    spec = lab.spec(lab.SEARCH.replace("trials = 14", f'trials = 2\npruner = "{pruner}"'), epochs="1")
+    assert lab.run("start", spec, "--workers", "0") == 0
+    before = lab.store.require("search")
+    capsys.readouterr()
+    assert lab.run("start", spec, "--seeds", "1,0", "--set", "search.trials=3", "--workers", "0") == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and "the seeds [0, 1], in this order" in error
+    assert lab.store.require("search") == before
+    assert lab.run("start", spec, "--set", "search.trials=3", "--workers", "0") == 0
+
+
+def test_a_grid_takes_its_seeds_in_any_order(lab) -> None:
+    """No result of it depends on that: what is done is found done."""
+    assert lab.run("start", lab.spec(**QUICK), "--workers", "0") == 0
+    before = trained(lab)
+    assert lab.run("start", lab.spec(**QUICK | {"seeds": "[1, 0]"}), "--workers", "0") == 0
+    assert trained(lab) == before
+
+
+def test_a_seed_that_confirms_cannot_choose(lab, capsys) -> None:
+    """It is refused before anything is changed; where an earlier version took it, nothing is confirmed any more."""
+    begin(lab)
+    assert lab.run("confirm", "line", "--seeds", "2", "--workers", "0") == 0
+    confirmed = lab.store.require("line")
+    capsys.readouterr()
+    assert lab.run("start", lab.spec(**CONFIRMABLE), "--seeds", "0,1,2,10000", "--workers", "0") == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and "confirmed under the seeds [10000]" in error
+    assert lab.store.require("line") == confirmed
+    assert shown(lab, capsys, "status", "line")["confirmation"]["is_current"]
+    seeds = json.loads(confirmed["overrides"]) | {"study.seeds": [0, 1, 2, 10_000]}
+    lab.store.update_study("line", overrides=json.dumps(seeds))
+    assert not shown(lab, capsys, "status", "line")["confirmation"]["is_current"]
