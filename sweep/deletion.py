@@ -1,19 +1,20 @@
 """`sweep delete`: the rows of a study or group, its projections in Optuna and its files; never a run that another study shares.
 
-The rows go first, in one transaction. Which run folders are to follow is written down before: killed in between, the same
-command finishes the work.
+Of each study the rows go first, in one transaction. Which run folders, and of a group which studies, are to follow is written down
+before: killed in between, the same command finishes the work.
 """
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from depth_loss_sweep.errors import SlurmAwayError, StudyError, StudyHeldError
 from depth_loss_sweep.executors.slurm_commands import comment_of, ending, names_of
 from depth_loss_sweep.files import write_whole
-from depth_loss_sweep.lease import Lease, holder
+from depth_loss_sweep.lease import Lease
 from depth_loss_sweep.model.checkpoint import lock_folder
 from depth_loss_sweep.model.errors import RunLockedError
 from depth_loss_sweep.paths import COMPANIONS, SLURM, Home, parent_name
@@ -73,28 +74,57 @@ def _companions(store: Store, home: Home, name: str) -> list[str]:
 
 
 def delete_study(store: Store, home: Home, name: str) -> Extent:
-    """Delete a study or group, its runs that no other study shares, and their files. `StudyHeldError` while it is worked on."""
+    """Delete a study or group, its runs that no other study shares, and their files.
+
+    `StudyHeldError` where any part of it is worked on: all are held before the first goes.
+    """
     whole = extent(store, home, name)  # refuses a name that is none before a lock is made for it
-    if _is_group(store, home, name):
-        _delete_group(store, home, name, whole.runs)
-        return whole
-    lease, is_gone = Lease.take(store, name, home.lock(name)), False
-    try:
+    is_group, gone = _is_group(store, home, name), set[str]()
+    with ExitStack() as held:
+        parts = []
+        for each in _parts(store, home, name):
+            held.callback(_let_go, Lease.take(store, each, home.lock(each)), gone)
+            parts.append(each)
         _require_no_jobs(home, name, whole.runs)
-        for companion in _companions(store, home, name):
-            delete_study(store, home, companion)
-        gone = extent(store, home, name)
-        write_whole(_list(home, name), json.dumps(gone.runs + gone.shared).encode())
-        forget(store, name)
-        store.delete_study(name)
-        for run in gone.runs + gone.shared:  # shared by a study that is deleted at the same time, it is nobody's now
-            _remove(store, home, run)
-        for path in (*home.pages(name), _list(home, name)):  # whatever else lies there is not ours
-            path.unlink(missing_ok=True)
-        is_gone = True
-    finally:
-        lease.release(forget=is_gone)
+        if is_group:
+            write_whole(_studies_list(home, name), json.dumps(_group_studies(store, home, name)).encode())
+        for each in reversed(parts):  # what stands beside a study before it, and a group last
+            (_delete_group if is_group and each == name else _delete)(store, home, each)
+            gone.add(each)
     return whole
+
+
+def _parts(store: Store, home: Home, name: str) -> Iterator[str]:
+    """A study or group, then what goes with it: looked for once whoever asks has gone on, and so holds that name."""
+    yield name
+    find = _group_studies if _is_group(store, home, name) else _companions
+    for each in find(store, home, name):
+        yield from _parts(store, home, each)
+
+
+def _let_go(lease: Lease, gone: Collection[str]) -> None:
+    lease.release(forget=lease.study in gone)
+
+
+def _delete(store: Store, home: Home, name: str) -> None:
+    """Delete a study, beside which there is none any more; what is left of it, where its deletion was killed."""
+    whole = _extent(store, home, (name,))
+    runs = whole.runs + whole.shared
+    write_whole(_list(home, name), json.dumps(runs).encode())
+    forget(store, name)
+    store.delete_study(name)
+    for run in runs:  # shared by a study that is deleted at the same time, it is nobody's now
+        _remove(store, home, run)
+    for path in (*home.pages(name), _list(home, name)):  # whatever else lies there is not ours
+        path.unlink(missing_ok=True)
+
+
+def _delete_group(store: Store, home: Home, name: str) -> None:
+    """Delete a group that has no studies any more."""
+    store.delete_study(name)  # what it asked for, which is no study's any more
+    store.delete_group(name)
+    for path in (*home.pages(name), _studies_list(home, name)):
+        path.unlink(missing_ok=True)
 
 
 def _require_no_jobs(home: Home, name: str, runs: Sequence[str]) -> None:
@@ -108,30 +138,6 @@ def _require_no_jobs(home: Home, name: str, runs: Sequence[str]) -> None:
         raise StudyHeldError(
             f"Slurm has {counted(len(jobs), 'job')} of {name!r}, queued or at work: end what is there ({ending(jobs)}), and delete it then"
         )
-
-
-def _delete_group(store: Store, home: Home, name: str, runs: Sequence[str]) -> None:
-    """Delete a group study by study; which ones is written down before, so that the same command finishes what was killed."""
-    lease, is_gone = Lease.take(store, name, home.lock(name)), False
-    try:
-        studies = _group_studies(store, home, name)
-        for study in studies:  # before the first goes
-            if worker := holder(store, study, home.lock(study)):
-                raise StudyHeldError(
-                    f"the study {study!r} of the group {name!r} is being worked on by {worker}: wait for it, or stop that process"
-                )
-        _require_no_jobs(home, name, runs)
-        write_whole(_studies_list(home, name), json.dumps(studies).encode())
-        for study in studies:
-            if store.study(study) or _list(home, study).exists():
-                delete_study(store, home, study)
-        store.delete_study(name)  # what it asked for, which is no study's any more
-        store.delete_group(name)
-        for path in (*home.pages(name), _studies_list(home, name)):
-            path.unlink(missing_ok=True)
-        is_gone = True
-    finally:
-        lease.release(forget=is_gone)
 
 
 def _studies_list(home: Home, group: str) -> Path:

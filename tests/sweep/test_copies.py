@@ -7,6 +7,8 @@ import optuna
 import pytest
 
 from depth_loss_sweep.copies import study_rows
+from depth_loss_sweep.lease import Lease
+from depth_loss_sweep.paths import CONFIRMED, RACED
 from depth_loss_sweep.store import Store
 
 NOT_COPIED = ("origin", "attempts", "home")
@@ -245,3 +247,26 @@ def test_a_study_at_work_is_not_deleted(new_lab, capsys) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def stand_beside(store: Store, name: str, ending: str) -> str:
+    """Make a study that stands beside one, without trials yet; returns its name."""
+    row = {key: value for key, value in store.require(name).items() if key != "updated"}
+    store.save_study({**row, "name": name + ending, "optuna_name": name + ending, "parent": name})
+    return name + ending
+
+
+def test_a_study_is_deleted_only_where_nobody_is_at_work_beside_it(new_lab, capsys) -> None:
+    """While its winner is being confirmed, the race of its best stays, too; then all goes at once."""
+    lab = new_lab()
+    assert lab.run("start", lab.spec(w="[0.0]", seeds="[0]", epochs="1"), "--workers", "0") == 0
+    names = ["line", *(stand_beside(lab.store, "line", ending) for ending in (RACED, CONFIRMED))]
+    before = [lab.store.study(name) for name in names]
+    lease = Lease.take(lab.store, names[-1], lab.home.lock(names[-1]))
+    capsys.readouterr()
+    assert lab.run("delete", "line", "--yes") == 2
+    assert f"{names[-1]!r} is being worked on by pid" in capsys.readouterr().err
+    lease.release()
+    assert [lab.store.study(name) for name in names] == before
+    assert lab.run("delete", "line", "--yes") == 0
+    assert not lab.store.studies() and not any(lab.home.study(name).exists() for name in names)

@@ -25,6 +25,7 @@ from depth_loss_sweep.session import Session
 from depth_loss_sweep.tables import RUN
 
 from .conftest import Lab
+from .test_copies import stand_beside
 from .test_growth import elsewhere
 
 PLAN = '''
@@ -356,14 +357,16 @@ def test_a_group_is_deleted_whole(new_lab, capsys) -> None:
 
 
 def test_a_group_is_deleted_only_where_nobody_is_at_work_on_a_part_of_it(lab, capsys) -> None:
-    """A member that somebody goes on with keeps the whole group."""
+    """A member that somebody goes on with keeps the whole group, and so does what stands beside one."""
     assert train(lab, "--only", "H3") == 0
-    lease = Lease.take(lab.store, STUDIES[1], lab.home.lock(STUDIES[1]))
-    capsys.readouterr()
-    assert lab.run("delete", GROUP, "--yes") == 2
-    lease.release()
-    assert f"{STUDIES[1]!r} of the group" in capsys.readouterr().err
-    assert {*lab.store.group_studies(GROUP)} == {*STUDIES[:2]}
+    for held in (STUDIES[1], stand_beside(lab.store, STUDIES[0], CONFIRMED)):
+        lease = Lease.take(lab.store, held, lab.home.lock(held))
+        capsys.readouterr()
+        assert lab.run("delete", GROUP, "--yes") == 2
+        lease.release()
+        assert f"{held!r} is being worked on by pid" in capsys.readouterr().err
+        assert {*lab.store.group_studies(GROUP)} == {*STUDIES[:2]}
+    assert lab.run("delete", GROUP, "--yes") == 0 and lab.store.studies() == []
 
 
 def test_a_killed_deletion_of_a_group_is_finished_by_the_same_command(new_lab) -> None:
