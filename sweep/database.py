@@ -153,6 +153,14 @@ class Database:
         made.migrate(version)
         return made
 
+    def beside(self, home: Home) -> Self | None:
+        """The home's own database, where this is another: its runs lie in the same folders. None where it has no studies."""
+        own, here = home.database, Path(str(self.engine.url.database))
+        if not own.exists() or (self.engine.dialect.name == "sqlite" and here.exists() and own.samefile(here)):
+            return None
+        url = storage_url(home, None)
+        return type(self).open(home) if type(self)(_engine(url, create=False), url).version else None
+
     @property
     def shown_url(self) -> str:
         """The database's URL without its password."""

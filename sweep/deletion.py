@@ -52,7 +52,8 @@ def _extent(store: Store, home: Home, studies: Sequence[str], beside: Sequence[s
     names = [*studies, *(name for each in studies for name in _companions(store, home, each)), *beside]
     own, shared = store.own_runs(*names)
     runs = tuple({*own, *(run for each in names for run in _unfinished(home, each))})
-    folders = [*map(home.study, names), *(home.run(run) for run in runs)]
+    own_database = store.beside(home)
+    folders = [*map(home.study, names), *(home.run(run) for run in runs if not _has(own_database, run))]
     trials = sum(len(store.trials(each)) for each in studies)
     return Extent(len(studies), trials, runs, tuple(shared), sum(map(_size, folders)))
 
@@ -79,7 +80,7 @@ def delete_study(store: Store, home: Home, name: str) -> Extent:
     `StudyHeldError` where any part of it is worked on: all are held before the first goes.
     """
     whole = extent(store, home, name)  # refuses a name that is none before a lock is made for it
-    is_group, gone = _is_group(store, home, name), set[str]()
+    is_group, own_database, gone = _is_group(store, home, name), store.beside(home), set[str]()
     with ExitStack() as held:
         parts = []
         for each in _parts(store, home, name):
@@ -89,7 +90,10 @@ def delete_study(store: Store, home: Home, name: str) -> Extent:
         if is_group:
             write_whole(_studies_list(home, name), json.dumps(_group_studies(store, home, name)).encode())
         for each in reversed(parts):  # what stands beside a study before it, and a group last
-            (_delete_group if is_group and each == name else _delete)(store, home, each)
+            if is_group and each == name:
+                _delete_group(store, home, name)
+            else:
+                _delete(store, own_database, home, each)
             gone.add(each)
     return whole
 
@@ -106,7 +110,7 @@ def _let_go(lease: Lease, gone: Collection[str]) -> None:
     lease.release(forget=lease.study in gone)
 
 
-def _delete(store: Store, home: Home, name: str) -> None:
+def _delete(store: Store, own_database: Store | None, home: Home, name: str) -> None:
     """Delete a study, beside which there is none any more; what is left of it, where its deletion was killed."""
     whole = _extent(store, home, (name,))
     runs = whole.runs + whole.shared
@@ -114,7 +118,7 @@ def _delete(store: Store, home: Home, name: str) -> None:
     forget(store, name)
     store.delete_study(name)
     for run in runs:  # shared by a study that is deleted at the same time, it is nobody's now
-        _remove(store, home, run)
+        _remove(store, own_database, home, run)
     for path in (*home.pages(name), _list(home, name)):  # whatever else lies there is not ours
         path.unlink(missing_ok=True)
 
@@ -160,17 +164,21 @@ def _read(names: Path) -> list[str]:
         return []
 
 
-def _remove(store: Store, home: Home, run: str) -> None:
-    """Remove a run's folder, unless another study has begun the same run meanwhile."""
+def _remove(store: Store, own_database: Store | None, home: Home, run: str) -> None:
+    """Remove a run's folder, unless another study has begun the same run meanwhile, or has it in the home's own database."""
     folder = home.run(run)
     if not folder.is_dir():
         return
     try:
         with lock_folder(folder):
-            if store.run(run) is None:
+            if not _has(store, run) and not _has(own_database, run):
                 shutil.rmtree(folder)
     except RunLockedError:
         pass  # somebody trains it: it is theirs now
+
+
+def _has(store: Store | None, run: str) -> bool:
+    return store is not None and store.run(run) is not None
 
 
 def _size(folder: Path) -> int:

@@ -1,6 +1,8 @@
 """`sweep copy` and `sweep delete`: numbers to another database, to text and back; nothing that is shared is lost."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -270,3 +272,22 @@ def test_a_study_is_deleted_only_where_nobody_is_at_work_beside_it(new_lab, caps
     assert [lab.store.study(name) for name in names] == before
     assert lab.run("delete", "line", "--yes") == 0
     assert not lab.store.studies() and not any(lab.home.study(name).exists() for name in names)
+
+
+def test_deleting_in_another_database_keeps_the_runs_of_the_homes_own(new_lab, capsys) -> None:
+    """Two databases that are used from one home share the folders of equal runs; one without studies of ours has none."""
+    lab = new_lab()
+    other = ("--storage", str(lab.folder / "other.db"))
+    with closing(sqlite3.connect(lab.home.database)) as connection:
+        connection.execute("CREATE TABLE somebody_elses (id INTEGER)")
+    for weights, name in (("[0.0, 0.3]", "line"), ("[0.3]", "small")):
+        spec = lab.spec(w=weights, seeds="[0]", epochs="1")
+        assert lab.run("start", spec, "--workers", "0", "--name", name, *other) == 0
+    assert lab.run("delete", "small", "--yes", *other) == 0
+    folders = {row["trial"]: lab.home.run(row["run"]) for row in Store.open(lab.home, other[1]).runs("line")}
+    assert lab.run("start", lab.spec(w="[0.3]", seeds="[0]", epochs="1"), "--workers", "0") == 0
+    assert lab.run("delete", "line", "--yes", *other) == 0
+    assert not folders[0].exists() and folders[1].exists()
+    assert lab.run("best", "line", "--trial", "0", "--checkpoint", str(lab.folder / "model.npz")) == 0
+    assert lab.run("delete", "line", "--yes") == 0
+    assert not folders[1].exists()
