@@ -152,7 +152,11 @@ class Queries(Database):
         can_be = (RUN.c.run == new.run) | STUDY_RUN.c.run.is_not(None) | RUN.c.origin.is_not(None)
         query = select(RUN).outerjoin(STUDY_RUN, asked).where(same & can_be)
         rows = self.rows(query.order_by(STUDY_RUN.c.run.is_(None), RUN.c.run != new.run, RUN.c.run))
-        return next((row for row in rows if self.decoded(row, "settings", RunSettings).train.epochs == epochs), None)
+        return next((row for row in rows if row["run"] == new.run or self._epochs_of(row) == epochs), None)
+
+    def _epochs_of(self, row: Mapping[str, Any]) -> int:
+        """For how many epochs a run is asked, of its row: one that broke has fewer."""
+        return int(self.decoded(row, "settings", RunSettings).train.epochs)
 
     def others_of(self, run: str, name: str) -> list[dict[str, Any]]:
         """The rows of the other studies that have a run, too."""
