@@ -15,6 +15,7 @@ from depth_loss_sweep.reports.confirmation import EQUAL_WEIGHTS, WINNER
 from depth_loss_sweep.reports.evidence import COMBINED, F1, RMSE, Arm, Beside, Evidence, median
 from depth_loss_sweep.reports.measures import short
 from depth_loss_sweep.reports.naming import weights_label
+from depth_loss_sweep.reports.quotes import remarks
 from depth_loss_sweep.reports.references import PAPER
 
 
@@ -203,7 +204,8 @@ def confirmed(evidence: Evidence) -> tuple[str, ...]:
                 f"{words} ({weights_label(own.weights, analysis.term_names)}): {measure.write(float(values.mean()))}"
             )
     pictures = "test" if record.test_images else "validation"
-    return (f"RMSE on {pictures} ({x.FRESH} fresh seeds): {'; '.join(said)}",) if said else ()
+    noted = remarks(analysis.confirmation) if analysis.confirmation else ()
+    return (f"RMSE on {pictures} ({x.FRESH} fresh seeds): {'; '.join(said)}", *noted) if said else ()
 
 
 # Tests beside those that decide

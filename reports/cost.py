@@ -14,13 +14,15 @@ UNITS = ((5400.0, 3600.0, "hours"), (90.0, 60.0, "minutes"), (0.0, 1.0, "seconds
 class RunCost:
     """What a run's training and evaluation took: seconds on a graphics card, or, on a CPU, times its threads.
 
-    `is_own` is whether the study that asks for it trained it, here; another one may have before, or it was copied.
+    `is_own` is whether the study that asks for it trained it, here; another one may have before, or it was copied. `is_ended` is
+    false of one that is to go on.
     """
 
     run: str
     seconds: float
     is_gpu: bool = False
     is_own: bool = True
+    is_ended: bool = True
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,16 @@ class RunSpan:
 
 @dataclass(frozen=True)
 class Cost:
-    """The sum over runs; `elsewhere` is how many of them were trained by another study, or in another place."""
+    """The sum over runs.
+
+    `elsewhere` is how many of them were trained by another study, or in another place, `begun` how many are to go on.
+    """
 
     cpu_seconds: float
     gpu_seconds: float
     runs: int
     elsewhere: int
+    begun: int = 0
 
     @property
     def spent(self) -> str:
@@ -55,9 +61,10 @@ class Cost:
         """
         if not self.spent:
             return ""
+        begun = f", {self.begun} of them not through" if self.begun else ""
         elsewhere = f", {self.elsewhere} of them taken over" if self.elsewhere else ""
         own_time = ", each by its own clock" if self.gpu_seconds and self.runs > 1 else ""
-        return f"{self.spent} for {counted(self.runs, 'run')}{elsewhere}{own_time}"
+        return f"{self.spent} for {counted(self.runs, 'run')}{begun}{elsewhere}{own_time}"
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ def total(runs: Iterable[RunCost]) -> Cost:
     """The cost of runs, each once, however many trials or studies show it."""
     each = {run.run: run for run in sorted(runs, key=lambda run: run.is_own)}.values()  # of several, whoever trained it
     cpu, gpu = (sum(run.seconds for run in each if run.is_gpu == is_gpu) for is_gpu in (False, True))
-    return Cost(cpu, gpu, len(each), sum(not run.is_own for run in each))
+    return Cost(cpu, gpu, len(each), sum(not run.is_own for run in each), sum(not run.is_ended for run in each))
 
 
 def _written(seconds: float, kind: str) -> str:

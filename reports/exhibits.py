@@ -97,7 +97,7 @@ def _outcomes(e: Evidence, key: str, title: str) -> Figure | None:
     if analysis is None or analysis.record.trials.empty:
         return None
     counts = outcome_counts(analysis, main_axis(analysis))
-    note = "Flat, spiking and non-finite runs are broken ones."
+    note = "Flat and non-finite runs are broken ones, and spiking ones that are no better than the training median."
     return Figure(f"{key}-outcomes", title, note, breakage_figures.outcomes_chart(counts)) if counts.x else None
 
 

@@ -54,6 +54,11 @@ class Effect:
         return written(self.estimate.effect, self.statement.unit)
 
     @property
+    def contradicts(self) -> bool:
+        """Whether it contradicts its claim by itself, at its own share of the level."""
+        return 2 * self.test.p_against <= self.estimate.level
+
+    @property
     def count(self) -> str:
         """Of how many seeds (or scenes) it is."""
         return f"{self.estimate.n} {self.of}"
@@ -106,9 +111,10 @@ class Told:
 
     @property
     def grounds(self) -> tuple[Effect, ...]:
-        """The effects that speak for the verdict; all of them where there is none."""
+        """The effects that the verdict rests on; all of them where there is none. What supports a claim does so together."""
         side = {"supported": "for", "contradicted": "against"}.get(self.verdict)
-        return tuple(e for e in self.effects if side is None or e.statement.speaks in (side, "either"))
+        found = tuple(e for e in self.effects if side is None or e.statement.speaks in (side, "either"))
+        return tuple(e for e in found if e.contradicts) or found if side == "against" else found
 
     @property
     def principal(self) -> Effect | None:

@@ -258,8 +258,8 @@ def _contrast(reference: Reference, analysis: Analysis, reach: float) -> Interva
     """A reference's contrast, drawn on an axis from minus to plus `reach`."""
     contrast = reference.contrast
     difference, low, high = (
-        amount(value, analysis.decision, analysis.ranking)
-        for value in (contrast.difference, contrast.low, contrast.high)
+        amount(value, analysis.decision, analysis.ranking, rounded)
+        for value, rounded in ((contrast.difference, "nearest"), (contrast.low, "down"), (contrast.high, "up"))
     )
     left, right, middle = (0.5 + v / (2 * reach) for v in (contrast.low, contrast.high, contrast.difference))
     words = f"{reference.role} ({reference.label})"
@@ -318,7 +318,7 @@ def _group_method(account: Account) -> Slide:
         ("Took", account.cost),
     )
     return Slide(
-        "Each claim was tested by a rule that was fixed before anything was trained",
+        "Each claim was tested by a rule that was fixed before its group was trained",
         "Method",
         facts=tuple((words, said) for words, said in facts if said),
         note=VERDICTS_MEAN,

@@ -156,6 +156,10 @@ def _by_both(analysis: Analysis) -> str:
 # Where training breaks
 
 
+SPIKING = "spiking and no better than the training median"
+"""A spike after which a run still beats that predictor broke nothing."""
+
+
 def _breaks(analysis: Analysis, broken: Breakage) -> str:
     if not broken.finished:
         return ""
@@ -164,8 +168,9 @@ def _breaks(analysis: Analysis, broken: Breakage) -> str:
     kinds = {name: name.replace("_", "-") for name in analysis.record.broken_outcomes}
     if not broken.broken:
         none = f"none of {broken.finished} finished runs" if broken.finished > 1 else "no run (1 finished)"
+        ended = [*(said for name, said in kinds.items() if name != "spiking"), *[SPIKING] * ("spiking" in kinds)]
         return (
-            f"Nowhere that was tried: {none} ended {_either([*kinds.values()])}. From {seeds}, that "
+            f"Nowhere that was tried: {none} ended {_either(ended)}. From {seeds}, that "
             f"still allows a seed to break with a probability of up to {percent(high)} (at {SURE}).{_trivial(broken)}"
         )
     counts = ", ".join(f"{broken.kinds[name]} {said}" for name, said in kinds.items() if broken.kinds[name])

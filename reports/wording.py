@@ -3,7 +3,7 @@ decision's state allows.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from depth_loss_sweep.reports.decision import COMBINED, OTHER_PICTURES, Decision
@@ -62,7 +62,9 @@ def _headline(decision: Decision, name: str, measure: Measure) -> tuple[str, Ton
             seeds = counted(len(decision.seeds), "common seed")
             return f"An anecdote, from {seeds}: {name} is ahead{broke}", "warn"
         case "use":
-            return f"Use {name}: {within}{broke}", "good" if decision.is_settled and not broke else "plain"
+            is_one = decision.is_settled or len(decision.kept) < 2
+            others = "" if is_one else f", one of {len(decision.kept)} that may be best"
+            return f"Use {name}{others}: {within}{broke}", "good" if decision.is_settled and not broke else "plain"
         case "equivalent":
             margin = amount(decision.margin, decision, measure)
             runners, trials = len(decision.compared) - len(_dropped_before(decision)), _trials_compared(decision)
@@ -99,13 +101,22 @@ def _dropped_before(decision: Decision) -> list[Dropped]:
     return [d for d in decision.race.dropped if d.stage < decision.race.stage] if decision.race else []
 
 
-def amount(value: float, decision: Decision, measure: Measure) -> str:
-    """A difference as it is said: per cent, or in the measure's unit; rounded away from zero, so that no bound is understated."""
-    size = 100 * abs(value) if decision.is_relative else abs(value)
-    if size:
-        step = 10.0 ** (math.floor(math.log10(size)) - 1)
-        size = math.ceil(round(size / step, 6)) * step
-    sign = "−" if value < 0 and size else ""
+ROUNDED: Mapping[str, Callable[[float], float]] = {
+    "outwards": lambda value: math.copysign(math.ceil(abs(value)), value),
+    "nearest": round,
+    "down": math.floor,
+    "up": math.ceil,
+}
+"""To whole numbers: a bound outwards, so that it isn't understated, an interval's ends down and up, an estimate to the nearest."""
+
+
+def amount(value: float, decision: Decision, measure: Measure, rounded: str = "outwards") -> str:
+    """A difference as it is said, to two digits: per cent, or in the measure's unit; `rounded` is one of `ROUNDED`."""
+    number = 100 * value if decision.is_relative else value
+    if number:
+        step = 10.0 ** (math.floor(math.log10(abs(number))) - 1)
+        number = ROUNDED[rounded](round(number / step, 6)) * step
+    size, sign = abs(number), "−" if number < 0 else ""
     if not decision.is_relative:
         return f"{sign}{rough(size, measure.unit)}"
     shown = f">{NO_BREAK}{MOST_PERCENT}" if size > MOST_PERCENT else f"{size:.0f}" if size >= 100 else f"{size:.3g}"

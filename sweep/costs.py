@@ -41,6 +41,7 @@ def run_costs(store: Store, name: str) -> tuple[RunCost, ...]:
             func.coalesce(RUN.c.seconds, epochs.scalar_subquery()).label("seconds"),  # a run that was dropped has none
             RUN.c.environment,
             RUN.c.origin,
+            RUN.c.state,
             func.coalesce(STUDY_RUN.c.taken_over, false()).label("is_taken_over"),
         )
         .outerjoin(STUDY_RUN, asked)
@@ -54,7 +55,9 @@ def run_costs(store: Store, name: str) -> tuple[RunCost, ...]:
     for row in rows:
         is_gpu, threads = devices[row["environment"]]
         is_own = row["origin"] is None and not row["is_taken_over"]
-        found.append(RunCost(row["run"], row["seconds"] * threads, is_gpu, is_own))
+        found.append(
+            RunCost(row["run"], row["seconds"] * threads, is_gpu, is_own, row["state"] not in ("waiting", "running"))
+        )
     return tuple(found)
 
 

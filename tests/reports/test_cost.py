@@ -33,6 +33,10 @@ def test_cpu_and_gpu_and_what_was_trained_elsewhere_are_told_apart():
     """Each kind by itself, and of how many runs another study or place had the work; confirming apart."""
     found = Cost(7200.0, 120.0, 62, 12)
     assert found.text == "2 CPU-hours and 2 GPU-minutes for 62 runs, 12 of them taken over, each by its own clock"
+    assert (
+        total([RunCost("a", 60.0), RunCost("b", 1.0, is_ended=False)]).text
+        == "61 CPU-seconds for 2 runs, 1 of them not through"
+    )
     both = StudyCost.of([RunCost("a", 60.0)], [RunCost("b", 30.0)])
     assert both.text == "60 CPU-seconds for 1 run; confirming it: 30 CPU-seconds for 1 run"
     numbers = both.as_dict()

@@ -249,6 +249,15 @@ def test_only_what_a_claim_needs_is_asked_for():
     assert verdicts(records, ("H9",)) == {**dict.fromkeys(CLAIMS, "undecided"), "H9": "supported"}
 
 
+def test_what_was_shown_stands_whichever_claim_is_asked_for(effects):
+    """`only` says what is trained next, and takes no verdict, look or number away; nor is anything else trained for it."""
+    for only in (("H3",), ("H9",), ("H11",)):
+        for whole, part in zip(examine(effects[0]), examine(effects[0], only), strict=True):
+            assert whole.looks == part.looks and whole.finding == part.finding, whole.claim.number
+        every = {member.key: member.seeds for member in members(effects[0])}
+        assert all({*member.seeds} <= {*every[member.key]} for member in members(effects[0], only))
+
+
 def test_with_nothing_trained_nothing_is_said():
     """Every claim is undecided and open before anything is trained."""
     assert {(j.finding.verdict, j.finding.is_open) for j in examine({})} == {("undecided", True)}

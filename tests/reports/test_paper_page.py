@@ -49,6 +49,17 @@ def test_what_is_shown_says_what_the_verdict_says(groups):
     assert none["H4"].principal.statement.unit == "probability" and none["H4"].principal.estimate.high < 0.1
 
 
+def test_what_does_not_contradict_a_claim_is_no_ground_for_that(groups):
+    """Of two statements the one that contradicts it stands alone in the sentence; the other is among the claim's effects."""
+    found = told(groups["effects"])["H1"]
+    clear, open_ = found.effects[0], dataclasses.replace(found.effects[0])
+    clear = dataclasses.replace(clear, test=dataclasses.replace(clear.test, p_for=1.0, p_against=1e-6))
+    open_ = dataclasses.replace(open_, test=dataclasses.replace(open_.test, p_for=0.4, p_against=0.6))
+    finding = dataclasses.replace(found.judged.finding, verdict="contradicted")
+    both = dataclasses.replace(found, effects=(open_, clear), judged=dataclasses.replace(found.judged, finding=finding))
+    assert both.grounds == (clear,) and both.principal == clear and both.sentence("").count("interval") == 1
+
+
 def test_an_effect_is_told_in_its_unit_with_its_level_and_seeds(groups):
     """Per cent, a difference, a weight or R²; the level is what looks and the family leave of 5 %."""
     found = told(groups["effects"])

@@ -4,6 +4,7 @@ import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.summary import answer
+from depth_loss_sweep.reports.wording import amount
 
 
 def plain(text):
@@ -42,6 +43,30 @@ def test_a_winner_is_named_with_its_level_and_what_it_rests_on(study):
         and "From 3 seeds, that still allows a seed to break" in where
         and "71 %" in where
     )
+    assert "ended flat, non-finite or spiking and no better than the training median" in where
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.01148, {"nearest": "1.1 %", "down": "1.1 %", "up": "1.2 %", "outwards": "1.2 %"}),
+        (-0.0101, {"nearest": "−1 %", "down": "−1.1 %", "up": "−1 %", "outwards": "−1.1 %"}),
+        (0.0, {"nearest": "0 %", "down": "0 %", "up": "0 %", "outwards": "0 %"}),
+    ],
+)
+def test_a_bound_is_rounded_outwards_and_an_estimate_to_the_nearest(study, value, said):
+    """An interval's ends go away from each other: a least difference isn't overstated."""
+    analysis = Analysis(study(trials=3))
+    relative = replace(analysis.decision, is_relative=True)
+    assert {how: plain(amount(value, relative, analysis.ranking, how)) for how in said} == said
+
+
+def test_one_of_several_that_may_be_best_is_called_so(study):
+    """All that is known is that they differ: the headline doesn't say more, whatever the bound."""
+    values = {(t, s): 0.4 + 0.04 * t + 0.02 * ((5 * t + 3 * s) % 4) for t in range(6) for s in range(3)}
+    analysis = Analysis(study(trials=6, values=values))
+    assert analysis.decision.state == "use" and not analysis.decision.is_settled
+    assert f"one of {len(analysis.decision.kept)} that may be best: within" in plain(answer(analysis).headline)
 
 
 def test_where_training_breaks_is_said_in_words(study):
