@@ -185,6 +185,7 @@
     reveal();
   };
 
-  // One at a time, so that the first figure waits for one of them at most.
-  Store.ready.then(() => document.querySelectorAll(".grid").forEach((box) => setTimeout(() => grid(box))));
+  // One at a time, once there is time for it: the first figure comes first.
+  const later = window.requestIdleCallback ?? setTimeout;
+  Store.ready.then(() => document.querySelectorAll(".grid").forEach((box) => later(() => grid(box))));
 })();
