@@ -127,7 +127,7 @@ class Told:
     def sentence(self, where: str) -> str:
         """Verdict, grounds and reason; `where` is the scale at which it holds."""
         head = f"{self.verdict[0].upper()}{self.verdict[1:]} {where}".strip()
-        shown = "; ".join(f"{e.words} is {e.text}" for e in self.grounds)
+        shown = "; ".join(f"{e.words}{',' * (', ' in e.words)} is {e.text}" for e in self.grounds)
         return " ".join(filter(None, (f"{head}: {shown}." if shown else f"{head}.", self.reason, self.mixed)))
 
     @property

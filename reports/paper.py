@@ -103,7 +103,7 @@ CLAIMS: Mapping[str, Claim] = {
                 Statement("gain of the chosen weight over w = 0 in RMSE", speaks="for"),
                 Statement("gain of the chosen weight over w = .9 in RMSE", speaks="for"),
                 Statement(
-                    "gain of the weight between that may gain most, over the end where it gains less,",
+                    "gain of the weight between that may gain most, over the end where it gains less",
                     speaks="against",
                     sums_up="largest",
                 ),
