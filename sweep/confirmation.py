@@ -15,6 +15,7 @@ from depth_loss_sweep.reports.confirmation import FIRST_SEED, candidates
 from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.quotes import as_in_specs
 from depth_loss_sweep.reports.references import Candidate
+from depth_loss_sweep.reports.trials import TOLD
 from depth_loss_sweep.session import Session, SessionResult
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import stored_spec
@@ -95,6 +96,10 @@ def _confirming_spec(store: Store, row: Mapping[str, Any], seeds: int | None) ->
     """What is to be trained to confirm a study as it stands, and how that is said."""
     name, spec = row["name"], stored_spec(row, store.shown_url)
     trials, _, own, _ = unconfirmed(store, row, spec)
+    if sum(trial.state in TOLD for trial in trials) < spec.trial_count:
+        raise StudyError(
+            f"the study {name!r} is unfinished, and another trial may win: go on first with: sweep resume {name}"
+        )
     if own.trial is None:
         raise StudyError(f"the study {name!r} has nothing to confirm: {study_headline(own, None, spec)}")
     if own.is_search and spec.races_best:

@@ -144,6 +144,24 @@ def test_what_cannot_be_confirmed_is_refused_in_a_line(lab, capsys, name: str) -
     assert [row["name"] for row in lab.store.studies()] == ["line"]
 
 
+@pytest.mark.parametrize("kind", ["grid", "race", "search"])
+def test_an_unfinished_study_is_refused(lab, capsys, monkeypatch, kind: str) -> None:
+    """Grid, race or search: another winner may come, and the test pictures would be read for each; a line says how to go on."""
+    more = {"race": "race = true\nstages = [3, 4]", "search": 'sampler = "random"\ntrials = 2'}.get(kind, "")
+    swept = {"w": "{ low = 0.3, high = 0.6 }"} if kind == "search" else {}
+    spec = lab.spec(lab.LINE.replace("[search]", f"[search]\n{more}"), **{**QUICK, **swept})
+    monkeypatch.setattr(
+        "depth_loss_sweep.cli.work.time", SimpleNamespace(monotonic=lambda: 1e9 * (lab.epochs_done() > 6))
+    )
+    assert lab.run("start", spec, "--workers", "0", "--budget", "2h") == 130
+    made_learnt(lab)
+    capsys.readouterr()
+    assert lab.run("confirm", "line", "--seeds", "2", "--workers", "0") == 2
+    error = capsys.readouterr().err
+    assert "'line' is unfinished" in error and error.endswith(f": sweep resume line --home {lab.home.root}\n")
+    assert [row["name"] for row in lab.store.studies()] == ["line"]
+
+
 def test_what_is_confirmed_is_said_before_it_begins(lab, capsys) -> None:
     """Who, beside how many, and that one seed chose it; nothing where all is trained."""
     begin(lab, seeds="[0]")
