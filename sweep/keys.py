@@ -63,7 +63,7 @@ def _swept() -> Iterator[str]:
     yield from _comment(SWEPT)
     yield "w = { from = 0.0, to = 0.9, step = 0.1 }"
     yield "# w = [0.0, 0.3, 0.9]"
-    yield "# w = { low = 0.0, high = 0.9 }    # with log = true: evenly over its orders of magnitude"
+    yield "# w = { low = 0.0, high = 0.9 }    # with log = true: evenly over its orders of magnitude; of a field of whole numbers, those"
 
 
 def _points() -> Iterator[str]:

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any, Literal
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
@@ -45,6 +45,8 @@ def distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
     for variable in spec.variables:
         if isinstance(variable, Choices):
             parameters[variable.name] = CategoricalDistribution([plain(v) for v in variable.values])
+        elif variable.is_whole:
+            parameters[variable.name] = IntDistribution(int(variable.low), int(variable.high), log=variable.log)
         else:
             parameters[variable.name] = FloatDistribution(float(variable.low), float(variable.high), log=variable.log)
     return parameters

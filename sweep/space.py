@@ -23,12 +23,13 @@ class Choices:
 
 @dataclass(frozen=True)
 class Interval:
-    """A variable that takes any value in [low, high]; for samplers, not for grids."""
+    """A variable that takes any value in [low, high], or any whole one; for samplers, not for grids."""
 
     name: str
     low: Decimal
     high: Decimal
     log: bool = False
+    is_whole: bool = False
 
 
 Variable = Choices | Interval

@@ -407,6 +407,11 @@ def holds_list(section: str, field: str) -> bool:
     return get_origin(SECTION_SETTINGS[section].model_fields[field].annotation) is tuple
 
 
+def holds_whole(section: str, field: str) -> bool:
+    """Whether a field holds a whole number, as model.width does; of an interval only those are drawn."""
+    return SECTION_SETTINGS[section].model_fields[field].annotation is int
+
+
 def holds_table(section: str, field: str) -> bool:
     """Whether a field holds a table, as model.options does; its keys are swept, each by itself."""
     fields = SECTION_SETTINGS[section].model_fields

@@ -16,6 +16,9 @@ from depth_loss_sweep.space import MAX_CELLS, Choices, Interval, Scalar, Variabl
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.validation import nearest
 
+BETWEEN = Decimal("0.3819")
+"""Where in an interval its numbers are tried: at none that ends would make whole."""
+
 
 def check_spec(spec: StudySpec) -> None:
     """Raise `SpecError` where the sections do not fit together, or the study asks what cannot be compared."""
@@ -258,6 +261,20 @@ def _check_corners(spec: StudySpec) -> None:
     if spec.search.simplex:
         return
     _check_points(spec, {v.name: _ends(v) for v in spec.variables})
+    for variable in spec.variables:
+        if isinstance(variable, Interval) and "." in variable.name and not variable.is_whole:
+            _check_between(spec, variable)
+
+
+def _check_between(spec: StudySpec, field: Interval) -> None:
+    """Of a field that is true or false, say, both ends of an interval can be used, and nothing between them."""
+    between = field.low + (field.high - field.low) * BETWEEN
+    try:
+        spec.sections_at({field.name: plain(between)})
+    except SpecError as error:
+        raise SpecError(
+            f"search.{field.name} is an interval, of which not every number can be used ({error}): give a list"
+        ) from error
 
 
 def _ends(variable: Variable) -> Sequence[Scalar]:

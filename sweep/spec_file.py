@@ -23,7 +23,15 @@ from depth_loss_sweep.paths import absolute_code, absolute_source, absolute_weig
 from depth_loss_sweep.reports.naming import list_text
 from depth_loss_sweep.reports.references import POINT, Candidate
 from depth_loss_sweep.space import Choices, Interval, Variable, grid_range, parse_affine
-from depth_loss_sweep.spec import SECTION_SETTINGS, SearchSection, StudySection, StudySpec, holds_list, holds_table
+from depth_loss_sweep.spec import (
+    SECTION_SETTINGS,
+    SearchSection,
+    StudySection,
+    StudySpec,
+    holds_list,
+    holds_table,
+    holds_whole,
+)
 from depth_loss_sweep.spec_check import check_spec, check_weight
 from depth_loss_sweep.usercode import Reference, allow, resolve
 from depth_loss_sweep.validation import nearest, validated
@@ -364,7 +372,8 @@ def _variable(name: str, value: Any, sections: Mapping[str, Any]) -> Variable:
         low, high = _number(name, value["low"]), _number(name, value["high"])
         if not low < high or (value.get("log") and low <= 0):
             raise SpecError(f"search.{name} runs from {low} to {high}: expected low < high, and low > 0 with log")
-        return Interval(name, low, high, bool(value.get("log", False)))
+        is_whole = bool(field) and not is_own and not key and holds_whole(section, field)
+        return Interval(name, low, high, bool(value.get("log", False)), is_whole)
     if not field and not isinstance(value, (list, dict)):
         keys = list(SearchSection.model_fields)
         raise SpecError(

@@ -78,6 +78,25 @@ def test_a_search_one_by_one_is_optunas_own_loop(sampler: str) -> None:
     assert [entry["params"] for entry in drive(sampler, set(), parallel=1)] == found
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("log", [False, True])
+def test_of_a_field_of_whole_numbers_only_those_are_drawn(sampler: str, log: bool) -> None:
+    """From an interval, by every sampler, and the same ones where it goes on from what was stored."""
+    search = {"sampler": sampler, "trials": TRIALS, "train.learning_rate": {"low": 1, "high": 2}}
+    search |= {"model.width": {"low": 2, "high": 6, "log": log}}
+    spec = load_spec("table-2", {f"search.{key}": value for key, value in search.items()})
+    alone, again, drawn = Suggester(spec), Suggester(spec), []
+    for number in range(6):
+        params, to_store = alone.ask()
+        drawn.append(params["model.width"])
+        alone.tell(number, "complete", float(drawn[-1]), 1)
+        again.restore(to_store)
+        again.tell(number, "complete", float(drawn[-1]), 1)
+        assert spec.settings_at(params)[1][0].model.width == drawn[-1]
+    assert all(isinstance(width, int) and 2 <= width <= 6 for width in drawn) and len({*drawn}) > 1
+    assert again.ask() == alone.ask()
+
+
 def test_points_of_a_sequence_do_not_depend_on_how_many_are_asked_at_once() -> None:
     """Quasi-random points are those of one sequence, whatever was told when."""
     assert drive("qmc", set(), parallel=1) == drive("qmc", set(), ("failed",), parallel=5)

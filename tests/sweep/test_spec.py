@@ -108,6 +108,20 @@ def test_a_swept_field_changes_the_settings_of_its_trials() -> None:
     assert [spec.settings_at(cell)[1][0].model.batch_norm for cell in spec.cells] == [False, True]
 
 
+@pytest.mark.parametrize(
+    ("field", "interval", "said"),
+    [
+        ("batch_norm", "{ low = 0, high = 1 }", r"model\.batch_norm is 0\.38.*: give a list"),
+        ("width", "{ low = 2, high = 6.5 }", r"model\.width is 6\.5"),
+    ],
+)
+def test_an_interval_of_which_not_every_number_can_be_used_is_refused(field: str, interval: str, said: str) -> None:
+    """Between true and false there is nothing; the ends of an interval of whole numbers are whole."""
+    swept = {f"search.model.{field}": parse_override(f"x.y={interval}")[1]}
+    with pytest.raises(SpecError, match=said):
+        load_spec("table-2", {**swept, "search.sampler": "random", "search.trials": 3})
+
+
 def test_a_nested_table_is_a_dotted_path_too() -> None:
     """Unquoted `train.learning_rate = [...]` in TOML means the field, as a quoted key does."""
     text = read_text("table-2").replace('sampler = "grid"', 'sampler = "grid"\ntrain.learning_rate = [1e-3, 1e-4]')
