@@ -229,6 +229,7 @@ class Study:
     @property
     def best(self) -> "Best":
         """The answer, as `sweep best` has it; `StudyError` where no trial is complete yet, or none can be named."""
+        self._store.require_own(self.name, "best")
         record = study_numbers(self._store, self.name)
         need_finished(record)
         analysis = Analysis(record)

@@ -31,11 +31,7 @@ def confirm(name: str, seeds: int | None, data: str | None, session: Session) ->
     `seeds` is how many fresh ones (None: as many as before, or as the spec asks for); `data` where the same pictures lie now.
     """
     store = session.open()
-    row = store.require(name)
-    if row["parent"]:
-        raise StudyError(
-            f"{name!r} stands beside the study {row['parent']!r}: go on with: sweep confirm {row['parent']}"
-        )
+    row = store.require_own(name, "confirm")
     if len(name) > LONGEST_PARENT:
         raise StudyError(
             f"the name {name!r} is too long to be confirmed: copy the study under a shorter one (sweep copy --name)"
@@ -58,7 +54,7 @@ def confirm_after(
     """
     store = session.store
     row = store.require(name)
-    if not end.finished or row["parent"]:
+    if not end.finished:
         return end
     spec, companion = stored_spec(row, store.shown_url), store.companion(name, CONFIRMED)
     is_begun = companion is not None and companion["state"] != "finished"

@@ -17,6 +17,7 @@ from depth_loss_sweep.errors import StorageError
 from depth_loss_sweep.executors import UNFIT, Event, RunRequest
 from depth_loss_sweep.model.checkpoint import CHECKPOINT
 from depth_loss_sweep.model.settings import RunSettings
+from depth_loss_sweep.paths import parent_name
 from depth_loss_sweep.progress import Progress
 from depth_loss_sweep.projection import TOLD, Projection, Suggester
 from depth_loss_sweep.pruning import goes_on, pruned_at
@@ -434,7 +435,7 @@ class Coordinator(Progress):
             run.avoid += [node] if node else []
             if not node or len(run.avoid) == MAX_ATTEMPTS:
                 told = f"{UNFIT[payload['kind']]} ({payload['reason']})"
-                raise StorageError(f"{told}: mend it, then: sweep resume {self.spec.name}")
+                raise StorageError(f"{told}: mend it, then: sweep resume {parent_name(self.spec.name)}")
             run.state = "waiting"
             self.display.note(f"run {run.key[:8]}: {node} failed it ({payload['reason']}); it goes elsewhere")
             return

@@ -90,7 +90,7 @@ def copy_study(name: str, source: Place, target: Place, new_name: str | None = N
     """
     if with_files and (source.text or not target.is_home):
         raise StudyError("--files copies into a home folder: name an SQLite file or a home folder, not text or a URL")
-    copied = check_name(new_name or name)
+    copied = check_name(new_name) if new_name else name
     tables = _renamed(_source_rows(name, source), name, copied)
     files = 0
     if target.text:
@@ -130,7 +130,7 @@ def _source_rows(name: str, source: Place) -> Rows:
     store = _opened(source)
     group = store.group(name)
     if not group:
-        store.require(name)
+        store.require_own(name, "copy")
     rows = study_rows(store, *([name, *store.group_studies(name)] if group else [name]))
     rows |= {GROUP.name: [group]} if group else {}
     for row in rows[RUN.name] if source.is_home else ():

@@ -85,10 +85,11 @@ def flowed(parts: Sequence[str], width: int) -> list[str]:
 class ProgressDisplay:
     """Shows a coordinator at work. Use as a context manager."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, placed: Callable[[str], str] = str) -> None:
+        """`placed` is what notes are made of before they are shown, such as advice with the place behind its commands."""
         self.console = console or Console(stderr=True)
         self.view = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
-        self.last_line = 0.0
+        self.placed, self.last_line = placed, 0.0
         self.looking_since: float | None = None
         self.last_state: tuple[int, int, bool, int] = (-1, 0, False, -1)
         self.is_preparing = False
@@ -108,7 +109,7 @@ class ProgressDisplay:
 
     def note(self, text: str) -> None:
         """One line worth reading."""
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(Text(self.placed(text)), soft_wrap=True)
 
     def preparing(self, done: int, total: int, verb: str = "preparing") -> None:
         """Pictures are being decoded and resized into the cache, or looked at; as `data.cache.Progress` says."""

@@ -22,7 +22,7 @@ from depth_loss_sweep.errors import SpecError, StorageError, SweepError
 from depth_loss_sweep.files import is_locked
 from depth_loss_sweep.files import lock as held
 from depth_loss_sweep.lease import GRACE_S, as_seen, holder, watch
-from depth_loss_sweep.paths import Home
+from depth_loss_sweep.paths import Home, parent_name
 from depth_loss_sweep.retention import folder_of, kept, out_of_reach
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.tables import GROUP, LEASE, RUN, STUDY, TRIAL_RUN
@@ -146,7 +146,7 @@ def _studies(examination: _Examination) -> Iterator[Finding]:
         if who:
             yield Finding("ok", f"study {name}: running ({who})")
         elif row["state"] != "finished":
-            yield Finding("note", f"study {name}: not finished; go on with: sweep resume {name}")
+            yield Finding("note", f"study {name}: not finished; go on with: sweep resume {parent_name(name)}")
         else:
             yield Finding("ok", f"study {name}: finished")
 

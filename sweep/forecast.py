@@ -12,7 +12,7 @@ from depth_loss_sweep.coordinator import Coordinator
 from depth_loss_sweep.data.prepare import Prepared
 from depth_loss_sweep.errors import StorageError
 from depth_loss_sweep.model.size import NONE, checkpoint_bytes, gains_from_bf16, own_arrays, result_bytes
-from depth_loss_sweep.paths import Home
+from depth_loss_sweep.paths import Home, parent_name
 from depth_loss_sweep.reports.race import MOST_FINALISTS
 from depth_loss_sweep.reports.references import allowed_references
 from depth_loss_sweep.space import Choices, cells, plain
@@ -76,7 +76,7 @@ class Forecast:
             less = f", or start it with --set train.keep=none (about {size(self.disk_bytes('none'))})"
             lines.append(
                 f"warning: {name} takes more disk than is free: make room{less if keep == 'last' else ''}; a full disk "
-                f"stops the study, and sweep resume goes on with it"
+                f"stops the study, and then it goes on with: sweep resume {parent_name(name)}"
             )
         if self.spec.races_best:
             best, stages = min(MOST_FINALISTS, self.spec.trial_count), self.spec.search.stages

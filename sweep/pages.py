@@ -85,7 +85,7 @@ class Page:
         if self.is_slides and is_group:
             return render_slides(first, paper_slides(group_account(self.store, first)))
         if self.is_slides:
-            return render_slides(first, study_slides(Analysis(study_numbers(self.store, first))))
+            return render_slides(first, study_slides(Analysis(study_numbers(self.store, *self.studies))))
         if is_group:
             return group_page(self.store, first)
         records = [study_record(self.store, self.home, study) for study in self.studies]
@@ -169,6 +169,6 @@ def studies_of(store: Store, names: Sequence[str]) -> list[str]:
     for name in names:
         group = store.group_studies(name) if store.group(name) else []
         if not group:
-            store.require(name)
+            store.require_own(name, "report")
         studies |= dict.fromkeys(group or [name])
     return [*studies]

@@ -87,6 +87,15 @@ class Queries(Database):
             raise StudyError(f"no study is called {name!r} in {self.shown_url}; {there}")
         return wanted
 
+    def require_own(self, name: str, verb: str) -> dict[str, Any]:
+        """The row of a study that stands by itself; of one beside another a `StudyError`, with the command `verb` for that other."""
+        row = self.require(name)
+        if row["parent"]:
+            raise StudyError(
+                f"{name!r} stands beside the study {row['parent']!r}, and goes with it: sweep {verb} {row['parent']}"
+            )
+        return row
+
     def groups(self) -> list[dict[str, Any]]:
         """The rows of all groups, the earliest first."""
         return self.rows(select(GROUP).order_by(GROUP.c.created, GROUP.c.name))

@@ -125,7 +125,7 @@ def start(spec: StudySpec, overrides: Mapping[str, Any], session: Session, group
 def resume(name: str, data: str | None, session: Session) -> SessionResult:
     """Go on exactly where a study stopped; `data` is where the same pictures lie now."""
     store = session.open()
-    spec = stored_spec(store.require(name), store.shown_url)
+    spec = stored_spec(store.require_own(name, "resume"), store.shown_url)
     if data is not None:
         spec = spec.at(data)
         adopt(spec.source_code, session.home.code)  # as a study that is started: whoever names it here means it

@@ -13,7 +13,7 @@ import typer
 
 from depth_loss_sweep.cli.app import app
 from depth_loss_sweep.cli.exit_codes import BAD_REQUEST, DONE, INTERRUPTED
-from depth_loss_sweep.cli.options import at_place
+from depth_loss_sweep.cli.options import at_place, place_in
 from depth_loss_sweep.cli.printing import plain
 from depth_loss_sweep.cli.work import SAME_COMMAND
 from depth_loss_sweep.errors import SweepError, hide_password
@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except SweepError as error:
-        return _refuse(at_place(str(error), arguments))
+        return _refuse(at_place(str(error), *place_in(arguments)))
     except OSError as error:  # a file or folder that cannot be read or written is the user's to mend
         return _refuse(
             f"{error.filename or 'a file'}: {error.strerror or error}; choose another place, or make room there"

@@ -128,18 +128,23 @@ def _written(option: str, values: Sequence[str]) -> str:
     return "".join(f" {option} {shlex.quote(value)}" for value in values)
 
 
-def at_place(advice: str, arguments: Sequence[str]) -> str:
-    """Advice with the place that a command line names behind each command of a study in it, so that it can be pasted."""
+def at_place(advice: str, where: str, crew: str = "") -> str:
+    """Advice with options behind each command of a study in it, so that it can be pasted: where studies are, and who trains."""
+    command = r"sweep (resume|confirm|status|delete|report|best|copy) [A-Za-z0-9][\w.+-]*+(?! --)"
+    return re.sub(command, lambda found: found[0] + where + crew * (found[1] in ("resume", "confirm")), advice)
+
+
+def place_in(arguments: Sequence[str]) -> tuple[str, str]:
+    """The options of a command line that say where studies are, and those that say who trains, as `at_place` takes them."""
     given: dict[str, list[str]] = {"--home": [], "--storage": [], "--executor": [], "--option": []}
     for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
         name, equals, rest = option.partition("=")
         if name in given:
             given[name].append(rest if equals else value)
     home, storage = (given[name][-1] if given[name] else None for name in ("--home", "--storage"))
-    where = where_options(Path(home) if home else None, storage)
-    crew = "".join(_written(name, given[name]) for name in ("--executor", "--option"))
-    command = r"sweep (resume|confirm|status|delete) [\w.+-]*\w(?![\w.+-]*\w)(?! --)"
-    return re.sub(command, lambda found: found[0] + where + crew * (found[1] in ("resume", "confirm")), advice)
+    return where_options(Path(home) if home else None, storage), "".join(
+        _written(name, given[name]) for name in ("--executor", "--option")
+    )
 
 
 def where_options(home: Path | None, storage: str | None) -> str:

@@ -66,7 +66,7 @@ def best(
 
     place = Home.choose(home)
     store = open_store(place, storage)
-    store.require(name)
+    store.require_own(name, "best")
     given = {f"{name}-model.npz": checkpoint, f"{name}-model.onnx": onnx}
     targets = [file_at(path, usual) for usual, path in given.items() if path is not None]
     if onnx is not None and targets[-1].suffix != ".onnx":

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from depth_loss_sweep.cli.exit_codes import DONE, SOME_FAILED
-from depth_loss_sweep.cli.options import HomeOption, StorageOption, chosen_storage, no_secret, open_store
+from depth_loss_sweep.cli.options import (
+    HomeOption,
+    StorageOption,
+    at_place,
+    chosen_storage,
+    no_secret,
+    open_store,
+    where_options,
+)
 from depth_loss_sweep.cli.printing import plain, print_json, trial_ahead
 from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.paths import Home
@@ -176,9 +184,11 @@ def doctor(
     """Check a home folder: database, leases, runs, caches, leftovers, disk space, versions."""
     from depth_loss_sweep.doctor import examine
 
-    code = DONE
+    code, where = DONE, where_options(home, storage)
     for finding in examine(Home.choose(home), chosen_storage(storage), repair):
-        print(f"{finding.level:7} {plain(finding.text)}", flush=True)  # at once: a large home takes its time
+        print(
+            f"{finding.level:7} {plain(at_place(finding.text, where))}", flush=True
+        )  # at once: a large home takes its time
         code = SOME_FAILED if finding.level == "broken" else code
     return code
 

@@ -25,6 +25,7 @@ from depth_loss_sweep.cli.options import (
     SetOption,
     StorageOption,
     WorkersOption,
+    at_place,
     chosen_storage,
     open_store,
     where_options,
@@ -192,14 +193,14 @@ def work_on(
 
     `end` is given the database, the home, the name, and the options that say where they are; `verb` is the command that goes on.
     """
-    place = Home.choose(home)
+    place, where = Home.choose(home), where_options(home, storage)
     try:
         from depth_loss_sweep.display import ProgressDisplay
         from depth_loss_sweep.session import Session
 
         command = as_text(shlex.join(["sweep", *map(hide_password, sys.argv[1:])]))
         try:
-            with ProgressDisplay() as show:
+            with ProgressDisplay(placed=lambda text: at_place(text, where, crew.as_options)) as show:
                 session = Session(
                     place, chosen_storage(storage), fixed(crew.workers), device, executor, command, show, stop
                 )
@@ -211,7 +212,6 @@ def work_on(
             return INTERRUPTED
     finally:
         _let_go(executor, stop)
-    where = where_options(home, storage)
     if not result.finished:
         why = f"the budget of {stop.budget} is spent" if stop.is_spent else "interrupted"
         print(f"{why}; go on with: sweep {verb} {name}{where}{crew.as_options}", file=sys.stderr)

@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 from sqlalchemy import update
 
+from depth_loss_sweep.api import Study
 from depth_loss_sweep.display import ProgressDisplay
-from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.errors import SpecError, StudyError
 from depth_loss_sweep.executors import make_executor
 from depth_loss_sweep.paths import CONFIRMED, RACED
 from depth_loss_sweep.session import Session
@@ -118,6 +119,33 @@ def test_the_race_decides_and_its_winner_is_confirmed(raced, capsys) -> None:
     winner = next(row for row in confirmed["rows"] if "winner" in row["candidate"]["roles"])
     assert confirmed["state"] == "finished" and winner["candidate"]["trial"] == best["trial"]
     assert confirmed["is_current"] and confirmed["part"] == "test"
+
+
+@pytest.mark.parametrize("ending", [RACED, CONFIRMED])
+def test_what_stands_beside_a_study_is_asked_for_by_the_studys_name(raced, capsys, ending: str) -> None:
+    """In one line, that can be pasted; its numbers can be looked at under its own name, too."""
+    name, end = "search" + ending, f" search --home {raced.home.root}\n"
+    for verb, *more in (
+        ("report",),
+        ("report", "--slides"),
+        ("report", "search"),
+        ("best",),
+        ("copy", "--to", str(raced.folder / "beside.db")),
+        ("copy", "--to", str(raced.folder / "beside.db"), "--name", "other"),
+        ("resume", "--workers", "0"),
+        ("confirm", "--workers", "0"),
+    ):
+        capsys.readouterr()
+        assert raced.run(verb, name, *more) == 2, (verb, more)
+        out, error = capsys.readouterr()
+        assert not out and error.startswith(f"sweep: {name!r} stands beside the study 'search'"), (verb, error)
+        assert error.endswith(f": sweep {verb}{end}"), error
+    assert not (raced.folder / "beside.db").exists()
+    for command in (("status", name), ("export", name)):
+        assert raced.run(*command) == 0
+    for made in (lambda study: study.best, Study.report, Study.run, Study.confirm):
+        with pytest.raises(StudyError, match="stands beside the study 'search'"):
+            made(Study(name, home=raced.home.root))
 
 
 def test_the_page_and_the_export_show_the_race(raced, capsys, tmp_path) -> None:
