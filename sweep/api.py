@@ -27,7 +27,7 @@ import pandas as pd
 from depth_loss_sweep.errors import SpecError, StorageError, StudyError, hide_password
 from depth_loss_sweep.executors import Workers, fixed, make_executor
 from depth_loss_sweep.outputs import check_outputs, file_at
-from depth_loss_sweep.paths import Home
+from depth_loss_sweep.paths import COMPANIONS, Home
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.naming import spec_recipe
 from depth_loss_sweep.reports.page import is_report
@@ -164,12 +164,7 @@ class Study:
             end = resume(self.name, None, session) if self.is_stored else start(self.spec, self.overrides, session)
             return follow(self.name, None, session, end)
 
-        result = self._work(work, workers, device, on_record, executor, options)
-        if result.failed_runs:
-            raise StudyError(
-                f"{counted(result.failed_runs, 'run')} of {self.name!r} failed by an error: see study.runs['reason']"
-            )
-        return self
+        return self._ended(self._work(work, workers, device, on_record, executor, options))
 
     def confirm(
         self,
@@ -178,10 +173,25 @@ class Study:
         executor: str = "local",
         options: Mapping[str, Any] | None = None,
     ) -> "Study":
-        """Train the winner and what it is held against under fresh seeds, and read the test pictures; as `sweep confirm`."""
+        """Train the winner and what it is held against under fresh seeds, and read the test pictures; as `sweep confirm`.
+
+        StudyError where runs failed by an error.
+        """
         from depth_loss_sweep.confirmation import confirm
 
-        self._work(lambda session: confirm(self.name, seeds, None, session), workers, "auto", None, executor, options)
+        def work(session: Session) -> SessionResult:
+            return confirm(self.name, seeds, None, session)
+
+        return self._ended(self._work(work, workers, "auto", None, executor, options))
+
+    def _ended(self, result: SessionResult) -> "Study":
+        """The study, once all is trained; `StudyError` where runs failed, its own or those of studies beside it."""
+        if result.failed_runs:
+            names = (self.name, *(self.name + ending for ending in COMPANIONS))
+            shown = " and ".join(self._shown(name) for name in names if self._store.failed_trials(name))
+            raise StudyError(
+                f"{counted(result.failed_runs, 'run')} of {self.name!r} failed by an error: see .runs['reason'] of {shown}"
+            )
         return self
 
     def _work(
@@ -281,8 +291,12 @@ class Study:
         row = self._store.study(name)
         return None if row is None else (stored_spec(row, self._store.shown_url), stored_overrides(row["overrides"]))
 
+    def _shown(self, name: str) -> str:
+        """How a study of that name is opened in this home."""
+        return f"Study({name!r}, home={str(self.home.root)!r})"
+
     def __repr__(self) -> str:
-        return f"Study({self.name!r}, home={str(self.home.root)!r})"
+        return self._shown(self.name)
 
     def _repr_html_(self) -> str:
         if not self._is_begun:

@@ -1,6 +1,6 @@
 """Where a study stands, in a few numbers. Light: imports neither torch nor pandas."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Subquery, func, select
@@ -10,7 +10,7 @@ from depth_loss_sweep.costs import study_cost
 from depth_loss_sweep.instability import BREAK, break_of, details_of, study_instability
 from depth_loss_sweep.lease import state_of
 from depth_loss_sweep.measures import measure
-from depth_loss_sweep.paths import Home
+from depth_loss_sweep.paths import COMPANIONS, Home
 from depth_loss_sweep.queries import OBJECTS
 from depth_loss_sweep.reports.quotes import quote
 from depth_loss_sweep.reports.wording import front_headline
@@ -25,7 +25,7 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
     """A study's state in numbers, JSON-able; counted by the database, so that ten thousand trials cost little.
 
     `headline` and `best` are what the report and `sweep best` say. Runs that diverged or failed are listed, the `most`
-    first of each where it is given.
+    first of each where it is given; `beside` are the studies that stand beside it, with those of theirs that failed.
     """
     row = store.require(name)
     spec = stored_spec(row, store.shown_url)
@@ -63,10 +63,20 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
         "cost": study_cost(store, name).as_dict(),
         "diverged": [_diverged(row) for row in _listed(store, name, RUN.c.outcome == "non_finite", most)],
         "instability": study_instability(store, name, answer.trials).as_dict(),
-        "failed": [_failed(row) for row in _listed(store, name, RUN.c.state == "failed", most)],
+        "failed": _failures(store, name, most),
+        "beside": [
+            _beside(store, home, each, most) for ending in COMPANIONS if (each := store.companion(name, ending))
+        ],
         "created": row["created"],
         "updated": row["updated"],
     }
+
+
+def _beside(store: Store, home: Home, row: Mapping[str, Any], most: int | None) -> dict[str, Any]:
+    """Where a study beside another stands, whose answer is told with the other's: its runs, and which of them failed."""
+    name = row["name"]
+    runs, failed = run_counts(store, name), _failures(store, name, most)
+    return {"name": name, "state": state_of(store, home, row)[0], "runs": runs, "failed": failed}
 
 
 def run_counts(store: Store, name: str) -> dict[str, int]:
@@ -135,6 +145,11 @@ def _diverged(row: dict[str, Any]) -> dict[str, Any]:
     """Where a run became non-finite: at which weights, and, where that is known, in which step."""
     where = break_of(row["details"]) or dict.fromkeys(BREAK)
     return {**{key: row[key] for key in LISTED}, **where}
+
+
+def _failures(store: Store, name: str, most: int | None) -> list[dict[str, Any]]:
+    """The failed runs of a study, and why."""
+    return [_failed(row) for row in _listed(store, name, RUN.c.state == "failed", most)]
 
 
 def _failed(row: dict[str, Any]) -> dict[str, Any]:

@@ -68,6 +68,7 @@ def _print_group(store: "Store", place: Home, name: str, as_json: bool) -> None:
         trials = study["trials"]
         runs = _counted(study["state"], study["runs"]) or "no runs yet"
         counts = f"{trials['complete']} of {counted(trials['total'], 'trial')}, {runs}"
+        counts += "".join(f", {n} failed of {e['name']}" for e in study["beside"] if (n := e["runs"].get("failed", 0)))
         print(f"  {study['name']:{width}}  {study['state']:11}  {counts}; {study['headline']}")
     for each in group["left"]:
         if each["name"] not in states or states[each["name"]]["state"] == "finished":
@@ -98,9 +99,9 @@ def _status_text(study: Mapping[str, Any]) -> str:
     if study["cost"]["said"]:
         lines.append(f"  cost      {study['cost']['said']}")
     lines += _listed("diverged", study["diverged"], _break_text, study["outcomes"].get("non_finite", 0))
-    lines += _listed(
-        "failed", study["failed"], lambda run: run["reason"] or "no reason is known", study["runs"].get("failed", 0)
-    )
+    for each in (study, *study["beside"]):
+        of = "" if each is study else f"{each['name']} "
+        lines += _listed("failed", each["failed"], _reason_text, each["runs"].get("failed", 0), of)
     return "\n".join(lines)
 
 
@@ -110,13 +111,21 @@ def _counted(state: str, counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n} {words.get(kind, kind)}" for kind, n in sorted(counts.items()) if n)
 
 
-def _listed(what: str, runs: Sequence[Mapping[str, Any]], say: Callable[[Any], str], count: int) -> list[str]:
-    """A line a run, and how many more there are of its kind."""
+def _listed(
+    what: str, runs: Sequence[Mapping[str, Any]], say: Callable[[Any], str], count: int, of: str = ""
+) -> list[str]:
+    """A line a run, and how many more there are of its kind; `of` is which study they are of, where that needs saying."""
     made_of = [spec_recipe(run["weights"], run["params"]) for run in runs]
-    lines = [f"trial {r['trial']} seed {r['seed']} ({what}): {say(r)}" for r, what in zip(runs, made_of, strict=True)]
+    lines = [
+        f"{of}trial {r['trial']} seed {r['seed']} ({what}): {say(r)}" for r, what in zip(runs, made_of, strict=True)
+    ]
     if runs and count > len(runs):
         lines.append(f"... and {count - len(runs)} more (all: --json)")
     return [f"  {what if not i else '':8}  {plain(' '.join(line.split()))}" for i, line in enumerate(lines)]
+
+
+def _reason_text(run: Mapping[str, Any]) -> str:
+    return run["reason"] or "no reason is known"
 
 
 def _break_text(run: Mapping[str, Any]) -> str:

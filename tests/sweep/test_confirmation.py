@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select, update
 
-from depth_loss_sweep.errors import SpecError
+from depth_loss_sweep.api import Study
+from depth_loss_sweep.errors import SpecError, StudyError
 from depth_loss_sweep.model.checkpoint import CHECKPOINT
 from depth_loss_sweep.results import epoch_frame
 from depth_loss_sweep.spec_file import parse_spec
-from depth_loss_sweep.tables import PER_IMAGE, RUN, TRIAL_RUN
+from depth_loss_sweep.tables import PER_IMAGE, RUN, STUDY, TRIAL_RUN
 
 from .conftest import Lab
 
@@ -132,6 +133,17 @@ def test_a_study_grown_by_seeds_keeps_its_confirmation_while_its_winner_stays(co
     found = shown(lab, capsys, "status", "line")
     assert not found["confirmation"]["is_current"] and found["confirmation"]["quoted"] is None
     assert "earlier winner" in found["confirmed"]
+    with lab.store.begin() as connection:  # as if it had been interrupted
+        connection.execute(update(STUDY).where(STUDY.c.name == CONFIRMED).values(state="interrupted"))
+    capsys.readouterr()
+    assert lab.run("resume", "line", "--workers", "0") == 0
+    place = f" --home {lab.home.root}\n"
+    assert (
+        f"what was being confirmed is an earlier winner; for the new one: sweep confirm line{place}"
+        in capsys.readouterr().err
+    )
+    assert lab.run("doctor") == 0
+    assert f"study {CONFIRMED}: not finished; go on with: sweep resume line{place}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["line", CONFIRMED])
@@ -160,6 +172,28 @@ def test_an_unfinished_study_is_refused(lab, capsys, monkeypatch, kind: str) -> 
     error = capsys.readouterr().err
     assert "'line' is unfinished" in error and error.endswith(f": sweep resume line --home {lab.home.root}\n")
     assert [row["name"] for row in lab.store.studies()] == ["line"]
+
+
+def test_failed_confirming_runs_are_told_by_the_studys_own_name(lab, capsys, monkeypatch) -> None:
+    """As the closing line says, where and why; from Python, confirm raises as run does."""
+    begin(lab)
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("out of luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("depth_loss_sweep.model.training.train", fail)
+        assert lab.run("confirm", "line", "--seeds", "2", "--workers", "0") == 1
+        assert "14 runs failed; see: sweep status line" in capsys.readouterr().err
+        with pytest.raises(StudyError, match=r"14 runs of 'line' failed by an error: see .*'line\+confirmed'"):
+            Study("line", home=lab.home.root).confirm(workers=0)
+    capsys.readouterr()
+    assert lab.run("status", "line") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"  failed    line\+confirmed trial 0 seed 10000 \(.*\): .*out of luck\n", out), out
+    assert "... and 9 more (all: --json)" in out
+    (beside,) = shown(lab, capsys, "status", "line")["beside"]
+    assert beside["name"] == CONFIRMED and beside["runs"] == {"failed": 14} and len(beside["failed"]) == 14
 
 
 def test_what_is_confirmed_is_said_before_it_begins(lab, capsys) -> None:
