@@ -19,7 +19,7 @@ from depth_loss_sweep.answer import reader_of
 from depth_loss_sweep.copied_text import Rows, read_text, write_text
 from depth_loss_sweep.errors import StorageError, StudyError, hide_password
 from depth_loss_sweep.lease import Lease
-from depth_loss_sweep.paths import COMPANIONS, Home, check_name, expanded
+from depth_loss_sweep.paths import COMPANIONS, Home, check_name, check_parent, expanded
 from depth_loss_sweep.projection import Projection
 from depth_loss_sweep.results import kept_images
 from depth_loss_sweep.retention import folder_of
@@ -84,9 +84,9 @@ class Copy:
 def copy_study(name: str, source: Place, target: Place, new_name: str | None = None, with_files: bool = False) -> Copy:
     """Copy the numbers of a study or group, with `with_files` its runs' checkpoints and predictions, too.
 
-    A run that the target has finished stays as it is there. Raises StudyError where the study is not in the source, or is
-    in the target already; StorageError where one of them cannot be used, or the target gives back other numbers than it was
-    given. All or nothing in the tables.
+    A run that the target has finished stays as it is there. Raises StudyError where the study is not in the source, or another
+    of its name is in the target; StorageError where one of them cannot be used, or the target gives back other numbers than it
+    was given. All or nothing in the tables; a copy that was killed is finished by the same one.
     """
     if with_files and (source.text or not target.is_home):
         raise StudyError("--files copies into a home folder: name an SQLite file or a home folder, not text or a URL")
@@ -96,10 +96,16 @@ def copy_study(name: str, source: Place, target: Place, new_name: str | None = N
     if target.text:
         write_text(tables, copied, target.text)
     else:
-        with _leased(copied, tables, target) as store:
+        names = [*dict.fromkeys((copied, *(row["name"] for row in tables[STUDY.name] if not row["parent"])))]
+        with _leased(names, target) as store:
+            is_there = _is_there(tables, store)
+            if not is_there:
+                _require_free(names, store, target)
             if with_files:  # first, so that a copy that was killed can be made again
                 files = sum(_copy_files(source.home, target.home, row) for row in tables[RUN.name])
-            _write(tables, store, origin=source.shown)
+            if not is_there:
+                _write(tables, store, origin=source.shown)
+            _project(tables, store)
     own = {row["name"] for row in tables[STUDY.name] if not row["parent"]}
     trials = [row for row in tables[TRIAL.name] if row["study"] in own]
     return Copy(len(trials), len(tables[RUN.name]), files)
@@ -214,7 +220,7 @@ def _left(row: Mapping[str, Any]) -> str:
 
 
 def _renamed_study(study: dict[str, Any], new: Mapping[str, str], group: str | None) -> dict[str, Any]:
-    name, parent = new[study["name"]], study["parent"] and new[study["parent"]]
+    name, parent = new[study["name"]], study["parent"] and check_parent(new[study["parent"]])
     is_same = name == study["name"] or parent is not None
     overrides = stored_overrides(study["overrides"]) | ({} if is_same else {"study.name": name})
     columns = {"name": name, "optuna_name": name, "state": _left(study), "overrides": overrides_json(overrides)}
@@ -225,18 +231,34 @@ def _renamed_study(study: dict[str, Any], new: Mapping[str, str], group: str | N
 
 
 @contextmanager
-def _leased(name: str, rows: Rows, target: Place) -> Iterator[Store]:
+def _leased(names: Sequence[str], target: Place) -> Iterator[Store]:
     """The target's database, for as long as nobody else may begin studies, or a group, of those names there."""
     store = Store.open(target.home.create(), target.storage, create=True)
     store.require_sound()
     with ExitStack() as leases:
-        for each in dict.fromkeys((name, *(row["name"] for row in rows[STUDY.name] if not row["parent"]))):
+        for each in names:
             leases.callback(Lease.take(store, each, target.home.lock(each)).release)
-            if kind := "study" if store.study(each) else "group" if store.group(each) else None:
-                raise StudyError(
-                    f"the {kind} {each!r} is in {target.shown} already: copy under another name, with --name"
-                )
         yield store
+
+
+def _is_there(rows: Rows, store: Store) -> bool:
+    """Whether the database has these studies, each as it is given: a copy may have been killed before it was through."""
+    there = _study_rows(store, _names(rows))
+
+    def known(rows: Rows) -> list[dict[tuple[Any, ...], Any]]:
+        return [{_key(t, row): _as_given(t, row) for row in rows[t.name]} for t in (STUDY, TRIAL, TRIAL_RUN)]
+
+    return bool(rows[STUDY.name]) and known(there) == known(rows)
+
+
+def _names(rows: Rows) -> list[str]:
+    return [row["name"] for row in (*rows[STUDY.name], *rows.get(GROUP.name, ()))]
+
+
+def _require_free(names: Sequence[str], store: Store, target: Place) -> None:
+    for each in names:
+        if kind := "study" if store.study(each) else "group" if store.group(each) else None:
+            raise StudyError(f"the {kind} {each!r} is in {target.shown} already: copy under another name, with --name")
 
 
 def _write(rows: Rows, store: Store, origin: str) -> None:
@@ -249,6 +271,10 @@ def _write(rows: Rows, store: Store, origin: str) -> None:
                 connection.execute(insert(table), [_of(table, row) for row in rows[table.name]])
         store.insert_new(connection, STUDY_RUN, asked)
         _verify(rows, new, store, connection)
+
+
+def _project(rows: Rows, store: Store) -> None:
+    """Bring the studies' projections to where they stand."""
     for study in rows[STUDY.name]:
         projection = Projection(store, stored_spec(study, store.shown_url))
         projection.reconcile(store.trials(study["name"]))
@@ -266,7 +292,7 @@ def _verify(rows: Rows, new: set[str], store: Store, connection: Connection) -> 
 
     Of runs that were there before, it is only asked that nothing is missing.
     """
-    there = _rows(store, connection, [row["name"] for row in (*rows[STUDY.name], *rows.get(GROUP.name, ()))])
+    there = _rows(store, connection, _names(rows))
     for table in (STUDY, TRIAL, TRIAL_RUN, RUN, store.epoch_table, PER_IMAGE):
         found = {_key(table, row): row for row in there[table.name]}
         for row in rows[table.name]:

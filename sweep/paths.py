@@ -41,6 +41,16 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_parent(name: str) -> str:
+    """Return the name of a study that others are to stand beside, or raise `SpecError` where theirs would be too long."""
+    if len(name) > LONGEST_PARENT:
+        raise SpecError(
+            f"the name {name!r} is too long for a search that ends in a race, or a study that is confirmed: expected at most "
+            f"{LONGEST_PARENT} characters"
+        )
+    return name
+
+
 def parent_name(name: str) -> str:
     """The name of the study beside which one of that name stands; the same where it stands by itself."""
     ending = next((ending for ending in COMPANIONS if name.endswith(ending)), "")

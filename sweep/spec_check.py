@@ -8,7 +8,7 @@ from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.model.names import ALL_TERMS, FURTHER_METRICS, WEIGHTINGS
 from depth_loss_sweep.model.settings import LossSettings
 from depth_loss_sweep.objectives import COMBINED, OBJECTIVES
-from depth_loss_sweep.paths import LONGEST_PARENT, check_name
+from depth_loss_sweep.paths import check_name, check_parent
 from depth_loss_sweep.reports.references import EQUAL_TERMS, LACKING, REFERENCES, WEIGHTING
 from depth_loss_sweep.reports.stages import STAGES
 from depth_loss_sweep.samplers import SAMPLERS
@@ -20,9 +20,14 @@ BETWEEN = Decimal("0.3819")
 """Where in an interval its numbers are tried: at none that ends would make whole."""
 
 
-def check_spec(spec: StudySpec) -> None:
-    """Raise `SpecError` where the sections do not fit together, or the study asks what cannot be compared."""
+def check_spec(spec: StudySpec, stored: bool = False) -> None:
+    """Raise `SpecError` where the sections do not fit together, or the study asks what cannot be compared.
+
+    Of a `stored` study, what earlier versions let pass is let pass.
+    """
     check_name(spec.name)
+    if spec.races_best or (spec.study.confirm and not stored):
+        check_parent(spec.name)
     _check_objectives(spec)
     for metric in spec.study.metrics:
         further = [*FURTHER_METRICS, *spec.own_metrics]
@@ -172,10 +177,6 @@ def _check_race(spec: StudySpec) -> None:
             raise SpecError("search.stages are those of a race: give search.race = true, too, or remove them")
         return
     if spec.is_search:
-        if len(spec.name) > LONGEST_PARENT:
-            raise SpecError(
-                f"the name {spec.name!r} is too long for a search that ends in a race: expected at most {LONGEST_PARENT} characters"
-            )
         return
     if spec.objective.name == COMBINED or any(name.startswith("data.") for name in spec.variable_names):
         what = "the combined loss" if spec.objective.name == COMBINED else "trials on different data"

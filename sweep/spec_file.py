@@ -275,7 +275,7 @@ def _build(tree: dict[str, Any], text: str, given: str, stored: bool) -> StudySp
         own_metrics=own["metrics"],
         **sections,
     )
-    check_spec(spec)
+    check_spec(spec, stored)
     return spec
 
 

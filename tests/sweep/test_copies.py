@@ -100,19 +100,36 @@ def test_files_come_along_where_they_are_asked_for(trained, new_lab, capsys) -> 
 
 
 def test_a_copy_never_replaces_what_is_there(trained, new_lab, capsys) -> None:
-    """A study of that name, a folder with something else in it: refused in one line, nothing changed."""
+    """Another study of that name, a folder with something else in it: refused in one line, nothing changed."""
     target = new_lab()
-    assert target.run("copy", "line", "--from", str(trained.home.root)) == 0
+    assert target.run("start", target.spec(seeds="[0]", epochs="1", w="[0.0]"), "--workers", "0") == 0
+    capsys.readouterr()
     assert target.run("copy", "line", "--from", str(trained.home.root)) == 2
     assert "--name" in capsys.readouterr().err
     assert target.run("copy", "line", "--from", str(trained.home.root), "--name", "twin") == 0
-    assert [row["name"] for row in target.store.studies()] == ["line", "twin"]
+    assert {row["name"] for row in target.store.studies()} == {"line", "twin"}
     diary = target.folder / "diary"
     diary.mkdir()
     (diary / "monday.txt").write_text("dear diary")
     assert trained.run("copy", "line", "--to", str(diary)) == 2
     assert "monday.txt" in capsys.readouterr().err
     assert [path.name for path in diary.iterdir()] == ["monday.txt"]
+
+
+def test_a_copy_that_was_killed_is_finished_by_the_same_command(trained, new_lab, monkeypatch) -> None:
+    """Between its rows and what Optuna reads: the same command makes that, and again changes nothing."""
+    target, copy = new_lab(), ("copy", "line", "--from", str(trained.home.root), "--files")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr("depth_loss_sweep.copies.Projection.reconcile", interrupt)
+        assert target.run(*copy) == 130
+    for _ in range(2):
+        assert target.run(*copy) == 0
+        assert len(optuna.load_study(study_name="line", storage=target.store.url).trials) == 2
+    assert numbers(target.store) == numbers(trained.store)
 
 
 def test_what_a_database_gives_back_otherwise_is_not_copied(trained, new_lab, capsys) -> None:

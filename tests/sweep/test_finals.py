@@ -15,6 +15,7 @@ from depth_loss_sweep.display import ProgressDisplay
 from depth_loss_sweep.errors import SpecError, StudyError
 from depth_loss_sweep.executors import make_executor
 from depth_loss_sweep.paths import CONFIRMED, RACED
+from depth_loss_sweep.reports.stages import STAGES
 from depth_loss_sweep.session import Session
 from depth_loss_sweep.spec_file import load_spec, parse_spec
 from depth_loss_sweep.study import start
@@ -213,7 +214,11 @@ def test_a_raced_search_ends_the_same_whatever_is_killed(new_lab, capsys) -> Non
 
 
 def test_a_raced_search_needs_room_for_the_names_beside_it() -> None:
-    """Refused before anything is trained, not when the race begins."""
+    """Refused before anything is trained, not when the race begins; and so is a study that is to be confirmed."""
     text = SEARCH.replace('name = "search"', f'name = "{"s" * 95}"')
-    with pytest.raises(SpecError, match="too long for a search that ends in a race"):
-        parse_spec(text, {})
+    unraced = {"search.race": False, "search.stages": list(STAGES)}
+    for changes in ({}, unraced):
+        with pytest.raises(SpecError, match="too long for a search that ends in a race, or a study that is confirmed"):
+            parse_spec(text, changes)
+    assert parse_spec(text, unraced, stored=True).study.confirm == 2
+    assert parse_spec(text, {**unraced, "study.confirm": 0}).is_search
