@@ -225,8 +225,15 @@ def _typed(key: str, kind: Any, field: Any, options: Mapping[str, str]) -> Any:
 def make_executor(
     name: str, workers: Workers, options: Mapping[str, str] | None = None, home: "Home | None" = None
 ) -> Executor:
-    """The executor of that name for a home folder; `local` with no workers (0, not None) trains in this process."""
+    """The executor of that name for a home folder; `local` with no workers (0, not None) trains in this process.
+
+    Raises `SweepError` for any other without.
+    """
     taken = check_executor(name, options)
+    if workers == 0 and name not in ("local", "inline"):
+        raise SweepError(
+            f"0 workers train in this process, and {name!r} trains elsewhere: give at least 1, or leave it out"
+        )
     if name == "local" and workers == AUTO:
         taken["packs"] = True
     kind: type[Executor] = EXECUTORS["inline" if name == "local" and workers == 0 else name].load()

@@ -95,7 +95,7 @@ class RayExecutor:
             if should_stop():
                 raise KeyboardInterrupt
 
-        self.wanted = max(1, workers) if workers is not None else None
+        self.wanted = workers
         self._look_round(device, on_wait)
         if not self.size:
             raise StudyError(

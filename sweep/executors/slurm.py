@@ -142,7 +142,7 @@ class SlurmExecutor:
 
     def open(self, workers: int | None, device: str, should_stop: Callable[[], bool]) -> int:
         """Set how many jobs there may be at once."""
-        self.size = MOST_JOBS if workers is None else max(1, workers)
+        self.size = MOST_JOBS if workers is None else workers
         self.since = time.monotonic()
         self.queue.refresh()
         return self.size

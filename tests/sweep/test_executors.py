@@ -29,6 +29,14 @@ def test_an_unknown_option_is_refused(workers) -> None:
         make_executor("local", workers, {"adress": "auto"})
 
 
+@pytest.mark.parametrize("name", ["slurm", "ray"])
+def test_no_worker_elsewhere_is_refused(lab, capsys, name: str) -> None:
+    """0 is this process, and a cluster's jobs and actors are elsewhere: one line, before anything is asked of the cluster."""
+    assert lab.run("start", "demo", "--executor", name, "--workers", "0") == 2
+    assert "0 workers train in this process" in capsys.readouterr().err
+    assert not lab.home.database.exists()
+
+
 def test_known_options_are_named_and_passed_on(monkeypatch) -> None:
     """An executor's line in the registry lists what can be set of it."""
     where = Entry(code="types:SimpleNamespace", options={"address": (str, Field("auto", description="where it is"))})
