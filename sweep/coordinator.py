@@ -275,13 +275,13 @@ class Coordinator(Progress):
         self.pace.begin(run.key)
         # The worker sends all records again, from its checkpoint.
         run.curve, run.epoch, run.seconds, run.images_per_second = [], 0, 0.0, 0.0
+        forgotten = {"reason": None, "details": None} if row.get("state") == "failed" else {"reason": None}
         self._record(
             run,
             state="running",
-            reason=None,
-            details=None,
             started=row.get("started") or now(),
             attempts=RUN.c.attempts + 1,  # counted by the database, where another study may count the same run
+            **forgotten,  # where it broke stays known: another study may be training it
         )
         if run.lacks_test and not (self.home.run(run.key) / CHECKPOINT).exists():
             self.session.note_once(

@@ -7,7 +7,9 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ from sqlalchemy import select
 
 from depth_loss_sweep.answer import study_question
 from depth_loss_sweep.lease import holder
+from depth_loss_sweep.model.checkpoint import lock_folder
 from depth_loss_sweep.results import study_record
 from depth_loss_sweep.samplers import SAMPLERS
 from depth_loss_sweep.spec_file import stored_spec
@@ -367,6 +370,20 @@ def test_two_studies_begun_at_once_on_a_fresh_home(lab) -> None:
     for process in begun:
         _, errors = process.communicate()
         assert process.returncode == 0, errors
+
+
+def test_a_run_that_another_study_trains_keeps_where_it_broke(lab, monkeypatch) -> None:
+    """Whoever waits for it tries it again and again, and changes nothing of what is known of it."""
+    spec, broke = lab.spec(epochs="1", w="[0.0]", seeds="[0]"), json.dumps({"break": {"epoch": 1}})
+    assert lab.run("start", spec, "--workers", "0") == 0
+    (run,) = lab.store.runs("line")
+    lab.store.update_run(run["run"], state="running", outcome=None, epochs=0, details=broke)
+    asked = count()
+    monkeypatch.setattr("depth_loss_sweep.cli.work.time", SimpleNamespace(monotonic=lambda: 1e9 * (next(asked) > 20)))
+    with lock_folder(lab.home.run(run["run"])):
+        assert lab.run("start", spec, "--name", "other", "--workers", "0", "--budget", "2h") == 130
+    after = lab.store.run(run["run"])
+    assert after["details"] == broke and after["attempts"] == run["attempts"]
 
 
 def test_a_run_that_another_study_finished_meanwhile_is_not_begun_again(lab) -> None:
