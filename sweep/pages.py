@@ -85,7 +85,7 @@ class Page:
         if self.is_slides and is_group:
             return render_slides(first, paper_slides(group_account(self.store, first)))
         if self.is_slides:
-            return render_slides(first, study_slides(Analysis(study_numbers(self.store, *self.studies))))
+            return render_slides(first, study_slides(Analysis(study_numbers(self.store, self.studies[0]))))
         if is_group:
             return group_page(self.store, first)
         records = [study_record(self.store, self.home, study) for study in self.studies]

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from depth_loss_sweep.cli import run
 from depth_loss_sweep.cli.app import app
+from depth_loss_sweep.cli.options import at_place
 
 MODEL = ("--set", "model.width=2", "--set", "train.epochs=1", "--set", "data.image_size=16")
 
@@ -35,6 +36,21 @@ def pairs(tmp_path: Path) -> Path:
             cv2.imwrite(str(folder / f"{number}.png"), random.integers(0, 255, (24, 32, 3), dtype=np.uint8))
             cv2.imwrite(str(folder / f"{number}_depth.png"), random.integers(500, 5000, (24, 32)).astype(np.uint16))
     return tmp_path / "pairs"
+
+
+@pytest.mark.parametrize(
+    ("advice", "placed"),
+    [
+        ("first: sweep resume abc-", "first: sweep resume abc- --home h --executor slurm"),
+        ("see sweep status a.b., and then", "see sweep status a.b. --home h, and then"),
+        ("(sweep confirm a+raced)", "(sweep confirm a+raced --home h --executor slurm)"),
+        ("sweep delete a --home h", "sweep delete a --home h"),
+        ("a shorter one (sweep copy --name)", "a shorter one (sweep copy --name)"),
+    ],
+)
+def test_advice_is_given_the_place_where_studies_are(advice: str, placed: str) -> None:
+    """Behind the whole name of the study, whatever a name may end in, and once."""
+    assert at_place(advice, " --home h", " --executor slurm") == placed
 
 
 def test_a_missing_folder_is_named(lab, capsys) -> None:
