@@ -170,7 +170,7 @@ class Analysis:
     def is_unfinished(self) -> bool:
         """Whether trials are still to come, as far as the record knows."""
         states = self.record.trials["state"]
-        return not len(states) or not states.isin(["complete", "pruned", "failed"]).all()
+        return len(states) < max(1, self.record.planned) or not states.isin(["complete", "pruned", "failed"]).all()
 
     # Where trials stand in the space that was swept
 

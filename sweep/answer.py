@@ -105,7 +105,7 @@ def study_question(store: Store, row: Mapping[str, Any], spec: StudySpec) -> tup
         line=line_of(spec, trials),
         objection=objection_to(measures.measure(spec.objective.column, spec), spec.variable_names),
         is_search=spec.is_search,
-        is_unfinished=not trials or any(t.state not in TOLD for t in trials),
+        is_unfinished=len(trials) < spec.trial_count or any(t.state not in TOLD for t in trials),
         margin=spec.study.margin,
         looks=row["looks"] or 1,
         pictures=val_pictures(store.decoded(row, "data", DataSummary)),

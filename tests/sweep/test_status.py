@@ -253,3 +253,15 @@ def test_a_report_says_which_pictures_are_lost(study, how, capsys) -> None:
     capsys.readouterr()
     assert study.run("report", "line") == 0
     assert "are not shown" in study.home.report("line").read_text()
+
+
+def test_what_was_stopped_between_two_trials_is_so_far(lab) -> None:
+    """A trial that was not asked for yet may still win: status and page say so, though all that there are have ended."""
+    assert lab.run("start", lab.spec(epochs="1", seeds="[0, 1, 2]"), "--workers", "0") == 0
+    lab.make_learnt()
+    with lab.store.begin() as connection:
+        for table, column in ((TRIAL_RUN, TRIAL_RUN.c.trial), (TRIAL, TRIAL.c.number)):
+            connection.execute(table.delete().where(column == 2))
+        connection.execute(update(STUDY).values(state="interrupted"))
+    assert Analysis(study_record(lab.store, lab.home, "line")).decision.so_far
+    assert status(lab.store, lab.home, "line")["headline"].startswith("So far: ")
