@@ -158,8 +158,10 @@ class Database:
         own, here = home.database, Path(str(self.engine.url.database))
         if not own.exists() or (self.engine.dialect.name == "sqlite" and here.exists() and own.samefile(here)):
             return None
-        url = storage_url(home, None)
-        return type(self).open(home) if type(self)(_engine(url, create=False), url).version else None
+        engine = _engine(url := storage_url(home, None), create=False)
+        version = type(self)(engine, url).version
+        engine.dispose()
+        return type(self).open(home) if version else None
 
     @property
     def shown_url(self) -> str:
