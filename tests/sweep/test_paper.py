@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from depth_loss_sweep import paper
 from depth_loss_sweep.display import ProgressDisplay
@@ -22,7 +22,7 @@ from depth_loss_sweep.reports.evidence import Member
 from depth_loss_sweep.reports.paper import CLAIMS
 from depth_loss_sweep.results import run_frame, study_numbers
 from depth_loss_sweep.session import Session
-from depth_loss_sweep.tables import RUN
+from depth_loss_sweep.tables import RUN, TRIAL
 
 from .conftest import Lab
 from .test_copies import stand_beside
@@ -299,8 +299,11 @@ def test_a_group_goes_to_text_and_back(trained, new_lab, capsys) -> None:
     assert {path.name: path.read_bytes() for path in text.iterdir()} == before
     assert other.run("copy", GROUP, "--from", str(text)) == 0
     assert [other.numbers(name) for name in STUDIES] == [trained.numbers(name) for name in STUDIES]
+    assert other.run("copy", GROUP, "--from", str(text)) == 0  # the same is there: nothing is to be done
+    with other.store.begin() as connection:
+        connection.execute(update(TRIAL).where(TRIAL.c.study == STUDIES[0]).values(value=9.0))
     assert other.run("copy", GROUP, "--from", str(text)) == 2
-    assert "the group 'paper-small' is in" in capsys.readouterr().err
+    assert f"'{GROUP}' is in" in capsys.readouterr().err
     assert other.run("copy", GROUP, "--from", str(text), "--name", "twin") == 0
     assert {*other.store.group_studies("twin")} == {name.replace(GROUP, "twin") for name in STUDIES}
     for command in (["report", "twin"], ["resume", "twin", "--workers", "0"], ["doctor"]):
