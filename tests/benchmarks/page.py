@@ -54,6 +54,7 @@ def _opening(browser: Any, path: Path, folder: Path) -> dict[str, float]:
     bundle = min(_seconds(browser, alone, "true")[0] for _ in range(ROUNDS))
     opened = [_seconds(browser, path, "!!document.querySelector('.hero .main-svg')") for _ in range(ROUNDS)]
     seconds, page = min(opened, key=lambda found: found[0])
+    page.wait_for_function("() => document.querySelectorAll('.grid:not(.alive)').length === 0")
     count = "document.querySelectorAll('*').length"
     found = {"interactive (s)": seconds, "interactive / the script alone": seconds / bundle}
     found["DOM nodes, loaded"] = page.evaluate(count)
