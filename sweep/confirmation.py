@@ -10,12 +10,12 @@ from depth_loss_sweep.answer import is_current, study_headline, study_measure, u
 from depth_loss_sweep.companions import train_beside
 from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.finals import race_after
+from depth_loss_sweep.growth import was_answered
 from depth_loss_sweep.paths import CONFIRMED, LONGEST_PARENT
 from depth_loss_sweep.reports.confirmation import FIRST_SEED, candidates
 from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.quotes import as_in_specs
 from depth_loss_sweep.reports.references import Candidate
-from depth_loss_sweep.reports.trials import TOLD
 from depth_loss_sweep.session import Session, SessionResult
 from depth_loss_sweep.spec import StudySpec
 from depth_loss_sweep.spec_file import stored_spec
@@ -92,7 +92,7 @@ def _confirming_spec(store: Store, row: Mapping[str, Any], seeds: int | None) ->
     """What is to be trained to confirm a study as it stands, and how that is said."""
     name, spec = row["name"], stored_spec(row, store.shown_url)
     trials, _, own, _ = unconfirmed(store, row, spec)
-    if sum(trial.state in TOLD for trial in trials) < spec.trial_count:
+    if not was_answered(spec, store):
         raise StudyError(
             f"the study {name!r} is unfinished, and another trial may win: go on first with: sweep resume {name}"
         )

@@ -153,8 +153,9 @@ class Queries(Database):
         return str(rows[0]["run"]) if rows else None
 
     def known_run(self, name: str, new: NewRun, epochs: int) -> dict[str, Any] | None:
-        """The finished run of that identity and so many epochs that a study takes: one that it ever had, wherever that was trained,
-        else one of this very environment, else one that was copied from another database.
+        """The finished run of that identity and so many epochs that a study takes.
+
+        One that it ever had, wherever that was trained, else one of this very environment, else one copied from another database.
         """
         asked = (STUDY_RUN.c.run == RUN.c.run) & (STUDY_RUN.c.study == name)
         same = (RUN.c.identity == new.identity) & (RUN.c.state == "finished")

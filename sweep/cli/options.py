@@ -142,9 +142,8 @@ def place_in(arguments: Sequence[str]) -> tuple[str, str]:
         if name in given:
             given[name].append(rest if equals else value)
     home, storage = (given[name][-1] if given[name] else None for name in ("--home", "--storage"))
-    return where_options(Path(home) if home else None, storage), "".join(
-        _written(name, given[name]) for name in ("--executor", "--option")
-    )
+    crew = "".join(_written(name, given[name]) for name in ("--executor", "--option"))
+    return where_options(Path(home) if home else None, storage), crew
 
 
 def where_options(home: Path | None, storage: str | None) -> str:

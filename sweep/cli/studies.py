@@ -195,9 +195,8 @@ def doctor(
 
     code, where = DONE, where_options(home, storage)
     for finding in examine(Home.choose(home), chosen_storage(storage), repair):
-        print(
-            f"{finding.level:7} {plain(at_place(finding.text, where))}", flush=True
-        )  # at once: a large home takes its time
+        told = plain(at_place(finding.text, where))
+        print(f"{finding.level:7} {told}", flush=True)  # at once: a large home takes its time
         code = SOME_FAILED if finding.level == "broken" else code
     return code
 
