@@ -139,7 +139,7 @@ class Analysis:
         for row in self.record.runs.sort_values("seed").to_dict("records"):
             seed, value = _seed(row), values.get(str(row["run"]), math.nan)
             broke = has_broken(seed.outcome, value, self.record.outcomes, median, measure.higher_is_better)
-            seeds.setdefault(int(row["trial"]), []).append(replace(seed, broke=broke))
+            seeds.setdefault(int(row["trial"]), []).append(seed._replace(broke=broke))
         return tuple(
             TrialResult(
                 number=int(row["number"]),

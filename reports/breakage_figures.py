@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from depth_loss_sweep.reports.axes import Axis
 from depth_loss_sweep.reports.breakage import Threshold
 from depth_loss_sweep.reports.charts import (
     ERROR_BAR,
@@ -26,7 +27,7 @@ from depth_loss_sweep.reports.charts import (
     rounded,
 )
 from depth_loss_sweep.reports.measures import Measure
-from depth_loss_sweep.reports.series import Axis, BreakRates, EndedRun, GradientPoint, OutcomeCounts, RunCurve
+from depth_loss_sweep.reports.series import BreakRates, EndedRun, GradientPoint, OutcomeCounts, RunCurve
 
 # How runs ended
 

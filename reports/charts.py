@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from depth_loss_sweep.reports.axes import Axis
 from depth_loss_sweep.reports.measures import short
-from depth_loss_sweep.reports.series import Axis
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 POINT, MEAN, TRAIN = "#8c96a8", "#4f6bed", "#e0812f"

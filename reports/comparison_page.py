@@ -15,6 +15,7 @@ from itertools import cycle
 from typing import Any
 
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.axes import Axis, axes
 from depth_loss_sweep.reports.charts import (
     ERROR_BAR,
     Chart,
@@ -33,7 +34,7 @@ from depth_loss_sweep.reports.errors import ReportError
 from depth_loss_sweep.reports.layout import Figure
 from depth_loss_sweep.reports.page import document, study_pages
 from depth_loss_sweep.reports.records import StudyRecord
-from depth_loss_sweep.reports.series import Axis, axes, named_baselines
+from depth_loss_sweep.reports.series import named_baselines
 from depth_loss_sweep.reports.summary import pictures
 from depth_loss_sweep.reports.tables import Cell, Table
 from depth_loss_sweep.reports.trials import TrialResult

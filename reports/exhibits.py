@@ -5,18 +5,17 @@ from dataclasses import dataclass, replace
 
 from depth_loss_sweep.reports import breakage_figures, figures
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.axes import Axis, main_axis
 from depth_loss_sweep.reports.evidence import COMBINED, F1, RMSE, Arm, Evidence
 from depth_loss_sweep.reports.experiments import ALL, PAPER_RATE
 from depth_loss_sweep.reports.layout import Figure
 from depth_loss_sweep.reports.measures import short
 from depth_loss_sweep.reports.sections import COMBINED_WARNING
 from depth_loss_sweep.reports.series import (
-    Axis,
     Curve,
     MeasureSeries,
     contributions,
     epoch_curves,
-    main_axis,
     measure_series,
     named_baselines,
     outcome_counts,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from depth_loss_sweep.reports.axes import Axis
 from depth_loss_sweep.reports.charts import (
     COLORSCALE,
     ERROR_BAR,
@@ -33,7 +34,7 @@ from depth_loss_sweep.reports.charts import (
 from depth_loss_sweep.reports.front import Front, FrontTrial
 from depth_loss_sweep.reports.importance import Share
 from depth_loss_sweep.reports.measures import Measure, short
-from depth_loss_sweep.reports.series import Agreement, Axis, Curve, MeasureSeries, Shares
+from depth_loss_sweep.reports.series import Agreement, Curve, MeasureSeries, Shares
 
 MAX_SEED_CURVES = 90
 MAX_JOINED = 60  # trials through which each seed is a line

@@ -12,10 +12,11 @@ from markupsafe import Markup
 
 from depth_loss_sweep.reports import figures, hero_figures
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.axes import Axis, axes, main_axis
 from depth_loss_sweep.reports.charts import with_choices
 from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.layout import Figure, Section
-from depth_loss_sweep.reports.series import Axis, axes, differences, main_axis, measure_series
+from depth_loss_sweep.reports.series import differences, measure_series
 from depth_loss_sweep.reports.svg import chart_svg
 from depth_loss_sweep.reports.wording import verdict
 from depth_loss_sweep.words import counted

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from depth_loss_sweep.reports.axes import Axis
 from depth_loss_sweep.reports.charts import (
     COLORSCALE,
     ERROR_BAR,
@@ -19,7 +20,7 @@ from depth_loss_sweep.reports.charts import (
     seed_lines,
 )
 from depth_loss_sweep.reports.measures import Measure, number, short
-from depth_loss_sweep.reports.series import Axis, Differences
+from depth_loss_sweep.reports.series import Differences
 
 HEIGHT = 290
 """Pixels of the figure that the page opens with."""

@@ -5,22 +5,20 @@ from collections.abc import Mapping, Sequence
 
 from depth_loss_sweep.reports import breakage_figures, figures, search_sections, weight_sections
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.axes import Axis, axes, main_axis
 from depth_loss_sweep.reports.charts import Chart, with_choices
 from depth_loss_sweep.reports.hero import called, replica, seeds_note
 from depth_loss_sweep.reports.layout import Figure, NamedTable, Section
 from depth_loss_sweep.reports.measures import Measure
 from depth_loss_sweep.reports.series import (
     UNFINISHED,
-    Axis,
     EndedRun,
-    axes,
     beside_curves,
     break_rates,
     contributions,
     epoch_curves,
     gradient_points,
     gradient_shares,
-    main_axis,
     measure_series,
     named_baselines,
     outcome_counts,
@@ -220,10 +218,10 @@ def _several_measures(analysis: Analysis, every: Sequence[Axis]) -> Section:
     measure, total = analysis.ranking, analysis.measure("total")
     measures = [m for m in _choice(analysis) if m not in (measure, total)] + [total]
     means = {t.number: t.mean for t in analysis.ranked}
+    series = {m.column: measure_series(analysis, m, every[0]) for m in measures}
     shown = []
     for i, axis in enumerate(every):
-        series = {m.column: measure_series(analysis, m, axis) for m in measures}
-        charts = {column: figures.measure_chart(s, height=280, colours=means) for column, s in series.items()}
+        charts = {c: figures.measure_chart(s.along(axis), height=280, colours=means) for c, s in series.items()}
         if any(s.seed_y for s in series.values()):
             shown.append(Figure(f"axis-{i}", f"against {axis.title}", "", with_choices(charts)))
     lead = (

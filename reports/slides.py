@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from depth_loss_sweep.reports import breakage_figures, figures, summary
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.axes import main_axis
 from depth_loss_sweep.reports.charts import Chart
 from depth_loss_sweep.reports.claims import LOOKS
 from depth_loss_sweep.reports.contrasts import Reference
@@ -25,14 +26,7 @@ from depth_loss_sweep.reports.overview import next_step, space
 from depth_loss_sweep.reports.page import NamedWeight, document, named_weights
 from depth_loss_sweep.reports.paper_page import Drawing, Row, claim_row
 from depth_loss_sweep.reports.records import StudyRecord
-from depth_loss_sweep.reports.series import (
-    break_rates,
-    epoch_curves,
-    main_axis,
-    measure_series,
-    named_baselines,
-    outcome_counts,
-)
+from depth_loss_sweep.reports.series import break_rates, epoch_curves, measure_series, named_baselines, outcome_counts
 from depth_loss_sweep.reports.svg import chart_svg
 from depth_loss_sweep.reports.wording import Tone, amount, verdict
 from depth_loss_sweep.words import counted

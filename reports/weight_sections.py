@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from depth_loss_sweep.reports import figures
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.axes import main_axis
 from depth_loss_sweep.reports.comparisons import LEVEL
 from depth_loss_sweep.reports.importance import Importance, Share
 from depth_loss_sweep.reports.intervals import rank_correlation, rank_interval
 from depth_loss_sweep.reports.layout import Figure, NamedTable, Section
 from depth_loss_sweep.reports.measures import Measure, percent, rough
 from depth_loss_sweep.reports.references import FIXED
-from depth_loss_sweep.reports.series import Agreement, gradient_agreement, main_axis, weight_curves
+from depth_loss_sweep.reports.series import Agreement, gradient_agreement, weight_curves
 from depth_loss_sweep.reports.tables import Cell, Table, numeric
 
 MAX_RULED = 12  # trials whose effective weights are drawn

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.axes import main_axis
 from depth_loss_sweep.reports.instability import flat_onset, nearest_pair, spike_onset
 from depth_loss_sweep.reports.sections import study_sections
-from depth_loss_sweep.reports.series import beside_curves, break_rates, main_axis
+from depth_loss_sweep.reports.series import beside_curves, break_rates
 from depth_loss_sweep.reports.summary import answer
 from depth_loss_sweep.reports.tables import broken_table, rate_table
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult

@@ -103,7 +103,7 @@ def test_a_failed_run_leaves_at_its_stage():
     """What the stages before said stands; the trial is named among those that are not compared."""
     trials = under(VALUES, [3, 5, 5, 3, 3])
     last = trials[2].seeds[-1]
-    failed = replace(last, outcome="failed", is_finished=False, value=math.nan, broke=None)
+    failed = last._replace(outcome="failed", is_finished=False, value=math.nan, broke=None)
     trials[2] = replace(trials[2], seeds=(*trials[2].seeds[:-1], failed), state="failed")
     decision = raced(trials)
     assert decision.left == {2: "failed"} and decision.race.dropped[0] == Dropped(0, 1, 3)
@@ -140,7 +140,7 @@ def raced_best(values, best):
 
 
 def _fresh(trial):
-    return tuple(replace(value, seed=20_000 + value.seed) for value in trial.seeds)
+    return tuple(value._replace(seed=20_000 + value.seed) for value in trial.seeds)
 
 
 def test_a_search_waits_for_the_race_of_its_best():

@@ -80,7 +80,7 @@ def test_neither_the_order_of_pictures_nor_the_direction_of_the_measure_matters(
     )
     assert decided(trials, mixed).bound_scenes == pytest.approx(decided(trials, pictures).bound_scenes)
     turned = (
-        [replace(t, seeds=tuple(replace(s, value=1 - s.value) for s in t.seeds)) for t in trials],
+        [replace(t, seeds=tuple(s._replace(value=1 - s.value) for s in t.seeds)) for t in trials],
         PictureValues(pictures.scenes, {run: 1 - own for run, own in pictures.values.items()}),
     )
     up, down = (
@@ -121,7 +121,7 @@ def test_unknown_scenes_are_said_to_be_not_measured(change, why):
 def test_a_run_that_broke_needs_no_pictures():
     """Bounds are of unbroken runs."""
     trials, pictures = pictured([1.0, 1.01, 1.2], seeds=6)
-    seeds = (replace(trials[1].seeds[0], value=math.inf, broke=True, outcome="non_finite"), *trials[1].seeds[1:])
+    seeds = (trials[1].seeds[0]._replace(value=math.inf, broke=True, outcome="non_finite"), *trials[1].seeds[1:])
     trials[1] = replace(trials[1], seeds=seeds)
     values = {run: own for run, own in pictures.values.items() if run != "1-0"}
     assert decided(trials, replace(pictures, values=values)).bound_scenes is not None

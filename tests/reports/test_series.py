@@ -5,18 +5,11 @@ import numpy as np
 import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.axes import axes, main_axis
 from depth_loss_sweep.reports.breakage_figures import outcomes_chart
 from depth_loss_sweep.reports.figures import measure_chart
 from depth_loss_sweep.reports.measures import Measure
-from depth_loss_sweep.reports.series import (
-    axes,
-    contributions,
-    epoch_curves,
-    gradient_points,
-    main_axis,
-    measure_series,
-    outcome_counts,
-)
+from depth_loss_sweep.reports.series import contributions, epoch_curves, gradient_points, measure_series, outcome_counts
 
 RMSE = Measure("metric_rmse", "RMSE", "m")
 TOTAL = Measure("total", "combined loss", "weighted sum")

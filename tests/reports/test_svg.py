@@ -7,13 +7,13 @@ import pytest
 
 from depth_loss_sweep.reports import breakage_figures, figures
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.axes import main_axis
 from depth_loss_sweep.reports.charts import OUTCOME_COLOURS, Chart, add_scatter, new_chart
 from depth_loss_sweep.reports.series import (
     break_rates,
     contributions,
     epoch_curves,
     gradient_points,
-    main_axis,
     measure_series,
     named_baselines,
     outcome_counts,

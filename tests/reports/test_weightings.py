@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.axes import main_axis
 from depth_loss_sweep.reports.figures import weights_chart
 from depth_loss_sweep.reports.intervals import rank_correlation, rank_interval
 from depth_loss_sweep.reports.page import render
 from depth_loss_sweep.reports.sections import study_sections
-from depth_loss_sweep.reports.series import contributions, gradient_agreement, main_axis, weight_curves
+from depth_loss_sweep.reports.series import contributions, gradient_agreement, weight_curves
 
 
 def anchors(record):
