@@ -63,7 +63,10 @@ def _headline(decision: Decision, name: str, measure: Measure) -> tuple[str, Ton
             return f"An anecdote, from {seeds}: {name} is ahead{broke}", "warn"
         case "use":
             is_one = decision.is_settled or len(decision.kept) < 2
-            others = "" if is_one else f", one of {len(decision.kept)} that may be best"
+            count = len(decision.kept)
+            any_may = count == len(decision.compared)
+            many = f", though any of all {count} may be best" if any_may else f", one of {count} that may be best"
+            others = "" if is_one else many
             return f"Use {name}{others}: {within}{broke}", "good" if decision.is_settled and not broke else "plain"
         case "equivalent":
             margin = amount(decision.margin, decision, measure)

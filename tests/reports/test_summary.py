@@ -4,7 +4,7 @@ import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.summary import answer
-from depth_loss_sweep.reports.wording import amount
+from depth_loss_sweep.reports.wording import amount, headline
 
 
 def plain(text):
@@ -67,6 +67,8 @@ def test_one_of_several_that_may_be_best_is_called_so(study):
     analysis = Analysis(study(trials=6, values=values))
     assert analysis.decision.state == "use" and not analysis.decision.is_settled
     assert f"one of {len(analysis.decision.kept)} that may be best: within" in plain(answer(analysis).headline)
+    every = replace(analysis.decision, kept=analysis.decision.compared)
+    assert "though any of all 6 may be best: within" in headline(every, "w = 0", analysis.ranking)[0]
 
 
 def test_where_training_breaks_is_said_in_words(study):
