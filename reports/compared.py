@@ -2,17 +2,18 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from depth_loss_sweep.reports import claims
+from depth_loss_sweep.reports import claims, dose
 from depth_loss_sweep.reports import experiments as x
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.claims import Test
 from depth_loss_sweep.reports.confirmation import EQUAL_WEIGHTS, WINNER
 from depth_loss_sweep.reports.evidence import COMBINED, F1, RMSE, Arm, Beside, Evidence, median
+from depth_loss_sweep.reports.intervals import proportion_interval
 from depth_loss_sweep.reports.measures import short
 from depth_loss_sweep.reports.naming import weights_label
 from depth_loss_sweep.reports.quotes import remarks
@@ -57,8 +58,7 @@ def levels(evidence: Evidence, compared: Compared, most: int) -> str:
 def crossing(evidence: Evidence, compared: Compared, most: int) -> tuple[int, int]:
     """How many seeds' runs, of how many, were trained in more than one environment: what differs between those is in their effect."""
     seeds = _shared(evidence, compared, most)
-    found = [evidence.environments_of(arm) for arm in compared.arms.values()]
-    return sum(len({by_seed.get(seed) for by_seed in found}) > 1 for seed in seeds), len(seeds)
+    return evidence.crossed(compared.arms.values(), seeds), len(seeds)
 
 
 def _shared(evidence: Evidence, compared: Compared, most: int) -> tuple[int, ...]:
@@ -122,10 +122,17 @@ def norms(evidence: Evidence) -> tuple[Compared, ...]:
     return (Compared(arms, COMBINED, "train"), Compared(arms))
 
 
+def small_set(_: Evidence) -> tuple[Compared, ...]:
+    """H7: one arm, on both splits."""
+    arms = {"Table 2 with batch norm at the paper's rate": x.PAPER_NORM}
+    return (Compared(arms, COMBINED), Compared(arms, COMBINED, "train"))
+
+
 def augmented(_evidence: Evidence) -> tuple[Compared, ...]:
     """H8."""
     none, _drawn, enlarged = x.augmented("10")
-    return (Compared({"the enlarged set": enlarged, "without augmentation": none}),)
+    arms = {"the enlarged set": enlarged, "without augmentation": none}
+    return (Compared(arms), Compared(arms, split="train"))
 
 
 def edge_weights(_: Evidence) -> tuple[Compared, ...]:
@@ -148,6 +155,14 @@ def both_lines(evidence: Evidence) -> tuple[Compared, ...]:
     return (Compared({words: Arm("eq-12", {"w": w}) for words, w in named.items()}),)
 
 
+def conditions(evidence: Evidence) -> tuple[Compared, ...]:
+    """H11: the ends of each line that differ, under each condition."""
+    return tuple(
+        Compared({f"{words}: w = {short(arm.point['w'])}": arm for arm in arms})
+        for words, arms in x.ends_under_conditions(x.decided(evidence) or {})
+    )
+
+
 # What else there is to say
 
 
@@ -158,9 +173,28 @@ def outcomes(evidence: Evidence) -> tuple[str, ...]:
         "Eq. 9, bounded head": ("edge-instability-bounded",),
         "Eq. 4, linear head": ("edge-instability-smoothness",),
         "Eq. 4, bounded head": ("edge-instability-smoothness-bounded",),
-        "Eq. 12's own line": ("eq-12",),
+        "Eq. 12's own line": ("eq-12", "eq-12-again"),
     }
     return tuple(filter(None, (_ends(evidence, words, keys) for words, keys in forms.items())))
+
+
+def silog_forms(evidence: Evidence) -> tuple[str, ...]:
+    """H2: what SILog's α and form make of depth where SILog weighs most."""
+    said = []
+    for key, form in {"silog-forms": "plain, as in the paper", "silog-forms-rooted": "rooted"}.items():
+        analysis = evidence.analyses.get(key)
+        if analysis is None or not evidence.is_there(key, x.FIGURE):
+            continue
+        measure = analysis.measure(RMSE)
+        means = {
+            trial.params["loss.silog_alpha"]: evidence.values(Arm(key, trial.params), x.FIGURE)
+            for trial in analysis.trials
+        }
+        told = (f"α {short(a)}: {measure.write(float(np.mean(x.required(v))))}" for a, v in sorted(means.items()))
+        said.append(
+            f"SILog .9 (Eq. 11 at w = 0), {form}: RMSE on validation ({len(x.FIGURE)} seeds): {'; '.join(told)}"
+        )
+    return tuple(said)
 
 
 def _ends(evidence: Evidence, words: str, keys: tuple[str, ...]) -> str:
@@ -213,44 +247,73 @@ def confirmed(evidence: Evidence) -> tuple[str, ...]:
 
 def more_ssim_beside(split: str) -> Callable[[Evidence], tuple[Beside, ...]]:
     """The same with the bounded head, and by each term."""
-    ssim, silog = (replace(arm, key="eq-11-ends-bounded") for arm in (x.SSIM_ARM, x.SILOG_ARM))
+    bounded = [replace(arm, key="eq-11-ends-bounded") for arm in (x.SSIM_ARM, x.SILOG_ARM)]
+    arms = [x.SSIM_ARM, x.SILOG_ARM]
     return lambda e: _shown(
-        ("bounded head: gain in RMSE", e.paired(claims.difference, ssim, silog, x.FIGURE, split=split), "share"),
+        _gain(e, "bounded head: gain in RMSE", bounded, x.FIGURE, RMSE, split),
         *(
-            (
-                f"gain in the {term} term",
-                e.paired(claims.difference, x.SSIM_ARM, x.SILOG_ARM, x.FIGURE, f"term_{term}", split),
-                "share",
-            )
+            _gain(e, f"gain in the {term} term", arms, x.FIGURE, f"term_{term}", split)
             for term in ("silog", "ssim", "edge", "l1")
         ),
     )
 
 
-def table_2_beside(evidence: Evidence) -> tuple[Beside, ...]:
-    """Table 2 against L1 alone."""
-    l1, table_2 = x.fresh(evidence, "l1"), x.fresh(evidence, PAPER)
-    if l1 is None or table_2 is None:
+def own_line_beside(evidence: Evidence) -> tuple[Beside, ...]:
+    """H4 on Eq. 12 itself, where the paper saw it: do seeds break beyond .5, and more often than below?"""
+    again = evidence.analyses.get("eq-12-again")
+    others = sorted({s.seed for t in again.trials for s in t.seeds} - {*x.CHOOSING}) if again else []
+    found = evidence.breaks({"eq-12": x.CHOOSING, "eq-12-again": others})
+    if found is None:
         return ()
-    return _shown(("gain of Table 2 over L1 alone in RMSE", claims.difference(table_2, l1, is_relative=True), "share"))
+    beyond = found.table[:, np.array(found.places) > x.BROKEN_BEYOND]
+    known = np.isfinite(beyond).any(axis=1)
+    hits, seeds = int((beyond[known] == 1).any(axis=1).sum()), int(known.sum())
+    share = Test(1.0, 1.0, hits / seeds, lambda level: proportion_interval(hits, seeds, 1 - level), seeds)
+    rows = [
+        Beside(
+            "Eq. 12's own line: share of seeds with a run that breaks at an edge weight above .5", share, "probability"
+        )
+    ]
+    if np.nansum(found.table):
+        words = "Eq. 12's own line: odds ratio to break above .5 against below"
+        rows.append(Beside(words, dose.exceeds(found, x.BROKEN_BEYOND), "odds"))
+    return tuple(rows)
+
+
+def table_2_beside(evidence: Evidence) -> tuple[Beside, ...]:
+    """Table 2 against L1 alone, and against its neighbours on Eq. 12."""
+    l1, table_2 = x.fresh(evidence, "l1"), x.fresh(evidence, PAPER)
+    against_l1 = None
+    if l1 is not None and table_2 is not None:
+        words = "gain of Table 2 over L1 alone in RMSE"
+        against_l1 = Beside(words, claims.difference(table_2, l1, is_relative=True))
+    own = Arm("table-2")
+    neighbours = (w for w in (0.3, 0.4, 0.5, 0.6))
+    return _shown(
+        against_l1,
+        *(
+            _gain(
+                evidence,
+                f"on validation: gain of Table 2 over its neighbour of edge {short(w)}, SSIM {short(0.9 - w)} in RMSE",
+                [own, Arm("table-2-neighbours", {"w": w})],
+                x.FIGURE,
+            )
+            for w in neighbours
+        ),
+    )
 
 
 def batch_norm_beside(evidence: Evidence) -> tuple[Beside, ...]:
     """The same at the paper's own rate, under the seeds that chose the rates."""
-    on, off = (
-        Arm("batch-norm-rates", {"model.batch_norm": b, "train.learning_rate": x.PAPER_RATE}) for b in (True, False)
-    )
+    rate = x.PAPER_RATE
+    arms = [Arm("batch-norm-rates", {"model.batch_norm": on, "train.learning_rate": rate}) for on in (True, False)]
     if not evidence.is_there("batch-norm-rates", x.RATE_SEEDS):
         return ()
     measures = {"training loss": (COMBINED, "train"), "RMSE on validation": (RMSE, "val")}
     return _shown(
         *(
-            (
-                f"at the paper's rate, 2e-4: gain in {words}",
-                evidence.paired(claims.difference, on, off, x.RATE_SEEDS, *m),
-                "share",
-            )
-            for words, m in measures.items()
+            _gain(evidence, f"at the paper's rate, 2e-4: gain in {words}", arms, x.RATE_SEEDS, *measure)
+            for words, measure in measures.items()
         )
     )
 
@@ -265,7 +328,7 @@ def small_set_beside(evidence: Evidence) -> tuple[Beside, ...]:
     if not math.isfinite(gap):
         return ()
     words = "validation loss beyond that of training, of the training median in every pixel"
-    return _shown((words, Test(1.0, 1.0, gap, lambda _: (math.nan, math.nan), 0), "share"))
+    return (Beside(words, Test(1.0, 1.0, gap, lambda _: (math.nan, math.nan), 0)),)
 
 
 def augmentation_beside(evidence: Evidence) -> tuple[Beside, ...]:
@@ -274,16 +337,26 @@ def augmentation_beside(evidence: Evidence) -> tuple[Beside, ...]:
     for epochs in ("10", str(x.LONG)):
         none, drawn, enlarged = x.augmented(epochs)
         arms = {"drawn anew at each step": drawn} | ({"the enlarged set": enlarged} if epochs != "10" else {})
-        for words, arm in arms.items():
-            gain = evidence.paired(claims.difference, arm, none, x.FIGURE)
-            rows.append((f"{words}, {epochs} epochs: gain in RMSE", gain, "share"))
+        rows += [
+            _gain(evidence, f"{words}, {epochs} epochs: gain in RMSE", [arm, none], x.FIGURE)
+            for words, arm in arms.items()
+        ]
     return _shown(*rows)
 
 
 def conditions_beside(evidence: Evidence) -> tuple[Beside, ...]:
     """The same, condition by condition."""
-    return _shown(*((words, test, "share") for words, test in x.under_conditions(evidence, x.decided(evidence) or {})))
+    found = x.ends_under_conditions(x.decided(evidence) or {})
+    return _shown(*(_gain(evidence, words, arms, x.FIGURE) for words, arms in found))
 
 
-def _shown(*rows: tuple[str, Test | None, str]) -> tuple[Beside, ...]:
-    return tuple(Beside(words, test, unit) for words, test, unit in rows if test)
+def _gain(
+    evidence: Evidence, words: str, arms: Sequence[Arm], seeds: Sequence[int], column: str = RMSE, split: str = "val"
+) -> Beside | None:
+    """By how much the first of two arms is better, in shares."""
+    test = evidence.paired(claims.difference, arms[0], arms[1], seeds, column, split)
+    return Beside(words, test, crossed=evidence.crossed(arms, seeds)) if test else None
+
+
+def _shown(*rows: Beside | None) -> tuple[Beside, ...]:
+    return tuple(row for row in rows if row)

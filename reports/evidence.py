@@ -1,7 +1,7 @@
 """What a group of studies has shown so far: arms and their runs, seed by seed, as claims ask for them."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -39,11 +39,12 @@ class Member:
 
 @dataclass(frozen=True)
 class Beside:
-    """A test that is shown beside a claim and decides nothing."""
+    """A test that is shown beside a claim and decides nothing; `crossed` of its pairs were trained on several machines."""
 
     words: str
     test: Test
     unit: str = "share"
+    crossed: int = 0
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,11 @@ class Evidence:
         runs = self.analyses[arm.key].record.runs
         own = runs[runs["trial"] == trial.number]
         return dict(zip(own["seed"].astype(int), own.get("environment", own["run"]).astype(str), strict=True))
+
+    def crossed(self, arms: Iterable[Arm], seeds: Sequence[int]) -> int:
+        """Under how many of these seeds arms were trained in more than one environment: what differs between those is in their effect."""
+        found = [self.environments_of(arm) for arm in arms]
+        return sum(len({by_seed.get(seed) for by_seed in found}) > 1 for seed in seeds)
 
     @cached_property
     def environments(self) -> Mapping[str, frozenset[str]]:

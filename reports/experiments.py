@@ -415,6 +415,7 @@ CONDITIONS: Mapping[str, tuple[str, Mapping[str, Any], int]] = {
     "four-times": ("four times the epochs", {"train.epochs": LONG}, 1),
     "twice-size": ("twice the side", {}, 2),
 }
+CALLED = {"eq-11": "Eq. 11", "eq-12": "Eq. 12"}
 LINES = {"eq-11": ("silog-vs-ssim", FIGURE), "eq-12": ("ssim-vs-edge", CHOOSING)}
 
 
@@ -442,16 +443,19 @@ def conditions(evidence: Evidence, n: int) -> tuple[Member, ...]:
 def survives(evidence: Evidence) -> Looks | None:
     """They differ in the same direction under each; None where no line's ends differ."""
     lines_ = decided(evidence)
-    return _once(_all([test for _, test in under_conditions(evidence, lines_ or {})])) if lines_ != {} else None
+    if lines_ == {}:
+        return None
+    found = ends_under_conditions(lines_ or {})
+    return _once(_all([evidence.paired(claims.difference, *arms, FIGURE) for _, arms in found]))
 
 
-def under_conditions(evidence: Evidence, lines_: Mapping[str, Test]) -> list[tuple[str, Test | None]]:
-    """The ends under each condition, in the direction that they have under the paper's."""
+def ends_under_conditions(lines_: Mapping[str, Test]) -> list[tuple[str, tuple[Arm, Arm]]]:
+    """The better and the worse end of each line, as they are under the paper's condition, under each of the others."""
     start, end = ({"w": w} for w in ENDS)
     found = []
     for key, test in lines_.items():
         better, worse = (end, start) if test.effect > 0 else (start, end)
         for name, (words, _, _) in CONDITIONS.items():
             arms = Arm(f"{key}-{name}", better), Arm(f"{key}-{name}", worse)
-            found.append((f"{key}, {words}", evidence.paired(claims.difference, *arms, FIGURE)))
+            found.append((f"{CALLED[key]}, {words}", arms))
     return found

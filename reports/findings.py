@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from depth_loss_sweep.reports.claims import LOOKS, ONCE, Estimate, Pairs, Test
@@ -16,8 +15,8 @@ from depth_loss_sweep.reports.cost import total
 from depth_loss_sweep.reports.evidence import Evidence
 from depth_loss_sweep.reports.experiments import MARGIN
 from depth_loss_sweep.reports.measures import NO_BREAK
-from depth_loss_sweep.reports.paper import Claim, Judged, Statement, evidence_of, judge
-from depth_loss_sweep.reports.power import MOST, scenes_needed, seeds_needed, supposed
+from depth_loss_sweep.reports.paper import Claim, Judged, Statement, asked, evidence_of, judge
+from depth_loss_sweep.reports.power import MOST, is_excluded, scenes_needed, seeds_needed, supposed
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.words import counted
 
@@ -27,21 +26,18 @@ VERDICTS_MEAN = (
     "which supports nothing."
 )
 GAINS_MEAN = "A gain is by which share of the other's the named one's value is less: −10 % is 10 % worse (of boundary F1: how much more)."
-SURE_MEAN = (
-    "Intervals are as sure as all claims together ask for: what the looks at a claim and the other claims beside it (Holm) leave of 5 %, "
-    "hence 99.9 %."
-)
-LEGEND = f"{VERDICTS_MEAN} {GAINS_MEAN} {SURE_MEAN} Runs taken over were trained before, some elsewhere, and taken up as they were.\n"
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A statement with its numbers; `of` is what was counted: seeds or scenes."""
+    """A statement with its numbers; `of` is what was counted: seeds or scenes, `crossed` of how many of them the pair was trained
+    on several machines."""
 
     statement: Statement
     estimate: Estimate
     test: Test
     of: str = "seeds"
+    crossed: int = 0
 
     @property
     def words(self) -> str:
@@ -60,8 +56,16 @@ class Effect:
 
     @property
     def count(self) -> str:
-        """Of how many seeds (or scenes) it is."""
-        return f"{self.estimate.n} {self.of}"
+        """Of how many seeds (or scenes) it is, and of how many of them its pairs compare machines, too."""
+        n = self.estimate.n
+        across = (
+            ""
+            if not self.crossed
+            else ", each across machines"
+            if self.crossed >= n
+            else f", {self.crossed} across machines"
+        )
+        return f"{n} {self.of}{across}"
 
     @property
     def interval(self) -> str:
@@ -115,6 +119,11 @@ class Told:
         side = {"supported": "for", "contradicted": "against"}.get(self.verdict)
         found = tuple(e for e in self.effects if side is None or e.statement.speaks in (side, "either"))
         return tuple(e for e in found if e.contradicts) or found if side == "against" else found
+
+    @property
+    def others(self) -> tuple[Effect, ...]:
+        """The effects of its other statements: what a verdict does not rest on belongs to the answer, too."""
+        return tuple(e for e in self.effects if e not in self.grounds)
 
     @property
     def principal(self) -> Effect | None:
@@ -191,6 +200,8 @@ class Account:
     name: str
     evidence: Evidence
     told: tuple[Told, ...]
+    missing: tuple[str, ...] = ()
+    """The members that are asked for by now and not trained to their end."""
 
     @property
     def records(self) -> Mapping[str, StudyRecord]:
@@ -239,13 +250,19 @@ def cost(records: Iterable[StudyRecord]) -> str:
 def account(name: str, records: Mapping[str, StudyRecord], only: Collection[str] = ()) -> Account:
     """What the studies of a group say, by their members' keys, finished or not; `only` is for which claims, by default all."""
     evidence = evidence_of(records)
-    return Account(name, evidence, tuple(_told(judged, evidence, only) for judged in judge(evidence, only)))
+    told = tuple(_told(judged, evidence, only) for judged in judge(evidence, only))
+    missing = tuple(member.key for member in asked(evidence, only) if not evidence.has(member))
+    return Account(name, evidence, told, missing)
 
 
 def _told(judged: Judged, evidence: Evidence, only: Collection[str]) -> Told:
-    effects = _effects(judged)
     beside = (
-        Effect(Statement(b.words, b.unit), Estimate(b.test.effect, b.test.low, b.test.high, b.test.n, LEVEL), b.test)
+        Effect(
+            Statement(b.words, b.unit),
+            Estimate(b.test.effect, b.test.low, b.test.high, b.test.n, LEVEL),
+            b.test,
+            crossed=b.crossed,
+        )
         for b in judged.beside
     )
     keys = (member.key for member in judged.claim.members(evidence, LOOKS[0]))
@@ -253,20 +270,20 @@ def _told(judged: Judged, evidence: Evidence, only: Collection[str]) -> Told:
     looked = judged.looks.tests if judged.looks else ()
     most = looked[-1].n if looked else LOOKS[0]
     compared = judged.claim.compared(evidence) if looked else ()
-    found = [crossing(evidence, each, most) for each in compared]
+    crossed = max((crossing(evidence, each, most) for each in compared if len(each.arms) > 1), default=None)
     return Told(
         judged,
-        effects,
+        _effects(judged, crossed[0] if crossed else 0),
         tuple(beside),
         _reason(judged, evidence, only),
         own,
         tuple(filter(None, (levels(evidence, each, most) for each in compared))),
         judged.claim.notes(evidence),
-        max(found) if found else None,
+        crossed,
     )
 
 
-def _effects(judged: Judged) -> tuple[Effect, ...]:
+def _effects(judged: Judged, crossed: int) -> tuple[Effect, ...]:
     claim, finding = judged.claim, judged.finding
     if finding.test is None:
         return ()
@@ -278,7 +295,7 @@ def _effects(judged: Judged) -> tuple[Effect, ...]:
             estimate, test = min(rows[i:], key=lambda row: row[0].low)
         elif statement.sums_up == "largest":
             estimate, test = max(rows[i:], key=lambda row: row[0].high)
-        found.append(Effect(statement, estimate, test, "scenes" if claim.number == "H7" else "seeds"))
+        found.append(Effect(statement, estimate, test, "scenes" if claim.number == "H7" else "seeds", crossed))
     return tuple(found)
 
 
@@ -329,6 +346,11 @@ def _needed(judged: Judged) -> str:
     statements = {each: gain for each in test.pairs if (gain := supposed(each, MARGIN)) is not None}
     if not statements:
         return ""
+    shown_level = judged.finding.estimates[0].level
+    excluded = {each: gain for each, gain in statements.items() if is_excluded(each, gain, shown_level)}
+    if excluded:
+        which = "Its interval" if len(judged.finding.estimates) == 1 else "One of its intervals"
+        return f"{which} leaves out that {_supposing(excluded)}: more seeds may contradict it, and will hardly support it."
     seeds, given = seeds_needed([*statements], MARGIN, level), test.n if looks.shares == ONCE else LOOKS[-1]
     many = f"more than {MOST}" if seeds is None else f"about {float(f'{seeds:.2g}'):.0f}"
     shown = "it" if len(statements) == len(test.pairs) else "its gains"
@@ -417,84 +439,3 @@ def pictures(found: Account) -> dict[str, str]:
             print_ = str(data.get("fingerprint") or "")[:12]
             told[f"{str(data['source']).partition(':')[0]}{f', fingerprint {print_}' if print_ else ''}"] = parts
     return told
-
-
-# The text
-
-
-@dataclass(frozen=True)
-class Made:
-    """What made a group, beside what its records tell: the command, and the commit of the code."""
-
-    command: str = ""
-    commit: str = ""
-
-
-TITLE = "# What came of the paper's claims: "
-
-
-def is_findings(path: Path) -> bool:
-    """Whether a file is a text that `paper_text` made."""
-    try:
-        with path.open(encoding="utf-8") as stream:
-            return stream.readline().startswith(TITLE)
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
-def paper_table(told: Account) -> str:
-    """The verdicts as a short Markdown table."""
-    lines = [
-        f"| | claim | verdict {told.where} | effect (interval, how sure it is, of how many) |",
-        "|---|---|---|---|",
-    ]
-    for each in told.told:
-        effect = f"{each.principal.words}: {each.principal.text}" if each.principal else ""
-        cells = (each.claim.number, each.claim.words, f"**{each.verdict}**", effect)
-        lines.append(f"| {' | '.join(map(_escaped, cells))} |")
-    return "\n".join(lines) + "\n"
-
-
-def paper_text(told: Account, made: Made) -> str:
-    """All findings as Markdown: each with its rule, statements, what is beside it, and at the end what made it."""
-    warning = f"**{_escaped(told.warning)}**\n\n" if told.warning else ""
-    parts = [
-        f"{TITLE}{_escaped(told.name)}\n\n{warning}{paper_table(told)}\n{LEGEND}",
-        *(_claim_text(each, told.where, made) for each in told.told),
-        _origin_text(told, made),
-    ]
-    return "\n".join(parts)
-
-
-def _claim_text(each: Told, where: str, made: Made) -> str:
-    claim = each.claim
-    lines = [
-        f"## {claim.number}: {claim.words}\n",
-        f"{_escaped(each.sentence(where))}\n",
-        f"- Place: {claim.place}",
-        f"- Rule: {claim.rule}",
-        *([f"- Took: {each.cost}"] if each.cost else []),
-        *([f"- Run it again: `{made.command} --only {claim.number}`"] if made.command else []),
-        *(f"- Compared: {_escaped(line)}" for line in each.levels),
-        *(f"- Runs: {_escaped(line)}" for line in each.notes),
-        *(f"- Beside it: {_escaped(s.words)}: {s.text}" for s in each.beside),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _origin_text(told: Account, made: Made) -> str:
-    versions = sorted({record.version for record in told.records.values() if record.version})
-    rows = {
-        "Command": f"`{made.command}`" if made.command else "",
-        "Text made at commit": made.commit,
-        "Version": ", ".join(versions),
-        "Took": told.cost,
-        "Pictures": "; ".join(f"{source}: {parts}" for source, parts in pictures(told).items()),
-        "Trained in": "; ".join(told.environments),
-    }
-    return "## What made it\n\n" + "".join(f"- {key}: {_escaped(text)}\n" for key, text in rows.items() if text)
-
-
-def _escaped(text: str) -> str:
-    """Text that Markdown's tables and pages take as such."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

@@ -20,12 +20,12 @@ from depth_loss_sweep.reports.findings import (
     VERDICTS_MEAN,
     Account,
     Effect,
-    Made,
     Told,
     account,
     environment,
     pictures,
 )
+from depth_loss_sweep.reports.findings_text import Made
 from depth_loss_sweep.reports.layout import Figure
 from depth_loss_sweep.reports.measures import short
 from depth_loss_sweep.reports.page import Cell, Table, confirmed_table, document

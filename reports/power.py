@@ -6,6 +6,7 @@ margin. What is observed so far is chance's part, too, and isn't taken.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy import special
@@ -28,6 +29,12 @@ def supposed(statement: Pairs, margin: float) -> float | None:
     if statement.low <= 0:
         return -bound(-margin, statement.is_relative) if statement.low == 0 else 0.0
     return None
+
+
+def is_excluded(statement: Pairs, gain: float, level: float) -> bool:
+    """Whether a gain, as gains have it, lies outside the interval of a statement's mean at a two-sided level."""
+    sides = (replace(statement, low=-math.inf, high=gain), replace(statement, low=gain, high=math.inf))
+    return any(float(side.p(statement.gains)) <= level / 2 for side in sides)
 
 
 def seeds_needed(statements: Sequence[Pairs], margin: float, level: float, power: float = POWER) -> int | None:

@@ -29,7 +29,8 @@ from depth_loss_sweep.model.runtime import Runtime, resolve_runtime
 from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.paths import Home, check_name
 from depth_loss_sweep.reports.evidence import Member
-from depth_loss_sweep.reports.findings import Account, Made, account, paper_text
+from depth_loss_sweep.reports.findings import Account, account
+from depth_loss_sweep.reports.findings_text import Made, paper_text
 from depth_loss_sweep.reports.paper import BY_PICTURE, CLAIMS, members
 from depth_loss_sweep.reports.paper_page import render_paper
 from depth_loss_sweep.reports.records import StudyRecord

@@ -77,7 +77,7 @@ def _write_text(store: "Store", place: Home, names: list[str], text: str, force:
     """A group's findings as Markdown; where the text goes."""
     from depth_loss_sweep.files import write_whole
     from depth_loss_sweep.paper import findings_text
-    from depth_loss_sweep.reports.findings import is_findings
+    from depth_loss_sweep.reports.findings_text import is_findings
 
     if len(names) != 1 or not store.group(names[0]):
         raise StudyError(f"--text is for a group by itself (sweep list), not for {', '.join(names) or 'all studies'}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from depth_loss_sweep.reports.findings import Made
+from depth_loss_sweep.reports.findings_text import Made
 from depth_loss_sweep.reports.page import render, write_document
 from depth_loss_sweep.reports.paper_page import render_paper
 from tests.reports.test_paper import World, trained

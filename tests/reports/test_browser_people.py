@@ -6,7 +6,7 @@ import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.comparison_page import render_comparison
-from depth_loss_sweep.reports.findings import Made
+from depth_loss_sweep.reports.findings_text import Made
 from depth_loss_sweep.reports.index_page import Entry, Trend, render_index
 from depth_loss_sweep.reports.page import render, write_document
 from depth_loss_sweep.reports.paper_page import render_paper

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from depth_loss_sweep.reports.findings import Made, account, paper_table, paper_text
+from depth_loss_sweep.reports.findings import account
+from depth_loss_sweep.reports.findings_text import Made, paper_table, paper_text
 from depth_loss_sweep.reports.paper import CLAIMS
 from depth_loss_sweep.reports.paper_page import render_paper
 from tests.reports.test_page import without_plotly
