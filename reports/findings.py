@@ -350,7 +350,9 @@ def _needed(judged: Judged) -> str:
     excluded = {each: gain for each, gain in statements.items() if is_excluded(each, gain, shown_level)}
     if excluded:
         which = "Its interval" if len(judged.finding.estimates) == 1 else "One of its intervals"
-        return f"{which} leaves out that {_supposing(excluded)}: more seeds may contradict it, and will hardly support it."
+        return (
+            f"{which} leaves out that {_supposing(excluded)}: more seeds may contradict it, and will hardly support it."
+        )
     seeds, given = seeds_needed([*statements], MARGIN, level), test.n if looks.shares == ONCE else LOOKS[-1]
     many = f"more than {MOST}" if seeds is None else f"about {float(f'{seeds:.2g}'):.0f}"
     shown = "it" if len(statements) == len(test.pairs) else "its gains"

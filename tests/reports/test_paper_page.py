@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 
 import pytest
@@ -161,7 +162,7 @@ def test_a_group_in_two_environments_names_them(groups):
     assert found["H1"].mixed in found["H1"].sentence("") and found["H9"].mixed == ""
     runs.loc[(runs["seed"] > 2) & (runs["trial"] == 0), "environment"] = "one CPU"
     crossed = told(groups["effects"] | {"eq-11-ends": dataclasses.replace(record, runs=runs)})["H1"]
-    assert crossed.crossed == (2, 5)
+    assert crossed.crossed == (2, 5) and "5 seeds, 2 across machines)" in crossed.principal.text
     assert (
         "2 of 5 pairs compare one with another, so that its effect holds what differs between them."
         in crossed.sentence("")
@@ -181,6 +182,57 @@ def test_a_claim_says_in_metres_what_it_compares(groups):
     assert "at rate" in found["H6"].levels[0]
     assert any("edge above .5: " in line and "runs broke" in line for line in found["H4"].notes)
     assert "12 fresh seeds" in found["H5"].notes[0] and "equal weights" in found["H5"].notes[0]
+
+
+def test_the_text_tells_all_of_a_claims_statements(groups):
+    """H8 may fail by one of two: what the other is belongs to the answer, and both splits stand in metres."""
+    found = told(groups["effects"])["H8"]
+    text = paper_text(account("paper-small", groups["effects"]), MADE)
+    for effect in found.effects:
+        assert f"{effect.words}: {effect.text}" in text or f"{effect.words} is {effect.text}" in text
+    assert [line.split(" (")[0] for line in found.levels] == [
+        "RMSE on validation",
+        "RMSE on 64 of the training pictures",
+    ]
+    contradicted = told(groups["none"])["H3"]
+    assert contradicted.verdict == "contradicted" and [e.statement.speaks for e in contradicted.others] == [
+        "for",
+        "for",
+    ]
+
+
+def test_eq_12_itself_is_looked_at_for_breaks(groups):
+    """All its seeds count, those that choose and those that judge: no break of 20 seeds leaves up to 17 %."""
+    rows = {row.words: row for row in told(groups["effects"])["H4"].beside}
+    share = next(row for words, row in rows.items() if "share of seeds" in words)
+    assert (share.estimate.effect, share.estimate.n) == (0.0, 20)
+    assert share.estimate.high == pytest.approx(1 - 0.025 ** (1 / 20))
+    record = groups["effects"]["eq-12"]
+    runs, trials = record.runs.copy(), record.trials.set_index("number")["weight_edge"]
+    runs.loc[(runs["trial"].map(trials) > 0.8) & (runs["seed"] < 3), "outcome"] = "flat"
+    broke = told(groups["effects"] | {"eq-12": dataclasses.replace(record, runs=runs)})["H4"]
+    share, odds = broke.beside[:2]
+    assert share.estimate.effect == pytest.approx(3 / 20) and "odds ratio" in odds.words and odds.estimate.effect > 1
+
+
+@pytest.mark.parametrize(("spread", "is_excluded"), [(0.0082, True), (0.03, False)])
+def test_an_interval_that_leaves_out_the_gain_asks_for_no_seeds(groups, spread, is_excluded):
+    """SSIM is 2 % worse on the mean: where a gain of 2 % is out of sight, no number of seeds is named that would show it."""
+    record = groups["effects"]["eq-11-ends"]
+    gains = {f"eq-11-ends-1-{seed}": 0.02 + spread * (seed - 2) / 2 for seed in range(5)}
+    epochs = record.epochs.assign(metric_rmse=[math.exp(gains.get(run, 0.0)) for run in record.epochs["run"]])
+    found = told({"eq-11-ends": dataclasses.replace(record, epochs=epochs)})["H1b"]
+    assert found.verdict == "undecided so far" and (found.principal.estimate.high < 0.02) == is_excluded
+    assert ("Its interval leaves out that the gain is 2" in found.reason) == is_excluded
+    assert ("By the noise of 5 seeds" in found.reason) != is_excluded
+
+
+def test_what_is_not_trained_yet_is_said_at_the_top(groups):
+    """So that a text of a group under way isn't read as all there is."""
+    some = {key: record for key, record in groups["effects"].items() if key != "table-2-neighbours"}
+    text = paper_text(account("paper-small", some), MADE)
+    assert "**Not trained to the end yet, of the studies that are asked for: table-2-neighbours.**" in text
+    assert "Not trained to the end yet" not in paper_text(account("paper-small", groups["effects"]), MADE)
 
 
 def test_what_it_took_counts_runs_that_studies_share_once(groups):

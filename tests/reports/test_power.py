@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from depth_loss_sweep.reports import claims
-from depth_loss_sweep.reports.power import MOST, scenes_needed, seeds_needed, supposed
+from depth_loss_sweep.reports.power import MOST, is_excluded, scenes_needed, seeds_needed, supposed
 
 MARGIN, LEVEL = 0.02, 0.05 * 0.5 / 10  # that of the last look, at Holm's first step of ten
 
@@ -96,3 +96,14 @@ def test_so_many_scenes_show_that_there_is_no_gap():
     ]
     assert np.mean(shown) == pytest.approx(0.8, abs=0.1)
     assert scenes_needed(claims.validation_gap(measured, ["a"] * 20, 1.0, 30, MARGIN).parts[0], MARGIN, 0.05) is None
+
+
+@pytest.mark.parametrize("level", [0.05, 0.00125])
+@pytest.mark.parametrize("shift", [-0.03, 0.0, 0.03])
+def test_a_gain_is_excluded_just_where_the_interval_leaves_it_out(level, shift):
+    """On either side, at the interval's own level: what is told beside an interval can't contradict it."""
+    values = np.exp(shift + 0.01 * np.random.default_rng(2).standard_normal(12))
+    found = claims.difference(np.ones_like(values), values, is_relative=True)
+    low, high = (-math.log1p(-end) for end in found.interval(level))
+    for gain in (low - 1e-6, low + 1e-6, high - 1e-6, high + 1e-6):
+        assert is_excluded(found.pairs[0], gain, level) == (not low <= gain <= high)
