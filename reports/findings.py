@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from depth_loss_sweep.reports.claims import LOOKS, ONCE, Estimate, Pairs, Test
@@ -428,7 +429,7 @@ def _scale(record: StudyRecord) -> Scale:
 
 
 def pictures(found: Account) -> dict[str, str]:
-    """The pictures that were trained on: kind of source and fingerprint -> how many in each part."""
+    """The pictures that were trained on: their source, without where it lies, and fingerprint -> how many in each part."""
     told = {}
     for record in found.records.values():
         data = record.data
@@ -439,5 +440,7 @@ def pictures(found: Account) -> dict[str, str]:
                 for part, n in (data.get("images") or {}).items()
             )
             print_ = str(data.get("fingerprint") or "")[:12]
-            told[f"{str(data['source']).partition(':')[0]}{f', fingerprint {print_}' if print_ else ''}"] = parts
+            kind, _, place = str(data["source"]).partition(":")
+            named = f"{kind}:{Path(place).name}" if place else kind
+            told[f"{named}{f', fingerprint {print_}' if print_ else ''}"] = parts
     return told

@@ -1,6 +1,7 @@
 """Small real studies: rooms of 16 x 16 pixels, a network of width 2, seconds a study."""
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
     from tests.sweep.postgresql import Server
 
 ROOT = Path(__file__).parent.parent.parent
+
+IS_STRESS = "SWEEP_RACE_KILLS" in os.environ
+KILLS = int(os.environ.get("SWEEP_RACE_KILLS", "1"))
+"""How often a search or race is killed, for each number of workers."""
+KILLED_UNDER = ("0", "1", "3") if IS_STRESS else ("1", "3")
+"""Workers of what is killed, beside one that is left alone with none."""
+LEFT_ALONE = ("0", "1", "3") if IS_STRESS else ("0", "3")
+"""Workers of searches that are left alone, beside one that is killed, goes on with 2 and ends with 1."""
 LINE = """
 [study]
 name = "line"

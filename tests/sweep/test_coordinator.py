@@ -26,12 +26,11 @@ from depth_loss_sweep.spec_file import stored_spec
 from depth_loss_sweep.status import status
 from depth_loss_sweep.tables import TRIAL
 
+from .conftest import IS_STRESS, LEFT_ALONE
+
 ROOT = Path(__file__).parent.parent.parent
-IS_STRESS = "SWEEP_RACE_KILLS" in os.environ
 KILLED_AT = (4, 12, 20, 28, 36)[:: 1 if IS_STRESS else 2]
 """Rows of epochs, of 18 trials' 72, after which a search is killed: five times in `make stress`."""
-UNDISTURBED = ("0", "1", "3") if IS_STRESS else ("0", "3")
-"""Workers of searches that nobody kills; the killed one goes on with 2, and ends with 1."""
 
 
 def test_the_number_of_workers_changes_nothing(new_lab) -> None:
@@ -49,7 +48,7 @@ def test_the_number_of_workers_changes_nothing(new_lab) -> None:
 def test_a_search_gives_the_same_trials_for_any_number_of_workers_and_kills(new_lab, sampler: str) -> None:
     """What trial n is depends on the spec, not on which run ends first, nor on who was killed: in `make stress`, five times."""
     found, settings = [], {"sampler": f'"{sampler}"', "trials": "18", "seeds": "[0]"}
-    for workers in UNDISTURBED:
+    for workers in LEFT_ALONE:
         other = new_lab()
         assert other.run("start", other.spec(other.SEARCH, **settings), "--workers", workers) == 0
         found.append(other.numbers("search"))

@@ -21,10 +21,9 @@ from depth_loss_sweep.spec_file import load_spec, parse_spec
 from depth_loss_sweep.study import start
 from depth_loss_sweep.tables import STUDY
 
-from .conftest import Lab
+from .conftest import KILLED_UNDER, KILLS, Lab
 from .test_race import raced_through
 
-KILLS = int(os.environ.get("SWEEP_RACE_KILLS", "1"))
 """Of each number of workers."""
 
 SEARCH = """
@@ -198,12 +197,12 @@ def test_a_search_that_grows_races_its_new_best(raced, new_lab, capsys) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_raced_search_ends_the_same_whatever_is_killed(new_lab, capsys) -> None:
-    """Search, race and confirmation under no worker, one and three, killed again and again: the same numbers and answer."""
+    """Search, race and confirmation under one worker and three, killed again and again: the same numbers and answer."""
     alone = new_lab()
     begun(alone)
     assert alone.run("resume", "search", "--workers", "0") == 0
     answer = shown(alone, capsys, "best", "search")
-    for workers in ("0", "1", "3"):
+    for workers in KILLED_UNDER:
         kills = 0
         while kills < KILLS:  # a busy machine trains more between two kills, so that one search may have room for fewer
             other = new_lab()

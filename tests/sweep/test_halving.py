@@ -1,7 +1,6 @@
 """Searches that are halved by seeds: a trial goes on to more seeds only as long as it is among the best."""
 
 import json
-import os
 
 import optuna
 import pytest
@@ -10,10 +9,9 @@ from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.pruning import goes_on
 from depth_loss_sweep.spec_file import parse_spec
 
-from .conftest import Lab
+from .conftest import KILLED_UNDER, KILLS, Lab
 from .test_race import raced_through
 
-KILLS = int(os.environ.get("SWEEP_RACE_KILLS", "1"))
 """Of each number of workers."""
 
 HALVED = """
@@ -102,10 +100,10 @@ def test_a_halved_search_spends_its_seeds_on_the_best(lab, capsys) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_halved_search_that_is_killed_ends_as_one_left_alone(new_lab) -> None:
-    """Under no worker, one and three, killed again and again: the same trials, runs and epochs."""
+    """Under one worker and three (none, too, in `make stress`), killed again and again: the same trials, runs and epochs."""
     alone = new_lab()
     assert alone.run("start", alone.spec(HALVED), "--workers", "0") == 0
-    for workers in ("0", "1", "3"):
+    for workers in KILLED_UNDER:
         kills = 0
         while kills < KILLS:
             other = new_lab()

@@ -19,7 +19,8 @@ from depth_loss_sweep.session import Session
 from depth_loss_sweep.spec_file import load_spec, parse_spec, stored_spec
 from depth_loss_sweep.study import start
 
-KILLS = int(os.environ.get("SWEEP_RACE_KILLS", "1"))
+from .conftest import KILLED_UNDER, KILLS
+
 """Of each number of workers."""
 
 RACE = """
@@ -143,11 +144,11 @@ class EachLine(ProgressDisplay):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_race_that_is_killed_ends_as_one_left_alone(new_lab) -> None:
-    """SIGKILL again and again, under no worker, one and three: trials, runs, epochs and the answer are the same."""
+    """SIGKILL again and again, under one worker and three: trials, runs, epochs and the answer are the same."""
     alone = new_lab()
     begun(alone, "0")
     assert alone.run("resume", "line", "--workers", "0") == 0
-    for workers in ("0", "1", "3"):
+    for workers in KILLED_UNDER:
         kills = 0
         while kills < KILLS:  # a busy machine trains more between two kills, so that one race may have room for fewer
             other = new_lab()
