@@ -165,15 +165,21 @@ def conditions(evidence: Evidence) -> tuple[Compared, ...]:
 
 # What else there is to say
 
+OTHER_DOSES = {
+    "Eq. 9, bounded head": ("edge-instability-bounded",),
+    "Eq. 4, linear head": ("edge-instability-smoothness",),
+    "Eq. 4, bounded head": ("edge-instability-smoothness-bounded",),
+}
+"""The dose of H4 in forms that decide nothing: with the edge term of Eq. 4, which Eq. 6 does not use; under a head that stays in range."""
+OWN_LINE = "Eq. 12's own line"
+
 
 def outcomes(evidence: Evidence) -> tuple[str, ...]:
     """H4: how runs ended, form by form; a run may look no better than the mean map without having broken as the rule has it."""
     forms = {
         "Eq. 9, linear head": ("edge-instability", "edge-instability-middle"),
-        "Eq. 9, bounded head": ("edge-instability-bounded",),
-        "Eq. 4, linear head": ("edge-instability-smoothness",),
-        "Eq. 4, bounded head": ("edge-instability-smoothness-bounded",),
-        "Eq. 12's own line": ("eq-12", "eq-12-again"),
+        **OTHER_DOSES,
+        OWN_LINE: ("eq-12", "eq-12-again"),
     }
     return tuple(filter(None, (_ends(evidence, words, keys) for words, keys in forms.items())))
 
@@ -258,26 +264,35 @@ def more_ssim_beside(split: str) -> Callable[[Evidence], tuple[Beside, ...]]:
     )
 
 
-def own_line_beside(evidence: Evidence) -> tuple[Beside, ...]:
-    """H4 on Eq. 12 itself, where the paper saw it: do seeds break beyond .5, and more often than below?"""
+def doses_beside(evidence: Evidence) -> tuple[Beside, ...]:
+    """H4's other forms along the same dose, and Eq. 12 itself, where the paper saw it."""
+    rows = []
+    for words, keys in OTHER_DOSES.items():
+        found = evidence.breaks(dict.fromkeys(keys, x.FIGURE))
+        if found is not None and set(x.CALM) <= {*found.places}:
+            more, onset, _ = dose.instability(found, x.BROKEN_BEYOND, x.ONSET_WITHIN, x.CALM).parts
+            rows.append(Beside(f"{words}: odds ratio to break above .5 against below", more, "odds"))
+            rows.append(Beside(f"{words}: edge weight from which on 10 % of seeds break", onset, "weight"))
+    return (*rows, *_own_line(evidence))
+
+
+def _own_line(evidence: Evidence) -> list[Beside]:
+    """Under all seeds of Eq. 12, those that choose a weight and those that judge it."""
     again = evidence.analyses.get("eq-12-again")
     others = sorted({s.seed for t in again.trials for s in t.seeds} - {*x.CHOOSING}) if again else []
     found = evidence.breaks({"eq-12": x.CHOOSING, "eq-12-again": others})
     if found is None:
-        return ()
+        return []
     beyond = found.table[:, np.array(found.places) > x.BROKEN_BEYOND]
     known = np.isfinite(beyond).any(axis=1)
     hits, seeds = int((beyond[known] == 1).any(axis=1).sum()), int(known.sum())
     share = Test(1.0, 1.0, hits / seeds, lambda level: proportion_interval(hits, seeds, 1 - level), seeds)
-    rows = [
-        Beside(
-            "Eq. 12's own line: share of seeds with a run that breaks at an edge weight above .5", share, "probability"
-        )
-    ]
+    words = f"{OWN_LINE}: share of seeds with a run that breaks at an edge weight above .5"
+    rows = [Beside(words, share, "probability")]
     if np.nansum(found.table):
-        words = "Eq. 12's own line: odds ratio to break above .5 against below"
+        words = f"{OWN_LINE}: odds ratio to break above .5 against below"
         rows.append(Beside(words, dose.exceeds(found, x.BROKEN_BEYOND), "odds"))
-    return tuple(rows)
+    return rows
 
 
 def table_2_beside(evidence: Evidence) -> tuple[Beside, ...]:

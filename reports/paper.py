@@ -129,7 +129,7 @@ CLAIMS: Mapping[str, Claim] = {
             ),
             x.doses,
             x.instability,
-            compared.own_line_beside,
+            compared.doses_beside,
             notes=compared.outcomes,
         ),
         Claim(

@@ -211,7 +211,13 @@ def test_eq_12_itself_is_looked_at_for_breaks(groups):
     runs, trials = record.runs.copy(), record.trials.set_index("number")["weight_edge"]
     runs.loc[(runs["trial"].map(trials) > 0.8) & (runs["seed"] < 3), "outcome"] = "flat"
     broke = told(groups["effects"] | {"eq-12": dataclasses.replace(record, runs=runs)})["H4"]
-    share, odds = broke.beside[:2]
+    share, odds = (row for row in broke.beside if "Eq. 12" in row.words)
+    forms = {row.words: row for row in broke.beside}
+    onset = forms["Eq. 4, linear head: edge weight from which on 10 % of seeds break"]
+    assert (
+        0.45 < onset.estimate.effect < 0.6
+        and forms["Eq. 4, linear head: odds ratio to break above .5 against below"].estimate.low > 1
+    )
     assert share.estimate.effect == pytest.approx(3 / 20) and "odds ratio" in odds.words and odds.estimate.effect > 1
 
 
