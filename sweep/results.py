@@ -12,6 +12,7 @@ from depth_loss_sweep.costs import confirming_costs, finding_costs, run_spans
 from depth_loss_sweep.data.cache import cache_folder, open_cache
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.settings import DataSummary
+from depth_loss_sweep.environments import BITS, several
 from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.instability import BREAK, RULES, break_of
 from depth_loss_sweep.measures import OUTCOMES, PREDICTORS, measures
@@ -84,7 +85,7 @@ def study_numbers(store: Store, name: str, has_terms: bool = False) -> StudyReco
         outcomes=OUTCOMES,
         rules=RULES,
         predictors=PREDICTORS,
-        notes=_notes(row, spec, trials, runs),
+        notes=_notes(row, spec, trials, runs, several(store, name)),
         pictures=picture_values(store, spec),
         images=_term_images(store, spec) if has_terms else {},
         looks=row["looks"] or 1,
@@ -208,17 +209,19 @@ def kept_images(
     return {"val": images}
 
 
-def _notes(row: Mapping[str, Any], spec: StudySpec, trials: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:
+def _notes(
+    row: Mapping[str, Any], spec: StudySpec, trials: pd.DataFrame, runs: pd.DataFrame, environments: str | None
+) -> tuple[str, ...]:
     notes = []
     told = int((trials["state"] != "running").sum()) if len(trials) else 0
     if told < spec.trial_count:
         notes.append(
             f"Unfinished: {told} of {counted(spec.trial_count, 'trial')} done. Go on with: sweep resume {row['name']}"
         )
-    if runs["mixed"].fillna(False).astype(bool).any():
-        notes.append(
-            "Some runs were trained or continued on another machine or with other versions; their numbers may differ in the last bits."
-        )
+    if environments:
+        notes.append(environments)
+    elif runs["mixed"].fillna(False).astype(bool).any():
+        notes.append(f"Some runs were trained or continued on another machine or with other versions; {BITS}.")
     origins = sorted({str(origin) for origin in runs["origin"].dropna()})
     if origins:
         copied = counted(int(runs["origin"].notna().sum()), "run", "was", "were")

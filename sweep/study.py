@@ -19,6 +19,7 @@ from depth_loss_sweep.coordinator import Coordinator
 from depth_loss_sweep.data.prepare import Prepared, open_prepared, prepare_training, sparse, without_depth
 from depth_loss_sweep.data.settings import DataSettings, DataSummary
 from depth_loss_sweep.dry_run import require_sound
+from depth_loss_sweep.environments import moved
 from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.forecast import foresee, is_large, require_room
 from depth_loss_sweep.growth import (
@@ -34,6 +35,7 @@ from depth_loss_sweep.growth import (
 from depth_loss_sweep.model.baselines import evaluate_baselines
 from depth_loss_sweep.model.identity import run_identity, run_key
 from depth_loss_sweep.model.runtime import Machine, Runtime, environment_key, resolve_runtime
+from depth_loss_sweep.model.settings import RunSettings
 from depth_loss_sweep.networks import require_networks, settled, settled_overrides, try_networks
 from depth_loss_sweep.objectives import StudyObjective
 from depth_loss_sweep.paths import expanded
@@ -85,9 +87,7 @@ class Planner:
         planned = []
         for settings in runs:
             identity = run_identity(settings, self.runtime, prepared.identity)
-            environment = json.dumps(
-                environment_key(self.runtime, settings.train, machine, settings.model, settings.code), sort_keys=True
-            )
+            environment = _environment(self.runtime, settings, machine)
             key = run_key(identity, environment, settings.train.epochs)
             planned.append((settings, NewRun(key, identity, environment, settings.model_dump_json(), settings.seed)))
         return TrialPlan(prepared.settings, prepared.dataset.fingerprint, tuple(planned))
@@ -193,7 +193,7 @@ def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session, gro
         "grown_hash": grown_hash(spec),
         "version": __version__,
         "command": session.command,
-        "environment": json.dumps(_environment(runtime, spec, machine)),
+        "environment": json.dumps(_system() | json.loads(_environment(runtime, spec, machine)) | asdict(runtime)),
         "runtime": json.dumps(asdict(runtime)),
         "data": data,
         "baselines": json.dumps(baselines),
@@ -235,13 +235,17 @@ def _grow(spec: StudySpec, overrides: Mapping[str, Any], row: Mapping[str, Any],
     session.display.note(f"study {spec.name} grows: what is done is kept, only what is missing is trained")
 
 
-def _environment(runtime: Runtime, spec: StudySpec, machine: Machine) -> dict[str, Any]:
+def _environment(runtime: Runtime, of: StudySpec | RunSettings, machine: Machine) -> str:
+    """The key of where something is trained, as a run's row has it."""
+    code = [*map(str, of.code)]
+    return json.dumps(environment_key(runtime, of.train, machine, of.model, code), sort_keys=True)
+
+
+def _system() -> dict[str, str]:
     packages = {
         name: installed(name) for name in ("torch", "optuna", "numpy", "sqlalchemy", "opencv-python") if _has(name)
     }
-    system = {"python": platform.python_version(), "platform": platform.platform(), **packages}
-    key = environment_key(runtime, spec.train, machine, spec.model, [*map(str, spec.code)])
-    return {**system, **key, **asdict(runtime)}
+    return {"python": platform.python_version(), "platform": platform.platform(), **packages}
 
 
 def _has(name: str) -> bool:
@@ -284,6 +288,8 @@ def conduct(spec: StudySpec, row: Mapping[str, Any], session: Session) -> Sessio
         coordinator.restore()
         if coordinator.told < spec.trial_count:  # where all is done, a kill from here on leaves the study finished
             store.update_study(spec.name, state="running")
+            if note := moved(store, spec.name, lambda: _environment(runtime, spec, session.machine(runtime.device))):
+                show.note(note)
         for line in foresee(coordinator, prepared, workers).lines():
             show.note(line)
         finished = coordinator.drive()

@@ -96,6 +96,8 @@ def _status_text(study: Mapping[str, Any]) -> str:
         lines.append(f"            {study['confirmed']}")
     if study["front_headline"]:
         lines.append(f"            {study['front_headline']}")
+    if study["environments"]:
+        lines.append(f"  note      {study['environments']}")
     if study["cost"]["said"]:
         lines.append(f"  cost      {study['cost']['said']}")
     lines += _listed("diverged", study["diverged"], _break_text, study["outcomes"].get("non_finite", 0))

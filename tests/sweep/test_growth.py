@@ -3,10 +3,13 @@
 import json
 
 import pytest
+import torch
 
 from depth_loss_sweep import study
 from depth_loss_sweep.model import runtime
+from depth_loss_sweep.results import study_numbers
 from depth_loss_sweep.spec_file import stored_spec
+from depth_loss_sweep.status import status
 
 from .conftest import Lab
 from .test_confirmation import QUICK as CONFIRMABLE
@@ -40,7 +43,7 @@ def fail(lab: Lab) -> None:
 
 @pytest.mark.parametrize("change", ["failure", "seed", "weight"])
 def test_on_another_machine_only_what_is_missing_is_trained(lab, monkeypatch, capsys, change: str) -> None:
-    """A failure tried again, or a study grown: what it has finished is kept and marked; a study of its own shares none of that."""
+    """A failure tried again, or a study grown: what it has finished is kept and marked, once; a study of its own shares none of that."""
     assert lab.run("start", lab.spec(**QUICK), "--workers", "0") == 0
     before = trained(lab)
     elsewhere(monkeypatch)
@@ -50,13 +53,21 @@ def test_on_another_machine_only_what_is_missing_is_trained(lab, monkeypatch, ca
     capsys.readouterr()
     assert lab.run("start", lab.spec(**QUICK | larger), "--workers", "0") == 0
     missing = {"failure": 1, "seed": 2, "weight": 2}[change]
-    assert f"; {missing} to train" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"; {missing} to train" in said and "note: study line goes on in " in said
+    assert said.count("torch another") == 1 and f"torch {torch.__version__}" in said
     after = trained(lab)
     assert len(after) == (4 if change == "failure" else 6)
     assert {*before.values()} - {*after.values()} == ({before[0, 0]} if change == "failure" else set())
     assert len({*after.values()} - {*before.values()}) == missing
     assert all(row["mixed"] for row in lab.store.runs("line") if row["run"] in {run for run, *_ in before.values()})
+    told = f"Trained in 2 environments ({len(after) - missing} runs in "
+    assert [note.partition(told)[1] for note in study_numbers(lab.store, "line").notes if "may differ" in note] == [
+        told
+    ]
+    assert lab.run("status", "line") == 0 and told in capsys.readouterr().out
     assert lab.run("start", lab.spec(**QUICK), "--name", "other", "--workers", "0") == 0
+    assert "note: study" not in capsys.readouterr().err and status(lab.store, lab.home, "other")["environments"] is None
     kept = {run for run, *_ in before.values()}
     assert not kept & {row["run"] for row in lab.store.runs("other")}
 
