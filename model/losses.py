@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from depth_loss_sweep.model.errors import ModelError
 from depth_loss_sweep.model.names import ALL_TERMS, WEIGHTINGS, terms_with
-from depth_loss_sweep.model.own import term_values
+from depth_loss_sweep.model.own import called, term_values
 from depth_loss_sweep.model.settings import EdgeForm, LossSettings, SILogForm
 from depth_loss_sweep.model.weighting import Weighting
 
@@ -94,6 +94,20 @@ def smoothness_loss(pred: Tensor, image: Tensor) -> Tensor:
     The paper sums over pixels; this averages, so that the value doesn't grow with the picture. It knows no mask.
     """
     return smoothness_per_image(pred, image).mean()
+
+
+def own_loss(
+    term: Callable[..., Tensor],
+    pred: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    image: Tensor | None = None,
+    /,
+    **options: Any,
+) -> Tensor:
+    """A term of your own, (B,) with NaN where an image has nothing to compute, as it is trained: those images count neither here
+    nor in the gradient. Scalar."""
+    return PerImage(*called(term, getattr(term, "__name__", "the term"), (pred, target, mask, image), options)).mean()
 
 
 def l1_per_image(pred: Tensor, target: Tensor, mask: Tensor) -> PerImage:

@@ -5,6 +5,7 @@ image, (B,), NaN where an image has nothing to compute it on. A network's `build
 module from pictures to one raw channel, (B, 1, H, W).
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,12 +17,20 @@ from depth_loss_sweep.usercode import load, shown
 
 
 def term_values(own: OwnTerm, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-    """A term's values, and which images count, (B,) both; its gradient is 0 in the others, whatever NaN's may be."""
+    """A term's values, and which images count, (B,) both."""
+    return called(load(own.function), shown(own.function), (pred, target, mask, image), own.options)
+
+
+def called(
+    term: Callable[..., Any], name: str, maps: tuple[Tensor, Tensor, Tensor, Tensor | None], options: Mapping[str, Any]
+) -> tuple[Tensor, Tensor]:
+    """The same of any function. Its gradient is 0 where an image doesn't count, whatever NaN's may be."""
+    pred, target, mask, image = maps
     seen, counted = pred.float(), list[Tensor]()
     if seen.requires_grad:
         seen = seen.view_as(seen)
         seen.register_hook(lambda gradient: torch.where(counted[-1].view(-1, 1, 1, 1), gradient, 0.0))
-    value = _values(own, load(own.function)(seen, target, mask, image, **own.options), pred)
+    value = _values(name, term(seen, target, mask, image, **options), pred)
     # NaN of a prediction that is not finite is no "nothing to compute": training has to notice.
     counted.append(~value.isnan() | _is_broken(pred, mask))
     return value, counted[-1]
@@ -29,7 +38,7 @@ def term_values(own: OwnTerm, pred: Tensor, target: Tensor, mask: Tensor, image:
 
 def metric_values(own: OwnMetric, pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """A metric's values, (B,): NaN where there is nothing to compute, the worst infinity where the prediction isn't finite."""
-    value = _values(own, load(own.function)(pred.float(), target, mask, **own.options), pred)
+    value = _values(shown(own.function), load(own.function)(pred.float(), target, mask, **own.options), pred)
     worst = -torch.inf if own.better == "higher" else torch.inf
     return torch.where(_is_broken(pred, mask), worst, value)
 
@@ -39,9 +48,9 @@ def _is_broken(pred: Tensor, mask: Tensor) -> Tensor:
     return (mask & ~pred.isfinite()).flatten(1).any(dim=1)
 
 
-def _values(own: OwnTerm | OwnMetric, value: Any, pred: Tensor) -> Tensor:
+def _values(name: str, value: Any, pred: Tensor) -> Tensor:
     if not isinstance(value, Tensor) or value.shape != pred.shape[:1]:
-        raise CodeError(f"{shown(own.function)} returns {returned(value)}: expected a value an image, ({len(pred)},)")
+        raise CodeError(f"{name} returns {returned(value)}: expected a value an image, ({len(pred)},)")
     return value.float()
 
 

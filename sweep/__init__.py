@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from depth_loss_sweep.api import Study, grid
-    from depth_loss_sweep.model.losses import CombinedLoss
+    from depth_loss_sweep.model.losses import CombinedLoss, own_loss
     from depth_loss_sweep.model.metrics import depth_metrics
     from depth_loss_sweep.objective import Objective
     from depth_loss_sweep.results import study_figures
@@ -26,6 +26,7 @@ __all__ = [
     "depth_metrics",
     "grid",
     "load_spec",
+    "own_loss",
     "study_figures",
 ]
 
@@ -39,6 +40,7 @@ _OFFERED = {
     "depth_metrics": "depth_loss_sweep.model.metrics",
     "grid": "depth_loss_sweep.api",
     "load_spec": "depth_loss_sweep.spec_file",
+    "own_loss": "depth_loss_sweep.model.losses",
     "study_figures": "depth_loss_sweep.results",
 }
 

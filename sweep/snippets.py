@@ -8,15 +8,12 @@ from depth_loss_sweep.store import Store
 from depth_loss_sweep.usercode import Reference
 
 TEXT = '''# {about}
-from depth_loss_sweep import CombinedLoss
 {imports}
-loss = CombinedLoss({weights}, {options})
 
-
+{loss}
 def training_loss(depth, target, mask, image):
     """The total: depth and target are metres (B, 1, H, W), mask is true where target holds, image is (B, 3, H, W) in [0, 1]."""
-    total, _terms = loss(depth, target, mask, image)
-    return total{own}
+    return {total}
 '''
 
 
@@ -34,10 +31,6 @@ def loss_snippet(store: Store, name: str, trial: int) -> str:
     tables = {term: table for term, table in settings.loss.own.items() if term in given}
     own = {term: table for term, table in tables.items() if table.built_in is None}
     weights = {term: weight for term, weight in given.items() if term not in own}
-    if not weights:
-        raise StudyError(
-            f"the loss of trial {trial} of {name!r} is made of your own terms alone: call them as they are"
-        )
     defaults = LossSettings()
     options = {"data_range": settings.ssim_data_range} | {
         key: value
@@ -48,18 +41,26 @@ def loss_snippet(store: Store, name: str, trial: int) -> str:
         options["own"] = {
             term: table.model_dump(mode="json", include={"function", "options"}) for term, table in renamed.items()
         }
-    calls, imports = [], []
+    loss, total, imports = "", [], []
+    if weights:
+        shown = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        loss, total = f"loss = CombinedLoss({weights}, {shown})\n\n", ["loss(depth, target, mask, image)[0]"]
     for term, made in own.items():
         reference = Reference.parse(made.function)
         assert reference is not None
-        module = reference.module.rpartition("/")[2].removesuffix(".py")
-        imports.append(f"from {module} import {reference.name}{f' as {term}' * (term != reference.name)}")
+        imports.append(f"from {_module(reference)} import {reference.name}{f' as {term}' * (term != reference.name)}")
         options_of_own = "".join(f", {key}={value!r}" for key, value in made.options.items())
-        calls.append(f" + {given[term]!r} * {term}(depth, target, mask, image{options_of_own}).nanmean()")
+        total.append(f"{given[term]!r} * own_loss({term}, depth, target, mask, image{options_of_own})")
+    ours = ", ".join(["CombinedLoss"] * bool(weights) + ["own_loss"] * bool(own))
     return TEXT.format(
         about=f"trial {trial} of the study {name}: {spec_recipe(given, asked[trial]['params'])}",
-        imports="".join(f"{line}\n" for line in imports),
-        weights=weights,
-        options=", ".join(f"{key}={value!r}" for key, value in options.items()),
-        own="".join(calls),
+        imports="\n".join([f"from depth_loss_sweep import {ours}", *imports]),
+        loss=loss,
+        total=" + ".join(total),
     )
+
+
+def _module(reference: Reference) -> str:
+    """What it is imported by: a file of a package by that package's path."""
+    path = reference.module.removesuffix("/__init__.py").removesuffix(".py")
+    return path.replace("/", ".") if reference.is_file else reference.module

@@ -16,6 +16,7 @@ from depth_loss_sweep.cli import run
 from depth_loss_sweep.errors import OutputError, SpecError, StorageError, StudyError
 from depth_loss_sweep.model.predict import load_model
 from depth_loss_sweep.session import Record
+from depth_loss_sweep.snippets import loss_snippet
 from tests.sweep.conftest import Lab
 
 LINE = {
@@ -198,6 +199,37 @@ def test_the_printed_loss_runs_in_a_plain_training_loop(lab, study, capsys) -> N
         losses.append(loss.item())
     assert losses[0] == expected.item() and losses[-1] < 0.8 * losses[0]
     assert "berhu_share=0.3" in text and study.best.python.startswith("# trial ")
+
+
+def test_the_printed_loss_has_your_own_terms_as_they_are_trained(lab, tmp_path, monkeypatch) -> None:
+    """By their package's path, alone or beside others: where an image has no depth it counts neither in value nor gradient."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "__init__.py").touch()
+    (tmp_path / "mine" / "scale.py").write_text("SCALE = 2.0")
+    (tmp_path / "mine" / "losses.py").write_text(
+        "from .scale import SCALE\n"
+        "def scaled(pred, target, mask, image, by=1.0):\n"
+        "    error = (pred - target).abs() * mask * SCALE * by\n"
+        "    return error.flatten(1).sum(1) / mask.flatten(1).sum(1)\n"
+    )
+    table = {"function": str(tmp_path / "mine" / "losses.py") + ":scaled", "options": {"by": 0.5}}
+    given = {"weights": {"scaled": 0.7, "berhu": "w"}, "terms": {"scaled": table}, "search": {"w": [0.0, 0.3]}}
+    train = {**LINE["train"], "epochs": 1}
+    study = dls.Study("own", home=lab.home.root, **{**LINE, **given, "train": train, "seeds": 1}).run(workers=0)
+    monkeypatch.syspath_prepend(tmp_path)
+    image, target = torch.rand(3, 3, 16, 16), torch.rand(3, 1, 16, 16) * 4 + 1
+    some = (target > 1.2) & (torch.arange(3) > 0).view(3, 1, 1, 1)
+    for trial, mask in ((0, some), (0, torch.zeros_like(some)), (1, some)):
+        names: dict = {}
+        exec(loss_snippet(lab.store, "own", trial), names)
+        found, expected = (torch.full_like(target, 2.0, requires_grad=True) for _ in range(2))
+        losses = (
+            names["training_loss"](found, target, mask, image),
+            _loss_of(study, trial)(expected, target, mask, image)[0],
+        )
+        [loss.backward() for loss in losses]
+        assert losses[0].item() == pytest.approx(losses[1].item()) and torch.allclose(found.grad, expected.grad)
+        assert losses[0].isfinite() and (found.grad != 0).any() == mask.any()
 
 
 def _loss_of(study: dls.Study, trial: int) -> dls.CombinedLoss:
