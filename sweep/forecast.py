@@ -48,7 +48,7 @@ class Forecast:
     @cached_property
     def checkpoints(self) -> list[int]:
         """The size of a run's checkpoint, of each kind of network that is swept."""
-        return [_checkpoint_bytes(self.spec, parts, self.val_images, self.home) for parts in variants(self.spec)]
+        return _checkpoints(self.spec, self.val_images, self.home)
 
     def disk_bytes(self, keep: str) -> float:
         """About how much more there will be on the disk at most, with so much of finished runs kept."""
@@ -134,7 +134,7 @@ def most_candidates(spec: StudySpec) -> int:
 
 def require_room(spec: StudySpec, home: Home) -> None:
     """Raise `StorageError` where not even one run fits on the disk."""
-    one = max(_checkpoint_bytes(spec, parts, 0, home) for parts in variants(spec))
+    one = max(_checkpoints(spec, 0, home))
     needed, free = min(IN_FLIGHT, spec.train.epochs) * one, free_bytes(home)
     if free < needed:
         raise StorageError(
@@ -143,11 +143,15 @@ def require_room(spec: StudySpec, home: Home) -> None:
         )
 
 
-def _checkpoint_bytes(spec: StudySpec, parts: Mapping[str, Any], val_images: int, home: Home) -> int:
-    """Of one kind of network; one of the user's own is as large as its dry run found it, at the study's own size of pictures."""
-    model = parts["model"]
-    own = own_arrays(model, spec.data.image_size, home.known) if model.is_own else NONE
-    return checkpoint_bytes(model, parts["train"].epochs, val_images, own)
+def _checkpoints(spec: StudySpec, val_images: int, home: Home) -> list[int]:
+    """The size of each kind of network's; one of the user's own is as large as its dry run found it, at the first size of pictures."""
+    kinds = variants(spec)
+    size = kinds[0]["data"].image_size
+    models = [(parts["model"], parts["train"].epochs) for parts in kinds]
+    own = [own_arrays(model, size, home.known) if model.is_own else NONE for model, _ in models]
+    return [
+        checkpoint_bytes(model, epochs, val_images, each) for (model, epochs), each in zip(models, own, strict=True)
+    ]
 
 
 def free_bytes(home: Home) -> float:

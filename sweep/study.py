@@ -162,10 +162,15 @@ def examine(spec: StudySpec, session: Session) -> Prepared:
         if text:
             session.display.note(f"note: {text}")
     if spec.code:
-        session.note_once("your own code is tried on two pictures first")
-        runtime = resolve_runtime(device, spec.train, session.machine(device), is_large(spec))
-        require_sound(spec, prepared, runtime, session.home, session.keep_alive)
+        _try_code(spec, prepared, resolve_runtime(device, spec.train, session.machine(device), is_large(spec)), session)
     return prepared
+
+
+def _try_code(spec: StudySpec, prepared: Prepared, runtime: Runtime, session: Session) -> None:
+    """Try the user's own code on two of the pictures that it is swept with; raises what is wrong, in one line."""
+    session.note_once("your own code is tried on two pictures first")
+    known = Planner(spec, session, runtime, {spec.data: prepared}).prepared
+    require_sound(spec, known, runtime, session.home, session.keep_alive)
 
 
 def _create(spec: StudySpec, overrides: Mapping[str, Any], session: Session, group: str | None) -> dict[str, Any]:
@@ -231,6 +236,8 @@ def _grow(spec: StudySpec, overrides: Mapping[str, Any], row: Mapping[str, Any],
     resolve_runtime(device, spec.train, session.machine(device))
     prepared = prepare_training(spec.data, session.home.cache, session.show_preparing)
     _check_data(prepared, spec.name, store.decoded(row, "data", DataSummary))
+    if spec.code:
+        _try_code(spec, prepared, store.decoded(row, "runtime", Runtime), session)
     grow(spec, stored, overrides, store)
     session.display.note(f"study {spec.name} grows: what is done is kept, only what is missing is trained")
 

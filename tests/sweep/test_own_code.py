@@ -361,6 +361,34 @@ def test_a_fault_is_named_before_the_study_exists(
     assert not lab.store.studies()
 
 
+@pytest.mark.slow
+def test_each_network_option_and_size_that_is_swept_is_tried(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not the first of all combinations: each once, before the study exists, and again before it grows by another."""
+    net = "def {0}(*, depth_range, image_size, dropout=0.1):\n    assert {1}, '{0} fails'\n    return Net(4, dropout)\n"
+    kinds = {"sound": "True", "small": "image_size[0] < 24", "dry": "dropout < 0.5", "broken": "False"}
+    made = "".join(net.format(name, condition) for name, condition in kinds.items())
+    for name, text in FILES.items():
+        (lab.folder / name).write_text(text + made * (name == "nets.py"))
+    swept = {
+        "terms.berhu.options.share": [0.1, 0.3],
+        "model.options.dropout": [0.0, 0.6],
+        "data.image_size": [16, 24],
+    }
+
+    def start(*networks: str, **more: list) -> tuple[int, str]:
+        given = {"w": [0.5], "model.network": [f"{lab.folder}/nets.py:{name}" for name in networks], **more}
+        asked = [f"--set=search.{key}={json.dumps(value)}" for key, value in given.items()]
+        few = ["--set=train.epochs=1", "--seeds", "1", "--workers", "0", *asked]
+        return lab.run("start", str(lab.folder / "spec.toml"), *few), capsys.readouterr().err.splitlines()[-1]
+
+    code, error = start(*kinds, **swept)
+    assert code == 2 and all(f"{name} fails" in error for name in ("dry", "small", "broken")), error
+    assert "sound" not in error and not lab.store.studies()
+    assert start("sound")[0] == 0
+    code, error = start("sound", "broken")
+    assert code == 2 and "broken fails" in error and len(lab.store.trials("mine")) == 1
+
+
 def test_the_dry_run_leaves_nothing_that_training_takes_up(new_lab: Callable[[], Lab]) -> None:
     """Where the pictures are met for the first time, a metric of one's own changes no number of the study."""
     found = []
