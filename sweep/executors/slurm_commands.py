@@ -78,6 +78,23 @@ def _environment() -> dict[str, str]:
     return dict(known)
 
 
+def _answer(command: Sequence[str], given: str = "") -> "subprocess.CompletedProcess[str]":
+    """What a command of Slurm's says; raises SlurmAwayError where it doesn't answer, or was ended before it could.
+
+    In a session of its own: Ctrl-C reaches all that is in ours, and whether a job was taken would then not be known.
+    """
+    try:
+        done = subprocess.run(
+            command, input=given, capture_output=True, text=True, errors="replace", timeout=COMMAND_S, env=_environment(),
+            check=False, start_new_session=True,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise SlurmAwayError(f"{command[0]} does not answer") from None
+    if done.returncode < 0:
+        raise SlurmAwayError(f"{command[0]} was ended by signal {-done.returncode}")
+    return done
+
+
 def submit_job(program: Sequence[str], setup: str, options: Sequence[str], avoid: Sequence[str] = ()) -> str:
     """Have a program run by Slurm, after the lines of a shell in `setup`; the job's number.
 
@@ -94,13 +111,7 @@ def submit_job(program: Sequence[str], setup: str, options: Sequence[str], avoid
         "--export=ALL",  # of what we let sbatch know; a list of names would have Slurm log in as well
     ]
     script = f"#!/bin/sh\n{setup}\nexec {shlex.join(program)}\n"
-    try:
-        done = subprocess.run(
-            [*command, *options, *excluded],
-            input=script, capture_output=True, text=True, timeout=COMMAND_S, env=_environment(), check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise SlurmAwayError("sbatch does not answer") from None
+    done = _answer([*command, *options, *excluded], script)
     if done.returncode == 0:
         return done.stdout.strip().partition(";")[0]
     said = " ".join(line.removeprefix("sbatch: ").removeprefix("error: ") for line in done.stderr.splitlines())
@@ -151,13 +162,7 @@ def names_of(comments: Sequence[str]) -> list[str]:
     if shutil.which("squeue") is None:
         return []
     command = ["squeue", "--me", "--noheader", "--format=%j|%k"]
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=COMMAND_S, env=_environment(), check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise SlurmAwayError("squeue does not answer") from None
+    done = _answer(command)
     if done.returncode:
         raise SlurmAwayError(" ".join(done.stderr.split()) or "squeue fails without a word")
     known = (line.rpartition("|") for line in done.stdout.splitlines())
@@ -172,11 +177,8 @@ def literal(path: Path) -> str:
 def cancel_jobs(jobs: Sequence[str]) -> None:
     """Ask Slurm to end jobs; where it does not answer, nothing happens."""
     if jobs:
-        with suppress(subprocess.TimeoutExpired):
-            subprocess.run(
-                ["scancel", *jobs],
-                stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_S, env=_environment(), check=False,
-            )  # fmt: skip
+        with suppress(SlurmAwayError):
+            _answer(["scancel", *jobs])
 
 
 @dataclass(frozen=True)
@@ -217,8 +219,9 @@ class Queue:
         self._asked, self._answer = time.monotonic(), tempfile.TemporaryFile()  # noqa: SIM115  it outlives this call
         command = ["squeue", "--me", "--noheader", "--states=all", "--format=%i|%T|%N|%r|%k"]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._answer, stderr=subprocess.DEVNULL, env=_environment()
-        )
+            command, stdin=subprocess.DEVNULL, stdout=self._answer, stderr=subprocess.DEVNULL, env=_environment(),
+            start_new_session=True,
+        )  # fmt: skip
 
     def _take_in(self) -> None:
         assert self._process is not None and self._answer is not None

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depth_loss_sweep.errors import SweepError
+from depth_loss_sweep.errors import SlurmAwayError, SweepError
 from depth_loss_sweep.executors import RunRequest, make_executor
 from depth_loss_sweep.executors.job import decoded, encoded
-from depth_loss_sweep.executors.slurm_commands import seconds_of
+from depth_loss_sweep.executors.slurm_commands import names_of, seconds_of, submit_job
 from depth_loss_sweep.paths import Home
 from tests.sweep.clusters import SECRET, holders_of, hurry, slow_spec
 from tests.sweep.conftest import Lab
@@ -52,6 +52,21 @@ def begun(cluster: Cluster, lab: Lab) -> dict[str, str]:
         if now > max(before, default=0) and '"preempted"' not in said[-1]:
             found[run] = job
     return found
+
+
+def test_ctrl_c_reaches_no_command_of_slurms(tmp_path, monkeypatch) -> None:
+    """Each is asked in a session of its own; one that is ended all the same has not answered, and is no refusal."""
+    for command in ("sbatch", "squeue"):
+        (tmp_path / command).write_text("#!/bin/sh\nps -o sid= -p $$ | tr -d ' '\n")
+        (tmp_path / command).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    sessions = {submit_job(["true"], "", []), submit_job(["true"], "", [])}
+    assert len(sessions) == 2 and str(os.getsid(0)) not in sessions
+    for command in ("sbatch", "squeue"):
+        (tmp_path / command).write_text("#!/bin/sh\nkill -INT $$\nsleep 9\n")
+    for ask in (lambda: submit_job(["true"], "", []), lambda: names_of([])):
+        with pytest.raises(SlurmAwayError, match="was ended by signal 2"):
+            ask()
 
 
 @pytest.mark.slow
