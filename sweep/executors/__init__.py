@@ -236,6 +236,10 @@ def make_executor(
         )
     if name == "local" and workers == AUTO:
         taken["packs"] = True
+    if name == "ray":
+        taken["workers"] = fixed(
+            workers
+        )  # asked what machine it is before it is opened, it waits only where they were asked for
     kind: type[Executor] = EXECUTORS["inline" if name == "local" and workers == 0 else name].load()
     return kind(home=home, **taken)  # type: ignore[call-arg]
 

@@ -72,6 +72,7 @@ class RayExecutor:
         gpus: float | None = None,
         memory: str | None = None,
         accelerator: str | None = None,
+        workers: int | None = None,
     ) -> None:
         self.ray, self.where, self.is_ours = connect(address)
         self.cluster = Cluster(self.ray, home.ray)
@@ -79,7 +80,7 @@ class RayExecutor:
         self.fixed = {"CPU": cpus, "memory": memory_bytes(memory) if memory else 0.0}
         if accelerator:
             self.fixed[f"accelerator_type:{accelerator}"] = 0.001  # as Ray itself asks for one
-        self.wanted: int | None = None
+        self.wanted = workers
         self.slots: list[_Slot] = []
         self.queue: list[RunRequest] = []
         """Runs that no slot has yet."""
@@ -97,11 +98,6 @@ class RayExecutor:
 
         self.wanted = workers
         self._look_round(device, on_wait)
-        if not self.size:
-            raise StudyError(
-                f"no node of Ray's cluster has what a worker is to have ({said(self.need)}): choose otherwise with --option, or, where "
-                f"the cluster grows as it is asked, say how many with --workers"
-            )
         return self.size
 
     def describe(self) -> str:
@@ -193,7 +189,7 @@ class RayExecutor:
     # Nodes and slots
 
     def _look_round(self, device: str, on_wait: Callable[[str], None]) -> None:
-        """Look at the cluster's nodes, and settle what a worker takes up."""
+        """Look at the cluster's nodes, and settle what a worker takes up; `StudyError` where none of them has it."""
         self.cluster.refresh(now=True)
         while self.cluster.is_looking:
             self.cluster.wait(TICK_S)
@@ -206,6 +202,11 @@ class RayExecutor:
             self.need = need
             for slot in [slot for slot in self.slots if slot.request is None]:
                 self._dismiss(slot)
+        if not self.size:
+            raise StudyError(
+                f"no node of Ray's cluster has what a worker is to have ({said(self.need)}): choose otherwise with --option, or, where "
+                f"the cluster grows as it is asked, say how many with --workers"
+            )
 
     def _hand_out(self) -> None:
         """Give waiting runs to idle slots, make slots for the others, and let go of those that nobody needs."""

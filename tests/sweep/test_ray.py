@@ -123,6 +123,15 @@ def elsewhere(folder: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.slow
+def test_what_no_node_has_is_refused_before_the_study_is_there(cluster, lab) -> None:
+    """In one line, unless --workers says that the cluster will grow."""
+    study = lab.spawn("start", lab.spec(), *on(cluster), "--option", "cpus=99")
+    _, said = study.communicate()
+    assert study.returncode == 2 and "no node of Ray's cluster has what a worker is to have (99 CPU)" in said, said
+    assert not lab.store.studies()
+
+
+@pytest.mark.slow
 def test_a_node_is_used_that_sees_the_home_folder_and_has_this_version(cluster, lab, tmp_path) -> None:
     """The others are named, with the reason; where there is none, the study does not begin."""
     (tmp_path / "sitecustomize.py").write_text("import depth_loss_sweep\ndepth_loss_sweep.__version__ = '0.0.1'\n")
