@@ -27,7 +27,7 @@ import pandas as pd
 from depth_loss_sweep.errors import SpecError, StorageError, StudyError, hide_password
 from depth_loss_sweep.executors import Workers, fixed, make_executor
 from depth_loss_sweep.outputs import check_outputs, file_at
-from depth_loss_sweep.paths import COMPANIONS, Home
+from depth_loss_sweep.paths import COMPANIONS, Home, chosen_storage
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.naming import spec_recipe
 from depth_loss_sweep.reports.page import is_report
@@ -87,7 +87,7 @@ class Study:
         [data]'s keys, `terms` and `metrics` are functions of your own as "FILE.py:NAME" or tables of their keys; paths are relative
         to the working folder. `search`, `weights`, `model`, `train`, `loss` and `study` are those sections' keys.
         """
-        self.home, self.storage = Home.choose(None if home is None else Path(home)), storage
+        self.home, self.storage = Home.choose(None if home is None else Path(home)), chosen_storage(storage)
         given: dict[str, Any] = {}
         given |= _keys("data", {"source": data} if isinstance(data, str | PathLike) else data)
         given |= _keys("model", {**(model or {}), **({} if network is None else {"network": network})})
@@ -205,7 +205,8 @@ class Study:
     ) -> SessionResult:
         from depth_loss_sweep.display import ProgressDisplay
 
-        storage = f", storage={hide_password(self.storage)!r}" if self.storage else ""
+        is_given = self.storage and self.storage != chosen_storage(None)  # what the environment says, it says again
+        storage = f", storage={hide_password(self.storage)!r}" if self.storage and is_given else ""
         code = f"import depth_loss_sweep as dls; dls.Study({self.name!r}, home={str(self.home.root)!r}{storage}).run()"
         command = shlex.join(["python", "-c", code])
         given = {key: str(value) for key, value in (options or {}).items()}

@@ -91,6 +91,11 @@ def _absolute(given: str, folders: tuple[Path, ...]) -> Path:
     return next((folder / path for folder in folders if (folder / path).exists()), path).absolute()
 
 
+def chosen_storage(given: str | None) -> str | None:
+    """The database that was asked for, here or by the environment; None where that is the home's own."""
+    return given or os.environ.get("SWEEP_STORAGE") or None
+
+
 @dataclass(frozen=True)
 class Home:
     """The home folder (`--home`, else SWEEP_HOME, else ./runs) and the paths inside it."""

@@ -19,7 +19,7 @@ from depth_loss_sweep.measures import OUTCOMES, PREDICTORS, measures
 from depth_loss_sweep.model.errors import ModelError
 from depth_loss_sweep.model.names import TERMS
 from depth_loss_sweep.model.outcomes import RESULT, load_result
-from depth_loss_sweep.paths import Home
+from depth_loss_sweep.paths import Home, chosen_storage
 from depth_loss_sweep.reports import records
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.records import TRIAL_COLUMNS, Panels, StudyRecord
@@ -53,7 +53,7 @@ def study_figures(name: str, home: Path | None = None, storage: str | None = Non
     from depth_loss_sweep.reports.plotly_figures import plotly_figures
 
     place = Home.choose(home)
-    return plotly_figures(study_numbers(Store.open(place, storage), name))
+    return plotly_figures(study_numbers(Store.open(place, chosen_storage(storage)), name))
 
 
 def study_numbers(store: Store, name: str, has_terms: bool = False) -> StudyRecord:

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from depth_loss_sweep.cli.options import ForceOption, HomeOption, SetOption, StorageOption, chosen_storage
+from depth_loss_sweep.cli.options import ForceOption, HomeOption, SetOption, StorageOption
 from depth_loss_sweep.cli.printing import plain, print_json
 from depth_loss_sweep.data.registry import source_forms
 from depth_loss_sweep.outputs import folder_at
-from depth_loss_sweep.paths import Home, absolute_source, expanded
+from depth_loss_sweep.paths import Home, absolute_source, chosen_storage, expanded
 from depth_loss_sweep.words import counted
 
 MILLIMETRES = 1000

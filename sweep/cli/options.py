@@ -1,6 +1,5 @@
 """Options that several commands have, and what is made of them."""
 
-import os
 import re
 import shlex
 import sys
@@ -22,7 +21,7 @@ from depth_loss_sweep.executors import (
     parse_options,
     parse_workers,
 )
-from depth_loss_sweep.paths import Home
+from depth_loss_sweep.paths import Home, chosen_storage
 
 if TYPE_CHECKING:
     from depth_loss_sweep.store import Store
@@ -103,11 +102,6 @@ class Crew:
         """What chooses the same executor again, to be put behind a command; the default goes unsaid."""
         executor = [] if self.executor == "local" else [self.executor]
         return _written("--executor", executor) + _written("--option", [f"{k}={v}" for k, v in self.options.items()])
-
-
-def chosen_storage(given: str | None) -> str | None:
-    """The database that was asked for, here or by the environment."""
-    return given or os.environ.get("SWEEP_STORAGE")
 
 
 def kept_places(store: "Store", place: Home) -> list[Path]:

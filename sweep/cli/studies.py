@@ -11,14 +11,13 @@ from depth_loss_sweep.cli.options import (
     HomeOption,
     StorageOption,
     at_place,
-    chosen_storage,
     no_secret,
     open_store,
     where_options,
 )
 from depth_loss_sweep.cli.printing import plain, print_json, trial_ahead
 from depth_loss_sweep.errors import SpecError
-from depth_loss_sweep.paths import Home
+from depth_loss_sweep.paths import Home, chosen_storage
 from depth_loss_sweep.reports.naming import spec_recipe
 from depth_loss_sweep.words import counted
 

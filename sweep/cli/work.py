@@ -26,14 +26,13 @@ from depth_loss_sweep.cli.options import (
     StorageOption,
     WorkersOption,
     at_place,
-    chosen_storage,
     open_store,
     where_options,
 )
 from depth_loss_sweep.cli.printing import as_text, trial_ahead
 from depth_loss_sweep.errors import hide_password
 from depth_loss_sweep.executors import Executor, fixed
-from depth_loss_sweep.paths import Home, absolute_source
+from depth_loss_sweep.paths import Home, absolute_source, chosen_storage
 from depth_loss_sweep.words import counted, parse_budget
 
 if TYPE_CHECKING:

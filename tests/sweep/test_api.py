@@ -168,6 +168,15 @@ def test_what_notebooks_hold_is_taken(lab, tmp_path) -> None:
     assert "not begun" in study._repr_html_() and not (tmp_path / "none.db").exists()
 
 
+def test_the_database_is_the_environments(lab, study, tmp_path, monkeypatch) -> None:
+    """As of every command: a study is found where SWEEP_STORAGE says, unless another is given; its command leaves that unsaid."""
+    monkeypatch.setenv("SWEEP_STORAGE", str(lab.home.database))
+    found = dls.Study("line", home=tmp_path)
+    assert found.is_stored and found.trials.equals(study.trials) and dls.study_figures("line", home=tmp_path)
+    assert not dls.Study("line", home=tmp_path, storage=str(tmp_path / "other.db"), **LINE)._is_begun
+    assert not (tmp_path / "sweep.db").exists()
+
+
 def test_a_name_that_is_nothing_yet_is_said(lab) -> None:
     """Neither a study in the home nor a preset; and a preset is one, with changes laid over it."""
     with pytest.raises(SpecError, match="no preset"):
