@@ -14,7 +14,7 @@ import numpy as np
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.settings import DataSettings
 from depth_loss_sweep.data.sources import FOLDERS, Item, file_digest, part_called
-from depth_loss_sweep.usercode import explain, load, option_fault, shown
+from depth_loss_sweep.usercode import as_guest, explain, load, option_fault, shown
 
 LONGEST_TEXT = 500
 
@@ -28,16 +28,17 @@ class OwnSource:
         if fault := option_fault(make, settings.options, ()):
             raise DataError(f"{self.name}: {fault}")
         try:
-            pictures = make(**settings.options)
-            self._pictures: dict[str, tuple[Item, Any, int]] = {}
-            for number in range(len(pictures)):
-                item = self._item(pictures[number], number)
-                if item.key in self._pictures:
-                    raise DataError(f"{self.name} has the key {item.key!r} twice; expected one picture a key")
-                self._pictures[item.key] = (item, pictures, number)
+            with as_guest():
+                pictures = make(**settings.options)
+                self._pictures: dict[str, tuple[Item, Any, int]] = {}
+                for number in range(len(pictures)):
+                    item = self._item(pictures[number], number)
+                    if item.key in self._pictures:
+                        raise DataError(f"{self.name} has the key {item.key!r} twice; expected one picture a key")
+                    self._pictures[item.key] = (item, pictures, number)
         except DataError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise DataError(
                 f"{self.name} failed: {explain(error)}; expected a sequence of pictures with depth"
             ) from error
@@ -64,9 +65,10 @@ class OwnSource:
         """RGB (H, W, 3) uint8 and depth (h, w) float32 metres, 0 = invalid. DataError names a picture that isn't so."""
         _, pictures, number = self._pictures[item.key]
         try:
-            picture = pictures[number]
-            rgb, depth = (np.asarray(_part(picture, name)) for name in ("rgb", "depth"))
-        except Exception as error:
+            with as_guest():
+                picture = pictures[number]
+                rgb, depth = (np.asarray(_part(picture, name)) for name in ("rgb", "depth"))
+        except (Exception, SystemExit) as error:
             raise DataError(f"picture {item.key!r} of {self.name} cannot be read: {explain(error)}") from error
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
             raise DataError(self._other(item, "rgb", rgb, "(height, width, 3) uint8"))

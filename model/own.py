@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from depth_loss_sweep.errors import CodeError
 from depth_loss_sweep.model.settings import ModelSettings, OwnMetric, OwnTerm
-from depth_loss_sweep.usercode import load, shown
+from depth_loss_sweep.usercode import as_guest, explain, load, shown
 
 
 def term_values(own: OwnTerm, pred: Tensor, target: Tensor, mask: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,7 +30,7 @@ def called(
     if seen.requires_grad:
         seen = seen.view_as(seen)
         seen.register_hook(lambda gradient: torch.where(counted[-1].view(-1, 1, 1, 1), gradient, 0.0))
-    value = _values(name, term(seen, target, mask, image, **options), pred)
+    value = _values(name, term, (seen, target, mask, image), options)
     # NaN of a prediction that is not finite is no "nothing to compute": training has to notice.
     counted.append(~value.isnan() | _is_broken(pred, mask))
     return value, counted[-1]
@@ -38,7 +38,7 @@ def called(
 
 def metric_values(own: OwnMetric, pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """A metric's values, (B,): NaN where there is nothing to compute, the worst infinity where the prediction isn't finite."""
-    value = _values(shown(own.function), load(own.function)(pred.float(), target, mask, **own.options), pred)
+    value = _values(shown(own.function), load(own.function), (pred.float(), target, mask), own.options)
     worst = -torch.inf if own.better == "higher" else torch.inf
     return torch.where(_is_broken(pred, mask), worst, value)
 
@@ -48,7 +48,17 @@ def _is_broken(pred: Tensor, mask: Tensor) -> Tensor:
     return (mask & ~pred.isfinite()).flatten(1).any(dim=1)
 
 
-def _values(name: str, value: Any, pred: Tensor) -> Tensor:
+def _values(
+    name: str, function: Callable[..., Any], maps: tuple[Tensor | None, ...], options: Mapping[str, Any]
+) -> Tensor:
+    """What a function of the user's gives, (B,)."""
+    pred = maps[0]
+    assert pred is not None
+    try:
+        with as_guest():
+            value = function(*maps, **options)
+    except SystemExit as error:
+        raise CodeError(f"{name} ends the program: {explain(error)}") from error
     if not isinstance(value, Tensor) or value.shape != pred.shape[:1]:
         raise CodeError(f"{name} returns {returned(value)}: expected a value an image, ({len(pred)},)")
     return value.float()
@@ -63,7 +73,8 @@ def returned(value: Any) -> str:
 
 def build_network(settings: ModelSettings, depth_range: tuple[float, float], image_size: tuple[int, int]) -> nn.Module:
     """The module that `build` makes; its weights come from torch's random state."""
-    network = load(settings.network)(depth_range=depth_range, image_size=image_size, **settings.options)
+    with as_guest():
+        network = load(settings.network)(depth_range=depth_range, image_size=image_size, **settings.options)
     if not isinstance(network, nn.Module):
         raise CodeError(f"{shown(settings.network)} returns {returned(network)}: expected a torch.nn.Module")
     return network

@@ -11,10 +11,11 @@ import ast
 import builtins
 import hashlib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -39,6 +40,9 @@ ALIKE = 0.75
 
 OF_THE_HOUSE = {"torch", "numpy", "depth-loss-sweep"}
 """Distributions whose versions are known otherwise, or are ours."""
+
+SECRETS = ("SWEEP_STORAGE", "PGPASSWORD")
+"""What workers, which never open a database, and the user's code needn't know."""
 
 _FORM = re.compile(
     r"(?P<module>[^\x00-\x1f\x7f]+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)(?:@(?P<digest>[0-9a-f]{64}))?"
@@ -85,6 +89,17 @@ def shown(text: str) -> str:
     """A reference without its digest; any other text as it is."""
     reference = Reference.parse(text)
     return reference.shown if reference else text
+
+
+@contextmanager
+def as_guest() -> Iterator[None]:
+    """Where code of the user's runs among ours: what it prints is no result, and it sees no secret of ours."""
+    hidden = {name: os.environ.pop(name) for name in SECRETS if name in os.environ}
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.environ.update(hidden)
 
 
 # Allowed, and imported -------------------------------------------------------------------------------------------
@@ -192,7 +207,8 @@ def _loaded(reference: Reference) -> Any:
     parts = reference.module.removesuffix(".py").removesuffix("/__init__").split("/")
     module = ".".join([f"{PREFIX}{reference.digest}", *parts]) if reference.is_file else reference.module
     try:
-        found = vars(import_module(module))
+        with as_guest():
+            found = vars(import_module(module))
     except (Exception, SystemExit) as error:
         raise CodeError(f"{reference.shown} cannot be imported: {explain(error)}") from error
     if reference.name not in found:

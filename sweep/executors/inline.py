@@ -1,7 +1,9 @@
 """Runs in this process (`--workers 0`): one at a time, an event a poll. For debuggers, notebooks and small machines."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from depth_loss_sweep.executors import Event, RunRequest
@@ -49,7 +51,8 @@ class InlineExecutor:
         """Train until the next event."""
         if self.run is None:
             time.sleep(timeout)  # waiting for a run that another process trains
-        event = next(self.events, None)
+        with redirect_stdout(sys.stderr):  # what the user's code prints is no result
+            event = next(self.events, None)
         if event is None or event.ends:
             self.run = None
         return [event] if event is not None else []

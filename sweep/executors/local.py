@@ -22,6 +22,7 @@ from depth_loss_sweep.executors import Event, RunRequest
 from depth_loss_sweep.executors.cards import VISIBLE, next_card, shared_cards
 from depth_loss_sweep.executors.forkserver import FORK, MESSAGE, WAIT
 from depth_loss_sweep.executors.packing import Packing, Room
+from depth_loss_sweep.usercode import SECRETS
 
 if TYPE_CHECKING:
     from depth_loss_sweep.model.runtime import Machine
@@ -32,9 +33,6 @@ MAX_DEATHS = 3
 
 WAIT_S = 0.5
 """How often a caller hears that the first worker is not ready yet."""
-
-SECRETS = ("SWEEP_STORAGE", "PGPASSWORD")
-"""What workers, which never open a database, and the user's code needn't know."""
 
 WORKER = "depth_loss_sweep.executors.worker"
 

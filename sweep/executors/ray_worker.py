@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from depth_loss_sweep import __version__
 from depth_loss_sweep.executors import Event, RunRequest, other_version
-from depth_loss_sweep.executors.local import SECRETS
+from depth_loss_sweep.usercode import SECRETS
 
 if TYPE_CHECKING:
     from depth_loss_sweep.model.runtime import Machine

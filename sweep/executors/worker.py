@@ -57,7 +57,7 @@ def train_run(request: RunRequest, should_stop: Callable[[], bool]) -> Iterator[
         )
         kind, reason = "memory" if out_of_memory else "error", f"{type(error).__name__}: {error}".splitlines()[0]
         yield Event(request.run, "failed", {"kind": kind, "reason": reason, "traceback": traceback.format_exc()})
-    except Exception as error:  # a fault of ours: recorded with its traceback, the study goes on
+    except (Exception, SystemExit) as error:  # of ours, or a network that ends the program: the study goes on
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         yield Event(request.run, "failed", {"kind": "error", "reason": reason, "traceback": traceback.format_exc()})
 
@@ -175,6 +175,7 @@ def work(pipe: Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent(parent)
+    os.dup2(2, 1)  # what the user's code prints is no result of the command that started us
     try:
         import depth_loss_sweep.model.training  # noqa: F401  torch is imported while the worker waits for its first run
 

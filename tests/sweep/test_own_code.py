@@ -361,6 +361,59 @@ def test_a_fault_is_named_before_the_study_exists(
     assert not lab.store.studies()
 
 
+NOISY = """
+import os, sys
+
+print("imported")
+assert not {{"SWEEP_STORAGE", "PGPASSWORD"}} & os.environ.keys()
+
+{0}
+"""
+"""A file that speaks, and looks for what is secret; `{{}}` is the rest of it."""
+
+
+def test_pictures_print_no_result_see_no_secret_and_end_no_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they print goes to the other stream; sys.exit is a fault of theirs in a line, wherever it is called."""
+    monkeypatch.setenv("PGPASSWORD", "s3cret")
+    monkeypatch.setenv("SWEEP_STORAGE", "sqlite:///nowhere.db")
+    secret = '        assert not {"SWEEP_STORAGE", "PGPASSWORD"} & os.environ.keys()\n'
+    pics = (
+        FILES["pics.py"]
+        .replace("import layers\n", "")
+        .replace("    def rgb(self):\n", f"    def rgb(self):\n        print('read')\n{secret}")
+    )
+    for name, text in (
+        ("pics.py", pics),
+        ("at_once.py", pics.replace("        self.count = count", "        sys.exit(7)")),
+        ("later.py", pics.replace("        print('read')", "        sys.exit(7)")),
+    ):
+        (tmp_path / name).write_text(NOISY.format(text))
+        code = cli(["data", "check", f"{tmp_path / name}:Pictures", "--json", "--set", "data.image_size=16"])
+        out, error = capsys.readouterr()
+        assert "imported" in error and "imported" not in out and os.environ["PGPASSWORD"] == "s3cret"
+        if name == "pics.py":
+            assert code == 0 and json.loads(out)["pictures"] == 30 and "read" in error
+        else:
+            assert code == 2 and "SystemExit: 7 (" in (error if name == "at_once.py" else out)
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_term_that_ends_the_program_fails_its_run(lab: Lab, capfd: pytest.CaptureFixture[str], workers: str) -> None:
+    """At a step that no dry run comes to: its reason is told, and nothing that it printed is a result."""
+    stop = "    print('a step')\n    calls.append(0)\n    sys.exit(7) if len(calls) > 60 else None\n    error ="
+    term = FILES["losses.py"].replace("    error =", stop)
+    (lab.folder / "losses.py").write_text(f"import sys\ncalls = []\n{term}")
+    own = '[terms.mine]\nfunction = "losses.py:berhu"\n'
+    spec = lab.spec(lab.LINE.replace("l1 = 0.1", "mine = 0.1") + own, epochs="40", seeds="[0]", w="[0.3]")
+    assert lab.run("start", spec, "--workers", workers) == 1
+    out, _ = capfd.readouterr()
+    [row] = lab.store.runs("line")
+    assert row["state"] == "failed" and "ends the program: SystemExit: 7 (losses.py, line" in row["reason"]
+    assert "a step" not in out
+
+
 @pytest.mark.slow
 def test_each_network_option_and_size_that_is_swept_is_tried(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """Not the first of all combinations: each once, before the study exists, and again before it grows by another."""
