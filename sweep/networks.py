@@ -34,7 +34,7 @@ def settled(spec: StudySpec, home: Home) -> StudySpec:
     if given is False:
         return spec
     if given is True:
-        known_as = _published(spec.model, home)
+        known_as = _published_of_all(spec, home)
     elif given.startswith(FILE):
         known_as = keep_weights(read_weights(expanded(given.removeprefix(FILE))), home.weights)
     else:
@@ -72,14 +72,32 @@ def try_networks(spec: StudySpec, home: Home) -> None:
         tried.append((model, parts["data"]))
 
 
+def _published_of_all(spec: StudySpec, home: Home) -> str:
+    """The published weights that all networks of a study begin with: a study has one file of them, as part of what it is."""
+    models = {_encoder_name(parts["model"]): parts["model"] for parts in variants(spec)}
+    found: dict[str, str] = {}
+    for name, model in models.items():
+        found[_published(model, home)] = name
+        if len(found) > 1:
+            raise SpecError(
+                f"{PRETRAINED} is true, and the networks that are swept ({' and '.join(found.values())}) have published weights of their "
+                f"own, while a study begins with one file of them: start a study of each, and lay them side by side with sweep report A B"
+            )
+    return next(iter(found))
+
+
+def _encoder_name(model: ModelSettings) -> str:
+    """What is known by a name of its own as far as published weights go."""
+    return f"{model.network} {model.options['encoder_name']}" if "encoder_name" in model.options else model.network
+
+
 def _published(model: ModelSettings, home: Home) -> str:
     """The published weights of a network's encoder, fetched where they weren't before."""
-    entry, options = network_entry(model.network), model.options
+    entry, network = network_entry(model.network), _encoder_name(model)
     if not entry.fetch:
         raise SpecError(
             f"{PRETRAINED} is true, and of {model.network} no weights are published: expected a file, as {PRETRAINED} = 'file:PATH'"
         )
-    network = f"{model.network} {options['encoder_name']}" if "encoder_name" in options else model.network
     if known_as := fetched_before(home.weights, network):
         return known_as
     from safetensors.torch import save

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from depth_loss_sweep.errors import SpecError
 from depth_loss_sweep.model.settings import ModelSettings
 from depth_loss_sweep.model.timm_network import published
+from depth_loss_sweep.model.weights import keep_weights, remember_fetched
 from depth_loss_sweep.results import trial_frame
 from depth_loss_sweep.spec_file import parse_spec
 from depth_loss_sweep.spec_text import resolved_text
@@ -110,6 +111,22 @@ def test_what_cannot_be_swept_is_refused(swept) -> None:
     """Pretrained weights are settled once, at start; a table is swept key by key."""
     with pytest.raises(SpecError):
         parse_spec(SPEC.replace("model.options.dropout = [0, 0.5]", swept), {})
+
+
+def test_networks_that_begin_with_other_published_weights_are_not_swept(lab, capsys) -> None:
+    """A study has one file of them: which have others is said in a line, and what to do instead."""
+    for number, network in enumerate(("timm:test_resnet", "timm:test_vit")):
+        remember_fetched(
+            lab.home.weights, network, keep_weights(save({"a": torch.full((1,), number)}), lab.home.weights)
+        )
+    text = SPEC.replace('"file:weights/mine.safetensors"', "true")
+    spec = lab.spec(
+        text.replace("model.options.dropout = [0, 0.5]", 'model.network = ["timm:test_resnet", "timm:test_vit"]')
+    )
+    assert lab.run("start", spec, "--workers", "0") == 2
+    said = capsys.readouterr().err
+    assert "swept (timm:test_resnet and timm:test_vit) have published weights of their own" in said
+    assert len(said.splitlines()) == 1 and not lab.store.studies()
 
 
 class _Hub(http.server.BaseHTTPRequestHandler):

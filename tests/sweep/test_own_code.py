@@ -369,7 +369,7 @@ assert not {{"SWEEP_STORAGE", "PGPASSWORD"}} & os.environ.keys()
 
 {0}
 """
-"""A file that speaks, and looks for what is secret; `{{}}` is the rest of it."""
+"""A file that speaks, and looks for what is secret; {0} is the rest of it."""
 
 
 def test_pictures_print_no_result_see_no_secret_and_end_no_command(
