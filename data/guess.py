@@ -13,6 +13,7 @@ from depth_loss_sweep.data.sources import list_files
 
 PICTURE = re.compile(f"(?i)[^/]{ending(PICTURES)}")
 DEPTH = re.compile(f"(?i)[^/]{ending(DEPTHS)}")
+PICTURES_END, DEPTH_END = re.compile(f"(?i){ending(PICTURES)}"), re.compile(f"(?i)_depth{ending(DEPTHS)}")
 
 
 @contextlib.contextmanager
@@ -37,16 +38,21 @@ def suggestion(source: str) -> str | None:
         return None
     place = Path(path).expanduser() if path.startswith("~/") else Path(path)
     files = _files_at(place)
+    patterns = _patterns(files)
     for name, entry in SOURCES.items():
         found = [next((file for file in files if re.search(trace, file)), None) for trace in entry.traces]
         if not found or None in found or (name == "list" and not _is_list(place, str(found[0]))):
+            continue
+        if (name == "pairs" and not _is_beside(files)) or (
+            name == "h5" and patterns
+        ):  # the trace is of depth elsewhere
             continue
         takes_file = entry.path == "file" or name == "list"
         if name == kind and (not takes_file or place.is_file()):
             return None
         opened = place / str(found[0]) if takes_file and place.is_dir() else place
         return f"this looks like {entry.title}: use {name}:{opened}"
-    if patterns := _patterns(files):
+    if patterns:
         given = " ".join(
             f"--set 'data.{key}={pattern}'" for key, pattern in zip(("rgb_files", "depth_files"), patterns, strict=True)
         )
@@ -75,6 +81,12 @@ def _is_list(place: Path, name: str) -> bool:
         [word for word in re.split(r"[,\s]+", line) if DEPTH.search(word) or PICTURE.search(word)] for line in lines
     ]
     return any(len(found) > 1 for found in words)
+
+
+def _is_beside(files: Sequence[str]) -> bool:
+    """Whether depth lies beside a picture that is called as it is."""
+    pictures = {PICTURES_END.sub("", file) for file in files if PICTURE.search(file)}
+    return any(DEPTH_END.sub("", file) in pictures for file in files if DEPTH_END.search(file))
 
 
 def _patterns(files: Sequence[str]) -> tuple[str, str] | None:

@@ -347,14 +347,25 @@ def _two_names(root: Path) -> None:
     write_depth(root / "kitchen" / "depth" / "z0012.png")
 
 
-def _touched(name: str) -> object:
+def _touched(*names: str) -> object:
     def make(root: Path) -> None:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
+        for name in names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).touch()
 
     return make
 
 
+HYPERSIM = (
+    "preview/frame.0000.tonemap.jpg",
+    "geometry_hdf5/frame.0000.depth_meters.hdf5",
+    "geometry_hdf5/frame.0000.position.hdf5",
+)
+TARTANAIR = tuple(
+    f"P001/{path}"
+    for s in ("left", "right")
+    for path in (f"image_{s}/000000_{s}.png", f"depth_{s}/000000_{s}_depth.npy")
+)
 GUESSES = {
     "TUM": (lambda root: write_tum(root / "desk", {"1.0": "1.0"}, listed=True), "TUM RGB-D: use tum:{root}"),
     "ScanNet": (write_scannet, "ScanNet: use scannet:{root}"),
@@ -369,6 +380,16 @@ GUESSES = {
         _two_names,
         "two names: use list:{root} --set 'data.rgb_files={{scene}}/left/rgb{{name}}.png' "
         "--set 'data.depth_files={{scene}}/depth/z{{name}}.png'",
+    ),
+    "TartanAir": (
+        _touched(*TARTANAIR),
+        "two names: use list:{root} --set 'data.rgb_files={{scene}}/image_left/{{name}}_left.png' "
+        "--set 'data.depth_files={{scene}}/depth_left/{{name}}_left_depth.npy'",
+    ),
+    "Hypersim": (
+        _touched(*(f"ai_001/images/cam_{name}" for name in HYPERSIM)),
+        "two names: use list:{root} --set 'data.rgb_files={{scene}}/cam_preview/frame.{{name}}.tonemap.jpg' "
+        "--set 'data.depth_files={{scene}}/cam_geometry_hdf5/frame.{{name}}.depth_meters.hdf5'",
     ),
 }
 
