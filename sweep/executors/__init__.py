@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from depth_loss_sweep import __version__
 from depth_loss_sweep.errors import SweepError
 from depth_loss_sweep.registry import Entry, nearest
 
@@ -177,6 +178,13 @@ EXECUTORS: dict[str, Entry] = {
 """The code is an `Executor`; the options are keyword arguments that it is made with. They are the session's, no part of a study."""
 CHOSEN = tuple(name for name in EXECUTORS if name != "inline")
 """Those that are chosen by name; inline is local without workers."""
+
+
+def this_version() -> str:
+    """What has to be the same where runs are trained: our version, and that of the numbers, which changes oftener."""
+    from depth_loss_sweep.model.identity import TRAINING_VERSION
+
+    return f"{__version__} (training {TRAINING_VERSION})"
 
 
 def other_version(node: str, there: str, ours: str) -> str:

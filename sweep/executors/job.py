@@ -20,8 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from depth_loss_sweep import __version__
-from depth_loss_sweep.executors import RunRequest, other_version
+from depth_loss_sweep.executors import RunRequest, other_version, this_version
 from depth_loss_sweep.files import write_whole
 
 if TYPE_CHECKING:
@@ -95,8 +94,8 @@ class Attempt:
         with (self.folder / f"{self.job}.{self.number}.jsonl").open("a", encoding="utf-8") as self.out:
             self.say("arrived", {"node": self.node})
             given = json.loads((self.folder / REQUEST).read_text(encoding="utf-8"))
-            if given["version"] != __version__:
-                reason = other_version(self.node, __version__, given["version"])
+            if given["version"] != this_version():
+                reason = other_version(self.node, this_version(), given["version"])
                 self.say("failed", {"kind": "installation", "reason": reason})
                 return
             request = RunRequest(**given["request"])
@@ -163,7 +162,7 @@ def main() -> None:
     if sys.argv[1] == "--machine":
         from depth_loss_sweep.model.backend import this_machine
 
-        found = {"version": __version__, "machine": dataclasses.asdict(this_machine("auto"))}
+        found = {"version": this_version(), "machine": dataclasses.asdict(this_machine("auto"))}
         write_whole(Path(sys.argv[2]), json.dumps(found).encode())
     else:
         Attempt(Path(sys.argv[1])).train()

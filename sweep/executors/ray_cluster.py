@@ -19,8 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from depth_loss_sweep import __version__
 from depth_loss_sweep.errors import SweepError, hide_password
+from depth_loss_sweep.executors import this_version
 from depth_loss_sweep.executors.ray_worker import answer, look
 from depth_loss_sweep.words import counted
 
@@ -178,7 +178,7 @@ class Cluster:
 
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
         task = self.ray.remote(look).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
-        node.question = task.remote(node.name, __version__, str(node.token))
+        node.question = task.remote(node.name, this_version(), str(node.token))
 
     @property
     def asked(self) -> list[Node]:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from depth_loss_sweep import __version__
-from depth_loss_sweep.executors import Event, RunRequest, other_version
+from depth_loss_sweep.executors import Event, RunRequest, other_version, this_version
 from depth_loss_sweep.usercode import SECRETS
 
 if TYPE_CHECKING:
@@ -56,8 +55,8 @@ def node_id() -> str:
 
 def look(name: str, version: str, token: str) -> str:
     """Why a node can't be used, empty where it can: it has our version of sweep, reads the token, and leaves a word beside it."""
-    if version != __version__:
-        return other_version(name, __version__, version)
+    if version != this_version():
+        return other_version(name, this_version(), version)
     try:
         if Path(token).read_text() == Path(token).name:
             answer(Path(token)).write_text(Path(token).name)

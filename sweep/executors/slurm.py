@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from depth_loss_sweep import __version__
 from depth_loss_sweep.errors import SlurmAwayError, StudyError
-from depth_loss_sweep.executors import Event, RunRequest
+from depth_loss_sweep.executors import Event, RunRequest, this_version
 from depth_loss_sweep.executors.job import REQUEST, attempts, decoded, finished_attempt, machine_in
 from depth_loss_sweep.executors.slurm_commands import (
     OVER,
@@ -283,7 +283,7 @@ class SlurmExecutor:
         job.folder.mkdir(parents=True, exist_ok=True)
         for path in (*job.folder.glob("*.jsonl"), job.folder / "log"):
             path.unlink(missing_ok=True)
-        write_whole(job.folder / REQUEST, json.dumps({"version": __version__, "request": asdict(request)}).encode())
+        write_whole(job.folder / REQUEST, json.dumps({"version": this_version(), "request": asdict(request)}).encode())
         program = [self.python, "-P", "-m", "depth_loss_sweep.executors.job", str(job.folder)]
         threads = int(request.settings["train"]["threads"])
         about = [
@@ -314,7 +314,7 @@ class SlurmExecutor:
     def _is_asked_for(self, job: _Job) -> bool:
         """Whether what a job of the run was asked for is what is asked for now."""
         there = self._asked_before(job) or {"request": {}}
-        now = json.loads(json.dumps({"version": __version__, "request": asdict(job.request)}))
+        now = json.loads(json.dumps({"version": this_version(), "request": asdict(job.request)}))
         for each in (there, now):
             for key in LATER_ON:
                 each["request"].pop(key, None)

@@ -1,5 +1,7 @@
 """What an executor says of itself, and what can be set of it."""
 
+import json
+import signal
 from contextlib import closing
 from pathlib import Path
 
@@ -9,10 +11,13 @@ from pydantic import Field
 from depth_loss_sweep.coordinator import Coordinator
 from depth_loss_sweep.cores import usable_cores
 from depth_loss_sweep.errors import SweepError
-from depth_loss_sweep.executors import EXECUTORS, Event, RunRequest, make_executor
+from depth_loss_sweep.executors import EXECUTORS, Event, RunRequest, make_executor, this_version
 from depth_loss_sweep.executors.cards import next_card, shared_cards
 from depth_loss_sweep.executors.inline import InlineExecutor
+from depth_loss_sweep.executors.job import REQUEST, Attempt, decoded
 from depth_loss_sweep.executors.local import LocalExecutor
+from depth_loss_sweep.executors.ray_worker import look
+from depth_loss_sweep.model import identity
 from depth_loss_sweep.paths import SLURM, Home
 from depth_loss_sweep.registry import Entry
 from depth_loss_sweep.session import Session
@@ -165,3 +170,21 @@ def test_a_run_that_others_finish_meanwhile_is_taken_up(tmp_path: Path) -> None:
     assert [(run["state"], run["attempts"]) for run in runs] == [("finished", 1)] * 2
     assert (1, 0) in display.seen
     assert not any((session.home.run(run["run"]) / SLURM).exists() for run in runs)
+
+
+def test_a_node_that_trains_other_numbers_is_another_version(tmp_path: Path, monkeypatch) -> None:
+    """The version of the package stays what it is between two checkouts; both are asked of a node of Ray, and of a job of Slurm."""
+    token, ours = tmp_path / "token", this_version()
+    token.write_text("token")
+    assert look("n1", ours, str(token)) == ""
+    monkeypatch.setattr(identity, "TRAINING_VERSION", identity.TRAINING_VERSION + 1)
+    assert f"n1 has sweep {this_version()}, the coordinator has {ours}" in look("n1", ours, str(token))
+    (tmp_path / REQUEST).write_text(json.dumps({"version": ours}))
+    for name in ("SLURM_JOB_ID", "SLURMD_NODENAME"):
+        monkeypatch.setenv(name, "1")
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
+    Attempt(tmp_path).train()
+    for number, handler in zip((signal.SIGTERM, signal.SIGUSR1), before, strict=True):
+        signal.signal(number, handler)
+    kind, said = decoded((tmp_path / "1.0.jsonl").read_bytes().splitlines()[-1])
+    assert (kind, said["kind"]) == ("failed", "installation") and this_version() in said["reason"]

@@ -142,7 +142,7 @@ def test_a_node_is_used_that_sees_the_home_folder_and_has_this_version(cluster, 
     study = lab.spawn("start", spec, *on(cluster))
     _, said = study.communicate()
     assert study.returncode == 0, said
-    assert "older (older has sweep 0.0.1, the coordinator has" in said
+    assert "older (older has sweep 0.0.1 (training" in said and "), the coordinator has" in said
     if os.geteuid() == 0:
         assert "apart (it does not share the home folder" in said
         alone = lab.spawn("start", spec, *on(cluster), "--name", "alone", before=elsewhere(lab.home.root))
