@@ -29,16 +29,21 @@ def trained_in(store: Store, name: str, of: Table = TRIAL_RUN) -> Counter[str]:
     return Counter(row["environment"] for row in store.rows(begun))
 
 
-def several(store: Store, name: str) -> str | None:
-    """That a study's runs were trained in several environments, and in which; None where it was one."""
+def told_of(store: Store, name: str) -> str | None:
+    """That a study's runs were trained in several environments, and in which, or in others than they were asked for; None where not."""
     found = trained_in(store, name)
     places = Counter[str]()
     for key, place in _places(store, found).items():
         places[place] += found[key]
-    if len(places) < 2:
+    if len(places) > 1:
+        where = "; ".join(f"{counted(count, 'run')} in {place}" for place, count in places.items())
+        return f"Trained in {len(places)} environments ({where}): {BITS}."
+    of_study = select(TRIAL_RUN.c.run).where(TRIAL_RUN.c.study == name)
+    mixed = len(store.rows(select(RUN.c.run).where(RUN.c.run.in_(of_study), RUN.c.mixed)))
+    if not mixed:
         return None
-    where = "; ".join(f"{counted(count, 'run')} in {place}" for place, count in places.items())
-    return f"Trained in {len(places)} environments ({where}): {BITS}."
+    was = counted(mixed, "run", "was", "were")
+    return f"{was} trained, or continued, on another machine or with other versions than they were asked for: {BITS}."
 
 
 def moved(store: Store, name: str, here: Callable[[], str]) -> str | None:

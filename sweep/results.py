@@ -12,7 +12,7 @@ from depth_loss_sweep.costs import confirming_costs, finding_costs, run_spans
 from depth_loss_sweep.data.cache import cache_folder, open_cache
 from depth_loss_sweep.data.errors import DataError
 from depth_loss_sweep.data.settings import DataSummary
-from depth_loss_sweep.environments import BITS, several
+from depth_loss_sweep.environments import told_of
 from depth_loss_sweep.errors import StudyError
 from depth_loss_sweep.instability import BREAK, RULES, break_of
 from depth_loss_sweep.measures import OUTCOMES, PREDICTORS, measures
@@ -85,7 +85,7 @@ def study_numbers(store: Store, name: str, has_terms: bool = False) -> StudyReco
         outcomes=OUTCOMES,
         rules=RULES,
         predictors=PREDICTORS,
-        notes=_notes(row, spec, trials, runs, several(store, name)),
+        notes=_notes(row, spec, trials, runs, told_of(store, name)),
         pictures=picture_values(store, spec),
         images=_term_images(store, spec) if has_terms else {},
         looks=row["looks"] or 1,
@@ -220,8 +220,6 @@ def _notes(
         )
     if environments:
         notes.append(environments)
-    elif runs["mixed"].fillna(False).astype(bool).any():
-        notes.append(f"Some runs were trained or continued on another machine or with other versions; {BITS}.")
     origins = sorted({str(origin) for origin in runs["origin"].dropna()})
     if origins:
         copied = counted(int(runs["origin"].notna().sum()), "run", "was", "were")

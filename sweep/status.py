@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Subquery, func, select
 
 from depth_loss_sweep.answer import study_decision, study_front, study_headline, study_measure
 from depth_loss_sweep.costs import study_cost
-from depth_loss_sweep.environments import several
+from depth_loss_sweep.environments import told_of
 from depth_loss_sweep.instability import BREAK, break_of, details_of, study_instability
 from depth_loss_sweep.lease import state_of
 from depth_loss_sweep.measures import measure
@@ -61,7 +61,7 @@ def status(store: Store, home: Home, name: str, most: int | None = None) -> dict
         "confirmation": confirmation.as_dict() if confirmation else None,
         "front_headline": front_headline(front, both) if front else None,
         "front": front.as_dict() if front else None,
-        "environments": several(store, name),
+        "environments": told_of(store, name),
         "cost": study_cost(store, name).as_dict(),
         "diverged": [_diverged(row) for row in _listed(store, name, RUN.c.outcome == "non_finite", most)],
         "instability": study_instability(store, name, answer.trials).as_dict(),

@@ -11,6 +11,8 @@ import pytest
 from depth_loss_sweep.copies import study_rows
 from depth_loss_sweep.lease import Lease
 from depth_loss_sweep.paths import CONFIRMED, RACED
+from depth_loss_sweep.results import study_numbers
+from depth_loss_sweep.status import status
 from depth_loss_sweep.store import Store
 
 NOT_COPIED = ("origin", "attempts", "home")
@@ -239,6 +241,8 @@ def test_a_run_trained_here_under_a_key_of_elsewhere_is_marked(trained, new_lab)
         connection.exec_driver_sql("UPDATE sweep_study SET state = 'interrupted'")
     assert lab.run("resume", "line", "--workers", "0") == 0
     assert [row["mixed"] for row in lab.store.runs("line")] == [True] * 4
+    told = [note for note in study_numbers(lab.store, "line").notes if "may differ" in note]
+    assert told == [status(lab.store, lab.home, "line")["environments"]] and told[0].startswith("4 runs were trained")
 
 
 def test_a_deletion_that_was_killed_is_finished_by_the_same_command(new_lab) -> None:
