@@ -60,6 +60,7 @@ def best(
     storage: StorageOption = None,
 ) -> None:
     """The answer: whether anything was learnt, which weights to use, and how sure that is, as the report has it."""
+    from depth_loss_sweep.environments import told_of
     from depth_loss_sweep.reports.analysis import Analysis
     from depth_loss_sweep.reports.wording import headline, reasons, verdict, warning
     from depth_loss_sweep.results import need_finished, study_record
@@ -79,6 +80,7 @@ def best(
     need_finished(record)
     _check_trial(name, trial, len(record.trials), python or bool(targets))
     analysis = Analysis(record)
+    environments = told_of(store, name)
     decision, named, measure = analysis.decision, analysis.named, analysis.ranking
     said, _ = headline(decision, spec_recipe(named.weights, named.params) if named else "", measure)
     chosen = decision.trial if trial is None else trial
@@ -95,7 +97,7 @@ def best(
             found and found.as_dict() for found in (analysis.confirmation, analysis.importance, analysis.front)
         )
         beside = {"confirmation": confirmed, "front": front, "cost": analysis.cost.as_dict(), "importance": matters}
-        print_json({**about, **decision.as_dict(), **beside})
+        print_json({**about, **decision.as_dict(), **beside, "environments": environments})
     else:
         of_trial = (
             _named_lines(analysis),
@@ -103,7 +105,7 @@ def best(
             reasons(decision, measure),
             _confirmed_lines(analysis),
         )
-        parts = (*of_trial, _front_lines(analysis), _cost_lines(analysis))
+        parts = (*of_trial, _front_lines(analysis), [environments] if environments else [], _cost_lines(analysis))
         print("\n".join([said, *(line for part in parts for line in part)]))
     if targets and chosen is not None:
         from depth_loss_sweep.saved import save_trial

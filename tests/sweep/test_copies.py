@@ -229,7 +229,7 @@ def test_a_copy_in_the_midst_of_a_growth_holds_what_no_trial_has_asked_for_again
     assert len(runs) == 4 and {run["run"] for run in runs if run["origin"]} == trained and len(trained) == 2
 
 
-def test_a_run_trained_here_under_a_key_of_elsewhere_is_marked(trained, new_lab) -> None:
+def test_a_run_trained_here_under_a_key_of_elsewhere_is_marked(trained, new_lab, capsys) -> None:
     """A copy of a study that was asked on another machine and trained on this one is of mixed environment."""
     lab = new_lab()
     assert lab.run("copy", "line", "--from", str(trained.home.root)) == 0
@@ -243,6 +243,7 @@ def test_a_run_trained_here_under_a_key_of_elsewhere_is_marked(trained, new_lab)
     assert [row["mixed"] for row in lab.store.runs("line")] == [True] * 4
     told = [note for note in study_numbers(lab.store, "line").notes if "may differ" in note]
     assert told == [status(lab.store, lab.home, "line")["environments"]] and told[0].startswith("4 runs were trained")
+    assert lab.run("best", "line") == 0 and told[0] in capsys.readouterr().out.splitlines()
 
 
 def test_a_deletion_that_was_killed_is_finished_by_the_same_command(new_lab) -> None:
