@@ -16,6 +16,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -175,7 +176,8 @@ def work(pipe: Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent(parent)
-    os.dup2(2, 1)  # what the user's code prints is no result of the command that started us
+    with suppress(OSError):  # where there is no error stream
+        os.dup2(2, 1)  # what the user's code prints is no result of the command that started us
     try:
         import depth_loss_sweep.model.training  # noqa: F401  torch is imported while the worker waits for its first run
 
