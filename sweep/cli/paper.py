@@ -1,6 +1,7 @@
 """sweep paper: the whole paper as one group of studies."""
 
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,10 +19,12 @@ from depth_loss_sweep.cli.options import (
     WorkersOption,
 )
 from depth_loss_sweep.cli.work import Stopper, print_group_end, work_on
+from depth_loss_sweep.outputs import check_outputs
 from depth_loss_sweep.paths import Home, absolute_source
 
 if TYPE_CHECKING:
     from depth_loss_sweep.session import Session, SessionResult
+    from depth_loss_sweep.store import Store
 
 
 def paper(
@@ -43,6 +46,9 @@ def paper(
             "--from", help="Take finished runs up from here: a folder of text (docs/paper), a home, a database."
         ),
     ] = None,
+    slides: Annotated[
+        bool, typer.Option("--slides", help="In the end write its talk, as sweep report NAME --slides does.")
+    ] = False,
     workers: WorkersOption = None,
     device: DeviceOption = "auto",
     executor_: ExecutorOption = "local",
@@ -68,9 +74,33 @@ def paper(
             overrides["data.source"] = absolute_source(overrides["data.source"])
         claims = tuple(dict.fromkeys(claim[:1].upper() + claim[1:].lower() for claim in only or ()))  # h1B is H1b
         group = Group(name or f"paper-{scale}", scale, claims, overrides)
+        if slides:
+            _check_slides(Home.choose(home), group.name)
         copies = Place.named(from_, Home.choose(home)) if from_ is not None else None
 
         def work(session: "Session") -> "SessionResult":
             return start(group, copies, session)
 
-        return work_on(group.name, work, print_group_end, stop, executor, crew, device, home, storage)
+        def end(store: "Store", place: Home, name: str, where: str) -> None:
+            print_group_end(store, place, name, where)
+            if slides:
+                print(_write_slides(store, place, name))
+
+        return work_on(group.name, work, end, stop, executor, crew, device, home, storage)
+
+
+def _check_slides(place: Home, name: str) -> None:
+    """Refuse, before hours of training, a deck that would replace what is none of ours."""
+    from depth_loss_sweep.reports.page import is_report
+
+    check_outputs([place.slides(name)], is_report, [place.root])
+
+
+def _write_slides(store: "Store", place: Home, name: str) -> Path:
+    """The group's deck at its usual place; where that is."""
+    from depth_loss_sweep.pages import Page
+
+    page = Page(store, place, (name,), is_slides=True)
+    _check_slides(place, name)
+    page.write(page.usual_place)
+    return page.usual_place

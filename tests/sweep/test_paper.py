@@ -268,6 +268,21 @@ def test_a_report_of_a_group_is_the_papers_page(trained, capsys) -> None:
     assert "can't be compared" in capsys.readouterr().err
 
 
+def test_a_group_writes_its_talk_in_the_end(trained, capsys) -> None:
+    """The deck that `sweep report` writes, its path printed last; what lies there and is no page of ours is kept, before any work."""
+    slides = trained.home.slides(GROUP)
+    assert trained.run("report", GROUP, "--slides") == 0
+    reported = slides.read_bytes()
+    slides.unlink()
+    capsys.readouterr()
+    assert train(trained, "--slides") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(slides) and slides.read_bytes() == reported
+    slides.write_text("mine")
+    assert train(trained, "--slides") == 2
+    assert "is kept" in capsys.readouterr().err and slides.read_text() == "mine"
+    slides.unlink()
+
+
 def test_findings_are_written_as_markdown(trained, capsys, tmp_path) -> None:
     """Again over themselves, never over another file, and of groups alone."""
     text = tmp_path / "PAPER.md"
