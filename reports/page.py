@@ -8,15 +8,13 @@ import base64
 import hashlib
 import json
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -26,11 +24,9 @@ from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.charts import term_colours
 from depth_loss_sweep.reports.confirmation import Confirmed
 from depth_loss_sweep.reports.contrasts import Reference
-from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.hero import hero, still
 from depth_loss_sweep.reports.layout import Section
 from depth_loss_sweep.reports.measures import WRITTEN_UNITS, number, rough, short
-from depth_loss_sweep.reports.naming import beside_weights, is_number, written
 from depth_loss_sweep.reports.overview import Overview, overview
 from depth_loss_sweep.reports.page_data import PageData
 from depth_loss_sweep.reports.quotes import broken_cell, cost_to_find
@@ -40,7 +36,7 @@ from depth_loss_sweep.reports.samples import Samples, sample_panels
 from depth_loss_sweep.reports.sections import study_sections
 from depth_loss_sweep.reports.slider import Slider, slider
 from depth_loss_sweep.reports.tables import Cell, Table, between, numeric
-from depth_loss_sweep.reports.trials import TrialResult
+from depth_loss_sweep.reports.trial_tables import raced_table, run_table, trial_table
 from depth_loss_sweep.words import counted
 
 MARK = "· Depth Loss Sweep</title>".encode()
@@ -261,132 +257,6 @@ def _counts(analysis: Analysis) -> dict[str, int]:
 
 
 # Tables
-
-
-def trial_table(analysis: Analysis) -> Table:
-    """Every trial: what it is made of, mean over its seeds, standard error, interval, outcomes, best first."""
-    return _trial_table(analysis, analysis.trials)
-
-
-def raced_table(analysis: Analysis) -> Table | None:
-    """The same of a search's best under the fresh seeds of their race; None where none is begun."""
-    finals = analysis.record.finals
-    return _trial_table(analysis, finals.trials) if finals and any(t.seeds for t in finals.trials) else None
-
-
-def _trial_table(analysis: Analysis, results: Sequence[TrialResult]) -> Table:
-    measure = analysis.ranking
-    sign = -1 if measure.higher_is_better else 1
-    order = sorted(results, key=lambda t: (not t.is_complete, sign * t.mean if not math.isnan(t.mean) else math.inf))
-    terms, swept = analysis.terms, tuple(beside_weights(results[0].params)) if results else ()
-    value_columns = (f"mean {measure.axis}", "± s.e.", "95 % interval", "n", "outcomes", "state")
-    rows = (_trial_cells(t, terms, swept, _verdict(t, analysis.decision), analysis.endings) for t in order)
-    return Table(("trial", "verdict", *swept, *(analysis.term_names[t] for t in terms), *value_columns), tuple(rows))
-
-
-def _trial_cells(
-    trial: TrialResult, terms: Sequence[str], swept: Sequence[str], verdict: Cell, endings: Mapping[str, str]
-) -> tuple[Cell, ...]:
-    interval = trial.interval
-    outcomes = ", ".join(
-        f"{n} {name.replace('_', '-')}"
-        for name, n in Counter(endings.get(s.run, s.outcome) for s in trial.seeds).most_common()
-    )
-    return (
-        numeric(trial.number, str(trial.number)),
-        verdict,
-        *(_swept(trial.params[name]) for name in swept),
-        *(numeric(trial.weights[t], short(trial.weights[t])) for t in terms),
-        numeric(interval.mean),
-        numeric(interval.standard_error, rough(interval.standard_error)),
-        between(interval.low, interval.high),
-        numeric(interval.n, f"{interval.n} of {max(trial.expected, interval.n)}"),
-        Cell(outcomes or "–", trial.broken),
-        Cell(trial.state, trial.state),
-    )
-
-
-def _swept(value: Any) -> Cell:
-    """A swept value that is no weight."""
-    return numeric(float(value), written(value)) if is_number(value) else Cell(written(value), written(value))
-
-
-def _verdict(trial: TrialResult, decision: Decision) -> Cell:
-    if trial.number == decision.trial:
-        return Cell(wording.verdict(decision), 0, "good" if decision.state == "use" else "quiet")
-    if trial.number not in decision.compared:
-        return Cell("not compared", 4, "quiet")
-    if any(c.is_worse for c in decision.contrasts if c.trial == trial.number):
-        return Cell("worse", 3)
-    if any(d.trial == trial.number for d in (decision.race.dropped if decision.race else ())):
-        return Cell("dropped", 2, "quiet")
-    return Cell("may be best", 1) if trial.number in decision.kept else Cell("", 2, "quiet")
-
-
-RUN_COLUMNS = (
-    "trial",
-    "seed",
-    "state",
-    "outcome",
-    "epochs",
-    "attempts",
-    "seconds",
-    "images/s",
-    "device",
-    "reason",
-    "run",
-)
-
-
-def run_table(analysis: Analysis) -> Table:
-    """Every run: how it ended and what it took."""
-    measure, record = analysis.ranking, analysis.record
-    finals = analysis.final_values(measure.column)
-    columns = (*RUN_COLUMNS[:4], f"val {measure.axis}", *RUN_COLUMNS[4:])
-    rows = record.runs.sort_values(["trial", "seed"]).to_dict("records") if len(record.runs) else []
-    told = [
-        {**row, "outcome": analysis.endings[str(row["run"])]} if row["state"] == "finished" else row for row in rows
-    ]
-    runs = [str(row["run"]) for row in rows]
-    further = {}
-    for other in (*analysis.measured_terms, *analysis.measured_metrics):
-        if other != measure:
-            values = analysis.final_values(other.column)
-            further[f"val {other.axis}"] = [values.get(run, math.nan) for run in runs]
-    return Table(columns, tuple(_run_cells(row, finals.get(str(row["run"]), math.nan)) for row in told), further)
-
-
-def _run_cells(row: Mapping[Any, Any], final: float) -> tuple[Cell, ...]:
-    text = {key: _text(row[key]) for key in ("state", "outcome", "device", "reason", "run")}
-    device = text["device"] + (" (mixed)" if _is_true(row["mixed"]) else "")
-    outcome = text["outcome"] if text["state"] == "finished" else text["state"]
-    return (
-        *(numeric(_float(row[key]), _integer(row[key])) for key in ("trial", "seed")),
-        Cell(text["state"], text["state"]),
-        Cell(text["outcome"].replace("_", "-"), text["outcome"], f"outcome {outcome}"),
-        numeric(final),
-        *(numeric(_float(row[key]), _integer(row[key])) for key in ("epochs", "attempts")),
-        *(numeric(_float(row[key])) for key in ("seconds", "images_per_second")),
-        Cell(device, device),
-        Cell(text["reason"], text["reason"], "long"),
-        Cell(text["run"][:12], text["run"], "code"),
-    )
-
-
-def _is_true(value: object) -> bool:
-    return isinstance(value, bool | int) and bool(value) if not pd.isna(value) else False  # type: ignore[call-overload]
-
-
-def _text(value: Any) -> str:
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
-
-
-def _float(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _integer(value: Any) -> str:
-    return "–" if math.isnan(_float(value)) else str(int(value))
 
 
 def baseline_table(analysis: Analysis) -> Table:

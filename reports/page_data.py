@@ -72,10 +72,7 @@ class PageData:
         """A table by its anchor; the empty text, for templates."""
         cells = zip(*table.rows, strict=True) if table.rows else ([] for _ in table.columns)
         columns = [self._table_column(name, column) for name, column in zip(table.columns, cells, strict=True)]
-        columns += [
-            {"name": name, "format": "number", "kind": "number", "hidden": True, "values": self.column(values)}
-            for name, values in table.further.items()
-        ]
+        columns += [self._further_column(name, values) for name, values in table.further.items()]
         self._tables[anchor] = {"rows": len(table.rows), "columns": columns}
         return ""
 
@@ -141,6 +138,9 @@ class PageData:
         """A column by its values and how they are written; by its texts, and what they are sorted by, where that is no such way."""
         texts, sorts, kinds = [c.text for c in cells], [c.sort for c in cells], [c.kind for c in cells]
         said: dict[str, Any] = {"name": name, "kind": kinds[0] if len({*kinds}) == 1 else self.column(kinds)}
+        if cells and cells[0].values:
+            parts = {part: [c.values[part] for c in cells if c.values] for part in cells[0].values}
+            said["saved"] = {part: self.column(values, is_exact=True) for part, values in parts.items()}
         if not any(isinstance(s, str) and s for s in sorts):
             values = [float("nan") if s == "" else float(s) for s in sorts]
             for form, write in FORMATS.items():
@@ -148,6 +148,14 @@ class PageData:
                     return {**said, "format": form, "values": self.column(values, is_exact=True)}
             return {**said, "values": self.column(texts), "sort": self.column(values, is_exact=True)}
         return {**said, "values": self.column(texts)} | ({} if texts == sorts else {"sort": self.column(sorts)})
+
+    def _further_column(self, name: str, values: Sequence[Any]) -> dict[str, Any]:
+        """A column behind the menu: texts, or numbers, written short where that loses nothing, as of weights and settings."""
+        if is_text(values):
+            return {"name": name, "kind": "", "hidden": True, "values": self.column(values)}
+        form = "short" if all(np.isfinite(v) and float(short(v)) == v for v in values) else "number"
+        exact = self.column(values, is_exact=True)
+        return {"name": name, "kind": "number", "hidden": True, "format": form, "values": exact}
 
 
 def is_text(values: Iterable[Any]) -> bool:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.front import Front, FrontTrial
@@ -14,20 +15,24 @@ UNKNOWN = "not measured"
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's cell: its text, what it is sorted by, and how it is set."""
+    """A table's cell: its text, what it is sorted by, and how it is set.
+
+    Saved is a number's or text's own value, or, of a text that holds several, `values`: what stands behind the column's name -> value.
+    """
 
     text: str
     sort: float | str
     kind: str = ""
+    values: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Table:
-    """A sortable table; `further` are columns of numbers that a menu can add."""
+    """A sortable table; `further` are columns of numbers or texts that a menu can add."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    further: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    further: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 def numeric(value: float, text: str | None = None) -> Cell:
@@ -39,8 +44,8 @@ def numeric(value: float, text: str | None = None) -> Cell:
 def between(low: float | None, high: float | None, write: Callable[[float], str] = number) -> Cell:
     """An interval's cell; empty where it has no ends."""
     if low is None or high is None or not math.isfinite(low):
-        return Cell("–", "", "number")
-    return Cell(_signed(f"{write(low)} to {write(high)}"), low, "number")
+        return Cell("–", "", "number", {" low": math.nan, " high": math.nan})
+    return Cell(_signed(f"{write(low)} to {write(high)}"), low, "number", {" low": low, " high": high})
 
 
 def _signed(text: str) -> str:
@@ -70,7 +75,11 @@ def _number_cells(analysis: Analysis, measure: Measure) -> tuple[Cell, ...]:
 def front_table(analysis: Analysis, front: Front) -> Table:
     """The trials that may be on the front, those that are first: both values, and how often resampled seeds put them there."""
     labels = {t.number: t.label for t in analysis.trials}
-    heads = [head for measure in analysis.objectives for head in (f"mean {measure.axis}", "95 % interval")]
+    heads = [
+        head
+        for measure in analysis.objectives
+        for head in (f"mean {measure.axis}", f"95 % interval of {measure.label}")
+    ]
     columns = ("trial", "weights", "", *heads, "on the front (%)", "knee (%)")
     order = sorted(front.candidates, key=lambda t: not t.is_on_front)
     return Table(columns, tuple(_front_cells(t, labels[t.trial], t.trial == front.knee) for t in order))
@@ -107,8 +116,9 @@ def broken_table(analysis: Analysis) -> Table:
 
 def _broken_cells(run: BrokenRun, label: str, analysis: Analysis) -> tuple[Cell, ...]:
     term = analysis.term_names.get(run.term, run.term) if run.term else "–"
-    leading = "–"
+    leading, share = "–", math.nan
     if run.leading_term is not None and run.leading_share is not None:
+        share = run.leading_share
         leading = f"{analysis.term_names.get(run.leading_term, run.leading_term)} {percent(run.leading_share)}"
     return (
         numeric(run.trial, str(run.trial)),
@@ -118,7 +128,7 @@ def _broken_cells(run: BrokenRun, label: str, analysis: Analysis) -> tuple[Cell,
         numeric(math.nan, UNKNOWN) if run.epoch is None else numeric(run.epoch, str(run.epoch)),
         numeric(math.nan) if run.step is None else numeric(run.step, str(run.step)),
         Cell(term, run.term or ""),
-        Cell(leading, "" if run.leading_share is None else run.leading_share),
+        Cell(leading, "" if math.isnan(share) else share, "", {"": run.leading_term or "", " share": share}),
     )
 
 
@@ -134,16 +144,20 @@ def rate_table(analysis: Analysis) -> Table:
 
 def _rate_cells(rate: BreakRate, label: str, kinds: tuple[str, ...]) -> tuple[Cell, ...]:
     onsets = rate.onsets
+    measured = onsets.measured if onsets else 0
     return (
         numeric(rate.trial, str(rate.trial)),
         Cell(label, label, "wrap"),
         *(_proportion(each) for each in (rate.broken, *(rate.kinds[kind] for kind in kinds))),
         numeric(onsets.median, short(onsets.median)) if onsets else numeric(math.nan),
-        Cell(f"{onsets.first} to {onsets.last}", onsets.first, "number") if onsets else numeric(math.nan),
-        Cell(f"{onsets.measured if onsets else 0} of {rate.broken.count}", onsets.measured if onsets else 0, "number"),
+        Cell(f"{onsets.first} to {onsets.last}", onsets.first, "number", {" first": onsets.first, " last": onsets.last})
+        if onsets
+        else Cell("–", "", "number", {" first": math.nan, " last": math.nan}),
+        Cell(f"{measured} of {rate.broken.count}", measured, "number", {"": measured, " of": rate.broken.count}),
     )
 
 
 def _proportion(found: Proportion) -> Cell:
     interval = f"{100 * found.low:.0f} to {100 * found.high:.0f}{NO_BREAK}%"
-    return Cell(f"{found.count} of {found.n} ({interval})", found.count / found.n, "number")
+    values = {"": found.count, " of": found.n, " low": found.low, " high": found.high}
+    return Cell(f"{found.count} of {found.n} ({interval})", found.count / found.n, "number", values)

@@ -32,8 +32,12 @@
     .forEach((b) => b.closest(".grid") ?? b.addEventListener("click", () => sortRows(b.closest("th"))));
 
   const AROUND = 10; // rows above and below the seen ones
-  const WIDEST = 38; // letters
+  const WIDEST = 28; // letters, each a digit's width, but for those of a text
+  const LETTER = 0.88;
+  const MEASURED = 300; // rows by which a column of numbers is made as wide as it needs to be
   const COMPARISONS = { "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b, "=": (a, b) => a === b };
+  const PADDING = 0.95; // rem of a cell (page.css)
+  const OPERATOR = /\s*(<=|>=|<|>|=)\s*/g;
 
   // A column that is unpacked when it is first asked for.
   const columnOf = (stored) => {
@@ -42,30 +46,66 @@
     const values = lazy("values", () => Store.whole(stored.values));
     const write = stored.format ? Store.formats[stored.format] : (value) => value;
     const kinds = lazy("kinds", () => Store.whole(stored.kind));
+    const keys = lazy("keys", () => (stored.sort ? Store.whole(stored.sort) : values()));
+    const own = (i) => (stored.kind === "number" || typeof keys()[i] === "string" ? keys()[i] : values()[i]);
+    const texts = () => {
+      const every = Math.ceil(values().length / MEASURED);
+      if (!stored.format) return values();
+      const extremes = [Math.min, Math.max].map((which) => values().reduce((a, b) => which(a, b), values()[0])); // the longest, mostly
+      return [...extremes, ...values().filter((_, i) => i % every === 0)].map(write);
+    };
     return {
       name: stored.name,
       isShown: !stored.hidden,
       isNumber: stored.kind === "number",
       value: (i) => values()[i],
       text: (i) => write(values()[i]) ?? "",
-      keys: lazy("keys", () => (stored.sort ? Store.whole(stored.sort) : values())),
+      keys,
+      // What is saved of it, by column: values as the data have them, both ends of an interval.
+      saved: stored.saved
+        ? Object.entries(stored.saved).map(([part, of]) => ({ name: stored.name + part, value: (i) => lazy(part, () => Store.whole(of))()[i] }))
+        : [{ name: stored.name, value: own }],
       kind: (i) => (typeof stored.kind === "string" ? stored.kind : kinds()[i]),
-      width: lazy("width", () =>
-        Math.min(WIDEST, Math.max(stored.name.length, stored.format ? 8 : values().reduce((most, text) => Math.max(most, text.length), 0)) + 4),
-      ),
+      // In letters: its longest text, and its head's longest word with an arrow.
+      width: lazy("width", () => {
+        const most = Math.min(WIDEST, texts().reduce((length, text) => Math.max(length, text.length), 0));
+        const ofText = stored.kind === "number" || stored.kind === "code" ? most : LETTER * most;
+        return Math.ceil(Math.max(ofText, ...stored.name.split(/\s+/).map((word) => LETTER * word.length + 1)));
+      }),
     };
   };
 
-  // What a filter asks of each row: words that it holds, and comparisons such as rmse<0.5 with the first column of that name.
+  // The column that a comparison means by a name: of that whole name before one that has it among its words, a shown one before a hidden one.
+  const columnCalled = (name, columns) => {
+    const named = (c) => (c.name.toLowerCase() === name ? 2 : c.name.toLowerCase().split(/[\s().]+/).includes(name) ? 1 : 0);
+    const rank = (c) => 2 * named(c) + c.isShown;
+    return columns.filter(named).sort((a, b) => rank(b) - rank(a))[0];
+  };
+  // What a filter asks of each row: words that it holds, and comparisons such as rmse < 0.5.
   const conditions = (text, columns) =>
-    text.toLowerCase().split(/\s+/).filter(Boolean).map((word) => {
-      const [, name, sign, bound] = /^(.+?)(<=|>=|<|>|=)(.+)$/.exec(word) ?? [];
-      const column = name && columns.find((c) => c.name.toLowerCase().split(/[\s()]+/).includes(name));
-      if (!column) return (i) => columns.some((c) => c.isShown && String(c.text(i)).toLowerCase().includes(word));
+    text.toLowerCase().replace(OPERATOR, "$1").split(/\s+/).filter(Boolean).map((word) => {
+      const [, name, sign, bound] = /^(.+?)(<=|>=|<|>|=)(.*)$/.exec(word) ?? [];
+      const column = name && columnCalled(name, columns);
+      const said = name && (column ? `${name}: column “${column.name}”${column.isShown ? "" : ", which is hidden"}` : `no column is called “${name}”`);
+      if (!column) return { said, holds: (i) => columns.some((c) => c.isShown && String(c.text(i)).toLowerCase().includes(word)) };
+      if (!bound) return { said, holds: () => true }; // it is still being written
       const limit = Number(bound);
-      if (Number.isNaN(limit)) return (i) => sign === "=" && String(column.text(i)).toLowerCase() === bound;
-      return (i) => { const key = column.keys()[i]; return typeof key === "number" && COMPARISONS[sign](key, limit); };
+      const key = (i) => column.keys()[i];
+      const written = (i) => String(column.text(i)).toLowerCase();
+      if (Number.isNaN(limit)) return { said, holds: (i) => sign === "=" && (written(i) === bound || key(i) === bound) };
+      const asWritten = (i) => sign === "=" && written(i) !== "" && Number(written(i)) === limit;
+      return { said, holds: (i) => typeof key(i) === "number" && (COMPARISONS[sign](key(i), limit) || asWritten(i)) };
     });
+  // A filter that this table's own columns allow: its first column of fractions, up to its middle value.
+  const example = (columns) => {
+    const isFraction = (value) => typeof value === "number" && !Number.isInteger(value) && Number.isFinite(value);
+    const column = columns.find((c) => c.isShown && c.isNumber && c.keys().some(isFraction));
+    if (!column) return "filter rows";
+    const known = column.keys().filter(Number.isFinite).sort((a, b) => a - b);
+    const name = column.name.toLowerCase().replace(/ \(.*/, "").split(" ").at(-1);
+    const outcome = columns.some((c) => c.name.startsWith("outcome")) ? "learnt " : "";
+    return `filter, such as ${outcome}${name} < ${Store.formats.rough(known[known.length >> 1])}`;
+  };
 
   const save = (name, type, text) => {
     const link = make("a", { download: name, href: URL.createObjectURL(new Blob([text], { type })) });
@@ -93,6 +133,7 @@
     const body = make("tbody");
     const below = make("tbody", { className: "space" }, make("tr"));
     const count = make("output");
+    const taken = make("small", { role: "status" });
     const shown = () => columns.filter((c) => c.isShown);
 
     const row = (i, cells) => {
@@ -116,7 +157,7 @@
     const heads = () => {
       const cells = shown();
       table.replaceChildren(
-        make("colgroup", {}, ...cells.map((c) => { const col = make("col"); col.style.width = `${c.width()}ch`; return col; })),
+        make("colgroup", {}, ...cells.map((c) => { const col = make("col"); col.style.width = `calc(${c.width()}ch + ${PADDING}rem)`; return col; })),
         make("thead", {}, make("tr", {}, ...cells.map((c) => {
           const th = make("th", { scope: "col", className: c.isNumber ? "number" : "" }, make("button", { type: "button", textContent: c.name }));
           if (sort?.column === c) th.setAttribute("aria-sort", sort.way === 1 ? "ascending" : "descending");
@@ -124,15 +165,16 @@
         }))),
         above, body, below,
       );
-      table.style.minWidth = `${cells.reduce((sum, c) => sum + c.width(), 0)}ch`;
+      table.style.minWidth = `calc(${cells.reduce((sum, c) => sum + c.width(), 0)}ch + ${PADDING * cells.length}rem)`;
       draw();
       height = body.rows[0]?.getBoundingClientRect().height || height;
       draw();
     };
     const filter = () => {
       const asked = conditions(search.value, columns);
-      rows = asked.length ? sorted.filter((i) => asked.every((holds) => holds(i))) : sorted;
+      rows = asked.length ? sorted.filter((i) => asked.every(({ holds }) => holds(i))) : sorted;
       count.textContent = asked.length ? `${rows.length.toLocaleString("en-US")} of ${stored.rows.toLocaleString("en-US")} rows` : "";
+      taken.textContent = [...new Set(asked.map(({ said }) => said).filter(Boolean))].join("; ");
       draw();
     };
     const sortBy = (column) => {
@@ -144,7 +186,7 @@
       filter();
     };
 
-    const search = make("input", { type: "search", placeholder: "filter, such as learnt rmse<0.5", ariaLabel: "Filter rows" });
+    const search = make("input", { type: "search", placeholder: example(columns), ariaLabel: "Filter rows" });
     search.addEventListener("input", filter);
     const boxes = columns.map((column) => {
       const check = make("input", { type: "checkbox", checked: column.isShown });
@@ -153,13 +195,15 @@
     });
     const named = `${Store.studies[study]?.name ?? "study"}-${box.dataset.table.replace(/^study-\d+-|-table.*$/g, "")}`;
     const button = (text, act) => { const b = make("button", { type: "button", textContent: text }); b.addEventListener("click", act); return b; };
-    const csv = () => [columns.map((c) => quoted(c.name)).join(","), ...rows.map((i) => columns.map((c) => quoted(plain(c, i))).join(","))].join("\n") + "\n";
-    const json = () => JSON.stringify(rows.map((i) => Object.fromEntries(columns.map((c) => [c.name, plain(c, i)]))), null, 1);
+    const saved = columns.flatMap((c) => c.saved);
+    const csv = () => [saved.map((c) => quoted(c.name)).join(","), ...rows.map((i) => saved.map((c) => quoted(plain(c, i))).join(","))].join("\n") + "\n";
+    const json = () => JSON.stringify(rows.map((i) => Object.fromEntries(saved.map((c) => [c.name, plain(c, i)]))), null, 1);
     const bar = make("div", { className: "controls" },
       search, count,
       make("details", { className: "columns" }, make("summary", { textContent: "Columns" }), make("div", { className: "card" }, ...boxes)),
       button("CSV", () => save(`${named}.csv`, "text/csv", csv())),
       button("JSON", () => save(`${named}.json`, "application/json", json())),
+      taken,
     );
     box.prepend(bar);
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from depth_loss_sweep.api import Report
 from depth_loss_sweep.reports.analysis import Analysis
-from depth_loss_sweep.reports.page import render, run_table, write_document
+from depth_loss_sweep.reports.page import render, write_document
 from depth_loss_sweep.reports.page_data import FORMATS
+from depth_loss_sweep.reports.trial_tables import run_table
 from tests.reports import test_browser
 from tests.reports.test_browser import open_page, until
 
@@ -126,6 +127,66 @@ def test_a_long_table_is_filtered_sorted_and_saved(browser, study, tmp_path):
     page.click(f"{runs} .columns summary")
     page.check(f"{runs} .columns label:has-text('val delta1') input >> nth=0")
     assert page.locator(f"{runs} th").count() == len(table.columns) + 1
+    page.close()
+
+
+def test_a_comparison_says_which_column_it_takes(browser, study, tmp_path):
+    """Whole names before words, shown columns before hidden ones, spaces as one likes; what no column is called is said."""
+    path = write_document(render([study(trials=10)]), tmp_path / "report.html")
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(0)
+    page.goto(path.as_uri())
+    until(page, ALIVE)
+
+    def asked(table, text):
+        page.fill(f"#study-1-{table} input[type=search]", text)
+        return page.inner_text(f"#study-1-{table} .grid output"), page.inner_text(f"#study-1-{table} .controls small")
+
+    assert asked("trials", "w<0.5") == ("5 of 10 rows", "w: column “w”")
+    assert asked("trials", "w = 0.3")[0] == "1 of 10 rows"
+    assert asked("runs", "edge < 0.25") == ("9 of 30 rows", "edge: column “edge”, which is hidden")
+    assert asked("runs", "rmse < 9 seed=1") == ("10 of 30 rows", "rmse: column “val RMSE (m)”; seed: column “seed”")
+    assert asked("runs", "edge <")[0] == "30 of 30 rows"
+    assert asked("runs", "foo<3") == ("0 of 30 rows", "no column is called “foo”")
+    hints = [page.get_attribute(f"#study-1-{t} input[type=search]", "placeholder") for t in ("trials", "runs")]
+    assert hints[0] == "filter, such as learnt w < 0.5" and hints[1].startswith("filter, such as learnt rmse < 0.5")
+    page.close()
+
+
+def test_saved_tables_hold_values(browser, study, tmp_path):
+    """Whole ids and numbers, the data's own words, both ends of an interval, and what every run is made of."""
+    record = study(trials=4, diverged=(3,))
+    path = write_document(render([record]), tmp_path / "report.html")
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(0)
+    page.goto(path.as_uri())
+    until(page, ALIVE)
+    rows = json.loads(saved(page, "#study-1-runs button:text-is('JSON')")[1])
+    assert [row["run"] for row in rows] == [*record.runs["run"]]
+    assert rows[-1]["outcome"] == "non_finite" and rows[-1]["w"] == 0.9 and rows[3]["edge"] == 0.3
+    finals = Analysis(record).final_values("metric_delta1")
+    assert [row["val delta1 (no unit)"] for row in rows[:-1]] == [finals[row["run"]] for row in rows[:-1]]
+    trials = list(csv.DictReader(saved(page, "#study-1-trials button:text-is('CSV')")[1].splitlines()))
+    of = {t.number: t for t in Analysis(record).trials}
+    for row in trials[:3]:
+        interval = of[int(row["trial"])].interval
+        assert [float(row[f"95 % interval {end}"]) for end in ("low", "high")] == [interval.low, interval.high]
+        assert (row["n"], row["n of"], row["outcomes learnt"], row["outcomes non_finite"]) == ("3", "3", "3", "0")
+    page.close()
+
+
+def test_no_column_stands_beyond_the_edge_of_a_desk(browser, study, tmp_path):
+    """At 1440 pixels all columns of trials and runs are seen, each as wide as what it says."""
+    path = write_document(render([study(trials=10, diverged=(3,))]), tmp_path / "report.html")
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(0)
+    page.goto(path.as_uri())
+    until(page, ALIVE)
+    for table in ("trials", "runs"):
+        box = f"document.querySelector('#study-1-{table} .scroll')"
+        assert page.evaluate(f"{box}.scrollWidth <= {box}.clientWidth")
+        cut = f"[...{box}.querySelectorAll('td:not(.long)')].filter((c) => c.scrollWidth > c.clientWidth + 1).length"
+        assert page.evaluate(cut) == 0
     page.close()
 
 

@@ -15,9 +15,10 @@ from depth_loss_sweep.reports import wording
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.charts import OUTCOME_COLOURS
 from depth_loss_sweep.reports.hero import hero
-from depth_loss_sweep.reports.page import baseline_table, render, run_table, trial_table, write_document
+from depth_loss_sweep.reports.page import baseline_table, render, write_document
 from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.reports.sections import study_sections
+from depth_loss_sweep.reports.trial_tables import run_table, trial_table
 
 STATES = {
     "line": {"diverged": (9,), "panels": 2},
@@ -272,9 +273,18 @@ def test_named_points_are_categories_in_their_order(study):
     assert all("lines" not in t["mode"] for t in figure.chart.data if t["type"] == "scatter" and t.get("meta") is None)
 
 
-def test_swept_fields_have_columns_of_their_own(study):
-    """A grid over the rate: the table of trials says at which rate each was trained, and a study of points which point."""
-    assert "train.learning_rate" in trial_table(Analysis(study("grid", trials=4))).columns
+def test_swept_variables_have_columns_of_their_own(study):
+    """A grid over w and the rate: the table of trials says at which each was trained, and a study of points which point.
+
+    Runs have the same, and their weights, behind the menu; of a simplex the variables are the weights.
+    """
+    analysis = Analysis(study("grid", trials=4))
+    assert trial_table(analysis).columns[2:5] == ("w", "train.learning_rate", "SILog")
+    further = run_table(analysis).further
+    assert [*further][:6] == ["w", "train.learning_rate", "SILog", "SSIM", "edge", "L1"]
+    assert further["w"][3:6] == [0.3] * 3 and further["edge"] == further["w"] and further["SSIM"][3] == 0.6
+    assert [*run_table(Analysis(study("points", trials=2))).further["point"]] == ["paper-table-2"] * 3 + ["equal"] * 3
+    assert "silog" not in run_table(Analysis(study("simplex", trials=2))).further
     table = trial_table(Analysis(study("points", trials=2)))
     assert table.columns[2] == "point" and {row[2].text for row in table.rows} == {"paper-table-2", "equal"}
 

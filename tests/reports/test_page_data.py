@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
-from depth_loss_sweep.reports.page import render, run_table
+from depth_loss_sweep.reports.page import render
 from depth_loss_sweep.reports.page_data import PageData
 from depth_loss_sweep.reports.run_cards import study_cards
-from depth_loss_sweep.reports.tables import Cell, Table, numeric
+from depth_loss_sweep.reports.tables import Cell, Table, between, numeric
+from depth_loss_sweep.reports.trial_tables import run_table
 
 
 def whole(text):
@@ -108,6 +109,17 @@ def test_a_table_is_numbers_where_they_are_written_by_rule_and_texts_elsewhere(s
     mean, n, broke, further = found["tables"]["t"]["columns"]
     assert (mean["format"], n["format"], "format" in broke) == ("number", "integer", False)
     assert mean["values"] == [0.5123, np.inf] and broke["values"] == ["3 of 4", ""] and further["hidden"]
+
+
+def test_saved_are_values_and_not_how_they_are_shown(study):
+    """Both ends of an interval, further columns to the last bit, what is missing as missing."""
+    data = PageData()
+    rows = [(between(1 / 3, 2 / 3), numeric(1.0)), (between(None, None), numeric(2.0))]
+    data.add_table("t", Table(("95 %", "mean"), tuple(rows), {"further": [1 / 3, np.nan], "head": ["a", "b"]}))
+    interval, mean, further, head = whole(str(data.json))[0]["tables"]["t"]["columns"]
+    assert interval["saved"] == {" low": [1 / 3, None], " high": [2 / 3, None]} and "saved" not in mean
+    assert further["values"] == [1 / 3, None] and further["format"] == "number"
+    assert head["values"] == ["a", "b"] and "format" not in head and head["hidden"]
 
 
 def test_a_page_of_thousands_of_runs_is_light_and_says_its_answer_without_a_script(study):
