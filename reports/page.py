@@ -89,6 +89,7 @@ class StudyPage:
     samples: Samples | None
     slider: Slider | None
     trials: Table
+    standings: str
     runs: Table
     baselines: Table
     raced: Table | None
@@ -218,6 +219,7 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         samples=sample_panels(analysis),
         slider=slider(analysis),
         trials=trial_table(analysis),
+        standings=wording.standings_mean(analysis.decision, [t.number for t in analysis.trials]),
         runs=run_table(analysis),
         baselines=baseline_table(analysis),
         raced=raced_table(analysis),

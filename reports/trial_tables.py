@@ -71,13 +71,11 @@ def _setting(value: Any) -> Cell:
 def _verdict(trial: TrialResult, decision: Decision) -> Cell:
     if trial.number == decision.trial:
         return Cell(wording.verdict(decision), 0, "good" if decision.state == "use" else "quiet")
-    if trial.number not in decision.compared:
-        return Cell("not compared", 4, "quiet")
-    if any(c.is_worse for c in decision.contrasts if c.trial == trial.number):
-        return Cell("worse", 3)
-    if any(d.trial == trial.number for d in (decision.race.dropped if decision.race else ())):
-        return Cell("dropped", 2, "quiet")
-    return Cell("may be best", 1) if trial.number in decision.kept else Cell("", 2, "quiet")
+    said = wording.standing(trial.number, decision)
+    if not said:
+        return Cell("", len(wording.STANDINGS), "quiet")
+    is_plain = "best" in said or "worse" in said
+    return Cell(said.format(decision.trial), 1 + [*wording.STANDINGS].index(said), "" if is_plain else "quiet")
 
 
 # Runs

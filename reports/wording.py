@@ -21,6 +21,18 @@ VERDICTS = {
     "equivalent": "the simplest of equals",
     "undecided": "ahead, undecided",
 }
+STANDINGS = {
+    "may be best": "a test against the best mean doesn't exclude it",
+    "worse than {0}, may be best": "an interval for all pairs shows it to be worse than trial {0}, the test against the best mean "
+    "doesn't exclude it",
+    "shown not the best": "the test against the best mean excludes it, but no interval for all pairs shows it to be worse than trial {0}",
+    "every run broke": "no more is known of it",
+    "dropped": "by the race, before its end",
+    "not raced": "not among the best that are raced",
+    "worse than {0}": "an interval for all pairs shows it",
+    "not compared": "why stands under “What this rests on”",
+}
+"""What trials beside the named one ({0}) are called, and what that means; those come first that may be best."""
 OBJECTIONS = {
     OTHER_PICTURES: "The trials differ in their data, so their metrics are of other pixels and say nothing about which weights "
     "are better. Read each setting of the data apart, or give each a study of its own.",
@@ -35,6 +47,35 @@ MOST_PERCENT = 1000  # beyond, an interval is as good as none
 def verdict(decision: Decision) -> str:
     """What the named trial is called wherever it is named; empty where there is none."""
     return VERDICTS.get(decision.state, "") if decision.trial is not None else ""
+
+
+def standing(trial: int, decision: Decision) -> str:
+    """What another trial than the named one is called, one of `STANDINGS`; empty where none is named."""
+    if trial not in decision.compared:
+        return "not compared"
+    if decision.trial is None:
+        return ""
+    may_be_best = trial in decision.kept
+    if any(c.is_worse for c in decision.contrasts if c.trial == trial):
+        return "worse than {0}, may be best" if may_be_best else "worse than {0}"
+    if may_be_best:
+        return "may be best"
+    if decision.race and any(d.trial == trial for d in decision.race.dropped):
+        return "dropped"
+    if decision.race and decision.is_search:
+        return "not raced"
+    breaks = decision.breaks_of(trial)
+    return "every run broke" if breaks and breaks.broken == breaks.runs else "shown not the best"
+
+
+def standings_mean(decision: Decision, trials: Sequence[int]) -> str:
+    """What the words mean by which these trials are called; that there are none where no trial is named."""
+    if decision.trial is None:
+        return "No trial may be named, so none has a verdict."
+    said = {standing(trial, decision) for trial in trials if trial != decision.trial}
+    told = [f"{word}: {meaning}" for word, meaning in STANDINGS.items() if word in said]
+    text = "; ".join(told).format(decision.trial)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def headline(decision: Decision, name: str, measure: Measure) -> tuple[str, Tone]:

@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs_version
 from depth_loss_sweep.reports import wording
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.charts import OUTCOME_COLOURS
+from depth_loss_sweep.reports.decision import Breaks, Contrast, Decision
 from depth_loss_sweep.reports.hero import hero
 from depth_loss_sweep.reports.page import baseline_table, render, write_document
 from depth_loss_sweep.reports.scenes import PictureValues
@@ -328,4 +329,28 @@ def test_the_table_of_trials_calls_each_by_what_the_decision_allows(study):
     record = study(trials=4, seeds=6, values=values)
     record.trials.loc[3, "state"] = "pruned"
     said = {row[0].text: row[1].text for row in trial_table(Analysis(record)).rows}
-    assert said == {"0": "recommended", "1": "may be best", "2": "worse", "3": "not compared"}
+    assert said == {"0": "recommended", "1": "may be best", "2": "worse than 0", "3": "not compared"}
+    page = render([record])
+    assert "worse than 0: an interval for all pairs shows it" in page and "shown not the best:" not in page
+
+
+def test_as_many_trials_may_be_best_as_the_headline_counts(study):
+    """Each has a word: one that is worse than the named trial and yet may be best has both words."""
+    record = study(trials=4, seeds=6, values={(t, s): 0.5 + 0.01 * t + 0.001 * s for t in range(4) for s in range(6)})
+    analysis = Analysis(record)
+    said = Decision(
+        "use", 0, (0, 1), compared=(0, 1, 2, 3), contrasts=(Contrast(1, 0.1, 0.01, 0.2), Contrast(2, 0.1, -0.1, 0.2))
+    )
+    analysis.__dict__["decision"] = replace(said, broken=(Breaks(3, 2, 2, 0.2, 1.0),))
+    words = {row[0].text: row[1].text for row in trial_table(analysis).rows}
+    assert words == {
+        "0": "recommended",
+        "1": "worse than 0, may be best",
+        "2": "shown not the best",
+        "3": "every run broke",
+    }
+    told = wording.standings_mean(analysis.decision, [0, 1, 2, 3])
+    assert told.startswith("Worse than 0, may be best: an interval") and "shown not the best: the test" in told
+    spread = Analysis(study(trials=10, diverged=(3,)))
+    words = [row[1].text for row in trial_table(spread).rows]
+    assert "" not in words and sum("may be best" in word for word in words) + 1 == len(spread.decision.kept)
