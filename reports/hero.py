@@ -18,7 +18,7 @@ from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.layout import Figure, Section
 from depth_loss_sweep.reports.series import differences, measure_series
 from depth_loss_sweep.reports.svg import chart_svg
-from depth_loss_sweep.reports.wording import verdict
+from depth_loss_sweep.reports.wording import is_recommended, verdict
 from depth_loss_sweep.words import counted
 
 VALUES, DIFFERENCES = "values", "differences"
@@ -95,7 +95,7 @@ def _against_one(analysis: Analysis, axis: Axis) -> Section:
         height=hero_figures.HEIGHT,
         marked=decision.trial,
         verdict=verdict(decision),
-        is_recommended=decision.state == "use",
+        is_recommended=is_recommended(decision),
     )
     note = seeds_note(analysis) + called("Ringed", decision)
     menu: tuple[tuple[str, str], ...] = ()
@@ -118,7 +118,7 @@ def _against_several(analysis: Analysis, every: Sequence[Axis]) -> Section | Non
     if not means:
         return None
     ranks = _ranks(means, measure.higher_is_better)
-    mark = hero_figures.Mark(decision.trial, verdict(decision), decision.state == "use")
+    mark = hero_figures.Mark(decision.trial, verdict(decision), is_recommended(decision))
     title = f"Validation {measure.label}"
     menu: tuple[tuple[str, str], ...] = ()
     if len(every) == 2:

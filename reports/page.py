@@ -80,6 +80,7 @@ class StudyPage:
     analysis: Analysis
     answer: summary.Answer
     recipe: tuple[NamedWeight, ...]
+    is_advice: bool
     objective: str
     overview: Overview
     hero: Section | None
@@ -210,6 +211,7 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         analysis=analysis,
         answer=summary.answer(analysis),
         recipe=named_weights(analysis),
+        is_advice=wording.is_advice(analysis.decision),
         objective=summary.objective_sentence(analysis),
         overview=overview(analysis),
         hero=opening,
@@ -230,9 +232,9 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
 
 
 def named_weights(analysis: Analysis) -> tuple[NamedWeight, ...]:
-    """The weights to use; none where the decision doesn't go so far."""
+    """The weights of the named trial; none where the decision names none."""
     named, names, colours = analysis.named, analysis.term_names, term_colours(analysis.term_names)
-    if named is None or analysis.decision.state not in ("use", "equivalent"):
+    if named is None:
         return ()
     return tuple(NamedWeight(names[t], weight, colours[t]) for t, weight in named.weights.items() if weight > 0)
 

@@ -26,7 +26,7 @@ from depth_loss_sweep.reports.series import (
 from depth_loss_sweep.reports.summary import threshold_sentence
 from depth_loss_sweep.reports.tables import broken_table, front_table, number_table, rate_table
 from depth_loss_sweep.reports.trials import FAILED, TrialResult
-from depth_loss_sweep.reports.wording import front_headline, left_out, verdict
+from depth_loss_sweep.reports.wording import front_headline, is_recommended, left_out, verdict
 
 MAX_CURVES = 40  # trials drawn over epochs; the page says so when there are more
 MAX_GRID, MAX_GRID_SEEDS = 40, 12  # trials and seeds, each run of which has a mark; of more, runs are counted
@@ -111,7 +111,7 @@ def _objective(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
                 height=280,
                 marked=decision.trial,
                 verdict=verdict(decision),
-                is_recommended=decision.state == "use",
+                is_recommended=is_recommended(decision),
                 colours=means,
             ),
         )

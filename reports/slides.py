@@ -28,7 +28,7 @@ from depth_loss_sweep.reports.paper_page import Drawing, Row, claim_row
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.series import break_rates, epoch_curves, measure_series, named_baselines, outcome_counts
 from depth_loss_sweep.reports.svg import chart_svg
-from depth_loss_sweep.reports.wording import Tone, amount, verdict
+from depth_loss_sweep.reports.wording import Tone, amount, is_advice, is_recommended, verdict
 from depth_loss_sweep.words import counted
 
 MOST = 7
@@ -181,7 +181,7 @@ def _use(analysis: Analysis, answer: summary.Answer) -> Slide:
         "What to use",
         (*answer.caveats[:1], *((step.text,) if step else ())),
         answer.tone,
-        weights=named_weights(analysis),
+        weights=named_weights(analysis) if is_advice(analysis.decision) else (),
         command=step.command if step else f"sweep best {analysis.record.name}",
     )
 
@@ -206,7 +206,9 @@ def _against_weights(analysis: Analysis) -> tuple[Chart, str] | None:
     if not series.seed_y:
         return None
     called = verdict(decision)
-    chart = figures.measure_chart(series, marked=decision.trial, verdict=called, is_recommended=decision.state == "use")
+    chart = figures.measure_chart(
+        series, marked=decision.trial, verdict=called, is_recommended=is_recommended(decision)
+    )
     ringed = f" Ringed: {called}." if called else ""
     return chart, f"Grey: each seed. Diamonds: means with 95 % t-intervals. Dashed: trivial predictors.{ringed}"
 
@@ -353,7 +355,7 @@ def _group_use(account: Account) -> Slide:
     said = [
         (key, summary.answer(analysis).headline)
         for key, analysis in analyses.items()
-        if analysis.decision.state in ("use", "equivalent") and analysis.varying_terms
+        if is_advice(analysis.decision) and analysis.varying_terms
     ]
     more = f" {len(said) - MOST} more studies recommend weights." if len(said) > MOST else ""
     text = () if said else ("No study of this group recommends weights so far.",)

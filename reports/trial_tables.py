@@ -70,7 +70,7 @@ def _setting(value: Any) -> Cell:
 
 def _verdict(trial: TrialResult, decision: Decision) -> Cell:
     if trial.number == decision.trial:
-        return Cell(wording.verdict(decision), 0, "good" if decision.state == "use" else "quiet")
+        return Cell(wording.verdict(decision), 0, "good" if wording.is_recommended(decision) else "quiet")
     said = wording.standing(trial.number, decision)
     if not said:
         return Cell("", len(wording.STANDINGS), "quiet")

@@ -21,6 +21,8 @@ VERDICTS = {
     "equivalent": "the simplest of equals",
     "undecided": "ahead, undecided",
 }
+AHEAD = "ahead"
+"""What the trial is called that would be used, where that is no recommendation."""
 STANDINGS = {
     "may be best": "a test against the best mean doesn't exclude it",
     "worse than {0}, may be best": "an interval for all pairs shows it to be worse than trial {0}, the test against the best mean "
@@ -41,12 +43,24 @@ OBJECTIONS = {
     "runs are used again.",
 }
 MOST_NAMED = 8
+MOST_MARGINS = 10  # from the best, beyond which no trial is recommended
 MOST_PERCENT = 1000  # beyond, an interval is as good as none
 
 
 def verdict(decision: Decision) -> str:
     """What the named trial is called wherever it is named; empty where there is none."""
+    if decision.state == "use" and not is_recommended(decision):
+        return AHEAD
     return VERDICTS.get(decision.state, "") if decision.trial is not None else ""
+
+
+def is_recommended(decision: Decision) -> bool:
+    """Whether the weights that would be used are a recommendation: not where any that was compared may be best, nor where they
+    may be far from the best; that they are within the margin of it is enough.
+    """
+    is_near = decision.bound is not None and decision.bound <= MOST_MARGINS * decision.margin
+    is_chosen = decision.is_settled or (is_near and len(decision.kept) < len(decision.compared))
+    return decision.state == "use" and is_chosen
 
 
 def standing(trial: int, decision: Decision) -> str:
@@ -76,6 +90,11 @@ def standings_mean(decision: Decision, trials: Sequence[int]) -> str:
     told = [f"{word}: {meaning}" for word, meaning in STANDINGS.items() if word in said]
     text = "; ".join(told).format(decision.trial)
     return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def is_advice(decision: Decision) -> bool:
+    """Whether the named weights may be taken as they are: recommended, or the simplest of equals."""
+    return is_recommended(decision) or decision.state == "equivalent"
 
 
 def headline(decision: Decision, name: str, measure: Measure) -> tuple[str, Tone]:
@@ -108,6 +127,8 @@ def _headline(decision: Decision, name: str, measure: Measure) -> tuple[str, Ton
             any_may = count == len(decision.compared)
             many = f", though any of all {count} may be best" if any_may else f", one of {count} that may be best"
             others = "" if is_one else many
+            if not is_recommended(decision):
+                return f"{name} is ahead{others}: {within}{broke}", "warn"
             return f"Use {name}{others}: {within}{broke}", "good" if decision.is_settled and not broke else "plain"
         case "equivalent":
             margin = amount(decision.margin, decision, measure)
@@ -391,10 +412,13 @@ def level(decision: Decision, measure: Measure, is_quoted: bool = False) -> str:
 
 def warning(decision: Decision) -> str:
     """Why the model of the named trial is no recommendation, in a few words; empty where it is one."""
-    return {
+    said = {
         "anecdote": f"from {counted(len(decision.seeds), 'common seed')}, trial {decision.trial} is an anecdote",
         "undecided": f"it is undecided whether trial {decision.trial} is best",
-    }.get(decision.state, "")
+    }
+    if decision.state == "use" and not is_recommended(decision):
+        return f"trial {decision.trial} is ahead, and may be far from the best"
+    return said.get(decision.state, "")
 
 
 # Two objectives

@@ -339,7 +339,12 @@ def test_as_many_trials_may_be_best_as_the_headline_counts(study):
     record = study(trials=4, seeds=6, values={(t, s): 0.5 + 0.01 * t + 0.001 * s for t in range(4) for s in range(6)})
     analysis = Analysis(record)
     said = Decision(
-        "use", 0, (0, 1), compared=(0, 1, 2, 3), contrasts=(Contrast(1, 0.1, 0.01, 0.2), Contrast(2, 0.1, -0.1, 0.2))
+        "use",
+        0,
+        (0, 1),
+        0.03,
+        compared=(0, 1, 2, 3),
+        contrasts=(Contrast(1, 0.1, 0.01, 0.2), Contrast(2, 0.1, -0.1, 0.2)),
     )
     analysis.__dict__["decision"] = replace(said, broken=(Breaks(3, 2, 2, 0.2, 1.0),))
     words = {row[0].text: row[1].text for row in trial_table(analysis).rows}

@@ -4,7 +4,7 @@ import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.summary import answer
-from depth_loss_sweep.reports.wording import amount, headline
+from depth_loss_sweep.reports.wording import amount, headline, is_advice, verdict, warning
 
 
 def plain(text):
@@ -68,7 +68,18 @@ def test_one_of_several_that_may_be_best_is_called_so(study):
     assert analysis.decision.state == "use" and not analysis.decision.is_settled
     assert f"one of {len(analysis.decision.kept)} that may be best: within" in plain(answer(analysis).headline)
     every = replace(analysis.decision, kept=analysis.decision.compared)
-    assert "though any of all 6 may be best: within" in headline(every, "w = 0", analysis.ranking)[0]
+    assert "w = 0 is ahead, though any of all 6 may be best: within" in headline(every, "w = 0", analysis.ranking)[0]
+
+
+def test_what_may_be_far_from_the_best_is_ahead_and_not_recommended(study):
+    """Where any may be best, or the bound is over ten margins, word, tone and the warning beside a saved model are of who is ahead."""
+    near = replace(Analysis(study()).decision, state="use", trial=1, kept=(1, 2), bound=0.19, is_settled=False)
+    assert (verdict(near), warning(near), is_advice(near)) == ("recommended", "", True)
+    for found in (replace(near, bound=0.21), replace(near, bound=None), replace(near, kept=near.compared)):
+        said, tone = headline(found, "w = 1", Analysis(study()).ranking)
+        assert (verdict(found), tone, is_advice(found)) == ("ahead", "warn", False)
+        assert said.startswith("w = 1 is ahead") and warning(found).startswith("trial 1 is ahead")
+    assert verdict(replace(near, kept=near.compared, bound=0.01, is_settled=True)) == "recommended"
 
 
 def test_where_training_breaks_is_said_in_words(study):
