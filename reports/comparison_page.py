@@ -159,11 +159,12 @@ def overlay_chart(analyses: Sequence[Analysis], places: Places) -> Chart:
     measure = analyses[0].ranking
     chart = new_chart(400, places.axis.title, f"validation {measure.axis}")
     heights: list[float] = []
-    for analysis, of_study, colour, symbol in zip(analyses, places.of, cycle(COLOURS), cycle(SYMBOLS), strict=False):
+    each = zip(analyses, places.of, cycle(COLOURS), cycle(SYMBOLS), strict=False)
+    for i, (analysis, of_study, colour, symbol) in enumerate(each, 1):
         shown = sorted((t for t in _finite(analysis) if t.number in of_study), key=lambda t: of_study[t.number])
         heights += [value for trial in shown for value in trial.values if math.isfinite(value)]
         if shown:
-            _add_study(chart, analysis, shown, of_study, {"color": colour, "symbol": symbol})
+            _add_study(chart, analysis, f"study-{i}", shown, of_study, {"color": colour, "symbol": symbol})
     if chart.data:
         add_baselines(chart, named_baselines(analyses[0], measure, "val"), ends(places.axis), reach(heights))
     add_legend(chart)
@@ -174,6 +175,7 @@ def overlay_chart(analyses: Sequence[Analysis], places: Places) -> Chart:
 def _add_study(
     chart: Chart,
     analysis: Analysis,
+    anchor: str,
     shown: Sequence[TrialResult],
     places: Mapping[int, float],
     mark: Mapping[str, str],
@@ -188,6 +190,8 @@ def _add_study(
         name=name,
         line={"color": colour, "width": 1.6},
         marker={**mark, "size": 8},
+        customdata=[t.number for t in shown],
+        meta={"study": anchor},
         text=[clean(f"trial {t.number}: {t.label}") for t in shown],
         hovertemplate="%{text}: mean %{y}<extra>" + name + "</extra>",
     )

@@ -29,7 +29,7 @@ FEW = 6  # values of a variable that are named one by one
 @dataclass(frozen=True)
 class Standing:
     """A row of the table: what it is known as, what it is made of or why it has no numbers, its levels, and what the winner gains on
-    it: with its unit, and as a share or with its interval.
+    it: with its unit, and as a share or with its interval; which `trial` it is of.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Standing:
     levels: tuple[Cell, ...]
     gain: str = "–"
     share: str = ""
+    trial: int | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ class _Table:
         said = verdict(self.analysis.decision) if self.analysis.named else "best mean"
         name = ", ".join((f"trial {winner.number}", said, *self._known_as(winner)))
         confirmed = self.quoted.quoted_row if self.quoted else None
-        return Standing(name, _made_of(winner), self._levels(winner, confirmed))
+        return Standing(name, _made_of(winner), self._levels(winner, confirmed), trial=winner.number)
 
     def _row(self, role: str, *ids: str) -> Standing | None:
         trial = next((t for t in self._alike() if role in self._known_as(t)), None)
@@ -182,7 +183,9 @@ class _Table:
             return None  # there is nothing that it could stand beside
         about = _made_of(trial) if trial else "" if confirmed else "not in this study"
         gain = self._gain(trial, confirmed)
-        return Standing(role, about, self._levels(trial, confirmed), *self._told(gain))
+        return Standing(
+            role, about, self._levels(trial, confirmed), *self._told(gain), trial=trial.number if trial else None
+        )
 
     def _alike(self) -> list[TrialResult]:
         """The other trials, best first; those before others that share all of the winner's swept fields."""

@@ -287,7 +287,8 @@ def confirmed_table(analysis: Analysis) -> Table | None:
     over = f"gain over equal ({measure.unit})" if measure.unit in WRITTEN_UNITS else "gain over equal"
     columns = ("candidate", "", "made of", value, "95 %", over, "95 %", "gain (%)", "broke")
     rows = (_confirmed_cells(row, analysis, row.candidate.name == confirmation.quoted) for row in confirmation.rows)
-    return Table((*columns, "cost to find"), tuple(rows))
+    of = [row.candidate.trial for row in confirmation.rows]
+    return Table((*columns, "cost to find"), tuple(rows), of=of)
 
 
 def _confirmed_cells(row: Confirmed, analysis: Analysis, is_quoted: bool) -> tuple[Cell, ...]:

@@ -28,11 +28,22 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A sortable table; `further` are columns of numbers or texts that a menu can add."""
+    """A sortable table; `further` are columns of numbers or texts that a menu can add, `of` says which trial each row is of where no
+    column does.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     further: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    of: Sequence[int | None] = ()
+
+    @property
+    def trials(self) -> Sequence[int | None]:
+        """The trial that each row is of; None where it is of none."""
+        if "trial" not in self.columns:
+            return self.of or [None] * len(self.rows)
+        column = self.columns.index("trial")
+        return [int(row[column].sort) if row[column].sort != "" else None for row in self.rows]
 
 
 def numeric(value: float, text: str | None = None) -> Cell:

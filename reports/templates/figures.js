@@ -38,18 +38,20 @@ const Figures = (() => {
       toImageButtonOptions: { format: "svg", filename: el.id || "figure" },
     });
 
-  // A point's trial is its customdata; a trace of one trial names it in its meta.
+  // A point's trial is its customdata; a trace of one trial names it in its meta, one of another study than its figure's that study.
+  const studyOf = (el, trace) => trace.meta?.study ?? Store.studyOf(el);
   const choose = (el, { data, customdata }) => {
-    const [study, trial] = [Store.studyOf(el), data.meta?.trial ?? customdata];
+    const [study, trial] = [studyOf(el, data), data.meta?.trial ?? customdata];
     if (study in Store.studies && Number.isInteger(trial)) Store.select(study, trial);
   };
   // The traces with the selected trial's points larger than all others, and its lines in front.
   const marked = (el, data) => {
-    const trial = Store.trialOf(el);
-    if (trial === null) return data;
+    if (!Store.selected) return data;
+    const { trial } = Store.selected;
     const ink = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
     const front = [];
     const shown = data.map((trace) => {
+      if (studyOf(el, trace) !== Store.selected.study) return trace;
       if (trace.meta?.trial !== undefined) {
         if (trace.meta.trial !== trial) return { ...trace, opacity: 0.3 * (trace.opacity ?? 1) };
         front.push({ ...trace, line: { ...trace.line, width: 3.5 }, showlegend: false });

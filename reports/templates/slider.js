@@ -123,9 +123,15 @@
       fillCard(stop);
     };
 
+    const study = Store.studyOf(root);
+    const select = () => study in Store.studies && Store.select(study, content.stops[range.value].trial);
     const go = (stop) => {
       range.value = stop;
       show();
+    };
+    // Where a trial is selected already, it is the one that is shown.
+    const goOn = () => {
+      if (Store.trialOf(root) !== null) select();
     };
     let timer = null;
     const turnOff = () => {
@@ -136,16 +142,23 @@
     };
     play.addEventListener("click", () => {
       if (timer) return turnOff();
-      timer = setInterval(() => go((Number(range.value) + 1) % content.stops.length), STEP);
+      timer = setInterval(() => {
+        go((Number(range.value) + 1) % content.stops.length);
+        goOn();
+      }, STEP);
       play.setAttribute("aria-pressed", "true");
       play.textContent = "Stop";
     });
     range.addEventListener("input", () => {
       turnOff();
       show();
+      goOn();
     });
     root.querySelectorAll("select").forEach((menu) => menu.addEventListener("change", show));
-    cells.forEach((cell, i) => cell.addEventListener("click", () => go(i)));
+    cells.forEach((cell, i) => cell.addEventListener("click", () => {
+      go(i);
+      select();
+    }));
     const follow = () => {
       const stop = content.stops.findIndex((each) => each.trial === Store.trialOf(root));
       if (stop >= 0) range.value = stop;

@@ -78,11 +78,15 @@ const Store = (() => {
       history.replaceState(history.state, "", place);
     } catch {} // in a notebook's frame (srcdoc) a page has no address to write to
   };
+  const keep = () => {
+    const { study, trial } = selected;
+    address(`#trial=${trial}${study === Object.keys(data.studies)[0] ? "" : `&study=${study}`}`);
+  };
   const select = (study, trial) => {
     if (selected?.study === study && selected.trial === trial) return;
     selected = { study, trial };
     told();
-    address(`#trial=${trial}${study === Object.keys(data.studies)[0] ? "" : `&study=${study}`}`);
+    keep();
   };
   const deselect = () => {
     if (!selected) return;
@@ -92,6 +96,7 @@ const Store = (() => {
   };
   const fromAddress = () => {
     const asked = new URLSearchParams(location.hash.slice(1));
+    if (selected && !asked.has("trial")) return setTimeout(() => selected && keep()); // a link to a section was followed: there it stays selected
     const study = asked.get("study") ?? Object.keys(data.studies)[0];
     const trial = Number.parseInt(asked.get("trial"), 10);
     if (!(study in data.studies) || !whole(data.studies[study].trials.number).includes(trial)) return;

@@ -218,8 +218,6 @@
     table.addEventListener("click", (event) => {
       const head = event.target.closest("th");
       if (head) sortBy(shown()[[...head.parentNode.children].indexOf(head)]);
-      const tr = event.target.closest("tr[data-trial]");
-      if (tr && study in Store.studies) Store.select(study, Number(tr.dataset.trial));
     });
     scroll.addEventListener("scroll", draw, { passive: true });
     if (trials) document.addEventListener("trial", reveal);

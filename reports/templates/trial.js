@@ -107,6 +107,16 @@
     fill(detail);
     card.scrollTop = scrollTop;
   });
+  // Every row of a trial, in whichever table, selects it, and is marked where it is selected; a grid marks its own.
+  const rows = [...document.querySelectorAll("tr[data-trial]")].filter((row) => !row.closest(".grid") && Store.studyOf(row) in Store.studies);
+  for (const row of rows) row.tabIndex = 0;
+  document.addEventListener("trial", () => rows.forEach((row) => row.classList.toggle("selected", Number(row.dataset.trial) === Store.trialOf(row))));
+  const pick = (event) => {
+    const row = event.target.closest("tr[data-trial]");
+    if (row && Store.studyOf(row) in Store.studies) Store.select(Store.studyOf(row), Number(row.dataset.trial));
+  };
+  document.addEventListener("click", pick);
+  document.addEventListener("keydown", (event) => event.key === "Enter" && pick(event));
   document.addEventListener("keydown", (event) => {
     if (!Store.selected || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
     const inTable = event.target.closest(".grid .scroll");

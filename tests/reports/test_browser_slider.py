@@ -69,6 +69,11 @@ def test_the_pointer_reads_and_menus_choose(page):
     until(page, f"document.querySelector('#study-1-slider .photo').src !== '{before}'")
     page.click("[data-stop='2']")
     until(page, f"{SHOWN}.startsWith('trial 2')")
+    assert page.evaluate("location.hash") == "#trial=2"
+    page.focus("#study-1-slider input")
+    page.keyboard.press("ArrowLeft")
+    until(page, "location.hash === '#trial=1'")
+    page.evaluate("document.activeElement.blur()")
     page.evaluate("location.hash = '#trial=0'")
     until(page, f"{SHOWN}.startsWith('trial 0')")
     until(page, "document.querySelectorAll('aside.trial .maps figure').length === 4")

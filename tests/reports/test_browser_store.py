@@ -7,6 +7,7 @@ from pathlib import Path
 
 from depth_loss_sweep.api import Report
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.comparison_page import render_comparison
 from depth_loss_sweep.reports.page import render, write_document
 from depth_loss_sweep.reports.page_data import FORMATS
 from depth_loss_sweep.reports.trial_tables import run_table
@@ -55,6 +56,44 @@ def test_one_trial_is_selected_everywhere(browser, study, tmp_path):
     assert page.locator("aside.trial").is_hidden() and page.evaluate("location.hash") == ""
     page.evaluate("location.hash = '#trial=99'")  # there is none
     assert page.locator("aside.trial").is_hidden() and said == [] and asked == []
+    page.close()
+
+
+def test_every_row_of_a_trial_selects_it(browser, study, tmp_path):
+    """In the standings, the contrasts and the tables of what broke, by a click or Enter; a contents link leaves it so."""
+    path = write_document(render([study(trials=5, seeds=5, diverged=(3,))]), tmp_path / "report.html")
+    page, said, _ = open_page(browser, path, viewport={"width": 1440, "height": 900})
+    until(page, ALIVE)
+    rows = page.locator("tr[data-trial]:not(.grid tr)")
+    for place in (".standings", "#study-1-contrasts", "#study-1-stability"):
+        assert page.locator(f"{place} tr[data-trial]").count() > 0
+    for i in range(rows.count()):
+        rows.nth(i).focus()
+        page.keyboard.press("Enter")
+        trial = rows.nth(i).get_attribute("data-trial")
+        assert page.inner_text("aside.trial h2") == f"trial {trial}" and "selected" in rows.nth(i).get_attribute(
+            "class"
+        )
+        assert page.inner_text(ROW) == trial
+    page.click("#study-1-contrasts tbody tr >> nth=0")
+    chosen = page.evaluate("Store.selected.trial")
+    page.click("nav a[href='#study-1-runs']")
+    until(page, f"location.hash === '#trial={chosen}'")
+    until(page, "document.getElementById('study-1-runs').getBoundingClientRect().top < innerHeight")
+    assert page.locator("aside.trial").is_visible() and said == []
+    page.close()
+
+
+def test_a_point_of_several_studies_selects_its_trial(browser, study, tmp_path):
+    """On the common axis, too, where it is of the second study: its card opens, and there alone it is marked."""
+    path = write_document(render_comparison([study(trials=3), study(trials=3, name="b")]), tmp_path / "report.html")
+    page, said, _ = open_page(browser, path, viewport={"width": 1440, "height": 900})
+    overlay = "document.getElementById('comparison-overlay')"
+    page.evaluate(f"{overlay}.emit('plotly_click', {{points: [{{data: {overlay}.data[2], customdata: 1}}]}})")
+    until(page, "location.hash === '#trial=1&study=study-2'")
+    assert page.inner_text("aside.trial h2") == "b, trial 1"
+    until(page, f"{overlay}.data.filter((t) => t.selectedpoints).map((t) => t.name + t.selectedpoints).join() === 'b1'")
+    assert said == []
     page.close()
 
 
