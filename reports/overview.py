@@ -4,7 +4,7 @@ import math
 import re
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from depth_loss_sweep.reports.analysis import Analysis
@@ -37,7 +37,7 @@ class Standing:
     levels: tuple[Cell, ...]
     gain: str = "–"
     share: str = ""
-    trial: int | None = None
+    trial: int | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ def study_sections(analysis: Analysis, anchor: str) -> tuple[Section, ...]:
         weight_sections.gradients(analysis),
         _stability(analysis, axis),
     ]
+    last: tuple[Section | None, ...] = ()  # what isn't to be read as a ranking
     search = search_sections.search(analysis)
     if len(analysis.record.trials) == 1:  # against the weights there is nothing to draw but a dot
         sections: list[Section | None] = [_numbers(analysis)]
@@ -73,12 +74,12 @@ def study_sections(analysis: Analysis, anchor: str) -> tuple[Section, ...]:
             _front(analysis),
             weight_sections.importance(analysis),
             search,
-            _combined(analysis, axis),
             _terms(analysis, axis),
             _metrics(analysis, axis),
             _other_metrics(analysis, axis),
         ]
-    return tuple(s.anchored(anchor) for s in (*sections, *over_epochs) if s and not s.is_empty)
+        last = (_combined(analysis, axis),)
+    return tuple(s.anchored(anchor) for s in (*sections, *over_epochs, *last) if s and not s.is_empty)
 
 
 # A single trial

@@ -151,7 +151,7 @@ def test_a_far_predictor_is_an_arrow_and_squeezes_nothing(study):
     """Points of 0.5 to 0.7 beside a predictor of 7: its number stands at the edge, and what is drawn ends near the points."""
     for objective in ("val_rmse", "val_delta1"):
         analysis = Analysis(study(baseline=7.0, trials=5, objective=objective))
-        *_, epochs, _ = study_sections(analysis, "study-1")
+        *_, epochs, _, _ = study_sections(analysis, "study-1")
         chart = hero(analysis, "study-1").figures[0].chart
         lines = [trace["y"] for trace in chart.data if trace.get("meta") == "baseline"]
         assert lines and all(y == [None, None] for y in lines)
@@ -305,7 +305,8 @@ def test_no_run_is_green_where_nothing_was_learnt(study):
     )
     analysis = Analysis(record)
     assert set(record.runs["outcome"]) == {"learnt"} and analysis.decision.state == "not_learnt"
-    stability = study_sections(analysis, "study-1")[-1]
+    stability, combined = study_sections(analysis, "study-1")[-2:]
+    assert combined.title.startswith("Combined loss")  # what is no ranking comes last
     names = {
         trace["name"]
         for f in stability.figures
