@@ -5,10 +5,11 @@ import re
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from depth_loss_sweep.reports.analysis import Analysis
-from depth_loss_sweep.reports.confirmation import Confirmed
+from depth_loss_sweep.reports.confirmation import Confirmed, candidates
 from depth_loss_sweep.reports.contrasts import EQUAL_WEIGHTS, TABLE_2, known_as, paired
 from depth_loss_sweep.reports.measures import NO_BREAK, SURE, Measure, predictor_values, rough, short
 from depth_loss_sweep.reports.naming import affine, is_number, swept_fields, written
@@ -50,14 +51,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Overview:
-    """All that stands beside the answer before anything is opened: `columns` are the heads of levels and gain, `reading` says how
-    the table is read.
+    """All that stands beside the answer before anything is opened: `columns` are the heads of levels and gain, `missing` names what has
+    no row, and what would measure it, `reading` says how the table is read.
     """
 
     space: str
     caption: str
     columns: tuple[str, ...]
     rows: tuple[Standing, ...]
+    missing: Step | None
     reading: str
     step: Step | None
 
@@ -65,7 +67,8 @@ class Overview:
 def overview(analysis: Analysis) -> Overview:
     """A study at a glance, whatever state it is in."""
     table = _Table(analysis)
-    return Overview(space(analysis), table.caption, table.columns, table.rows(), table.reading, next_step(analysis))
+    shown = (table.caption, table.columns, table.rows(), table.missing(), table.reading)
+    return Overview(space(analysis), *shown, next_step(analysis))
 
 
 # What was swept
@@ -148,9 +151,25 @@ class _Table:
         )
 
     def rows(self) -> tuple[Standing, ...]:
-        """The winner, equal weights, Table 2 or what else the winner is held against, L1 alone, and the mean map."""
-        found = [self._row_of_winner(), *(self._row(role, *ids) for role, ids in self._roles().items())]
-        return tuple(row for row in (*found, self._row_of_predictor()) if row)
+        """The winner, equal weights, Table 2 or what else the winner is held against, L1 alone, and the mean map: those with numbers."""
+        return tuple(row for row in (self._row_of_winner(), *self._by_role.values(), self._row_of_predictor()) if row)
+
+    def missing(self) -> Step | None:
+        """What has no row, by name, and the command that trains it, where one does; None where all is there, or stands beside nothing."""
+        named = [role for role, row in self._by_role.items() if row is None]
+        if self.winner is None or not named:
+            return None
+        analysis, text = self.analysis, f"Not measured: {', '.join(named)}."
+        if analysis.is_unfinished or self.quoted:
+            return Step(text)
+        would = candidates(analysis.trials, analysis.decision, analysis.ranking, is_scale_free=False)
+        known = {each for candidate in would for each in (candidate.name, *candidate.roles)}
+        is_trained = all({*self._roles()[role]} & known for role in named)
+        return Step(text, f"sweep confirm {analysis.record.name}" if is_trained else "")
+
+    @cached_property
+    def _by_role(self) -> dict[str, Standing | None]:
+        return {role: self._row(role, *ids) for role, ids in self._roles().items()}
 
     def _roles(self) -> dict[str, tuple[str, ...]]:
         """What is asked for by name, but for what the winner is itself: role -> what a confirmation calls it."""
@@ -179,9 +198,9 @@ class _Table:
         confirmed = next((r for r in rows if {*ids} & {r.candidate.name, *r.candidate.roles}), None)
         if role == TABLE_2 and trial is None and confirmed is None and (other := self._reference()):
             role, trial = other
-        if trial is None and confirmed is None and self.winner is None:
-            return None  # there is nothing that it could stand beside
-        about = _made_of(trial) if trial else "" if confirmed else "not in this study"
+        if trial is None and confirmed is None:
+            return None
+        about = _made_of(trial) if trial else ""
         gain = self._gain(trial, confirmed)
         return Standing(
             role, about, self._levels(trial, confirmed), *self._told(gain), trial=trial.number if trial else None

@@ -8,7 +8,7 @@ import pytest
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.confirmation import WINNER, ConfirmationRecord, FreshRun
 from depth_loss_sweep.reports.contrasts import EQUAL_WEIGHTS
-from depth_loss_sweep.reports.overview import overview
+from depth_loss_sweep.reports.overview import Step, overview
 from depth_loss_sweep.reports.page import render
 from depth_loss_sweep.reports.references import Candidate
 from tests.reports.test_page import STATES, without_plotly
@@ -48,14 +48,26 @@ def test_the_winner_stands_beside_what_everybody_knows(study):
     assert {"delta1", "boundary_f1"} <= {*found[winner]}
 
 
-def test_what_the_study_did_not_train_is_said_to_be_missing(study):
-    """On a line without equal weights or L1 alone: the rows are there, without numbers, and the end of the line is in Table 2's place."""
+def test_what_the_study_did_not_train_is_named_in_a_line(study):
+    """On a line without equal weights or L1 alone: no rows of dashes but a line with the command; its end is in Table 2's place."""
     values = {(t, s): 0.5 + 0.05 * t + 0.002 * ((t + s) % 3) for t in range(3) for s in range(5)}
-    found = overview(Analysis(study(trials=3, seeds=5, values=values, baseline=2.0)))
-    about = {row.name: row.about for row in found.rows}
-    assert about["equal weights"] == about["L1 alone"] == "not in this study"
-    assert "neighbour" in found.rows[2].name and about[found.rows[2].name] == "w = 0.45"
+    record = study(trials=3, seeds=5, values=values, baseline=2.0)
+    found = overview(Analysis(record))
+    assert [row.about for row in found.rows[1:]] == ["w = 0.45", "looks at no picture"]
+    assert "neighbour" in found.rows[1].name and [row.trial for row in found.rows] == [0, 1, None]
+    assert found.missing == Step("Not measured: equal weights, L1 alone.", "sweep confirm ssim-vs-edge")
     assert "test not measured" in found.caption
+    assert overview(Analysis(points(study))).missing is None
+    unfinished = overview(Analysis(study(trials=3, finished=7))).missing
+    assert unfinished.text.startswith("Not measured: ") and unfinished.command == ""
+
+
+@pytest.mark.parametrize("options", [{"seeds": 1}, {"kind": "point", "trials": 1}, {"diverged": (6, 8)}])
+def test_the_weights_stand_on_every_first_screen(study, options):
+    """Of an anecdote, a single trial and an undecided study, too: paler, for they are no advice."""
+    analysis = Analysis(study(**options))
+    page = without_plotly(render([analysis.record]))
+    assert analysis.decision.state in ("anecdote", "single", "undecided") and 'class="recipe pale"' in page
 
 
 def test_what_was_confirmed_is_told_of_the_test_pictures(study):
