@@ -32,7 +32,7 @@ from depth_loss_sweep.reports.page_data import PageData
 from depth_loss_sweep.reports.quotes import broken_cell, cost_to_find
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.run_cards import study_cards
-from depth_loss_sweep.reports.samples import Samples, sample_panels
+from depth_loss_sweep.reports.samples import Samples, metres, sample_panels
 from depth_loss_sweep.reports.sections import study_sections
 from depth_loss_sweep.reports.slider import Slider, slider
 from depth_loss_sweep.reports.tables import Cell, Table, between, numeric
@@ -176,7 +176,7 @@ def _templates() -> Environment:
         "number": number,
         "counted": counted,
         "short": short,
-        "rough": rough,
+        "metres": metres,
         "readable": readable,
         "sentence": sentence,
         "download": download,
@@ -205,7 +205,7 @@ def _policy(*scripts: str) -> str:
 
 
 def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
-    opening = hero(analysis, anchor)
+    opening, along = hero(analysis, anchor), slider(analysis)
     return StudyPage(
         anchor=anchor,
         analysis=analysis,
@@ -218,8 +218,8 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         still=still(analysis, opening) if opening else Markup(""),
         sections=study_sections(analysis, anchor),
         reach=_reach(analysis.references),
-        samples=sample_panels(analysis),
-        slider=slider(analysis),
+        samples=sample_panels(analysis, along.scale if along else None),
+        slider=along,
         trials=trial_table(analysis),
         standings=wording.standings_mean(analysis.decision, [t.number for t in analysis.trials]),
         runs=run_table(analysis),

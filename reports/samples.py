@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from depth_loss_sweep.reports.analysis import Analysis
+from depth_loss_sweep.reports.measures import NO_BREAK
 from depth_loss_sweep.reports.records import Panels
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult
 
@@ -69,8 +70,11 @@ def panel_runs(analysis: Analysis) -> tuple[str, ...]:
     return tuple(seed.run for _, _, seed in _chosen(analysis, None))
 
 
-def sample_panels(analysis: Analysis) -> Samples | None:
-    """The panels of the best and the worst trial that have any; None where there is nothing to show."""
+def sample_panels(analysis: Analysis, scale: tuple[float, float, float] | None = None) -> Samples | None:
+    """The panels of the best and the worst trial that have any; None where there is nothing to show.
+
+    Colours are those of `scale` (`limits`), where the page shows the same pictures by it elsewhere.
+    """
     stored = analysis.record.panels
     chosen = _chosen(analysis, set(stored))
     if not chosen:
@@ -78,7 +82,7 @@ def sample_panels(analysis: Analysis) -> Samples | None:
     panels = [stored[seed.run] for _, _, seed in chosen]
     first = panels[0]
     keys = [k for k in first.keys if all(k in p.keys for p in panels)]
-    near, far, error = limits(panels)
+    near, far, error = scale or limits(panels)
     return Samples(
         shown=tuple(ShownRun(role, t.number, t.label, s.seed) for role, t, s in chosen),
         rows=tuple(_row(key, panels, (near, far), error) for key in keys),
@@ -153,6 +157,11 @@ def rmse(predicted: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
 
 
 # Colours and encoding
+
+
+def metres(value: float) -> str:
+    """A depth or an error of pictures, as the page's script writes it, too."""
+    return f"{value:.2f}{NO_BREAK}m" if math.isfinite(value) else "–"
 
 
 def depth_bar(near: float, far: float) -> str:

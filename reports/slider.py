@@ -57,6 +57,11 @@ class Slider:
     content: dict[str, Any]
 
     @property
+    def scale(self) -> tuple[float, float, float]:
+        """The limits of its colours, in metres."""
+        return self.near, self.far, self.error
+
+    @property
     def json(self) -> Markup:
         """The pictures for the page's script, safe inside a script element."""
         text = json.dumps(self.content, separators=(",", ":"), allow_nan=False)

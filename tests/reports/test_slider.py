@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
-from depth_loss_sweep.reports.page import render
+from depth_loss_sweep.reports.page import render, study_pages
 from depth_loss_sweep.reports.slider import LEVELS, MIDDLE, MOST_WEIGHTS, panel_runs, slider
 
 
@@ -53,6 +53,15 @@ def test_elsewhere_it_goes_by_rank(study):
     assert len(shown) == MOST_WEIGHTS and shown[0] == ranked[0] and shown[-1] == ranked[-1]
     assert shown == [n for n in ranked if n in shown] and found.stops[0].tick == "#1"
     assert Analysis(record).decision.trial in shown and "12 of 30" in found.lead
+
+
+def test_the_same_pictures_have_one_scale(study):
+    """Colours of errors are the same in the slider and beside it, and so is how metres are written."""
+    (page,) = study_pages([Analysis(study(trials=6, panels=2))])
+    samples, along = page.samples, page.slider
+    assert (samples.near, samples.far, samples.error) == along.scale and samples.error_bar == along.error_bar
+    text = render([study(trials=6, panels=2)])
+    assert text.count(f"<span>too far, +{along.error:.2f}\u00a0m</span>") == 2
 
 
 def test_the_page_stays_small(study):
