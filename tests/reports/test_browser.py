@@ -1,6 +1,10 @@
-"""The page in a real browser, where there is one."""
+"""The page in a real browser, where there is one; on CI there has to be one."""
 
+import importlib
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +20,20 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM or not Path(CHROMIUM).exists(), reason="no chromium to open the page with"),
+    pytest.mark.skipif(not (CHROMIUM or os.environ.get("CI")), reason="no chromium to open the page with"),
 ]
+
+
+def needed(module):
+    """A package without which a test is skipped; on CI it fails."""
+    return importlib.import_module(module) if os.environ.get("CI") else pytest.importorskip(module)
 
 
 @pytest.fixture(scope="module")
 def browser():
     """A headless browser for all tests of this file."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    assert CHROMIUM, "no chromium to open the page with"
+    playwright = needed("playwright.sync_api")
     with playwright.sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=0)
         yield opened
@@ -96,6 +106,14 @@ def test_a_line_is_switched_to_differences(browser, study, tmp_path):
     until(page, "document.querySelectorAll('#study-1-hero-means .annotation').length === 2")
     assert said == []
     page.close()
+
+
+@pytest.mark.parametrize(("environment", "told"), [({}, "1 skipped"), ({"CI": "true"}, "1 error")])
+def test_without_a_browser_ci_fails(tmp_path, environment, told):
+    """Elsewhere what needs one is skipped."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "switched_to_differences"]
+    bare = {key: value for key, value in os.environ.items() if key != "CI"} | {"PATH": str(tmp_path)} | environment
+    assert told in subprocess.run([*command, __file__], env=bare, capture_output=True, text=True).stdout
 
 
 def test_menus_tables_and_switches_work(browser, study, tmp_path):

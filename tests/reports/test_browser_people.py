@@ -13,7 +13,7 @@ from depth_loss_sweep.reports.paper_page import render_paper
 from depth_loss_sweep.reports.slides import render_slides, study_slides
 from tests.reports import test_browser
 from tests.reports.conftest import make_study
-from tests.reports.test_browser import open_page
+from tests.reports.test_browser import needed, open_page
 from tests.reports.test_paper import World, trained
 
 pytestmark = test_browser.pytestmark
@@ -58,9 +58,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_axe_finds_nothing_serious(browser, tmp_path, kind):
     """No serious or critical issue by axe-core's rules, light or dark, all that folds unfolded."""
-    axe = pytest.importorskip(
-        "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
-    ).Axe()
+    axe = needed("axe_playwright_python.sync_playwright").Axe()
     KINDS[kind](tmp_path / "page.html")
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.set_default_timeout(0)
