@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -50,6 +51,7 @@ SCRIPTS = (
     "templates/store.js",
     "templates/fold.js",
     "templates/crowds.js",
+    "templates/brush.js",
     "templates/figures.js",
     "templates/reading.js",
     "templates/tables.js",
@@ -122,7 +124,7 @@ def document(
     **content: Any,
 ) -> str:
     """A self-contained HTML document of one of our templates, in these styles, with these scripts and no other."""
-    texts = [asset(path) for path in scripts]
+    texts = [_script(path) for path in scripts]
     found: str = (
         _templates()
         .get_template(template)
@@ -157,6 +159,11 @@ def is_report(path: Path) -> bool:
 def asset(path: str) -> str:
     """One of the files that pages are made of."""
     return (files("depth_loss_sweep.reports") / path).read_text(encoding="utf-8")
+
+
+def _script(path: str) -> str:
+    """A script as pages have it: of our own without the indentation, which is a tenth of them."""
+    return asset(path) if path.startswith("vendor/") else re.sub(r"(?m)^ +", "", asset(path))
 
 
 def _template(name: str) -> str:

@@ -121,6 +121,7 @@ def _objective(analysis: Analysis, every: Sequence[Axis]) -> Section | None:
     if sum(map(math.isfinite, means.values())) > 1:
         chart = figures.parallel_chart(every, measure, means, decision.trial)
         note = f"One line a trial, coloured by its value: blue is better.{called('Thick', decision)}"
+        note += " A drag along an axis keeps a range of it, here and in the table of trials; a double click, all."
         shown.append(Figure("parallel", "All weights at once", note, chart, wide=True))
     title = f"Validation {measure.label} against each variable"
     lead = f"{seeds_note(analysis)}{called('Ringed', decision)} Means are coloured, blue is better."

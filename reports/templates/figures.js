@@ -91,11 +91,14 @@ const Figures = (() => {
     if (hidden && layout.yaxis?.range && section.querySelector("select")) delete layout.yaxis.range;
     el.dataset.drawn = "yes";
     const isNew = !el.on;
-    const { traces, shapes } = Crowds.thinned(el, data);
+    const isParallel = el.id.endsWith("-parallel");
+    if (isParallel) Object.assign(layout, { dragmode: false, shapes: [...layout.shapes, ...Brush.shapes(el)] });
+    const { traces, shapes } = Crowds.thinned(el, isParallel ? Brush.faded(el, data) : data);
     if (shapes.length) layout.shapes = [...(layout.shapes ?? []), ...shapes];
     const shown = react(el, marked(el, traces), layout);
     if (!isNew) return shown;
-    el.on("plotly_click", ({ points }) => choose(el, points[0]));
+    if (isParallel) Brush.begin(el);
+    el.on("plotly_click", ({ points }) => Brush.isDragged || choose(el, points[0]));
     if (shapes.length) el.on("plotly_relayout", () => draw(el)); // its squares stay squares
     return shown;
   };
@@ -130,6 +133,7 @@ const Figures = (() => {
     }
   });
   document.addEventListener("trial", () => charts.filter((el) => el.dataset.drawn).forEach((el) => stale.observe(el)));
+  document.addEventListener("brush", ({ detail }) => draw(detail));
   addEventListener("beforeprint", () => {
     document.querySelectorAll("details:not(.origin details, .reading)").forEach((el) => (el.open = true));
     Store.ready.then(() => charts.filter((el) => !el.dataset.drawn).forEach(draw));

@@ -129,6 +129,7 @@
     let sorted = rows;
     let sort = null;
     let height = 34;
+    let brushed = null; // trials
     const above = make("tbody", { className: "space" }, make("tr"));
     const body = make("tbody");
     const below = make("tbody", { className: "space" }, make("tr"));
@@ -172,6 +173,7 @@
     };
     const filter = () => {
       const asked = conditions(search.value, columns);
+      if (brushed) asked.push({ said: "within the ranges on the parallel lines", holds: (i) => brushed.has(trials.value(i)) });
       rows = asked.length ? sorted.filter((i) => asked.every(({ holds }) => holds(i))) : sorted;
       count.textContent = asked.length ? `${rows.length.toLocaleString("en-US")} of ${stored.rows.toLocaleString("en-US")} rows` : "";
       taken.textContent = [...new Set(asked.map(({ said }) => said).filter(Boolean))].join("; ");
@@ -221,6 +223,11 @@
     });
     scroll.addEventListener("scroll", draw, { passive: true });
     if (trials) document.addEventListener("trial", reveal);
+    document.addEventListener("brush", ({ detail }) => {
+      if (Store.studyOf(detail) !== study || box.dataset.table !== `${study}-trials-table`) return;
+      brushed = Brush.kept(detail, Store.whole(Store.figures[detail.id].data));
+      filter();
+    });
     box.order = () => (trials ? [...new Set(rows.map((i) => trials.value(i)))] : []);
     box.classList.add("alive");
     heads();

@@ -97,6 +97,35 @@ def test_a_point_of_several_studies_selects_its_trial(browser, study, tmp_path):
     page.close()
 
 
+def test_a_range_of_parallel_lines_filters_the_trials(browser, study, tmp_path):
+    """A drag along an axis fades the lines outside, keeps the others' rows and selects nothing; a double click brings all back."""
+    record = study("simplex", trials=12, epochs=2)
+    path = write_document(render([record]), tmp_path / "report.html")
+    page, said, _ = open_page(browser, path, viewport={"width": 1440, "height": 900})
+    until(page, ALIVE)
+    lines = "document.getElementById('study-1-objective-parallel')"
+    page.locator("#study-1-objective-parallel").scroll_into_view_if_needed()
+    place = f"""([x, y]) => {{
+      const {{ xaxis, yaxis }} = {lines}._fullLayout;
+      const box = {lines}.getBoundingClientRect();
+      return [box.left + xaxis._offset + xaxis.d2p(x), box.top + yaxis._offset + yaxis.d2p(y)];
+    }}"""
+    page.mouse.move(*page.evaluate(place, [2, 1.05]))
+    page.mouse.down()
+    page.mouse.move(*page.evaluate(place, [2, 0.5]), steps=3)
+    page.mouse.up()
+    edge = record.trials["weight_edge"]
+    kept = {*record.trials["number"][edge > (edge.min() + edge.max()) / 2]}
+    count = "document.querySelector('#study-1-trials output').textContent"
+    until(page, f"{count} === '{len(kept)} of 12 rows'")
+    bright = f"{lines}.data.filter((t) => t.opacity > 0.1).flatMap((t) => t.customdata).filter((n) => n !== null)"
+    assert {*page.evaluate(bright)} == kept and page.evaluate("Store.selected") is None
+    page.mouse.dblclick(*page.evaluate(place, [2, 0.5]))
+    until(page, f"{count} === ''")
+    assert said == []
+    page.close()
+
+
 def test_a_page_in_a_notebooks_frame_works(browser, study, tmp_path):
     """A click opens a card, Escape closes it, and a contents link unfolds its section and goes there instead of loading the notebook."""
     shown = Report(write_document(render([study(trials=3, epochs=2)]), tmp_path / "report.html"))
