@@ -1,8 +1,9 @@
 """What the named trial is held against, and what seeds share: from trials and their values alone."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median_low
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from depth_loss_sweep.reports.references import FIXED, PAPER, POINT, REFERENCES,
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult, are_close, is_equal, normalised
 
 EQUAL_WEIGHTS, TABLE_2 = "equal weights", "the paper's Table 2"
+TELLING = 4  # an interval's end that is so many times farther than the middle one tells as good as nothing
 
 # What the named trial is held against
 
@@ -30,6 +32,13 @@ def paired(trial: TrialResult, other: TrialResult, seeds: Sequence[int]) -> list
     """A trial's values beside another's, under those of the seeds in which neither broke."""
     theirs = {s.seed: s.value for s in other.seeds if s.broke is False}
     return [(s, theirs[s.seed]) for s in trial.seeds if s.broke is False and s.seed in theirs and s.seed in seeds]
+
+
+def reach_of_ends(ends: Iterable[float], most: float) -> float:
+    """How far from zero intervals are drawn: to the farthest of their ends that tells something, which lies within `most`."""
+    sizes = sorted(abs(end) for end in ends if math.isfinite(end))
+    limit = min(most, TELLING * median_low(sizes)) if sizes else most
+    return max((size for size in sizes if size <= limit), default=min(limit, 1.0)) or 1.0
 
 
 def ranked(trials: Sequence[TrialResult], measure: Measure) -> list[TrialResult]:

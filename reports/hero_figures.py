@@ -9,6 +9,7 @@ from depth_loss_sweep.reports.axes import Axis
 from depth_loss_sweep.reports.charts import (
     COLORSCALE,
     ERROR_BAR,
+    MEAN,
     OUTCOME_COLOURS,
     POINT,
     Chart,
@@ -19,8 +20,10 @@ from depth_loss_sweep.reports.charts import (
     rounded,
     seed_lines,
 )
-from depth_loss_sweep.reports.measures import Measure, number, short
+from depth_loss_sweep.reports.contrasts import reach_of_ends
+from depth_loss_sweep.reports.measures import NO_BREAK, Measure, number, rough, short
 from depth_loss_sweep.reports.series import Differences
+from depth_loss_sweep.reports.wording import MOST_PERCENT
 
 HEIGHT = 290
 """Pixels of the figure that the page opens with."""
@@ -28,6 +31,7 @@ HEIGHT = 290
 RING = "circle-open"
 """The marker of the named trial."""
 
+MOST_TOLD = 12  # bars that are cut have their number beside them; of more, an arrow alone
 DRAWN = 2  # a heat map has at most so many cells for each that was tried
 
 
@@ -66,8 +70,43 @@ def as_differences(chart: Chart, found: Differences) -> Chart:
     ]
     title = {"text": f"worse than {clean(found.reference)} by ({clean(found.unit)})", "standoff": 8}
     zero = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0, "line": {"color": POINT, "width": 1}}
-    layout = {**chart.layout, "yaxis": {**chart.layout["yaxis"], "title": title}, "annotations": [], "shapes": [zero]}
-    return Chart(data, layout)
+    low, high = _seen(found)
+    y = {**chart.layout["yaxis"], "title": title, "range": rounded([low, high])}
+    return Chart(data, {**chart.layout, "yaxis": y, "annotations": _cut(found, low, high), "shapes": [zero]})
+
+
+def _ends(found: Differences) -> list[tuple[float, float]]:
+    return [(m - below, m + above) for m, below, above in zip(found.mean, found.below, found.above, strict=True)]
+
+
+def _seen(found: Differences) -> tuple[float, float]:
+    """The heights between which all seeds lie, and the intervals but for those that tell as good as nothing."""
+    ends = [end for both in _ends(found) for end in both]
+    reach = reach_of_ends(ends, MOST_PERCENT if found.unit == "%" else math.inf)
+    values = [*found.seed_y, *(end for end in ends if abs(end) <= reach)]
+    pad = 0.06 * (max(values) - min(values)) or 0.1
+    return min(values) - pad, max(values) + pad
+
+
+def _cut(found: Differences, low: float, high: float) -> list[dict[str, Any]]:
+    """An arrow with its number at the edge for each interval that goes on beyond it."""
+    places = [(x, *ends) for x, ends in zip(found.x, _ends(found), strict=True)]
+    cut = [(x, 0, "bottom", f"← {_said(end, found.unit)}") for x, end, _ in places if end < low]
+    cut += [(x, 1, "top", f"{_said(end, found.unit)} →") for x, _, end in places if end > high]
+    # The text is turned, so that its arrow points up or down and bars side by side keep their numbers.
+    look: dict[str, Any] = {"yref": "paper", "textangle": -90, "xanchor": "right", "xshift": -3, "showarrow": False}
+    look |= {"font": {"size": 10.5, "color": MEAN}}
+    return [
+        {"x": x, "y": edge, "yanchor": anchor, **look, "text": text if len(cut) <= MOST_TOLD else "←→"[edge]}
+        for x, edge, anchor, text in cut
+    ]
+
+
+def _said(end: float, unit: str) -> str:
+    """An interval's end with its unit."""
+    if unit != "%":
+        return rough(end, unit)
+    return clean(f"> {MOST_PERCENT}" if end > MOST_PERCENT else f"{end:.0f}".replace("-", "−")) + f"{NO_BREAK}%"
 
 
 def heat_chart(x: Axis, y: Axis, measure: Measure, means: Mapping[int, float], mark: Mark) -> Chart:

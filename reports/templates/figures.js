@@ -88,7 +88,8 @@ const Figures = (() => {
     layout.uirevision = "kept"; // what a reader zoomed into stays; another measure has other heights
     if (layout.yaxis) layout.yaxis.uirevision = section.querySelector("select")?.value ?? "kept";
     if (hidden) layout.annotations = layout.annotations?.filter((label) => label.name !== "baseline");
-    if (hidden && layout.yaxis?.range && section.querySelector("select")) delete layout.yaxis.range;
+    const held = data.some((trace) => trace.meta === "baseline" && trace.y.some((value) => value !== null)); // in the range, too
+    if (hidden && held && layout.yaxis?.range && section.querySelector("select")) delete layout.yaxis.range;
     el.dataset.drawn = "yes";
     const isNew = !el.on;
     const isParallel = el.id.endsWith("-parallel");

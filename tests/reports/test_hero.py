@@ -46,6 +46,18 @@ def test_a_line_can_be_seen_as_differences_to_the_named_trial(study):
     assert chart.layout["yaxis"]["title"]["text"] == "worse than w = 0 by (%)" and chart.layout["annotations"] == []
 
 
+def test_an_interval_as_good_as_none_squeezes_no_other(study):
+    """Where runs broke, few seeds are left: the axis is that of the others, the longer bars end in an arrow with their number."""
+    record = study(diverged=(8, 9))
+    chart = shown(record).chosen("differences")
+    (low, high), means = chart.layout["yaxis"]["range"], chart.data[1]
+    seeds = [y for y in chart.data[0]["y"] if y is not None]
+    tops = [m + up for m, up in zip(means["y"], means["error_y"]["array"], strict=True) if up is not None]
+    assert max(tops) > 9000 and low < min(seeds) < max(seeds) < high < 200
+    told = [(label["x"], label["text"]) for label in chart.layout["annotations"] if label["y"] == 1]
+    assert told == [(0.8, "&gt; 1000\u00a0% →"), (0.9, "&gt; 1000\u00a0% →")]
+
+
 def test_a_study_that_decides_nothing_has_no_differences(study):
     """One seed: no contrasts, so no menu."""
     assert hero(Analysis(study(seeds=1)), "s").menu == () and not shown(study(seeds=1)).choices
