@@ -18,7 +18,7 @@ from depth_loss_sweep.reports.references import PAPER, POINT
 from depth_loss_sweep.reports.stages import LEAST_SEEDS
 from depth_loss_sweep.reports.tables import Cell, numeric
 from depth_loss_sweep.reports.trials import TrialResult
-from depth_loss_sweep.reports.wording import amount, verdict
+from depth_loss_sweep.reports.wording import MOST_PERCENT, amount, verdict
 from depth_loss_sweep.words import counted
 
 BESIDE = ("metric_rmse", "metric_delta1", "metric_boundary_f1")
@@ -279,10 +279,10 @@ class _Table:
         """A gain with its unit, and its share with the interval."""
         if gain is None:
             return ()
-        scale, unit = (1.0, "") if gain.share is None else (100.0, f"{NO_BREAK}%")
-        share = "" if gain.share is None else f"{_two(scale * gain.share)}{unit}"
+        write, unit = (_two, "") if gain.share is None else (_percent, f"{NO_BREAK}%")
+        share = "" if gain.share is None else f"{_percent(gain.share)}{unit}"
         if math.isfinite(gain.low) and math.isfinite(gain.high):
-            share += f" ({_two(scale * gain.low)} to {_two(scale * gain.high)})"
+            share += f" ({write(gain.low)} to {write(gain.high)}{unit})"
         return rough(gain.mean, self.analysis.ranking.unit).replace("-", "−"), share.strip()
 
 
@@ -298,6 +298,13 @@ def _made_of(trial: TrialResult) -> str:
 def _two(value: float) -> str:
     """Two significant digits, and no exponent."""
     return (f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}").replace("-", "−")
+
+
+def _percent(share: float) -> str:
+    """A share as per cent, without the sign; beyond a bound, that it lies beyond."""
+    if abs(100 * share) <= MOST_PERCENT:
+        return _two(100 * share)
+    return f">{NO_BREAK}{MOST_PERCENT}" if share > 0 else f"<{NO_BREAK}−{MOST_PERCENT}"
 
 
 # What would decide more

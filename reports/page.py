@@ -24,7 +24,7 @@ from depth_loss_sweep.reports import summary, wording
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.charts import term_colours
 from depth_loss_sweep.reports.confirmation import Confirmed
-from depth_loss_sweep.reports.contrasts import Reference
+from depth_loss_sweep.reports.contrasts import reach_of_ends
 from depth_loss_sweep.reports.hero import hero, still
 from depth_loss_sweep.reports.layout import Section
 from depth_loss_sweep.reports.measures import WRITTEN_UNITS, number, rough, short
@@ -224,7 +224,7 @@ def _study_page(analysis: Analysis, anchor: str) -> StudyPage:
         hero=opening,
         still=still(analysis, opening) if opening else Markup(""),
         sections=study_sections(analysis, anchor),
-        reach=_reach(analysis.references),
+        reach=reach_of(analysis),
         samples=sample_panels(analysis, along.scale if along else None),
         slider=along,
         trials=trial_table(analysis),
@@ -246,10 +246,10 @@ def named_weights(analysis: Analysis) -> tuple[NamedWeight, ...]:
     return tuple(NamedWeight(names[t], weight, colours[t]) for t, weight in named.weights.items() if weight > 0)
 
 
-def _reach(references: Sequence[Reference]) -> float:
-    """The largest distance from zero that the contrasts' little interval drawings have to show."""
-    ends = [abs(v) for r in references for v in (r.contrast.low, r.contrast.high)]
-    return max(ends, default=1.0) or 1.0
+def reach_of(analysis: Analysis, most: int | None = None) -> float:
+    """How far from zero the little drawings of the first `most` references' intervals go; one that tells nothing goes beyond."""
+    ends = [end for r in analysis.references[:most] for end in (r.contrast.low, r.contrast.high)]
+    return reach_of_ends(ends, wording.MOST_PERCENT / 100 if analysis.decision.is_relative else math.inf)
 
 
 def _counts(analysis: Analysis) -> dict[str, int]:

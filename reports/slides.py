@@ -23,7 +23,7 @@ from depth_loss_sweep.reports.exhibits import EXHIBITS
 from depth_loss_sweep.reports.findings import PAPER, VERDICTS_MEAN, Account
 from depth_loss_sweep.reports.measures import short
 from depth_loss_sweep.reports.overview import next_step, space
-from depth_loss_sweep.reports.page import NamedWeight, document, named_weights
+from depth_loss_sweep.reports.page import NamedWeight, document, named_weights, reach_of
 from depth_loss_sweep.reports.paper_page import Drawing, Row, claim_row
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.series import break_rates, epoch_curves, measure_series, named_baselines, outcome_counts
@@ -246,18 +246,20 @@ PICTURES: Mapping[str, Callable[[Analysis], tuple[Chart, str] | None]] = {
 def _contrasts(analysis: Analysis) -> tuple[Interval, ...]:
     """By how much the references are worse than the trial that is named."""
     shown = analysis.references[:MOST]
-    reach = 1.1 * max((abs(v) for r in shown for v in (r.contrast.low, r.contrast.high)), default=0.0) or 1.0
+    reach = 1.1 * reach_of(analysis, MOST)
     return tuple(_contrast(reference, analysis, reach) for reference in shown)
 
 
 def _contrast(reference: Reference, analysis: Analysis, reach: float) -> Interval:
-    """A reference's contrast, drawn on an axis from minus to plus `reach`."""
+    """A reference's contrast, drawn on an axis from minus to plus `reach`; what goes beyond stops there."""
     contrast = reference.contrast
     difference, low, high = (
         amount(value, analysis.decision, analysis.ranking, rounded)
         for value, rounded in ((contrast.difference, "nearest"), (contrast.low, "down"), (contrast.high, "up"))
     )
-    left, right, middle = (0.5 + v / (2 * reach) for v in (contrast.low, contrast.high, contrast.difference))
+    left, right, middle = (
+        min(1.0, max(0.0, 0.5 + v / (2 * reach))) for v in (contrast.low, contrast.high, contrast.difference)
+    )
     words = f"{reference.role} ({reference.label})"
     return Interval(words, f"worse by {difference} ({low} to {high})", Drawing(left, right, middle, (0.5,)))
 

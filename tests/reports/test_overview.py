@@ -9,7 +9,7 @@ from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.confirmation import WINNER, ConfirmationRecord, FreshRun
 from depth_loss_sweep.reports.contrasts import EQUAL_WEIGHTS
 from depth_loss_sweep.reports.overview import Step, overview
-from depth_loss_sweep.reports.page import render
+from depth_loss_sweep.reports.page import reach_of, render
 from depth_loss_sweep.reports.references import Candidate
 from tests.reports.test_page import STATES, without_plotly
 
@@ -41,11 +41,18 @@ def test_the_winner_stands_beside_what_everybody_knows(study):
     assert (
         found["equal weights"]["RMSE (m)"] == "0.5524" and found["equal weights"]["gain of trial 0"] == "0.051\u00a0m"
     )
-    told = re.fullmatch(r"(\S+) % \((\S+) to (\S+)\)", found["equal weights"]["share"])
+    told = re.fullmatch(r"(\S+) % \((\S+) to (\S+) %\)", found["equal weights"]["share"])
     share, low, high = map(float, told.groups())
     assert low < share < high and share == pytest.approx(100 * (1 - 0.5016 / 0.5524), abs=0.1)
     assert found["training mean map"]["share"] == "72 %" and found[winner]["gain of trial 0"] == "–"
     assert {"delta1", "boundary_f1"} <= {*found[winner]}
+
+
+def test_an_interval_as_good_as_none_is_told_by_its_bound(study):
+    """Not "−4192": beyond 1000 % nothing is said but that, in the table and wherever intervals are drawn."""
+    record = study("points", trials=4, diverged=(1,), values={(1, 0): 0.7, (1, 1): 0.9}, baseline=2.0)
+    assert re.fullmatch(r"\S+ % \(< −1000 to \d+ %\)", rows(record)["equal weights"]["share"])
+    assert reach_of(Analysis(study(diverged=(8, 9)))) < 1
 
 
 def test_what_the_study_did_not_train_is_named_in_a_line(study):
