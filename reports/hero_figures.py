@@ -31,7 +31,7 @@ HEIGHT = 290
 RING = "circle-open"
 """The marker of the named trial."""
 
-MOST_TOLD = 12  # bars that are cut have their number beside them; of more, an arrow alone
+MOST_TOLD = 12  # bars that are cut have an arrow and their number beside them; of more, it is said how many they are
 DRAWN = 2  # a heat map has at most so many cells for each that was tried
 
 
@@ -89,17 +89,17 @@ def _seen(found: Differences) -> tuple[float, float]:
 
 
 def _cut(found: Differences, low: float, high: float) -> list[dict[str, Any]]:
-    """An arrow with its number at the edge for each interval that goes on beyond it."""
+    """An arrow with its number at the edge for each interval that goes on beyond it, or how many do."""
     places = [(x, *ends) for x, ends in zip(found.x, _ends(found), strict=True)]
     cut = [(x, 0, "bottom", f"← {_said(end, found.unit)}") for x, end, _ in places if end < low]
     cut += [(x, 1, "top", f"{_said(end, found.unit)} →") for x, _, end in places if end > high]
+    look: dict[str, Any] = {"yref": "paper", "showarrow": False, "font": {"size": 10.5, "color": MEAN}}
+    if len(cut) > MOST_TOLD:
+        said = {"x": 0.99, "xref": "paper", "xanchor": "right", "y": 1, "yanchor": "top"}
+        return [{**look, **said, "text": f"{len(cut)} ends of intervals lie beyond"}]
     # The text is turned, so that its arrow points up or down and bars side by side keep their numbers.
-    look: dict[str, Any] = {"yref": "paper", "textangle": -90, "xanchor": "right", "xshift": -3, "showarrow": False}
-    look |= {"font": {"size": 10.5, "color": MEAN}}
-    return [
-        {"x": x, "y": edge, "yanchor": anchor, **look, "text": text if len(cut) <= MOST_TOLD else "←→"[edge]}
-        for x, edge, anchor, text in cut
-    ]
+    look |= {"textangle": -90, "xanchor": "right", "xshift": -3}
+    return [{"x": x, "y": edge, "yanchor": anchor, **look, "text": text} for x, edge, anchor, text in cut]
 
 
 def _said(end: float, unit: str) -> str:

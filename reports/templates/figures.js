@@ -75,6 +75,12 @@ const Figures = (() => {
     return [...shown, ...front];
   };
 
+  // Its own size as a box that can be scaled: paper is narrower than a screen (reading.css).
+  const fitted = (el) => {
+    const { width, height } = el._fullLayout;
+    el.style.setProperty("--shape", `${width} / ${height}`);
+    el.querySelectorAll(".svg-container > .main-svg").forEach((svg) => svg.setAttribute("viewBox", `0 0 ${width} ${height}`));
+  };
   const draw = (el) => {
     const spec = specOf(el);
     const section = el.closest("section");
@@ -98,6 +104,8 @@ const Figures = (() => {
     if (shapes.length) layout.shapes = [...(layout.shapes ?? []), ...shapes];
     const shown = react(el, marked(el, traces), layout);
     if (!isNew) return shown;
+    fitted(el);
+    el.on("plotly_afterplot", () => fitted(el));
     if (isParallel) Brush.begin(el);
     el.on("plotly_click", ({ points }) => Brush.isDragged || choose(el, points[0]));
     if (shapes.length) el.on("plotly_relayout", () => draw(el)); // its squares stay squares
@@ -137,8 +145,14 @@ const Figures = (() => {
   document.addEventListener("brush", ({ detail }) => draw(detail));
   addEventListener("beforeprint", () => {
     document.querySelectorAll("details:not(.origin details, .reading)").forEach((el) => (el.open = true));
-    Store.ready.then(() => charts.filter((el) => !el.dataset.drawn).forEach(draw));
+    document.documentElement.classList.toggle("paper", dark.matches); // paper is light
+    Store.ready.then(() => charts.filter((el) => dark.matches || !el.dataset.drawn).forEach(draw));
   });
+  addEventListener("afterprint", () => {
+    document.documentElement.classList.remove("paper");
+    if (dark.matches) redraw(document);
+  });
+  addEventListener("resize", (event) => matchMedia("print").matches && event.stopImmediatePropagation(), true); // it is scaled
   for (const control of document.querySelectorAll(".controls select, .controls input")) {
     control.addEventListener("change", () => redraw(control.closest("section")));
   }

@@ -32,6 +32,7 @@
     .forEach((b) => b.closest(".grid") ?? b.addEventListener("click", () => sortRows(b.closest("th"))));
 
   const AROUND = 10; // rows above and below the seen ones
+  const PRINTED = 25; // rows that stand on paper, too (reading.css)
   const WIDEST = 28; // letters, each a digit's width, but for those of a text
   const LETTER = 0.88;
   const MEASURED = 300; // rows by which a column of numbers is made as wide as it needs to be
@@ -147,13 +148,14 @@
       }
       return tr;
     };
-    const draw = () => {
-      const first = Math.max(0, Math.min(rows.length, Math.floor(scroll.scrollTop / height)) - AROUND);
+    const draw = (top = scroll.scrollTop) => {
+      const first = Math.max(0, Math.min(rows.length, Math.floor(top / height)) - AROUND);
       const last = Math.min(rows.length, first + Math.ceil((scroll.clientHeight || 560) / height) + 2 * AROUND);
       const cells = shown();
       above.rows[0].style.height = `${first * height}px`;
       below.rows[0].style.height = `${(rows.length - last) * height}px`;
       body.replaceChildren(...rows.slice(first, last).map((i) => row(i, cells)));
+      box.dataset.cut = rows.length > PRINTED ? `The first ${PRINTED} of ${rows.length.toLocaleString("en-US")} rows.` : "";
     };
     const heads = () => {
       const cells = shown();
@@ -221,7 +223,9 @@
       const head = event.target.closest("th");
       if (head) sortBy(shown()[[...head.parentNode.children].indexOf(head)]);
     });
-    scroll.addEventListener("scroll", draw, { passive: true });
+    scroll.addEventListener("scroll", () => draw(), { passive: true });
+    addEventListener("beforeprint", () => draw(0));
+    addEventListener("afterprint", () => draw());
     if (trials) document.addEventListener("trial", reveal);
     document.addEventListener("brush", ({ detail }) => {
       if (Store.studyOf(detail) !== study || box.dataset.table !== `${study}-trials-table`) return;

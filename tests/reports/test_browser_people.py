@@ -13,7 +13,7 @@ from depth_loss_sweep.reports.paper_page import render_paper
 from depth_loss_sweep.reports.slides import render_slides, study_slides
 from tests.reports import test_browser
 from tests.reports.conftest import make_study
-from tests.reports.test_browser import needed, open_page
+from tests.reports.test_browser import needed, open_page, until
 from tests.reports.test_paper import World, trained
 
 pytestmark = test_browser.pytestmark
@@ -138,12 +138,32 @@ def test_a_phone_gets_the_answer_and_headings(browser, study, tmp_path):
     page.close()
 
 
-def test_paper_takes_eight_pages(browser, study, tmp_path):
-    """Printed, the page of a study of ten weights is a handout."""
-    path = write_document(render([study(panels=3, diverged=(8, 9))]), tmp_path / "report.html")
-    page, said, _ = open_page(browser, path, viewport={"width": 1440, "height": 900})
+HANDOUTS = {"ten": {"panels": 3, "diverged": (8, 9)}, "hundreds": {"trials": 200, "epochs": 3, "diverged": (4,)}}
+
+
+@pytest.mark.parametrize(("size", "scheme"), [("ten", "dark"), ("hundreds", "light")])
+def test_paper_takes_eight_pages(browser, study, tmp_path, size, scheme):
+    """Printed, the page of a study is a handout, light whatever its reader's theme, with nothing cut off but rows, which it says."""
+    path = write_document(render([study(**HANDOUTS[size])]), tmp_path / "report.html")
+    page, said, _ = open_page(browser, path, viewport={"width": 1440, "height": 900}, color_scheme=scheme)
+    until(page, "document.querySelectorAll('.grid:not(.alive)').length === 0")
     printed = page.pdf(format="A4")
-    assert len(re.findall(rb"/Type /Page\b", printed)) <= 8 and said == []
+    assert len(re.findall(rb"/Type /Page\b", printed)) <= 8
+    page.emulate_media(media="print", color_scheme=scheme)
+    page.set_viewport_size({"width": 710, "height": 1000})  # of A4
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    shown = "[...document.querySelectorAll('figure:has(> .chart) .main-svg, .scroll > table')].filter(e => e.checkVisibility())"
+    beyond = "e => e.getBoundingClientRect().right > e.closest('.card').getBoundingClientRect().right + 1"
+    assert page.evaluate(f"{shown}.length") > 12 and page.evaluate(f"{shown}.filter({beyond}).length") == 0
+    assert page.locator(".hero .still .picture").is_visible() and not page.locator("#study-1-hero-means").is_visible()
+    style = "getComputedStyle(document.{}).{}"
+    assert page.evaluate(style.format("documentElement", "getPropertyValue('--surface')")) == "#ffffff"
+    coloured = [".recipe span", ".key i", ".findings dt"] if size == "ten" else [".findings dt"]
+    for part in coloured:
+        assert page.evaluate(style.format(f"querySelector('{part}')", "printColorAdjust")) == "exact"
+    assert page.locator("#study-1-trials tbody tr:visible").count() == (10 if size == "ten" else 25)
+    cut = page.evaluate("getComputedStyle(document.querySelector('#study-1-trials .grid'), '::after').content")
+    assert cut == ('""' if size == "ten" else '"The first 25 of 200 rows."') and said == []
     page.close()
 
 
