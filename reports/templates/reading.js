@@ -20,7 +20,7 @@
     el.data.forEach((trace, curve) => {
       if (trace.visible === false || !(trace.x ?? trace.a)) return;
       const [xaxis, yaxis] = [layout.xaxis, layout.yaxis];
-      const name = plain(trace.name ?? (trace.meta === "baseline" ? (trace.hovertemplate ?? "").split(":")[0] : trace.error_y ? "mean" : ""));
+      const name = plain(trace.name ?? (typeof trace.meta === "string" ? (trace.hovertemplate ?? "").split(":")[0] : trace.error_y ? "mean" : ""));
       const add = (number, cells, what) => found.push({ curve, number, what: plain(what ?? name), cells });
       if (trace.z) {
         trace.z.forEach((row, j) => row.forEach((z, i) => z !== null && add([j, i], { x: told(xaxis, trace.x[i]), y: told(yaxis, trace.y[j]), value: written(z) })));
@@ -81,10 +81,10 @@
     el.setAttribute("role", "group");
     el.setAttribute("aria-roledescription", "figure");
     el.setAttribute("aria-label", `${label}. Arrow keys go from point to point.`);
-    let at = null;
+    let [at, isShown] = [null, false];
 
     const show = (point) => {
-      at = point;
+      [at, isShown] = [point, true];
       const { data } = el;
       const trace = data[point.curve];
       const subplot = trace.type === "scatterternary" ? "ternary" : `x${trace.yaxis ?? "y"}`;
@@ -105,13 +105,14 @@
     };
     el.addEventListener("keydown", (event) => {
       if (!el.data || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.key === "Escape") {
-        at = null;
+      if (event.key === "Escape" && isShown) {
+        [at, isShown] = [null, false];
         Plotly.Fx.unhover(el);
       } else if (event.key === "Enter" && at) {
         const data = el.data[at.curve];
         const point = { data, curveNumber: at.curve, pointNumber: at.number, customdata: data.customdata?.[at.number] };
         el.emit("plotly_click", { points: [point], event });
+        document.querySelector("aside.trial:not([hidden])")?.focus();
       } else if (["Home", "End", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"].includes(event.key)) {
         const all = points(el);
         if (all.length) show(next(all, event.key));
@@ -119,7 +120,10 @@
       event.preventDefault();
       event.stopPropagation();
     });
-    el.addEventListener("blur", () => el.data && Plotly.Fx.unhover(el));
+    el.addEventListener("blur", () => {
+      isShown = false;
+      if (el.data) Plotly.Fx.unhover(el);
+    });
 
     const holder = document.createElement("div");
     holder.className = "scroll as-table";

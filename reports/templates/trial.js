@@ -60,7 +60,7 @@
           y: line.values.slice(i * epochs.length, (i + 1) * epochs.length),
           line: { color: line.colour, width: 1.5, dash: line.dash }, marker: { color: line.colour },
           name: line.name, legendgroup: line.name, showlegend: i === runs[0],
-          hovertemplate: `epoch %{x}: %{y}<extra>${line.name}, seed ${study.runs.seed[i]}</extra>`,
+          hovertemplate: `epoch %{x}: %{y:.4r}<extra>${line.name}, seed ${study.runs.seed[i]}</extra>`,
         })),
       );
       if (!data.some((trace) => trace.y.some((value) => value !== null))) return [];
@@ -97,15 +97,23 @@
     for (const { chart, data, layout } of figures) Figures.plot(chart, data, layout);
   };
 
+  // Who came into the card by keyboard goes back by closing it.
+  let from = null;
+  card.addEventListener("focusin", ({ relatedTarget }) => {
+    if (relatedTarget && !card.contains(relatedTarget)) from = relatedTarget;
+  });
   document.addEventListener("trial", ({ detail }) => {
+    const isHeld = card.contains(document.activeElement);
     if (!detail) {
       card.hidden = true;
       card.replaceChildren();
+      if (isHeld) from?.focus({ preventScroll: true });
       return;
     }
     const { scrollTop } = card;
     fill(detail);
     card.scrollTop = scrollTop;
+    if (isHeld && !card.contains(document.activeElement)) card.focus(); // its button was made anew
   });
   // Every row of a trial, in whichever table, selects it, and is marked where it is selected; a grid marks its own.
   const rows = [...document.querySelectorAll("tr[data-trial]")].filter((row) => !row.closest(".grid") && Store.studyOf(row) in Store.studies);
