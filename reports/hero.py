@@ -26,7 +26,7 @@ VALUES, DIFFERENCES = "values", "differences"
 MOST_STILL = 300
 """Of more trials there is no static picture: it would be larger than all their numbers."""
 
-SMALL = 130
+SMALL = 140
 """Pixels of the paper's figure beside the hero."""
 
 

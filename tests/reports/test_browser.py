@@ -91,6 +91,14 @@ def test_the_answer_is_one_screen(browser, study, tmp_path, kind):
     page.reload()
     until(page, "document.querySelector('.hero .main-svg')")
     until(page, "document.querySelector('.grounds').getBoundingClientRect().bottom <= 900")
+    ends = page.evaluate(
+        "['.hero > figure:first-child', '.glance'].map(e => document.querySelector(e).getBoundingClientRect().bottom)"
+    )
+    assert ends[0] == pytest.approx(ends[1], abs=1) and ends[1] > 750  # the figure leaves no hole beside the table
+    assert (
+        page.evaluate("(([e]) => e.clientHeight - e._fullLayout.height)(document.querySelectorAll('.hero .chart'))")
+        == 0
+    )
     assert said == []
     page.close()
 
