@@ -99,7 +99,7 @@ def gradient_chart(points: Sequence[GradientPoint], axis: Axis, height: int = 30
             marker={"color": colour, "size": 9, "symbol": OUTCOME_SYMBOLS.get(outcome, "x"), "opacity": 0.85},
             text=[clean(p.name) for p in shown],
             customdata=[p.trial for p in shown],
-            hovertemplate="%{text}: %{y}<extra></extra>",
+            hovertemplate="%{text}: %{y:.3r}<extra></extra>",
         )
     add_diverged(chart, {p.trial: p.x for p in points if not math.isfinite(p.norm)})
     _use_decades(chart, [p.norm for p in finite])

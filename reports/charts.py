@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from depth_loss_sweep.reports.axes import Axis
-from depth_loss_sweep.reports.measures import short
+from depth_loss_sweep.reports.measures import WRITTEN_UNITS, short
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 POINT, MEAN, TRAIN = "#8c96a8", "#4f6bed", "#e0812f"
@@ -50,6 +50,7 @@ TERMS = ("#4f6bed", "#e0812f", "#3da47a", "#b565c9", "#8c96a8", "#c2a23c", "#23a
 TICK_GAP = 0.095  # of the axis
 LONG_TITLE = 40  # letters; a longer one of an axis of names is broken before its bracket
 ERROR_BAR = {"thickness": 1.5, "width": 4}
+STRIP = 36  # pixels above a figure that has marks on its upper edge
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,20 @@ def seed_lines(
     return found
 
 
+def hover(before: str, unit: str, half_widths: Sequence[float] = (), after: str = "") -> str | list[str]:
+    """What is said of a figure's points: their heights in four digits with the unit, and half of their intervals in two.
+
+    By plotly's templates, so that a page has each number once; a list of them where some points have no interval.
+    """
+    value = f"{before}%{{y:.4r}}" + (f" {clean(unit)}" if unit in WRITTEN_UNITS else "")
+    told = {
+        True: f"{value} ± %{{error_y.array:.2r}} (95 %){after}<extra></extra>",
+        False: f"{value}{after}<extra></extra>",
+    }
+    kinds = [math.isfinite(half) for half in half_widths]
+    return told[any(kinds)] if len({*kinds}) < 2 else [told[kind] for kind in kinds]
+
+
 def add_scatter(chart: Chart, **trace: Any) -> None:
     """One more trace of points or lines."""
     chart.data.append({"type": "scatter", **trace})
@@ -233,7 +248,7 @@ def add_baselines(
             y=rounded([value if is_drawn else math.nan] * 2),
             mode="lines",
             line={"color": colour, "width": 1.6, "dash": "dash"},
-            hovertemplate=f"{clean(label)}: %{{y}}<extra></extra>",
+            hovertemplate=f"{clean(label)}: %{{y:.4r}}<extra></extra>",
             meta="baseline",
             showlegend=False,
         )
@@ -269,6 +284,13 @@ def add_diverged(chart: Chart, places: Mapping[int, float]) -> None:
         hovertemplate="a seed went non-finite, so the trial counts as infinite<extra></extra>",
         showlegend=False,
     )
+    if places:  # above them is room for the toolbar, and at the other end for what lies off the figure
+        chart.layout["margin"] = {**chart.layout["margin"], "t": STRIP}
+        off = [
+            label for label in chart.layout.get("annotations", ()) if label.get("yref") == "paper" and label["y"] == 1
+        ]
+        for i, label in enumerate(off):
+            label |= {"x": 0.01, "xanchor": "left", "yanchor": "bottom", "yshift": 5 + 14 * i}
     hidden = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
     chart.layout["yaxis2"] = hidden
 

@@ -23,6 +23,7 @@ from depth_loss_sweep.reports.charts import (
     colour_at,
     ends,
     epoch_ticks,
+    hover,
     new_chart,
     place_ticks,
     reach,
@@ -35,6 +36,7 @@ from depth_loss_sweep.reports.front import Front, FrontTrial
 from depth_loss_sweep.reports.importance import Share
 from depth_loss_sweep.reports.measures import Measure, short
 from depth_loss_sweep.reports.series import Agreement, Curve, MeasureSeries, Shares
+from depth_loss_sweep.words import counted
 
 MAX_SEED_CURVES = 90
 MAX_JOINED = 60  # trials through which each seed is a line
@@ -86,7 +88,7 @@ def _add_seeds(chart: Chart, series: MeasureSeries, is_joined: bool) -> None:
         chart,
         **points,
         marker={"color": POINT, "size": 5, "opacity": 0.65},
-        hovertemplate="%{text}: %{y}<extra></extra>",
+        hovertemplate=hover("%{text}: ", series.measure.unit),
     )
 
 
@@ -98,13 +100,14 @@ def _add_means(chart: Chart, series: MeasureSeries, colours: Mapping[int, float]
     order = [*range(len(series.mean_x))]
     if not colours:  # they are joined from left to right
         order.sort(key=series.mean_x.__getitem__)
+    halves = [series.half_widths[i] for i in order]
     marker["color"] = [marker["color"][i] for i in order] if colours else MEAN
     add_scatter(
         chart,
         x=[series.mean_x[i] for i in order],
         y=rounded([series.mean_y[i] for i in order]),
         error_y={
-            "array": rounded([series.half_widths[i] for i in order]),
+            "array": rounded(halves),
             **ERROR_BAR,
             "color": POINT if colours else MEAN,
         },
@@ -112,8 +115,8 @@ def _add_means(chart: Chart, series: MeasureSeries, colours: Mapping[int, float]
         line={"color": MEAN, "width": 1.5},
         marker=marker,
         customdata=[series.trials[i] for i in order],
-        text=[f"n = {series.counts[i]}" for i in order],
-        hovertemplate="trial %{customdata}: mean %{y}, %{text}<extra></extra>",
+        text=[counted(series.counts[i], "seed") for i in order],
+        hovertemplate=hover("trial %{customdata}: mean ", series.measure.unit, halves, ", %{text}"),
     )
 
 
@@ -123,6 +126,8 @@ def _add_ring(chart: Chart, series: MeasureSeries, index: int, verdict: str, col
         x=[series.mean_x[index]],
         y=rounded([series.mean_y[index]]),
         mode="markers",
+        customdata=[series.trials[index]],
+        meta="ring",
         marker={"symbol": "circle-open", "size": 20, "color": colour, "line": {"width": 2.5}},
         hovertemplate=f"{verdict}<extra></extra>",
     )
@@ -142,7 +147,7 @@ def combined_chart(train: MeasureSeries, val: MeasureSeries, height: int = 320) 
             customdata=series.trials,
             line={"color": colour, "width": 1.8},
             marker={"color": colour, "size": 8, "symbol": symbol},
-            hovertemplate=f"{series.split}: %{{y}}<extra></extra>",
+            hovertemplate=hover(f"{series.split}: ", val.measure.unit, series.half_widths),
         )
     add_diverged(chart, val.diverged)
     add_legend(chart)
@@ -163,7 +168,7 @@ def shares_chart(shares: Shares, y_title: str, names: Mapping[str, str], height:
             marker={"color": colours[term], "line": {"width": 0}},
             width=bar_width(shares.x),
             customdata=shares.trials,
-            hovertemplate=f"{clean(names[term])}: %{{y}}<extra></extra>",
+            hovertemplate=f"{clean(names[term])}: %{{y:.3r}}<extra></extra>",
         )
     add_legend(chart)
     place_ticks(chart, shares.axis)
@@ -267,7 +272,7 @@ def _add_front_trials(
         opacity=opacity,
         text=[f"trial {t.trial} ({clean(labels[t.trial])})" for t in trials],
         customdata=[t.trial for t in trials],
-        hovertemplate="%{text}: %{x}, %{y}<extra></extra>",
+        hovertemplate="%{text}: %{x:.4r}, %{y:.4r}<extra></extra>",
     )
 
 
@@ -296,7 +301,7 @@ def curves_chart(
             meta={"trial": curve.trial},
             line={"color": colour, "width": 2.2},
             marker={"color": colour},
-            hovertemplate="epoch %{x}: %{y}<extra>" + clean(curve.label) + "</extra>",
+            hovertemplate="epoch %{x}: %{y:.4r}<extra>" + clean(curve.label) + "</extra>",
         )
     add_baselines(chart, baselines, [epochs[0], epochs[-1]], y_range or (-math.inf, math.inf), side="right")
     _add_colour_key(chart, curves, axis)
@@ -319,7 +324,7 @@ def weights_chart(curves: Mapping[str, Curve], names: Mapping[str, str]) -> Char
             name=clean(names[term]),
             line={"color": colours[term], "width": 2.2},
             marker={"color": colours[term], "size": 5},
-            hovertemplate=f"{clean(names[term])}, epoch %{{x}}: %{{y}}<extra></extra>",
+            hovertemplate=f"{clean(names[term])}, epoch %{{x}}: %{{y:.4r}}<extra></extra>",
         )
     add_legend(chart)
     chart.layout["xaxis"] |= epoch_ticks(
@@ -346,7 +351,7 @@ def importance_chart(shares: Sequence[Share], names: Mapping[str, str]) -> Chart
         mode="markers",
         marker={"color": [MEAN if s.is_shown else POINT for s in shares], "size": 10, "symbol": "diamond"},
         text=[clean(names[s.name]) for s in shares],
-        hovertemplate="%{text}: %{y}<extra></extra>",
+        hovertemplate="%{text}: %{y:.2f}<extra></extra>",
     )
     place_ticks(chart, Axis("varied", {place: float(place) for place in places}, tuple(names.values())))
     chart.layout["yaxis"]["range"] = [-0.03, 1.03]
@@ -364,7 +369,7 @@ def agreement_chart(places: Sequence[float], found: Agreement, title: str, measu
         marker={"color": MEAN, "size": 8},
         text=[clean(label) for label in found.labels],
         customdata=found.trials,
-        hovertemplate="%{text}: %{y}<extra></extra>",
+        hovertemplate="%{text}: %{y:.4r}<extra></extra>",
         showlegend=False,
     )
     return chart

@@ -26,7 +26,7 @@ from depth_loss_sweep.reports.series import Differences
 from depth_loss_sweep.reports.wording import MOST_PERCENT
 
 HEIGHT = 290
-"""Pixels of the figure that the page opens with."""
+"""Pixels of the figure that the page opens with, at least: on a desk it fills the first screen."""
 
 RING = "circle-open"
 """The marker of the named trial."""
@@ -56,7 +56,7 @@ def as_differences(chart: Chart, found: Differences) -> Chart:
     hidden = [{**t, "y": [0.0 if t.get("marker", {}).get("symbol") == RING else None] * len(t["y"])} for t in others]
     lines = seed_lines(found.seed_x, found.seed_y, found.seed_names, found.seeds, found.seed_trials)
     data = [
-        {**seeds, **lines},
+        {**seeds, **lines, "hovertemplate": f"%{{text}}: %{{y:.3r}} {clean(found.unit)}<extra></extra>"},
         {
             **means,
             "x": found.x,
@@ -64,7 +64,8 @@ def as_differences(chart: Chart, found: Differences) -> Chart:
             "error_y": {**ERROR_BAR, "color": means["marker"]["color"], "symmetric": False}
             | {"array": rounded(found.above), "arrayminus": rounded(found.below)},
             "customdata": found.trials,
-            "hovertemplate": "trial %{customdata}: %{y}<extra></extra>",
+            "text": [_told_of(mean, *both, found.unit) for mean, both in zip(found.mean, _ends(found), strict=True)],
+            "hovertemplate": "trial %{customdata}: %{text}<extra></extra>",
         },
         *hidden,
     ]
@@ -102,11 +103,17 @@ def _cut(found: Differences, low: float, high: float) -> list[dict[str, Any]]:
     return [{"x": x, "y": edge, "yanchor": anchor, **look, "text": text} for x, edge, anchor, text in cut]
 
 
+def _told_of(mean: float, low: float, high: float, unit: str) -> str:
+    between = f", {_said(low, unit)} to {_said(high, unit)} (95 %, all trials at once)" if math.isfinite(low) else ""
+    return f"worse by {_said(mean, unit)}{between}"
+
+
 def _said(end: float, unit: str) -> str:
     """An interval's end with its unit."""
     if unit != "%":
         return rough(end, unit)
-    return clean(f"> {MOST_PERCENT}" if end > MOST_PERCENT else f"{end:.0f}".replace("-", "−")) + f"{NO_BREAK}%"
+    size = f"> {MOST_PERCENT}" if end > MOST_PERCENT else f"{end:.0f}" if abs(end) >= 10 else f"{end:.2g}"
+    return clean(size.replace("-", "−")) + f"{NO_BREAK}%"
 
 
 def heat_chart(x: Axis, y: Axis, measure: Measure, means: Mapping[int, float], mark: Mark) -> Chart:
@@ -180,7 +187,8 @@ def ternary_chart(every: Sequence[Axis], ranks: Mapping[int, int], mark: Mark) -
     }
     _add_ternary(chart, every, [*ranks], hovertemplate="%{text}<extra></extra>", **trials)
     ringed = [n for n in ranks if n == mark.trial]
-    _add_ternary(chart, every, ringed, marker=_ring(mark.colour), hovertemplate=f"{mark.verdict}<extra></extra>")
+    ring = {"customdata": ringed, "meta": "ring", "marker": _ring(mark.colour)}
+    _add_ternary(chart, every, ringed, hovertemplate=f"{mark.verdict}<extra></extra>", **ring)
     return chart
 
 
@@ -221,6 +229,8 @@ def _add_ring(chart: Chart, x: Axis, y: Axis, mark: Mark, colour: str) -> None:
         x=rounded([across]),
         y=rounded([up]),
         mode="markers",
+        customdata=[mark.trial],
+        meta="ring",
         marker=_ring(colour),
         hovertemplate=f"{mark.verdict}<extra></extra>",
     )

@@ -60,7 +60,7 @@ def _history(analysis: Analysis) -> Figure | None:
         mode="lines",
         name="best so far",
         line=line,
-        hovertemplate="best until trial %{x}: %{y}<extra></extra>",
+        hovertemplate="best until trial %{x}: %{y:.4r}<extra></extra>",
     )
     shown = [value for trace in chart.data for value in trace["y"] if value is not None]
     span = [-0.5, analysis.trials[-1].number + 0.5]
@@ -88,7 +88,7 @@ def _add_trials(
         marker={"symbol": symbol, "size": 7, "color": colour},
         text=[clean(f"trial {t.number}: {t.label}") for t in trials],
         customdata=[t.number for t in trials],
-        hovertemplate="%{text}: %{y}<extra></extra>",
+        hovertemplate="%{text}: %{y:.4r}<extra></extra>",
     )
 
 

@@ -194,7 +194,7 @@ def _labels(chart: Chart, y: Scale, area: tuple[float, ...]) -> list[Markup]:
         at_edge = area[1] if label["y"] == 1 else area[3]
         place = at_edge if label.get("yref") == "paper" else y(label["y"])
         where = area[0] + 8 if is_left else area[2] - 8
-        height = place - label.get("yshift", 0) * 1.2 + 4
+        height = place - label.get("yshift", 0) * 1.2 + (-2 if label.get("yanchor") == "bottom" else 4)
         colour = label["font"]["color"]
         parts.append(_text(where, height, label["text"], "start" if is_left else "end", fill=colour))
     return parts

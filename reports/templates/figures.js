@@ -14,6 +14,7 @@ const Figures = (() => {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
     const result = { ...layout, font: { ...layout.font, color: colour("--muted") }, autosize: true };
+    result.modebar = { bgcolor: "rgba(0,0,0,0)", color: colour("--muted"), activecolor: colour("--accent") };
     result.hoverlabel = { bgcolor: colour("--surface"), bordercolor: colour("--line"), font: { color: colour("--ink") } };
     result.annotations = layout.annotations?.map((label) => ({ ...label, bgcolor: colour("--surface"), borderpad: 1, opacity: 0.85 }));
     if (coarse.matches) result.dragmode = false; // a finger scrolls the page
@@ -59,7 +60,7 @@ const Figures = (() => {
       }
       const own = trace.customdata?.flatMap((each, i) => (each === trial ? [i] : []));
       if (!own?.length) return trace;
-      if (trace.stackgroup) return trace;
+      if (trace.stackgroup || trace.meta === "ring") return trace;
       if (trace.mode === "lines" || trace.meta?.crowd) {
         const parted = own.flatMap((i, k) => (k && own[k - 1] !== i - 1 ? [null, i] : [i])); // what isn't joined stays so
         const only = (key) => (Array.isArray(trace[key]) ? parted.map((i) => (i === null ? null : trace[key][i])) : trace[key]);
@@ -91,6 +92,7 @@ const Figures = (() => {
       return hidden && trace.meta === "baseline" ? { ...merged, visible: false } : merged;
     });
     const layout = themed(structuredClone({ ...spec.layout, ...choice.layout }));
+    if (el.closest(".hero")) layout.height = Math.max(layout.height, el.clientHeight); // as high as what stands beside it
     layout.uirevision = "kept"; // what a reader zoomed into stays; another measure has other heights
     if (layout.yaxis) layout.yaxis.uirevision = section.querySelector("select")?.value ?? "kept";
     if (hidden) layout.annotations = layout.annotations?.filter((label) => label.name !== "baseline");

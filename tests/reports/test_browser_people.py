@@ -88,15 +88,48 @@ def test_the_keyboard_reaches_every_point(browser, study, tmp_path):
         page.keyboard.press("ArrowRight")
         told.append(page.text_content(f"{chart} + .unseen"))
         assert page.locator(f"{chart} .hoverlayer .hovertext").count() == 1
-    assert sum("seed" in text for text in told) == 9 and sum(text.startswith("mean") for text in told) == 3
+    assert sum("seed " in text for text in told) == 9 and sum(text.startswith("mean") for text in told) == 3
     assert len(set(told)) == len(told)
     page.keyboard.press("Home")
     page.keyboard.press("ArrowDown")
     assert page.text_content(f"{chart} + .unseen").startswith("mean")
     page.keyboard.press("Enter")
     assert page.evaluate("window.picked") == 0
+    card, focused = page.locator("aside.trial"), "document.activeElement.matches('{}')"
+    assert card.is_visible() and page.evaluate(focused.format("aside.trial"))
     page.keyboard.press("Escape")
-    assert page.locator(f"{chart} .hoverlayer .hovertext").count() == 0 and said == []
+    assert not card.is_visible() and page.evaluate(focused.format(chart))
+    page.keyboard.press("End")
+    assert page.locator(f"{chart} .hoverlayer .hovertext").count() == 1
+    page.evaluate("location.hash = '#trial=1'")
+    card.wait_for()
+    page.keyboard.press("Escape")
+    assert page.locator(f"{chart} .hoverlayer .hovertext").count() == 0 and card.is_visible()
+    page.keyboard.press("Escape")
+    assert not card.is_visible() and said == []
+    page.close()
+
+
+def test_a_pointer_reaches_marks_rings_and_their_words(browser, study, tmp_path):
+    """The toolbar covers no mark; the ring gives its trial to a click; digits are few, with their unit."""
+    path = write_document(render([study(trials=4, epochs=2, diverged=(3,))]), tmp_path / "report.html")
+    page, said, _ = open_page(browser, path, viewport={"width": 1440, "height": 900})
+    chart = "#study-1-hero-means"
+    page.hover(chart)
+    cross = page.locator(f"{chart} path.point").last.bounding_box()
+    bar = page.locator(f"{chart} .modebar").bounding_box()
+    assert bar["y"] + bar["height"] <= cross["y"]
+    assert (
+        page.evaluate(f"getComputedStyle(document.querySelector('{chart} .modebar-group')).backgroundColor")
+        == "rgba(0, 0, 0, 0)"
+    )
+    hover = f"Plotly.Fx.hover(document.querySelector('{chart}'), [{{ curveNumber: 1, pointNumber: 0 }}])"
+    told = f"document.querySelector('{chart} .hovertext')?.textContent ?? ''"
+    until(page, f"({hover}, /^trial .: mean 0[.].... m ± 0[.]0?.. .95 %., 3 seeds$/.test({told}))")
+    ring = page.locator(f"{chart} path.point[d^='M10,0A10,10']").bounding_box()
+    page.mouse.click(ring["x"] + ring["width"] / 2, ring["y"] + 3)
+    page.wait_for_selector("aside.trial")
+    assert said == []
     page.close()
 
 
