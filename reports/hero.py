@@ -5,15 +5,16 @@ by the trials' ranks. A single trial has numbers and no figure.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 from markupsafe import Markup
 
 from depth_loss_sweep.reports import figures, hero_figures
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.axes import Axis, axes, main_axis
-from depth_loss_sweep.reports.charts import with_choices
+from depth_loss_sweep.reports.charts import Chart, with_choices
 from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.layout import Figure, Section
 from depth_loss_sweep.reports.series import differences, measure_series
@@ -23,8 +24,8 @@ from depth_loss_sweep.words import counted
 
 VALUES, DIFFERENCES = "values", "differences"
 
-MOST_STILL = 300
-"""Of more trials there is no static picture: it would be larger than all their numbers."""
+MOST_STILL = 100
+"""Of more trials a static picture has every so manyth: it would be larger than all their numbers."""
 
 SMALL = 140
 """Pixels of the paper's figure beside the hero."""
@@ -40,14 +41,43 @@ def hero(analysis: Analysis, anchor: str) -> Section | None:
 
 
 def still(analysis: Analysis, section: Section) -> Markup:
-    """The figure as a static picture, for whoever has no script; of what has no such picture, the measure trial by trial."""
-    figure = section.figures[0]
-    if len(analysis.record.trials) > MOST_STILL:
-        return Markup("")
-    chart = figure.chart
-    if any(trace["type"] not in ("scatter", "bar") for trace in chart.data):
-        chart = figures.measure_chart(measure_series(analysis, analysis.ranking, main_axis(analysis)))
-    return chart_svg(chart, figure.title, width=560, height=330)
+    """The figure as a static picture, for paper and for whoever has no script, and how much of it that is."""
+    figure, trials = section.figures[0], len(analysis.record.trials)
+    drawn = chart_svg(thinned(figure.chart, analysis), figure.title, width=560, height=330)
+    step = _step(trials)
+    return (
+        drawn + Markup('<p class="muted">Marks: one in {} of {:,} trials.</p>').format(step, trials)
+        if step > 1
+        else drawn
+    )
+
+
+def thinned(chart: Chart, analysis: Analysis) -> Chart:
+    """A chart with so many of its trials that a static picture stays small, the named one among them."""
+    places = axes(analysis)[0].positions
+    order = sorted(places, key=places.__getitem__)
+    kept = {None, analysis.decision.trial, *order[:: _step(len(order))]}
+    return Chart([_kept(trace, kept) for trace in chart.data], chart.layout)
+
+
+def _step(trials: int) -> int:
+    """Odd, so that of what alternates between two values both are shown."""
+    return math.ceil(trials / MOST_STILL) // 2 * 2 + 1
+
+
+def _kept(trace: Mapping[str, Any], kept: Collection[int | None]) -> dict[str, Any]:
+    """A trace with the points of some trials; of what has no trials, such as cells, with all."""
+    trials = trace.get("customdata")
+    if trials is None:
+        return {**trace}
+    shown = [i for i, trial in enumerate(trials) if trial in kept]
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: each if key == "colorscale" else cut(each) for key, each in value.items()}
+        return [value[i] for i in shown] if isinstance(value, list) and len(value) == len(trials) else value
+
+    return {key: cut(value) for key, value in trace.items()}
 
 
 def replica(analysis: Analysis, is_small: bool = False) -> Figure | None:

@@ -14,13 +14,14 @@ from markupsafe import Markup
 
 from depth_loss_sweep.reports import breakage_figures, figures, summary
 from depth_loss_sweep.reports.analysis import Analysis
-from depth_loss_sweep.reports.axes import main_axis
+from depth_loss_sweep.reports.axes import axes, main_axis
 from depth_loss_sweep.reports.charts import Chart
 from depth_loss_sweep.reports.claims import LOOKS
 from depth_loss_sweep.reports.contrasts import Reference
 from depth_loss_sweep.reports.evidence import Evidence
 from depth_loss_sweep.reports.exhibits import EXHIBITS
 from depth_loss_sweep.reports.findings import PAPER, VERDICTS_MEAN, Account
+from depth_loss_sweep.reports.hero import hero, thinned
 from depth_loss_sweep.reports.measures import short
 from depth_loss_sweep.reports.overview import next_step, space
 from depth_loss_sweep.reports.page import NamedWeight, document, named_weights, reach_of
@@ -202,6 +203,9 @@ def _picture(analysis: Analysis, question: str) -> Picture | None:
 
 def _against_weights(analysis: Analysis) -> tuple[Chart, str] | None:
     decision = analysis.decision
+    if len(axes(analysis)) > 1:
+        section = hero(analysis, "")
+        return (thinned(section.figures[0].chart, analysis), section.figures[0].note) if section else None
     series = measure_series(analysis, analysis.ranking, main_axis(analysis))
     if not series.seed_y:
         return None

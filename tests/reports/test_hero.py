@@ -4,7 +4,7 @@ import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
 from depth_loss_sweep.reports.charts import add_baselines, new_chart
-from depth_loss_sweep.reports.hero import hero
+from depth_loss_sweep.reports.hero import hero, still
 
 
 def shown(record):
@@ -97,6 +97,15 @@ def test_four_weights_are_shown_two_at_a_time(study):
     name, label = found.menu[-1]
     titles = [chart.chosen(name).layout[axis]["title"]["text"] for axis in ("xaxis", "yaxis")]
     assert label == "edge and L1" and titles == ["weight of edge", "weight of L1"]
+
+
+@pytest.mark.parametrize("kind", ["line", "grid"])
+def test_the_static_picture_of_many_trials_is_thinned(study, kind):
+    """It has some of them, the named one's ring among its marks, and says how many."""
+    analysis = Analysis(study(kind, trials=210, epochs=1))
+    drawn = still(analysis, hero(analysis, "s"))
+    assert "one in 3 of 210 trials" in drawn and drawn.count('fill="none" stroke="#') >= 1
+    assert 60 < drawn.count("<circle") < 300
 
 
 @pytest.mark.parametrize("options", [{"kind": "point", "trials": 1}, {"finished": 0}])
