@@ -99,6 +99,14 @@ def test_four_weights_are_shown_two_at_a_time(study):
     assert label == "edge and L1" and titles == ["weight of edge", "weight of L1"]
 
 
+def test_the_name_of_a_far_predictor_stands_above_the_marks_of_diverged_runs(study):
+    """In a strip of its own, one name above the other, where the toolbar isn't."""
+    layout = shown(study(diverged=(8, 9), baseline=3.0)).layout
+    labels = layout["annotations"]
+    assert [(a["y"], a["yanchor"], a["xanchor"]) for a in labels] == [(1, "bottom", "left")] * 2
+    assert labels[0]["yshift"] + 12 < labels[1]["yshift"] + 1 < layout["margin"]["t"] - 12
+
+
 @pytest.mark.parametrize("kind", ["line", "grid"])
 def test_the_static_picture_of_many_trials_is_thinned(study, kind):
     """It has some of them, the named one's ring among its marks, and says how many."""
