@@ -33,7 +33,7 @@
 
   const AROUND = 10; // rows above and below the seen ones
   const PRINTED = 25; // rows that stand on paper, too (reading.css)
-  const WIDEST = 28; // letters, each a digit's width, but for those of a text
+  const WIDEST = 26; // letters, each a digit's width, but for those of a text
   const LETTER = 0.88;
   const MEASURED = 300; // rows by which a column of numbers is made as wide as it needs to be
   const COMPARISONS = { "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b, "=": (a, b) => a === b };
@@ -71,7 +71,7 @@
       width: lazy("width", () => {
         const most = Math.min(WIDEST, texts().reduce((length, text) => Math.max(length, text.length), 0));
         const ofText = stored.kind === "number" || stored.kind === "code" ? most : LETTER * most;
-        return Math.ceil(Math.max(ofText, ...stored.name.split(/\s+/).map((word) => LETTER * word.length + 1)));
+        return Math.max(ofText, ...stored.name.split(/\s+/).map((word) => LETTER * word.length + 1));
       }),
     };
   };
