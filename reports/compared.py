@@ -269,7 +269,7 @@ def doses_beside(evidence: Evidence) -> tuple[Beside, ...]:
     rows = []
     for words, keys in OTHER_DOSES.items():
         found = evidence.breaks(dict.fromkeys(keys, x.FIGURE))
-        if found is not None and set(x.CALM) <= {*found.places}:
+        if found is not None and set(x.CALM) <= {*found.places} and np.nansum(found.table):
             more, onset, _ = dose.instability(found, x.BROKEN_BEYOND, x.ONSET_WITHIN, x.CALM).parts
             rows.append(Beside(f"{words}: odds ratio to break above .5 against below", more, "odds"))
             rows.append(Beside(f"{words}: edge weight from which on 10 % of seeds break", onset, "weight"))
