@@ -43,7 +43,9 @@ const Crowds = (() => {
       ...shaded(marker, drawn).map(([members, colour]) => path(members.map((i) => `M${x[i] - half},${y[i]}H${x[i] + half}`), colour, size, opacity)),
     ];
     const isLine = trace.mode.includes("lines");
-    const seen = { ...trace, mode: isLine ? "lines" : "none", hoveron: "points", error_y: { ...error, visible: false }, meta: { crowd: size } };
+    const hovertemplate = [trace.hovertemplate ?? ""].flat().map((told) => told.replace(/ ± %{error_y.*?\(95.%\)/, "")); // bars that are not drawn have no numbers
+    const hidden = { mode: isLine ? "lines" : "none", hoveron: "points", error_y: { ...error, visible: false }, meta: { crowd: size } };
+    const seen = { ...trace, ...hidden, hovertemplate: hovertemplate.length > 1 ? hovertemplate : hovertemplate[0] };
     return { seen, shapes };
   };
   const area = ({ marker, width, ...trace }) => ({

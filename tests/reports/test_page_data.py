@@ -128,7 +128,7 @@ def test_a_page_of_thousands_of_runs_is_light_and_says_its_answer_without_a_scri
     page = render([record])
     body = page[: page.index('id="data"')]
     assert body.count("<tr>") < 150 and "1170 more rows need JavaScript" in body
-    assert "<h2>" in body and "Use " in body
+    assert "<h2>" in body and " is ahead, one of " in body
     found, _ = in_page(page)
     runs = found["tables"]["study-1-runs-table"]
     assert (
