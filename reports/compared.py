@@ -172,6 +172,7 @@ OTHER_DOSES = {
 }
 """The dose of H4 in forms that decide nothing: with the edge term of Eq. 4, which Eq. 6 does not use; under a head that stays in range."""
 OWN_LINE = "Eq. 12's own line"
+MORE_BEYOND, ONSET = "odds ratio to break above .5 against below", "edge weight from which on 10 % of seeds break"
 
 
 def outcomes(evidence: Evidence) -> tuple[str, ...]:
@@ -271,8 +272,8 @@ def doses_beside(evidence: Evidence) -> tuple[Beside, ...]:
         found = evidence.breaks(dict.fromkeys(keys, x.FIGURE))
         if found is not None and set(x.CALM) <= {*found.places} and np.nansum(found.table):
             more, onset, _ = dose.instability(found, x.BROKEN_BEYOND, x.ONSET_WITHIN, x.CALM).parts
-            rows.append(Beside(f"{words}: odds ratio to break above .5 against below", more, "odds"))
-            rows.append(Beside(f"{words}: edge weight from which on 10 % of seeds break", onset, "weight"))
+            rows.append(Beside(f"{words}: {MORE_BEYOND}", more, "odds"))
+            rows.append(Beside(f"{words}: {ONSET}", onset, "weight"))
     return (*rows, *_own_line(evidence))
 
 
@@ -290,7 +291,7 @@ def _own_line(evidence: Evidence) -> list[Beside]:
     words = f"{OWN_LINE}: share of seeds with a run that breaks at an edge weight above .5"
     rows = [Beside(words, share, "probability")]
     if np.nansum(found.table):
-        words = f"{OWN_LINE}: odds ratio to break above .5 against below"
+        words = f"{OWN_LINE}: {MORE_BEYOND}"
         rows.append(Beside(words, dose.exceeds(found, x.BROKEN_BEYOND), "odds"))
     return rows
 

@@ -123,8 +123,8 @@ CLAIMS: Mapping[str, Claim] = {
             f"contradicted where less than 10 % break at .6 and .75. Twelve seeds; {x.MIDDLE_SEEDS} at .45, .6 and .75: as many as can "
             "show that at this table's level.",
             (
-                Statement("odds ratio to break above .5 against below", "odds", "for"),
-                Statement("edge weight from which on 10 % of seeds break", "weight", "for"),
+                Statement(compared.MORE_BEYOND, "odds", "for"),
+                Statement(compared.ONSET, "weight", "for"),
                 Statement("share of seeds that break at edge .6 or .75", "probability", "against"),
             ),
             x.doses,

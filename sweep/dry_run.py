@@ -84,7 +84,9 @@ def points(spec: StudySpec) -> Iterator[Mapping[str, Any]]:
         first = {NETWORK: network, **{name: values[0] for name, values in swept.items()}}
         yield first
         for name, values in swept.items():
-            if network == networks[0] if name.startswith("terms.") else network_entry(network) is OWN_NETWORK:
+            # A term sees no network, so one is enough; options of a built-in one are none of the user's code.
+            is_seen = network == networks[0] if name.startswith("terms.") else network_entry(network) is OWN_NETWORK
+            if is_seen:
                 yield from ({**first, name: value} for value in values[1:])
 
 
