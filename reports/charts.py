@@ -46,6 +46,8 @@ OUTCOME_SYMBOLS = {
     "failed": "cross",
     "unfinished": "circle-dot",
 }
+CROSS = {"symbol": "x", "size": 9, "color": OUTCOME_COLOURS["non_finite"]}
+DIVERGED = "a seed went non-finite, so the trial counts as infinite<extra></extra>"
 TERMS = ("#4f6bed", "#e0812f", "#3da47a", "#b565c9", "#8c96a8", "#c2a23c", "#23a0c2", "#d9504e")
 TICK_GAP = 0.095  # of the axis
 LONG_TITLE = 40  # letters; a longer one of an axis of names is broken before its bracket
@@ -279,9 +281,9 @@ def add_diverged(chart: Chart, places: Mapping[int, float]) -> None:
         customdata=[*places],
         yaxis="y2",
         mode="markers",
-        marker={"symbol": "x", "size": 9, "color": OUTCOME_COLOURS["non_finite"]},
+        marker={**CROSS},
         cliponaxis=False,
-        hovertemplate="a seed went non-finite, so the trial counts as infinite<extra></extra>",
+        hovertemplate=DIVERGED,
         showlegend=False,
     )
     if places:  # above them is room for the toolbar, and at the other end for what lies off the figure

@@ -109,7 +109,7 @@ def seeds_note(analysis: Analysis) -> str:
     n = counted(most, "seed") if least == most else f"{least} to {most} seeds"
     seeds = f"Grey: each seed. Diamonds: means with 95 % t-intervals ({n})." if most > 1 else "Diamonds: one run each."
     text = f"{seeds} Dashed: trivial predictors."
-    if any(math.isinf(t.mean) for t in analysis.trials):
+    if _diverged(analysis):
         text += " A red cross at the top: a seed went non-finite, so the trial counts as infinite."
     return text
 
@@ -147,29 +147,35 @@ def _against_several(analysis: Analysis, every: Sequence[Axis]) -> Section | Non
     means = {t.number: t.mean for t in analysis.ranked if math.isfinite(t.mean)}
     if not means:
         return None
-    ranks = _ranks(means, measure.higher_is_better)
+    ranks, diverged = _ranks(means, measure.higher_is_better), _diverged(analysis)
     mark = hero_figures.Mark(decision.trial, verdict(decision), is_recommended(decision))
     title = f"Validation {measure.label}"
     menu: tuple[tuple[str, str], ...] = ()
     if len(every) == 2:
-        chart = hero_figures.heat_chart(every[0], every[1], measure, means, mark)
+        chart = hero_figures.heat_chart(every[0], every[1], measure, means, diverged, mark)
         title += f" over {every[0].title} and {every[1].title}"
         note = "Colour: means over seeds, blue is better. Dots: what was tried."
     elif analysis.record.kind == "simplex" and len(every) == 3:
-        chart = hero_figures.ternary_chart(every, ranks, mark)
+        chart = hero_figures.ternary_chart(every, ranks, diverged, mark)
         title += " over the simplex"
         note = "A dot a trial, coloured by its rank: blue is best. A corner is a term alone."
     else:
         pairs = {f"{i}-{j}": (every[i], every[j]) for i, j in combinations(range(len(every)), 2)}
-        chart = with_choices({name: hero_figures.pair_chart(*pair, ranks, mark) for name, pair in pairs.items()})
+        chart = with_choices({name: hero_figures.pair_chart(*pair, ranks, diverged, mark) for name, pair in pairs.items()})
         menu = tuple(
             (name, " and ".join(axis.title.removeprefix("weight of ") for axis in (a, b)))
             for name, (a, b) in pairs.items()
         )
         title += ", two weights at a time" if analysis.record.kind == "simplex" else ", two variables at a time"
         note = "A dot a trial, coloured by its rank: blue is best."
+    if diverged:
+        note += " A red cross: a seed went non-finite, so the trial counts as infinite."
     figure = Figure("means", title, note + called("Ringed", decision), chart)
     return Section("hero", "", "", (figure,), menu=menu)
+
+
+def _diverged(analysis: Analysis) -> list[int]:
+    return [t.number for t in analysis.trials if math.isinf(t.mean)]
 
 
 def _ranks(means: Mapping[int, float], higher_is_better: bool) -> dict[int, int]:

@@ -1,13 +1,15 @@
 """Draw what a study's page opens with, where it is no plain figure of a measure: differences, a heat map, a triangle, pairs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from depth_loss_sweep.reports.axes import Axis
 from depth_loss_sweep.reports.charts import (
     COLORSCALE,
+    CROSS,
+    DIVERGED,
     ERROR_BAR,
     MEAN,
     OUTCOME_COLOURS,
@@ -116,8 +118,10 @@ def _said(end: float, unit: str) -> str:
     return clean(size.replace("-", "−")) + f"{NO_BREAK}%"
 
 
-def heat_chart(x: Axis, y: Axis, measure: Measure, means: Mapping[int, float], mark: Mark) -> Chart:
-    """Means over two variables: a cell each where they were chosen from a grid, else dots alone; every dot was tried."""
+def heat_chart(
+    x: Axis, y: Axis, measure: Measure, means: Mapping[int, float], diverged: Collection[int], mark: Mark
+) -> Chart:
+    """Means over two variables: a cell each where they were chosen from a grid, else dots alone; every dot was tried, every cross, too."""
     is_grid = len({*x.values.values()}) * len({*y.values.values()}) <= DRAWN * len(x.values)
     x, y = (_evenly(x), _evenly(y)) if is_grid else (x, y)
     chart = new_chart(HEIGHT, x.title, y.title)
@@ -130,6 +134,7 @@ def heat_chart(x: Axis, y: Axis, measure: Measure, means: Mapping[int, float], m
         colours = {"color": rounded([*means.values()]), "colorscale": scale, "showscale": True, "colorbar": bar}
         colours |= {"size": 11}
     _add_dots(chart, x, y, {n: f"{measure.axis} {number(value)}" for n, value in means.items()}, colours)
+    _add_crosses(chart, x, y, diverged)
     _add_ring(chart, x, y, mark, "#ffffff" if is_grid else mark.colour)
     place_ticks(chart, x)
     place_ticks(chart, y, "yaxis")
@@ -157,17 +162,18 @@ def _reversed(scale: Sequence[Sequence[Any]]) -> list[list[Any]]:
     return [[1 - place, colour] for place, colour in reversed(scale)]
 
 
-def pair_chart(x: Axis, y: Axis, ranks: Mapping[int, int], mark: Mark) -> Chart:
+def pair_chart(x: Axis, y: Axis, ranks: Mapping[int, int], diverged: Collection[int], mark: Mark) -> Chart:
     """Trials over two of several variables, coloured by rank (1 is best)."""
     chart = new_chart(HEIGHT, x.title, y.title)
     _add_dots(chart, x, y, _told(ranks), _by_rank(ranks))
+    _add_crosses(chart, x, y, diverged)
     _add_ring(chart, x, y, mark, mark.colour)
     place_ticks(chart, x)
     place_ticks(chart, y, "yaxis")
     return chart
 
 
-def ternary_chart(every: Sequence[Axis], ranks: Mapping[int, int], mark: Mark) -> Chart:
+def ternary_chart(every: Sequence[Axis], ranks: Mapping[int, int], diverged: Collection[int], mark: Mark) -> Chart:
     """Trials on the triangle of three weights, coloured by rank (1 is best)."""
     chart = new_chart(HEIGHT, "", "", margin={"l": 60, "r": 60, "t": 34, "b": 44})
     for key in ("xaxis", "yaxis"):
@@ -186,6 +192,8 @@ def ternary_chart(every: Sequence[Axis], ranks: Mapping[int, int], mark: Mark) -
         "marker": marker,
     }
     _add_ternary(chart, every, [*ranks], hovertemplate="%{text}<extra></extra>", **trials)
+    if diverged:
+        _add_ternary(chart, every, [*diverged], customdata=[*diverged], marker=CROSS, hovertemplate=DIVERGED)
     ringed = [n for n in ranks if n == mark.trial]
     ring = {"customdata": ringed, "meta": "ring", "marker": _ring(mark.colour)}
     _add_ternary(chart, every, ringed, hovertemplate=f"{mark.verdict}<extra></extra>", **ring)
@@ -219,6 +227,22 @@ def _add_dots(chart: Chart, x: Axis, y: Axis, said: Mapping[int, str], marker: M
         text=[f"trial {n}: {text}" for n, text in said.items()],
         customdata=[*said],
         hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _add_crosses(chart: Chart, x: Axis, y: Axis, diverged: Collection[int]) -> None:
+    """A cross where a trial stands that has no finite mean, so neither colour nor rank."""
+    if not diverged:
+        return
+    across, up = ([axis.positions[n] for n in diverged] for axis in (x, y))
+    add_scatter(
+        chart,
+        x=rounded(across),
+        y=rounded(up),
+        mode="markers",
+        customdata=[*diverged],
+        marker={**CROSS},
+        hovertemplate=DIVERGED,
     )
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from depth_loss_sweep.reports.analysis import Analysis
-from depth_loss_sweep.reports.charts import add_baselines, new_chart
+from depth_loss_sweep.reports.axes import axes
+from depth_loss_sweep.reports.charts import OUTCOME_COLOURS, add_baselines, new_chart
 from depth_loss_sweep.reports.hero import hero, still
 
 
@@ -97,6 +98,30 @@ def test_four_weights_are_shown_two_at_a_time(study):
     name, label = found.menu[-1]
     titles = [chart.chosen(name).layout[axis]["title"]["text"] for axis in ("xaxis", "yaxis")]
     assert label == "edge and L1" and titles == ["weight of edge", "weight of L1"]
+
+
+@pytest.mark.parametrize("kind", ["grid", "simplex", "triangle"])
+def test_a_trial_that_diverged_is_a_cross_where_it_stands(study, kind):
+    """It was tried, and has neither colour nor rank: on a heat map, over two weights of four, and on a triangle; on paper, too."""
+    record = study("simplex" if kind == "triangle" else kind, trials=8, diverged=(2, 5))
+    if kind == "triangle":
+        record.trials["weight_l1"] = record.trials["var_l1"] = 0.0
+    analysis = Analysis(record)
+    figure, *_ = (found := hero(analysis, "s")).figures
+    (crosses,) = (t for t in figure.chart.data if t.get("marker", {}).get("symbol") == "x")
+    assert crosses["customdata"] == [2, 5] and "A red cross: a seed went non-finite" in figure.note
+    every = axes(analysis)
+    if kind == "triangle":
+        assert crosses["a"] == pytest.approx([every[0].values[n] for n in (2, 5)], rel=1e-4)
+    elif kind == "simplex":
+        (crosses,) = (t for t in figure.chart.chosen("0-2").data if t.get("marker", {}).get("symbol") == "x")
+        for key, axis in zip("xy", every[::2], strict=False):
+            assert crosses[key] == pytest.approx([axis.values[n] for n in (2, 5)], rel=1e-4)
+    else:  # a grid's values stand side by side
+        for key, axis in zip("xy", every, strict=True):
+            assert crosses[key] == [sorted({*axis.values.values()}).index(axis.values[n]) for n in (2, 5)]
+    strokes = still(analysis, found).count(OUTCOME_COLOURS["non_finite"])
+    assert strokes == 2 * 2
 
 
 def test_the_name_of_a_far_predictor_stands_above_the_marks_of_diverged_runs(study):

@@ -80,7 +80,7 @@ def test_a_heat_map_has_a_cell_for_each_pair_that_was_tried(higher):
     """Coloured along the page's scale, the best in its first colour, with a key and the names of both axes."""
     axes = Axis("w", {0: 0.0, 1: 1.0, 2: 0.0}), Axis("rate", {0: 1e-4, 1: 1e-4, 2: 1e-3})
     measure = Measure("metric_x", "x", "m", higher_is_better=higher)
-    chart = heat_chart(*axes, measure, {0: 1.0, 1: 2.0, 2: 3.0}, Mark(0, "ahead", False))
+    chart = heat_chart(*axes, measure, {0: 1.0, 1: 2.0, 2: 3.0}, [], Mark(0, "ahead", False))
     picture = parsed(chart_svg(chart, "t"))
     boxes = {path.get("fill"): path.get("d").count("M") for path in picture.iter(f"{SVG}path")}
     assert sum(boxes.values()) == 3 and {colour_at(0), colour_at(1)} < {*boxes}
@@ -93,7 +93,7 @@ def test_a_triangle_has_each_trial_at_its_weights():
     """A trial of one term alone stands in that term's corner, an equal one in the middle; the corners have names."""
     weights = [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1 / 3, 1 / 3, 1 / 3)]
     every = [Axis(f"weight of {name}", {n: w[i] for n, w in enumerate(weights)}) for i, name in enumerate("abc")]
-    picture = parsed(chart_svg(ternary_chart(every, {n: n + 1 for n in range(4)}, Mark(None, "", False)), "t"))
+    picture = parsed(chart_svg(ternary_chart(every, {n: n + 1 for n in range(4)}, [], Mark(None, "", False)), "t"))
     a, b, c, middle = ((float(m.get("cx")), float(m.get("cy"))) for m in picture.iter(f"{SVG}circle"))
     assert b[0] < a[0] < c[0] and a[1] < middle[1] < b[1] == c[1]
     assert middle == pytest.approx([sum(p[i] for p in (a, b, c)) / 3 for i in (0, 1)], abs=0.02)

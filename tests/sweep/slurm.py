@@ -107,6 +107,12 @@ class Cluster:
         """Start the controller."""
         self.call("slurmctld", "-f", str(self.conf))
 
+    def kill_controller(self) -> None:
+        """SIGKILL the controller: nodes and jobs go on, and whoever asks gets no answer."""
+        process = self._process("slurmctld.pid")
+        os.kill(process, signal.SIGKILL)
+        self.wait(lambda: not Path(f"/proc/{process}").exists())
+
     def start(self, name: str) -> None:
         """Start a node."""
         self.call("slurmd", "-f", str(self.conf), "-N", name)

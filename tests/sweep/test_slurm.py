@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -107,6 +108,37 @@ def test_a_study_goes_through_kills_preemption_a_time_limit_and_a_lost_node(clus
     assert alone.run("start", spec, "--workers", "3") == 0
     assert lab.numbers("line") == alone.numbers("line")
     assert not [path for path in lab.home.root.rglob("*") if path.suffix in (".pkl", ".pickle", ".jsonl")]
+
+
+@pytest.mark.slow
+def test_five_preemptions_a_restarted_controller_and_a_time_limit_fail_no_run(cluster, lab, new_lab) -> None:
+    """All of it happens to one job, by Slurm itself; the run goes on from its last epoch, with the numbers of one left alone."""
+    spec = slow_spec(lab, to=0.0)
+    study = lab.spawn("start", spec, *LOW, *QUIET)
+    for number in range(5):
+        cluster.wait(lambda: bool(begun(cluster, lab)) or study.poll() is not None)
+        if number == 2:
+            cluster.kill_controller()
+            with pytest.raises(subprocess.CalledProcessError):
+                cluster.jobs()
+            cluster.start_controller()
+            cluster.wait(lambda: bool(begun(cluster, lab)))
+        other = cluster.call("sbatch", "--parsable", "--partition=high", "--nodes=3", "--output=/dev/null", "--wrap=sleep 999")
+        cluster.wait(lambda: other.strip() in cluster.jobs("RUNNING"))
+        assert not at_work(cluster, "RUNNING")
+        cluster.call("scancel", other.strip())
+    cluster.wait(lambda: bool(begun(cluster, lab)) or study.poll() is not None)
+    ((run, job),) = at_work(cluster).items()
+    attempts = len([*(lab.home.run(run) / "slurm").glob(f"{job}.*.jsonl")])
+    cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+    cluster.wait(lambda: len([*(lab.home.run(run) / "slurm").glob(f"{job}.*.jsonl")]) > attempts)
+    hurry(lab)
+    _, said = study.communicate()
+    assert study.returncode == 0 and "failed" not in said, said
+    assert "had to make room" in said and "its time limit came on" in said, said
+    alone = new_lab()
+    assert alone.run("start", spec, "--workers", "0") == 0
+    assert lab.numbers("line") == alone.numbers("line")
 
 
 @pytest.mark.slow
