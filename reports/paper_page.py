@@ -41,6 +41,9 @@ MARKS = {
 }
 """What a verdict looks like, beside its word and its colour."""
 
+ARROWS = {"left": "M6 4L1 9L6 14", "right": "M174 4L179 9L174 14"}
+"""The end of an interval that lies beyond its drawing, in units of that."""
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -50,6 +53,8 @@ class Drawing:
     high: float
     effect: float
     marks: tuple[float, ...]
+    arrows: tuple[str, ...]
+    """Paths at the ends that lie beyond."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def claim_row(told: Told) -> Row:
 
 
 def _drawing(effect: Effect) -> Drawing | None:
-    """An interval on its unit's axis; ends beyond it stop there. None where there is no effect to draw."""
+    """An interval on its unit's axis; ends beyond it stop there, at an arrow. None where there is no effect to draw."""
     estimate, unit = effect.estimate, effect.statement.unit
     values = [estimate.low, estimate.high, estimate.effect]
     if any(map(math.isnan, values)):
@@ -124,7 +129,8 @@ def _drawing(effect: Effect) -> Drawing | None:
         left, right, marks = min(0.98, *filter(math.isfinite, values)), 1.0, (0.99,)
     marks = {"weight": ONSET_WITHIN, "probability": (ONSET,)}.get(unit, marks)
     low, high, middle = (min(1.0, max(0.0, (v - left) / (right - left))) for v in values)
-    return Drawing(low, high, middle, tuple((m - left) / (right - left) for m in marks))
+    arrows = tuple(ARROWS[side] for side, is_cut in (("left", values[0] < left), ("right", values[1] > right)) if is_cut)
+    return Drawing(low, high, middle, tuple((m - left) / (right - left) for m in marks), arrows)
 
 
 def _around(values: Sequence[float], marks: Sequence[float]) -> tuple[float, float]:

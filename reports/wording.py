@@ -184,8 +184,9 @@ def amount(value: float, decision: Decision, measure: Measure, rounded: str = "o
     size, sign = abs(number), "−" if number < 0 else ""
     if not decision.is_relative:
         return f"{sign}{rough(size, measure.unit)}"
-    shown = f">{NO_BREAK}{MOST_PERCENT}" if size > MOST_PERCENT else f"{size:.0f}" if size >= 100 else f"{size:.3g}"
-    return f"{sign}{shown}{NO_BREAK}%"
+    if size > MOST_PERCENT:
+        return f"{'<' if sign else '>'}{NO_BREAK}{sign}{MOST_PERCENT}{NO_BREAK}%"
+    return f"{sign}{f'{size:.0f}' if size >= 100 else f'{size:.3g}'}{NO_BREAK}%"
 
 
 def _within(decision: Decision, measure: Measure) -> str:

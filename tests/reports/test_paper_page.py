@@ -10,7 +10,7 @@ import pytest
 from depth_loss_sweep.reports.findings import account
 from depth_loss_sweep.reports.findings_text import Made, paper_table, paper_text
 from depth_loss_sweep.reports.paper import CLAIMS
-from depth_loss_sweep.reports.paper_page import render_paper
+from depth_loss_sweep.reports.paper_page import ARROWS, claim_row, render_paper
 from tests.reports.test_page import without_plotly
 from tests.reports.test_paper import World, trained
 
@@ -49,6 +49,17 @@ def test_what_is_shown_says_what_the_verdict_says(groups):
     assert min(e.estimate.low for e in effects["H10"].grounds[:2]) > 0.99
     assert none["H3"].principal.estimate.high < 0.02
     assert none["H4"].principal.statement.unit == "probability" and none["H4"].principal.estimate.high < 0.1
+
+
+def test_an_interval_that_goes_on_beyond_its_drawing_ends_in_an_arrow(groups):
+    """An end at infinity has one, on its side; an end within has none."""
+    rows = [claim_row(each) for records in groups.values() for each in told(records).values()]
+    drawn = [(effect.estimate, drawing) for row in rows for effect, drawing in row.effects if drawing]
+    assert {math.isinf(estimate.high) for estimate, _ in drawn} == {True, False}
+    for estimate, drawing in drawn:
+        assert (ARROWS["right"] in drawing.arrows) == math.isinf(estimate.high)
+        assert (drawing.high == 1.0) >= (ARROWS["right"] in drawing.arrows)
+    assert ARROWS["right"] in page_of(groups["effects"])
 
 
 def test_what_does_not_contradict_a_claim_is_no_ground_for_that(groups):

@@ -52,6 +52,8 @@ def test_a_winner_is_named_with_its_level_and_what_it_rests_on(study):
         (0.01148, {"nearest": "1.1 %", "down": "1.1 %", "up": "1.2 %", "outwards": "1.2 %"}),
         (-0.0101, {"nearest": "−1 %", "down": "−1.1 %", "up": "−1 %", "outwards": "−1.1 %"}),
         (0.0, {"nearest": "0 %", "down": "0 %", "up": "0 %", "outwards": "0 %"}),
+        (12.0, {"nearest": "> 1000 %", "outwards": "> 1000 %"}),
+        (-12.0, {"nearest": "< −1000 %", "outwards": "< −1000 %"}),
     ],
 )
 def test_a_bound_is_rounded_outwards_and_an_estimate_to_the_nearest(study, value, said):
