@@ -161,7 +161,9 @@ def _against_several(analysis: Analysis, every: Sequence[Axis]) -> Section | Non
         note = "A dot a trial, coloured by its rank: blue is best. A corner is a term alone."
     else:
         pairs = {f"{i}-{j}": (every[i], every[j]) for i, j in combinations(range(len(every)), 2)}
-        chart = with_choices({name: hero_figures.pair_chart(*pair, ranks, diverged, mark) for name, pair in pairs.items()})
+        chart = with_choices(
+            {name: hero_figures.pair_chart(*pair, ranks, diverged, mark) for name, pair in pairs.items()}
+        )
         menu = tuple(
             (name, " and ".join(axis.title.removeprefix("weight of ") for axis in (a, b)))
             for name, (a, b) in pairs.items()

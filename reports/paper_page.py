@@ -129,7 +129,9 @@ def _drawing(effect: Effect) -> Drawing | None:
         left, right, marks = min(0.98, *filter(math.isfinite, values)), 1.0, (0.99,)
     marks = {"weight": ONSET_WITHIN, "probability": (ONSET,)}.get(unit, marks)
     low, high, middle = (min(1.0, max(0.0, (v - left) / (right - left))) for v in values)
-    arrows = tuple(ARROWS[side] for side, is_cut in (("left", values[0] < left), ("right", values[1] > right)) if is_cut)
+    arrows = tuple(
+        ARROWS[side] for side, is_cut in (("left", values[0] < left), ("right", values[1] > right)) if is_cut
+    )
     return Drawing(low, high, middle, tuple((m - left) / (right - left) for m in marks), arrows)
 
 

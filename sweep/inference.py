@@ -25,6 +25,7 @@ from depth_loss_sweep.paths import Home
 from depth_loss_sweep.spec_file import parse_data_settings
 from depth_loss_sweep.store import Store
 from depth_loss_sweep.trust import require_trusted_model
+from depth_loss_sweep.usercode import as_guest
 from depth_loss_sweep.words import counted
 
 ALL = "all"
@@ -56,13 +57,15 @@ def evaluate_source(
     if not images:
         raise SpecError(f"the source {settings.source} has no {part} pictures: choose another with --part")
     before = _read_test(checkpoint, prepared, part, home, storage)
-    model = _metrics(evaluate_checkpoint(checkpoint, prepared, judged))
+    with as_guest():
+        model = _metrics(evaluate_checkpoint(checkpoint, prepared, judged))
     own = model_file.settings.own_metrics
     asked = {
         "metrics": [metric for metric in FURTHER_METRICS if metric in model and metric not in own],
         "own_metrics": own,
     }
-    trivial, note = _beside_all(prepared, home, asked) if part == ALL else _beside(prepared, judged, asked)
+    with as_guest():
+        trivial, note = _beside_all(prepared, home, asked) if part == ALL else _beside(prepared, judged, asked)
     units = {"units": {name: metric.unit for name, metric in own.items()}} if own else {}
     return {"part": part, "images": images, "note": note, "read_before": before, **units, "model": model, **trivial}
 
@@ -120,4 +123,13 @@ def predict_photos(checkpoint: Path, photos: Sequence[Path], folder: Path, force
     outputs = [path for pair in prediction_paths(photos, folder) for path in pair]
     check_outputs(outputs, is_prediction, [checkpoint, *photos, *measured], force)
     require_trusted_model(checkpoint)
-    return predict_images(checkpoint, photos, folder)
+    return _as_guest(predict_images(checkpoint, photos, folder))
+
+
+def _as_guest(predictions: Iterator[Predicted]) -> Iterator[Predicted]:
+    while True:
+        with as_guest():
+            predicted = next(predictions, None)
+        if predicted is None:
+            return
+        yield predicted

@@ -1,13 +1,12 @@
 """Runs in this process (`--workers 0`): one at a time, an event a poll. For debuggers, notebooks and small machines."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from depth_loss_sweep.executors import Event, RunRequest
 from depth_loss_sweep.executors.worker import train_run
+from depth_loss_sweep.usercode import as_guest
 
 if TYPE_CHECKING:
     from depth_loss_sweep.model.runtime import Machine
@@ -51,7 +50,7 @@ class InlineExecutor:
         """Train until the next event."""
         if self.run is None:
             time.sleep(timeout)  # waiting for a run that another process trains
-        with redirect_stdout(sys.stderr):  # what the user's code prints is no result
+        with as_guest():
             event = next(self.events, None)
         if event is None or event.ends:
             self.run = None

@@ -1,6 +1,7 @@
 """A saved model at work: on photographs, and judged on a source of pictures."""
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -36,6 +37,43 @@ def test_photographs_of_a_folder(lab, capsys, tmp_path: Path) -> None:
             f"{name}_{ending}.png" for name in "ab" for ending in ("depth", "depth_colour")
         ]
         assert left_out in captured.err and len(captured.err.splitlines()) == 1
+
+
+GUEST = """
+import os
+from torch import nn
+
+
+class Net(nn.Conv2d):
+    def forward(self, x):
+        print("a step")
+        assert "PGPASSWORD" not in os.environ
+        return super().forward(x)
+
+
+def build(*, depth_range, image_size):
+    return Net(3, 1, 1)
+"""
+
+
+def test_a_network_of_ones_own_prints_no_result_and_sees_no_secret(new_lab, capsys, monkeypatch, pairs: Path) -> None:
+    """Not while it trains in the command's own process, nor where it is judged or predicts."""
+    monkeypatch.setenv("PGPASSWORD", "s3cret")
+    lab = new_lab()
+    monkeypatch.setenv("SWEEP_TRUST", str(lab.folder / "trusted"))
+    (lab.folder / "nets.py").write_text(GUEST)
+    spec = lab.spec(lab.LINE.replace("width = 2", 'network = "nets.py:build"'), seeds="[0]", epochs="1", w="[0.3]")
+    model, photo = str(lab.folder / "m.npz"), lab.folder / "a.png"
+    cv2.imwrite(str(photo), np.full((20, 30, 3), 90, np.uint8))
+    assert lab.run("start", spec, "--workers", "0") == 0
+    assert lab.run("best", "line", "--checkpoint", model, "--trial", "0") == 0
+    capsys.readouterr()
+    assert lab.run("evaluate", model, "--data", f"pairs:{pairs}", "--part", "all", "--json") == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["images"] == 10 and "a step" in said.err
+    assert run(["predict", model, str(photo), "--output", str(lab.folder / "out")]) == 0
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 2 and "a step" in said.err and os.environ["PGPASSWORD"] == "s3cret"
 
 
 def test_evaluates_every_picture_of_a_source(lab, capsys, pairs: Path, tmp_path: Path) -> None:

@@ -55,6 +55,14 @@ def begun(cluster: Cluster, lab: Lab) -> dict[str, str]:
     return found
 
 
+def preempt(cluster: Cluster) -> str:
+    """Take all nodes from whoever has them; the number of the job that has them then."""
+    high = ("--partition=high", f"--nodes={len(cluster.names)}", "--output=/dev/null", "--wrap=sleep 999")
+    job = cluster.call("sbatch", "--parsable", *high).strip()
+    cluster.wait(lambda: job in cluster.jobs("RUNNING"))
+    return job
+
+
 def test_ctrl_c_reaches_no_command_of_slurms(tmp_path, monkeypatch) -> None:
     """Each is asked in a session of its own; one that is ended all the same has not answered, and is no refusal."""
     for command in ("sbatch", "squeue"):
@@ -79,16 +87,13 @@ def test_a_study_goes_through_kills_preemption_a_time_limit_and_a_lost_node(clus
     first.kill()
     jobs = at_work(cluster)
     assert not holders_of(SECRET, first.pid, cluster.folder, lab.home.root)
-    others = cluster.call(
-        "sbatch", "--parsable", "--partition=high", "--nodes=3", "--output=/dev/null", "--wrap=sleep 999"
-    )
-    cluster.wait(lambda: others.strip() in cluster.jobs("RUNNING"))
+    others = preempt(cluster)
     assert first.communicate() and len(jobs) == 3 and not at_work(cluster, "RUNNING")
 
     second = lab.spawn("resume", "line", *LOW, *QUIET)
     lab.wait_for(lambda: {run["state"] for run in lab.store.runs("line")} == {"waiting"} or second.poll() is not None)
     assert at_work(cluster) == jobs
-    cluster.call("scancel", others.strip())
+    cluster.call("scancel", others)
     cluster.wait(lambda: bool(begun(cluster, lab)))
     limited = next(iter(begun(cluster, lab).values()))
     cluster.call("scancel", "--signal=USR1", "--batch", limited)  # as Slurm does before a time limit
@@ -123,10 +128,9 @@ def test_five_preemptions_a_restarted_controller_and_a_time_limit_fail_no_run(cl
                 cluster.jobs()
             cluster.start_controller()
             cluster.wait(lambda: bool(begun(cluster, lab)))
-        other = cluster.call("sbatch", "--parsable", "--partition=high", "--nodes=3", "--output=/dev/null", "--wrap=sleep 999")
-        cluster.wait(lambda: other.strip() in cluster.jobs("RUNNING"))
+        other = preempt(cluster)
         assert not at_work(cluster, "RUNNING")
-        cluster.call("scancel", other.strip())
+        cluster.call("scancel", other)
     cluster.wait(lambda: bool(begun(cluster, lab)) or study.poll() is not None)
     ((run, job),) = at_work(cluster).items()
     attempts = len([*(lab.home.run(run) / "slurm").glob(f"{job}.*.jsonl")])
