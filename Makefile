@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PEERS  := .venv-peers
+# What is never imported isn't compiled: half of an installation's time.
+QUICKLY := --quiet --no-compile --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 LINKS  := build/links/depth_loss_sweep
@@ -19,22 +21,22 @@ setup: $(READY) ## make the virtual environment
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install $(QUICKLY) torch
+	$(BIN)/python -m pip install $(QUICKLY) --editable '.[dev]'
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
 	  $(BIN)/python -m pip uninstall --quiet --yes opencv-python; \
-	  $(BIN)/python -m pip install --quiet --constraint constraints.txt opencv-python-headless; }
+	  $(BIN)/python -m pip install $(QUICKLY) opencv-python-headless; }
 	@touch $@
 
 demo: $(READY) ## run a small real sweep on rendered rooms and write its report
 	$(BIN)/sweep start demo
 	$(BIN)/sweep report demo
 
+# Types are checked beside the tests, some of which wait; a fault in them fails the whole all the same.
 test: $(READY) links ## lint, type checks and all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder && wait $$types
 
 quick: $(READY) ## the tests that take seconds
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
@@ -60,8 +62,8 @@ bench: $(READY) $(PEERS)/.ready ## measure speed beside other libraries (about a
 # from pulling a CUDA torch by installing what is listed, and nothing it asks for.
 $(PEERS)/.ready: tests/benchmarks/peers-requirements.txt
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt torch
-	$(PEERS)/bin/python -m pip install --quiet --no-deps --requirement $<
+	$(PEERS)/bin/python -m pip install $(QUICKLY) torch
+	$(PEERS)/bin/python -m pip install --quiet --no-compile --no-deps --requirement $<
 	$(PEERS)/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 

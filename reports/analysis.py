@@ -194,10 +194,14 @@ class Analysis:
         """The terms whose weight differs between trials."""
         return tuple(t for t in self.record.terms if self.record.trials[f"weight_{t}"].nunique() > 1)
 
+    @cached_property
+    def rule(self) -> str:
+        """By which rule the weights of trials go that have none of their own."""
+        return str((self.record.spec.get("loss") or {}).get("weighting", FIXED))
+
     def weighting(self, trial: TrialResult) -> str:
         """By which rule a trial's weights went."""
-        given = (self.record.spec.get("loss") or {}).get("weighting", FIXED)
-        return str(trial.params.get(WEIGHTING, given))
+        return str(trial.params.get(WEIGHTING, self.rule))
 
     # What may be said
 
@@ -286,7 +290,7 @@ class Analysis:
         by_trial = {c.trial: c for c in self.decision.contrasts}
         compared = [t for t in self.ranked if t.number in self.decision.compared]
         found = contrasts.references(
-            compared, self.named.number, self.terms, self.term_names, self.record.kind == "points", self.line
+            compared, self.named.number, self.terms, self.term_names, self.record.kind == "points", self.line, self.rule
         )
         return tuple(Reference(role, t.label, by_trial[t.number]) for role, t in found if t.number in by_trial)
 

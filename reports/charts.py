@@ -8,7 +8,7 @@ WebGL, which the page's security policy would not let run.
 
 import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import cycle, pairwise
@@ -52,6 +52,9 @@ TERMS = ("#4f6bed", "#e0812f", "#3da47a", "#b565c9", "#8c96a8", "#c2a23c", "#23a
 TICK_GAP = 0.095  # of the axis
 LONG_TITLE = 40  # letters; a longer one of an axis of names is broken before its bracket
 ERROR_BAR = {"thickness": 1.5, "width": 4}
+LETTER, LINE = 7, 18  # pixels of a digit's width and of a line's height, at a figure's size of letters
+BESIDE_TICKS = 19  # pixels beside what they are called: ticks, and gaps on both sides
+MOST_LETTERS = 7
 STRIP = 36  # pixels above a figure that has marks on its upper edge
 
 
@@ -130,7 +133,7 @@ def new_chart(height: int, x_title: str, y_title: str, **layout: Any) -> Chart:
     axis = {"zeroline": False, "automargin": True, "ticks": "outside", "ticklen": 4, "showline": True}
     base = {
         "height": height,
-        "margin": {"l": 56, "r": 14, "t": 20, "b": 48},
+        "margin": {"l": 56, "r": 14, "t": 20, "b": 40},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": FONT, "size": 12},
@@ -140,6 +143,42 @@ def new_chart(height: int, x_title: str, y_title: str, **layout: Any) -> Chart:
         "yaxis": {**axis, "title": {"text": clean(y_title), "standoff": 8}, "showgrid": True, "nticks": 6},
     }
     return Chart([], base | layout)
+
+
+def roomy(chart: Chart) -> dict[str, Any]:
+    """The layout with room for what stands beside the axes, as plotly would measure it: that takes as long as the figure itself."""
+    if "yaxis" not in chart.layout:
+        return chart.layout
+    x, y, margin = (chart.layout[key] for key in ("xaxis", "yaxis", "margin"))
+    beside = BESIDE_TICKS + LETTER * max(map(len, _tick_texts(chart, y)), default=0) + _height(y)
+    below = BESIDE_TICKS + LINE + _height(x)
+    return {**chart.layout, "margin": margin | {"l": max(margin["l"], math.ceil(beside)), "b": max(margin["b"], below)}}
+
+
+def _height(axis: Mapping[str, Any]) -> int:
+    """Of an axis's title, in pixels."""
+    title = axis["title"]["text"]
+    return LINE * (1 + title.count("<br>")) if title else 0
+
+
+def _tick_texts(chart: Chart, axis: Mapping[str, Any]) -> list[str]:
+    """What stands, or may stand, beside an axis."""
+    if "ticktext" in axis:
+        return [html.unescape(text) for text in axis["ticktext"]]
+    if axis.get("type") == "log":
+        return ["0.001"]
+    values = {v for v in axis.get("range") or _heights(chart) if v is not None}
+    if any(isinstance(v, str) for v in values):
+        return [*map(str, values)]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    digits = max(0, -math.floor(math.log10((high - low) / axis.get("nticks", 6) or 1.0)))
+    return [f"{value:.{min(digits, 4)}f}".replace("-", "−")[-MOST_LETTERS:] for value in (low, high)]
+
+
+def _heights(chart: Chart) -> Iterator[float | None]:
+    for trace in chart.data:
+        if trace.get("yaxis") != "y2":
+            yield from trace.get("y") or ()
 
 
 def add_legend(chart: Chart) -> None:

@@ -36,11 +36,11 @@ WINNER, FOUND, SIMPLEST = "winner", "found by the search", "simplest that may be
 
 
 def candidates(
-    trials: Sequence[TrialResult], decision: Decision, measure: Measure, is_scale_free: bool
+    trials: Sequence[TrialResult], decision: Decision, measure: Measure, is_scale_free: bool, rule: str = FIXED
 ) -> tuple[Candidate, ...]:
     """The winner (or the best five of a search that names none by fresh seeds), then what it is held against: equal weights and single
     terms of those that the study weighs, the reference points that these allow, and the simplest that may be best. What trains
-    alike is there once.
+    alike is there once. By the `rule` go the weights of trials that have none of their own; it changes no reference.
     """
     by_number = {t.number: t for t in trials}
     if decision.trial is None:
@@ -52,6 +52,8 @@ def candidates(
     if not decision.is_search and decision.kept:
         simplest = min(decision.kept, key=lambda n: (sum(w > 0 for w in by_number[n].weights.values()), n))
         asked.append(of_trial(by_number[simplest], SIMPLEST))
+    if rule != FIXED:
+        asked = [replace(c, fields={WEIGHTING: FIXED if c.trial is None else rule, **c.fields}) for c in asked]
     return _once(asked, is_scale_free)
 
 

@@ -53,15 +53,16 @@ def references(
     names: Mapping[str, str],
     are_points: bool,
     line: Mapping[int, float],
+    rule: str,
 ) -> list[tuple[str, TrialResult]]:
     """What the named trial is held against: role and trial, each trial once.
 
     The best mean of `order`, equal weights of the `terms` in use, the paper's Table 2 and single terms by their `names` where
     the study has them; all other named points of a study over such; on a `line` (trial -> place) its neighbours and both
-    ends; otherwise the runner-up.
+    ends; otherwise the runner-up. By the `rule` go the weights of trials that have none of their own.
     """
     roles = [("the best mean", t) for t in order[:1]]
-    roles += [(role, t) for t in order for role in known_as(t, terms, names)]
+    roles += [(role, t) for t in order for role in known_as(t, terms, names, rule)]
     if are_points:
         roles += [(str(t.params[POINT]), t) for t in order]
     roles += _line_references(order, named, line)
@@ -72,9 +73,12 @@ def references(
     return [(", ".join(said), trial) for said, trial in by_trial.values()]
 
 
-def known_as(trial: TrialResult, terms: tuple[str, ...], names: Mapping[str, str]) -> list[str]:
-    """What a trial is known as by its weights, unless a rule sets them: equal ones of the `terms` in use, Table 2, a term alone."""
-    if trial.params.get(WEIGHTING, FIXED) != FIXED:
+def known_as(trial: TrialResult, terms: tuple[str, ...], names: Mapping[str, str], rule: str) -> list[str]:
+    """What a trial is known as by its weights, unless a rule sets them: equal ones of the `terms` in use, Table 2, a term alone.
+
+    By the `rule` go those of a trial that has none of its own.
+    """
+    if trial.params.get(WEIGHTING, rule) != FIXED:
         return []
     single = _single(trial)
     said = {EQUAL_WEIGHTS: is_equal(trial.weights, terms), TABLE_2: _is_table_2(trial, terms)}

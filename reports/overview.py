@@ -162,7 +162,9 @@ class _Table:
         analysis, text = self.analysis, f"Not measured: {', '.join(named)}."
         if analysis.is_unfinished or self.quoted:
             return Step(text)
-        would = candidates(analysis.trials, analysis.decision, analysis.ranking, is_scale_free=False)
+        would = candidates(
+            analysis.trials, analysis.decision, analysis.ranking, is_scale_free=False, rule=analysis.rule
+        )
         known = {each for candidate in would for each in (candidate.name, *candidate.roles)}
         is_trained = all({*self._roles()[role]} & known for role in named)
         return Step(text, f"sweep confirm {analysis.record.name}" if is_trained else "")
@@ -181,7 +183,7 @@ class _Table:
         return {role: ids for role, ids in asked.items() if role not in own}
 
     def _known_as(self, trial: TrialResult) -> list[str]:
-        return known_as(trial, self.analysis.terms, self.analysis.term_names)
+        return known_as(trial, self.analysis.terms, self.analysis.term_names, self.analysis.rule)
 
     def _row_of_winner(self) -> Standing | None:
         winner = self.winner

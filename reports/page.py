@@ -125,6 +125,7 @@ def document(
 ) -> str:
     """A self-contained HTML document of one of our templates, in these styles, with these scripts and no other."""
     texts = [_script(path) for path in scripts]
+    opening = _script("templates/opening.js") if scripts == SCRIPTS else ""
     found: str = (
         _templates()
         .get_template(template)
@@ -132,7 +133,8 @@ def document(
             title=title,
             style=Markup("\n".join(map(_template, styles))),
             scripts=[Markup(text) for text in texts],
-            policy=_policy(*texts),
+            opening=Markup(opening),
+            policy=_policy(*texts, *filter(None, [opening])),
             data=PageData(),
             **content,
         )

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from depth_loss_sweep.reports.charts import roomy
 from depth_loss_sweep.reports.layout import Figure
 from depth_loss_sweep.reports.measures import number, rough, short
 from depth_loss_sweep.reports.tables import Cell, Table
@@ -64,7 +65,7 @@ class PageData:
     def add_figure(self, figure: Figure) -> str:
         """A figure's chart by its anchor; the empty text, for templates."""
         chart = figure.chart
-        content = {"data": chart.data, "layout": chart.layout, "choices": chart.choices}
+        content = {"data": chart.data, "layout": roomy(chart), "choices": chart.choices}
         self._figures[figure.anchor] = self._without_lists(content)
         return ""
 

@@ -299,7 +299,7 @@ def reader_of(companion: Mapping[str, Any]) -> str:
 def is_current(spec: StudySpec, confirming: StudySpec, trials: Sequence[TrialResult], own: Decision) -> bool:
     """Whether what is confirmed is still the study's winner, or a search's best five, trained as long, under seeds that chose neither."""
     is_scale_free = not spec.train.minds_scale
-    asked = candidates(trials, own, study_measure(spec), is_scale_free)
+    asked = candidates(trials, own, study_measure(spec), is_scale_free, spec.loss.weighting)
     now, then = ([c for c in some if {WINNER, FOUND} & {*c.roles}] for some in (asked, confirming.candidates))
     are_same = len(now) == len(then) and all(any(c.is_as(other, is_scale_free) for other in then) for c in now)
     are_fresh = {*spec.all_seeds}.isdisjoint(confirming.study.seeds)

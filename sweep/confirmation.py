@@ -100,7 +100,7 @@ def _confirming_spec(store: Store, row: Mapping[str, Any], seeds: int | None) ->
         raise StudyError(f"the study {name!r} has nothing to confirm: {study_headline(own, None, spec)}")
     if own.is_search and spec.races_best:
         raise StudyError(f"the best of {name!r} are to be raced before the winner is confirmed: sweep resume {name}")
-    asked = candidates(trials, own, study_measure(spec), not spec.train.minds_scale)
+    asked = candidates(trials, own, study_measure(spec), not spec.train.minds_scale, spec.loss.weighting)
     companion = store.companion(name, CONFIRMED)
     before = len(stored_spec(companion, store.shown_url).study.seeds) if companion else 0
     if seeds is not None and seeds < before:

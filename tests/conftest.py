@@ -1,3 +1,5 @@
+from itertools import chain
+
 import pytest
 from hypothesis import settings
 
@@ -26,12 +28,13 @@ WHOLE_PAGES = ("test_browser", "test_paper", "test_slides", "test_ten_studies")
 
 WAITING = ("test_slurm", "test_ray", "test_shared_database", "test_outage", "test_stress")
 LONGEST = ("test_coordinator", "test_failures", "test_race", "test_finals", "test_halving")
-"""Modules of which a few tests wait for minutes, and those that take longest: begun first, nobody waits for them in the end."""
+"""Modules of which a few tests wait for minutes, and those that take longest: begun first, nobody waits for them in the end; by
+turns, since what waits leaves the machine to what computes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What `make quick` leaves out: whole modules whose tests each take a second or two, beside those that are marked one by one."""
-    first = {stem: place for place, stem in enumerate((*WAITING, *LONGEST))}
+    first = {stem: place for place, stem in enumerate(chain(*zip(WAITING, LONGEST, strict=True)))}
     items.sort(key=lambda item: first.get(item.path.stem, len(first)))
     for item in items:
         folder, module = item.path.parent.name, item.path.stem

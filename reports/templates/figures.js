@@ -1,6 +1,7 @@
 // Draws the figures when they come into view, in the colours of the page's theme; switches menus.
 const Figures = (() => {
   "use strict";
+  const WIDE = 480; // px, from which on ticks aren't turned
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const coarse = matchMedia("(pointer: coarse)");
   const charts = [...document.querySelectorAll(".chart")];
@@ -18,7 +19,7 @@ const Figures = (() => {
     result.hoverlabel = { bgcolor: colour("--surface"), bordercolor: colour("--line"), font: { color: colour("--ink") } };
     result.annotations = layout.annotations?.map((label) => ({ ...label, bgcolor: colour("--surface"), borderpad: 1, opacity: 0.85 }));
     if (coarse.matches) result.dragmode = false; // a finger scrolls the page
-    const lines = { gridcolor: colour("--grid"), linecolor: colour("--line"), tickcolor: colour("--line") };
+    const lines = { gridcolor: colour("--grid"), linecolor: colour("--line"), tickcolor: colour("--line"), ticklabeloverflow: "allow" }; // else each is measured
     for (const key of Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name))) {
       result[key] = { ...layout[key], ...lines };
     }
@@ -104,7 +105,10 @@ const Figures = (() => {
     if (isParallel) Object.assign(layout, { dragmode: false, shapes: [...layout.shapes, ...Brush.shapes(el)] });
     const { traces, shapes } = Crowds.thinned(el, isParallel ? Brush.faded(el, data) : data);
     if (shapes.length) layout.shapes = [...(layout.shapes ?? []), ...shapes];
+    const roomy = isNew && el.clientWidth > WIDE ? Object.values(layout).filter((axis) => axis?.automargin && !axis.ticktext?.some((text) => text.length > 5)) : [];
+    roomy.forEach((axis) => (axis.automargin = false)); // its room was reckoned (charts.py): a measure takes as long as the figure
     const shown = react(el, marked(el, traces), layout);
+    roomy.forEach((axis) => (axis.automargin = true)); // whoever zooms gets other ticks
     if (!isNew) return shown;
     fitted(el);
     el.on("plotly_afterplot", () => fitted(el));
@@ -122,7 +126,9 @@ const Figures = (() => {
     const el = waiting.shift();
     if (waiting.length) soon(drawNext);
     if (!el.dataset.drawn) draw(el); // a page that is printed has drawn them all meanwhile
+    open();
   };
+  const open = () => document.documentElement.classList.remove("opening");
   const seen = new IntersectionObserver(
     (entries) => {
       const isIdle = !waiting.length;
@@ -134,7 +140,10 @@ const Figures = (() => {
     },
     { rootMargin: "500px" },
   );
-  Store.ready.then(() => charts.forEach((el) => seen.observe(el)));
+  Store.ready.then(() => {
+    charts.forEach((el) => seen.observe(el));
+    setTimeout(open, 1000); // no figure may be in sight
+  });
   dark.addEventListener("change", () => redraw(document));
   // What is in sight shows the selected trial at once, the rest when it comes into sight.
   const stale = new IntersectionObserver((entries) => {
@@ -146,6 +155,7 @@ const Figures = (() => {
   document.addEventListener("trial", () => charts.filter((el) => el.dataset.drawn).forEach((el) => stale.observe(el)));
   document.addEventListener("brush", ({ detail }) => draw(detail));
   addEventListener("beforeprint", () => {
+    open();
     document.querySelectorAll("details:not(.origin details, .reading)").forEach((el) => (el.open = true));
     document.documentElement.classList.toggle("paper", dark.matches); // paper is light
     Store.ready.then(() => charts.filter((el) => dark.matches || !el.dataset.drawn).forEach(draw));

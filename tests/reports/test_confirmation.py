@@ -1,6 +1,7 @@
 """What confirming runs allow to be quoted: levels, paired gains, breaks; each weighting once."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,8 +81,10 @@ def test_a_rule_is_held_against_weights_that_no_rule_changes() -> None:
     params = {"point": "equal", "loss.weighting": "rlw"}
     trial = TrialResult(0, "", {"silog": 1.0, "l1": 1.0}, params, "complete", 1, seeds)
     found = candidates([trial], Decision("single", 0, (0,), compared=(0,)), RMSE, is_scale_free=True)
-    rules = {c.name: c.fields["loss.weighting"] for c in found}
-    assert rules.pop("trial 0") == "rlw" and "equal" in rules and {*rules.values()} == {"fixed"}
+    whole = replace(trial, params={"point": "equal"})  # the rule is the study's, and no trial's own
+    beside = candidates([whole], Decision("single", 0, (0,), compared=(0,)), RMSE, is_scale_free=True, rule="rlw")
+    for rules in ({c.name: c.fields["loss.weighting"] for c in each} for each in (found, beside)):
+        assert rules.pop("trial 0") == "rlw" and "equal" in rules and {*rules.values()} == {"fixed"}
 
 
 def test_scenes_that_differ_widen_the_interval_and_few_tell_nothing() -> None:

@@ -53,6 +53,21 @@ def test_each_rule_is_a_trial_with_its_own_weights(ruled, capsys) -> None:
     assert all(-1 <= row["cosine_silog_l1"] <= 1 and 0 <= row["similarity_silog_l1"] <= 1 for row in last.values())
 
 
+def test_a_study_under_one_rule_is_confirmed_against_weights_that_are_fixed(lab, capsys) -> None:
+    """The rule is the whole study's: its winner goes by it, equal weights and single terms beside it don't."""
+    assert lab.run("start", lab.spec(SPEC), "--workers", "0", "--set", "loss.weighting=rlw") == 0
+    lab.make_learnt("rules")
+    assert lab.run("confirm", "rules", "--seeds", "2", "--workers", "0") == 0
+    capsys.readouterr()
+    assert lab.run("export", "rules+confirmed", "--format", "json") == 0
+    exported = json.loads(capsys.readouterr().out)
+    named = {run["run"]: run["var_candidate"] for run in exported["runs"]}
+    weights = {
+        name: {e["weight_silog"] for e in exported["epochs"] if named[e["run"]] == name} for name in named.values()
+    }
+    assert weights["equal"] == weights["silog"] == {1} and len(weights["trial 0"]) > 2
+
+
 def test_the_page_draws_the_weights_of_each_rule(ruled, tmp_path) -> None:
     """A figure for each trial whose weights weren't fixed."""
     assert ruled.run("report", "rules", "--output", str(tmp_path / "page.html")) == 0
