@@ -5,7 +5,7 @@ Nothing is drawn, written or read here. What is asked for is computed at the fir
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
@@ -97,8 +97,9 @@ class Analysis:
     def _compute_results(self, measure: Measure, split: str) -> tuple[TrialResult, ...]:
         values = self.final_values(measure.column, split)
         return tuple(
-            replace(trial, seeds=tuple(_valued(seed, values, measure) for seed in trial.seeds))
-            for trial in self._trials_without_values
+            TrialResult(t.number, t.label, t.weights, t.params, t.state, t.expected, seeds)
+            for t in self._trials_without_values
+            for seeds in [tuple([_valued(seed, values, measure) for seed in t.seeds])]
         )
 
     def final_values(self, column: str, split: str = "val") -> dict[str, float]:

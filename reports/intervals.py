@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special  # not scipy.stats, whose import takes longer than all of this
@@ -11,8 +11,7 @@ from scipy import special  # not scipy.stats, whose import takes longer than all
 CONFIDENCE = 0.95
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """A mean of n values with its standard error and t-interval; NaN where n is too small to say."""
 
     mean: float

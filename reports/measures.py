@@ -74,7 +74,7 @@ def rough(value: float, unit: str = "") -> str:
     """An uncertainty with its unit: two significant digits are all that it deserves."""
     if not math.isfinite(value):
         return number(value)
-    digits = f"{value:.2g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.1e}"
+    digits = f"{value:z.2g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.1e}"
     return f"{digits}{NO_BREAK}{unit}" if unit in WRITTEN_UNITS else digits
 
 
@@ -85,7 +85,7 @@ def percent(value: float) -> str:
 
 def short(value: float) -> str:
     """A weight or a swept value as a person would write it: 0.3, not 0.3000."""
-    return f"{value:.4g}" if math.isfinite(value) else number(value)
+    return f"{value:z.4g}" if math.isfinite(value) else number(value)
 
 
 def quantity(value: float, unit: str) -> str:

@@ -128,6 +128,12 @@ def _drawing(effect: Effect) -> Drawing | None:
     if unit == "R²":
         left, right, marks = min(0.98, *filter(math.isfinite, values)), 1.0, (0.99,)
     marks = {"weight": ONSET_WITHIN, "probability": (ONSET,)}.get(unit, marks)
+    return drawn(values, (left, right), marks)
+
+
+def drawn(values: Sequence[float], axis: tuple[float, float], marks: Sequence[float]) -> Drawing:
+    """Both ends of an interval and its effect on an axis from its left to its right end, beside marks."""
+    left, right = axis
     low, high, middle = (min(1.0, max(0.0, (v - left) / (right - left))) for v in values)
     arrows = tuple(
         ARROWS[side] for side, is_cut in (("left", values[0] < left), ("right", values[1] > right)) if is_cut

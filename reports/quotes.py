@@ -59,6 +59,8 @@ def on(confirmation: Confirmation) -> str:
 def _gain(row: Confirmed, measure: Measure) -> str:
     if row.gain is None:
         return ""
+    if row.gain.low == row.gain.high == 0:
+        return "; under every seed its numbers are those of equal weights"
     if not row.gain.is_shown:
         return f"; no difference from equal weights is shown (gain {gain(row.gain, measure)})"
     told = row.gain if row.gain.mean > 0 else row.gain.turned
@@ -70,7 +72,7 @@ def gain(told: Gain, measure: Measure) -> str:
     low, high = (rough(value, measure.unit) for value in (told.low, told.high))
     text = f"{rough(told.mean, measure.unit)}, {SURE}: {low} to {high}"
     if told.share is not None and told.share_low is not None and told.share_high is not None:
-        mean, low, high = (f"{100 * share:.2g}" for share in (told.share, told.share_low, told.share_high))
+        mean, low, high = (f"{100 * share:z.2g}" for share in (told.share, told.share_low, told.share_high))
         text += f"; {mean}{NO_BREAK}%, {low} to {high}{NO_BREAK}%"
     if told.low_scenes is not None and told.high_scenes is not None:
         text += f"; on other scenes {rough(told.low_scenes, measure.unit)} to {rough(told.high_scenes, measure.unit)}"

@@ -25,7 +25,7 @@ from depth_loss_sweep.reports.hero import hero, thinned
 from depth_loss_sweep.reports.measures import short
 from depth_loss_sweep.reports.overview import next_step, space
 from depth_loss_sweep.reports.page import NamedWeight, document, named_weights, reach_of
-from depth_loss_sweep.reports.paper_page import Drawing, Row, claim_row
+from depth_loss_sweep.reports.paper_page import Drawing, Row, claim_row, drawn
 from depth_loss_sweep.reports.records import StudyRecord
 from depth_loss_sweep.reports.series import break_rates, epoch_curves, measure_series, named_baselines, outcome_counts
 from depth_loss_sweep.reports.svg import chart_svg
@@ -255,17 +255,15 @@ def _contrasts(analysis: Analysis) -> tuple[Interval, ...]:
 
 
 def _contrast(reference: Reference, analysis: Analysis, reach: float) -> Interval:
-    """A reference's contrast, drawn on an axis from minus to plus `reach`; what goes beyond stops there."""
+    """A reference's contrast, drawn on an axis from minus to plus `reach`; what goes beyond stops there, at an arrow."""
     contrast = reference.contrast
     difference, low, high = (
         amount(value, analysis.decision, analysis.ranking, rounded)
         for value, rounded in ((contrast.difference, "nearest"), (contrast.low, "down"), (contrast.high, "up"))
     )
-    left, right, middle = (
-        min(1.0, max(0.0, 0.5 + v / (2 * reach))) for v in (contrast.low, contrast.high, contrast.difference)
-    )
     words = f"{reference.role} ({reference.label})"
-    return Interval(words, f"worse by {difference} ({low} to {high})", Drawing(left, right, middle, (0.5,)))
+    bar = drawn((contrast.low, contrast.high, contrast.difference), (-reach, reach), (0.0,))
+    return Interval(words, f"worse by {difference} ({low} to {high})", bar)
 
 
 INTERVALS: Mapping[str, Callable[[Analysis], tuple[Interval, ...]]] = {summary.SURE_OF: _contrasts}

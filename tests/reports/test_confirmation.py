@@ -16,7 +16,7 @@ from depth_loss_sweep.reports.confirmation import (
 )
 from depth_loss_sweep.reports.decision import Decision
 from depth_loss_sweep.reports.measures import Measure
-from depth_loss_sweep.reports.quotes import quote
+from depth_loss_sweep.reports.quotes import gain, quote
 from depth_loss_sweep.reports.references import Candidate
 from depth_loss_sweep.reports.scenes import PictureValues
 from depth_loss_sweep.reports.trials import SeedValue, TrialResult
@@ -45,6 +45,13 @@ def test_a_gain_is_paired_by_seed_in_metres_and_per_cent() -> None:
     assert row is not None and row.gain is not None
     assert row.gain.mean == pytest.approx(2.0) and row.mean == pytest.approx(2.0)
     assert row.gain.share == row.gain.share_low == row.gain.share_high == pytest.approx(0.5)
+
+
+def test_what_changes_nothing_is_said_to_be_equal_weights_and_no_zero_has_a_sign() -> None:
+    """As a rule that never has to step in; a share that rounds to zero from below is 0."""
+    assert quote(confirm(record([1.0, 2.0], [1.0, 2.0]), RMSE, 0.02), RMSE, str).count("those of equal weights") == 1
+    row = confirm(record([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]), RMSE, 0.02).quoted_row
+    assert row is not None and row.gain is not None and "−" not in gain(row.gain, RMSE)
 
 
 def test_under_collapse_there_are_two_numbers() -> None:

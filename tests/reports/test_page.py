@@ -39,7 +39,7 @@ STATES = {
 
 def without_plotly(page):
     """The page without the one big script that is not ours."""
-    start = page.index("<script>")
+    start = page.index("<script>", page.index("</head>"))
     return page[:start] + page[page.index("</script>", start) :]
 
 
