@@ -30,12 +30,12 @@ def slow(pred, target, mask):
 """A metric, twice an epoch, that waits while a file is there: less than a second at first, a minute in the end."""
 
 
-def slow_spec(lab: Lab, to: float = 0.6) -> str:
+def slow_spec(lab: Lab, to: float = 0.6, epochs: int = 52) -> str:
     """The line under one seed: before `hurry`, no run ends in a quarter of an hour, and the first epochs take a second each."""
     (lab.folder / "hold").touch()
     (lab.folder / "slow.py").write_text(SLOW.format(hold=str(lab.folder / "hold")))
     text = lab.LINE + '[metrics.slow]\nfunction = "slow.py:slow"\n'
-    return lab.spec(text, seeds="[0]", epochs="52", w=f"{{ from = 0.0, to = {to}, step = 0.3 }}")
+    return lab.spec(text, seeds="[0]", epochs=str(epochs), w=f"{{ from = 0.0, to = {to}, step = 0.3 }}")
 
 
 def hurry(lab: Lab) -> None:

@@ -44,13 +44,13 @@ def at_work(cluster: Cluster, *states: str) -> dict[str, str]:
     return {comment.partition("@")[0]: job for job, comment in cluster.jobs(*states).items() if "@" in comment}
 
 
-def begun(cluster: Cluster, lab: Lab) -> dict[str, str]:
-    """Of the runs whose job is at work those that have come further in their present attempt than in those before."""
+def begun(cluster: Cluster, lab: Lab, is_further: bool = True) -> dict[str, str]:
+    """Of the runs whose job is at work those that have come further in their present attempt than in those before, or to an epoch's end."""
     found = {}
     for run, job in at_work(cluster, "RUNNING").items():
         said = [path.read_text() for path in sorted((lab.home.run(run) / "slurm").glob(f"{job}.*.jsonl"))]
         *before, now = [text.count('"kind": "epoch"') for text in said] or [0]
-        if now > max(before, default=0) and '"preempted"' not in said[-1]:
+        if now > (max(before, default=0) if is_further else 0) and '"preempted"' not in said[-1]:
             found[run] = job
     return found
 
@@ -118,20 +118,25 @@ def test_a_study_goes_through_kills_preemption_a_time_limit_and_a_lost_node(clus
 @pytest.mark.slow
 def test_five_preemptions_a_restarted_controller_and_a_time_limit_fail_no_run(cluster, lab, new_lab) -> None:
     """All of it happens to one job, by Slurm itself; the run goes on from its last epoch, with the numbers of one left alone."""
-    spec = slow_spec(lab, to=0.0)
+    spec = slow_spec(lab, to=0.0, epochs=200)
+
+    def is_on() -> bool:
+        return bool(begun(cluster, lab, is_further=False)) or study.poll() is not None
+
     study = lab.spawn("start", spec, *LOW, *QUIET)
     for number in range(5):
-        cluster.wait(lambda: bool(begun(cluster, lab)) or study.poll() is not None)
+        cluster.wait(is_on)
         if number == 2:
             cluster.kill_controller()
             with pytest.raises(subprocess.CalledProcessError):
                 cluster.jobs()
             cluster.start_controller()
-            cluster.wait(lambda: bool(begun(cluster, lab)))
+            cluster.wait(is_on)
         other = preempt(cluster)
         assert not at_work(cluster, "RUNNING")
         cluster.call("scancel", other)
-    cluster.wait(lambda: bool(begun(cluster, lab)) or study.poll() is not None)
+    cluster.wait(is_on)
+    assert study.poll() is None, study.communicate()
     ((run, job),) = at_work(cluster).items()
     attempts = len([*(lab.home.run(run) / "slurm").glob(f"{job}.*.jsonl")])
     cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=1")
