@@ -241,7 +241,8 @@ def suggested(sampler: str, restart_at: set[int], count: int = 30, parallel: int
 @pytest.mark.parametrize("sampler", [name for name, each in SAMPLERS.items() if each.takes_two])
 def test_suggestions_by_two_objectives_survive_restarts(sampler: str) -> None:
     """A suggester that is rebuilt goes on bit for bit, however trials ended; infinity and what was pruned among them."""
-    assert suggested(sampler, {1, 4, 5, 12, 13, 20, 29}) == suggested(sampler, set())
+    count = 18 if sampler == "gp" else 30  # from the tenth on each of its trials takes a second
+    assert suggested(sampler, {1, 4, 5, 12, 13, 17, 29}, count) == suggested(sampler, set(), count)
 
 
 def test_a_sampler_goes_by_both() -> None:
